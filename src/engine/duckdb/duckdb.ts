@@ -1,0 +1,180 @@
+import type { DuckDBConnection, DuckDBInstance, DuckDBValue } from "@duckdb/node-api";
+import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
+import type { Scope } from "../scope.ts";
+
+/** What one locked instance may use and touch. Sizes in bytes. */
+export interface DuckSettings {
+  memoryBytes: number;
+  threads: number;
+  tempFolder: string;
+  maxTempBytes: number;
+  /** Folders it may read, and, because DuckDB draws no line there, write. */
+  folders: string[];
+  /** Single files it may read. */
+  files?: string[];
+  /** Roots to remove from error messages, so that they show keys and not where the data folder is. */
+  hidePaths?: string[];
+}
+
+export interface RunOptions {
+  signal?: AbortSignal | undefined;
+  /** Called with 0 to 100 while the statement runs, when DuckDB can tell. */
+  onProgress?: ((percent: number) => void) | undefined;
+}
+
+export type Params = readonly unknown[] | Readonly<Record<string, unknown>>;
+
+export interface Duck {
+  connect(): Promise<Connection>;
+}
+
+/** One connection runs one statement at a time. */
+export interface Connection {
+  run(sql: string, options?: RunOptions & { params?: Params }): Promise<void>;
+  /** Small internal results: rows as objects of JSON values, 64-bit integers as strings. */
+  rows<Row = Record<string, unknown>>(sql: string, options?: RunOptions & { params?: Params }): Promise<Row[]>;
+  /** For `values.ts`, which turns chunks into what leaves the engine. */
+  readonly raw: DuckDBConnection;
+  close(): void;
+}
+
+const PROGRESS_MS = 100;
+
+/** Loads the native library; at start-up in the background, because it takes a quarter of a second. */
+export function loadDuckDB(): Promise<typeof import("@duckdb/node-api")> {
+  return import("@duckdb/node-api");
+}
+
+/**
+ * Opens an in-memory DuckDB that can reach the given folders and files and nothing else, and cannot be told otherwise:
+ * the order of the settings matters, because each later one takes away the means to change the earlier ones.
+ * https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
+ */
+export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Duck> {
+  const { DuckDBInstance } = await loadDuckDB();
+  const instance: DuckDBInstance = await DuckDBInstance.create(":memory:", {
+    threads: String(settings.threads),
+    memory_limit: `${Math.floor(settings.memoryBytes / 1024)}KiB`,
+    temp_directory: settings.tempFolder,
+    max_temp_directory_size: `${Math.floor(settings.maxTempBytes / 1024)}KiB`,
+    autoinstall_known_extensions: "false",
+    autoload_known_extensions: "false",
+    allow_community_extensions: "false",
+    allow_unsigned_extensions: "false",
+  });
+  scope.defer(() => instance.closeSync());
+  const setup = await instance.connect();
+  for (const statement of [
+    `SET allowed_directories = ${literalList(settings.folders.map((folder) => folder.replace(/\/?$/, "/")))}`,
+    `SET allowed_paths = ${literalList(settings.files ?? [])}`,
+    "SET enable_progress_bar = true",
+    "SET enable_progress_bar_print = false",
+    "SET TimeZone = 'UTC'",
+    "SET parquet_metadata_cache = true",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+  ]) {
+    await setup.run(statement);
+  }
+  setup.closeSync();
+  return { connect: async () => wrap(await instance.connect(), settings.hidePaths ?? []) };
+}
+
+function wrap(connection: DuckDBConnection, hidePaths: string[]): Connection {
+  let open = true;
+
+  async function guarded<T>(options: RunOptions | undefined, work: () => Promise<T>): Promise<T> {
+    const { signal, onProgress } = options ?? {};
+    throwIfAborted(signal);
+    const interrupt = (): void => connection.interrupt();
+    signal?.addEventListener("abort", interrupt, { once: true });
+    // An interrupt that arrives between two steps of a statement is lost, so it is repeated while the statement runs.
+    const timer = setInterval(() => {
+      if (signal?.aborted) connection.interrupt();
+      else if (onProgress && connection.progress.percentage >= 0) onProgress(connection.progress.percentage);
+    }, PROGRESS_MS);
+    try {
+      return await work();
+    } catch (error) {
+      throw signal?.aborted ? cancelled(signal) : translateDuckError(error, hidePaths);
+    } finally {
+      clearInterval(timer);
+      signal?.removeEventListener("abort", interrupt);
+    }
+  }
+
+  return {
+    raw: connection,
+    run: (sql, options) =>
+      guarded(options, async () => {
+        await connection.run(sql, bindable(options?.params));
+      }),
+    rows: <Row>(sql: string, options?: RunOptions & { params?: Params }) =>
+      guarded(options, async () => {
+        const reader = await connection.runAndReadAll(sql, bindable(options?.params));
+        return reader.getRowObjectsJson() as Row[];
+      }),
+    close: () => {
+      if (open) connection.closeSync();
+      open = false;
+    },
+  };
+}
+
+function bindable(params: Params | undefined): DuckDBValue[] | Record<string, DuckDBValue> | undefined {
+  return params as DuckDBValue[] | Record<string, DuckDBValue> | undefined;
+}
+
+/** A DuckDB error as ours: its first line says what is wrong and where; paths of the data folder become keys. */
+export function translateDuckError(error: unknown, hidePaths: string[] = []): LakeError {
+  if (error instanceof LakeError) return error;
+  let text = error instanceof Error ? error.message : String(error);
+  for (const path of hidePaths) text = text.replaceAll(`${path.replace(/\/?$/, "")}/`, "");
+  const [, label = "", message = text] = /^([A-Z][A-Za-z ]+?)(?: Error)?: ([\s\S]*)$/.exec(text) ?? [];
+  switch (label) {
+    case "Out of Memory":
+      return new LakeError("limit", `The statement needs more memory than it may use: ${firstLine(message)}`, {
+        hint: "Filter or aggregate earlier, select fewer columns, or raise query_memory.",
+        cause: error,
+      });
+    case "INTERRUPT":
+      return new LakeError("unavailable", "The statement was interrupted.", { cause: error });
+    case "Permission":
+      return new LakeError("denied", `Not allowed: ${firstLine(message)}`, { cause: error });
+    case "Parser":
+    case "Syntax":
+    case "Binder":
+    case "Catalog":
+    case "Conversion":
+    case "Invalid Input":
+    case "Invalid":
+    case "Out of Range":
+    case "Not implemented":
+    case "Constraint":
+    case "Mismatch Type":
+      return new LakeError("invalid", `${label} error: ${message.trim()}`, { cause: error });
+    case "IO":
+    case "TransactionContext":
+      return new LakeError("unavailable", `DuckDB could not read or write: ${firstLine(message)}`, { cause: error });
+    default:
+      return new LakeError("internal", "DuckDB failed unexpectedly.", { cause: error });
+  }
+}
+
+/** `value` as a SQL string literal. */
+export function literal(value: string): string {
+  return `'${value.replaceAll("'", "''")}'`;
+}
+
+/** `name` as a quoted SQL identifier. */
+export function identifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+export function literalList(values: string[]): string {
+  return `[${values.map(literal).join(", ")}]`;
+}
+
+function firstLine(message: string): string {
+  return (message.split("\n", 1)[0] ?? "").trim();
+}

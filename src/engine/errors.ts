@@ -1,0 +1,45 @@
+/**
+ * What the caller should do about an error:
+ * `invalid`, `not_found`, `denied`: fix the arguments · `limit`: ask for less · `conflict`, `unavailable`: retry ·
+ * `corrupt`, `closed`: tell the user · `internal`: report the reference.
+ */
+export type ErrorKind =
+  | "invalid"
+  | "not_found"
+  | "denied"
+  | "limit"
+  | "conflict"
+  | "unavailable"
+  | "corrupt"
+  | "closed"
+  | "internal";
+
+/** The only error that reaches a caller. `message` says what and where, `hint` the next step. */
+export class LakeError extends Error {
+  readonly kind: ErrorKind;
+  readonly hint: string | undefined;
+
+  constructor(kind: ErrorKind, message: string, options: { hint?: string | undefined; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "LakeError";
+    this.kind = kind;
+    this.hint = options.hint;
+  }
+}
+
+/** Throws the caller's cancellation as a `LakeError`, so that it travels like every other error. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw cancelled(signal);
+}
+
+/** The error for work stopped by its caller, or by the deadline the signal carries. */
+export function cancelled(signal: AbortSignal): LakeError {
+  return signal.reason instanceof LakeError
+    ? signal.reason
+    : new LakeError("unavailable", "The call was cancelled.", { hint: "Nothing was changed. Call again to retry." });
+}
+
+/** Whether `error` is a Node system error with this code, for example `ENOENT`. */
+export function hasCode(error: unknown, ...codes: string[]): boolean {
+  return error instanceof Error && codes.includes((error as NodeJS.ErrnoException).code ?? "");
+}

@@ -1,0 +1,89 @@
+import type { ColumnStats } from "../catalog/types.ts";
+import type { Duck } from "../duckdb/duckdb.ts";
+
+export type Format = "csv" | "tsv" | "json" | "ndjson" | "parquet" | "arrow";
+export type Compression = "none" | "gzip" | "zstd";
+
+export interface IngestRequest {
+  name: string;
+  source: { path: string } | { text: string } | { sql: string };
+  format?: Format | undefined;
+  mode?: "replace" | "append" | "create" | undefined;
+  schemaChange?: "refuse" | "allow" | undefined;
+  onBadRows?: "fail" | "skip" | undefined;
+}
+
+export interface IngestOptions {
+  signal?: AbortSignal | undefined;
+  /** `fraction` is 0 to 1. */
+  onProgress?: ((fraction: number, message: string) => void) | undefined;
+}
+
+/** Field names are those of the tool's result. */
+export interface IngestResult {
+  dataset_id: string;
+  name: string;
+  version: number;
+  /** Rows and bytes of the whole dataset at this version. */
+  rows: number;
+  bytes: number;
+  schema_fingerprint: string;
+  unchanged: boolean;
+  columns: { name: string; type: string }[];
+  /** Rows this call wrote; 0 when unchanged. */
+  rows_written: number;
+  /** What happened to the data that the caller may not expect. */
+  notes: IngestNotes;
+}
+
+export interface IngestNotes {
+  /** Columns kept as text because not every value fits the type most of them have. */
+  kept_as_text: { column: string; inferred: string; line: number | null; value: string; reason: string }[];
+  /** With `on_bad_rows: "skip"`: how many rows were left out, and the first lines. */
+  skipped_rows: { count: number; lines: { line: number; reason: string }[] } | null;
+  /** Header names that had to change because they were empty or repeated. */
+  renamed_columns: { from: string; to: string }[];
+  /** Set when the source was not UTF-8. */
+  encoding: string | null;
+  /** For CSV and TSV. */
+  dialect: { delimiter: string; quote: string; header: boolean } | null;
+}
+
+/** A source as a finished local file that only this ingest reads. */
+export interface Source {
+  /** Absolute. */
+  path: string;
+  /** As the caller named it; the only name that may appear in messages. */
+  label: string;
+  format: Format;
+  compression: Compression;
+  bytes: number;
+}
+
+export interface ConvertContext {
+  /** Locked: reads the source and `folder`, writes `folder`. */
+  duck: Duck;
+  /** Empty folder for intermediate files and the Parquet files to commit. */
+  folder: string;
+  onBadRows: "fail" | "skip";
+  maxRows: number;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((fraction: number) => void) | undefined;
+}
+
+export interface ParquetFile {
+  path: string;
+  bytes: number;
+  rows: number;
+  stats: Record<string, ColumnStats>;
+}
+
+export interface Converted {
+  columns: { name: string; type: string }[];
+  files: ParquetFile[];
+  rows: number;
+  notes: IngestNotes;
+}
+
+/** Turns one source into Parquet files in `context.folder`. Throws `LakeError`; then the folder's contents are garbage. */
+export type Converter = (source: Source, context: ConvertContext) => Promise<Converted>;

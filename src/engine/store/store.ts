@@ -1,0 +1,39 @@
+/** Bytes, or a finished local file whose bytes are to be stored (it may be moved). */
+export type Body = Uint8Array | { path: string };
+
+export interface PutOptions {
+  /** Create the key only if nothing is there: the commit primitive. */
+  ifAbsent?: boolean;
+}
+
+export interface StoredObject {
+  key: string;
+  /** Size in bytes. */
+  size: number;
+}
+
+/**
+ * Bytes by key. Keys are relative, `/`-separated, made of `[A-Za-z0-9._-]` segments that do not start with a dot.
+ * A `put` that has returned is durable; a `put` that has not is wholly there or not at all.
+ */
+export interface Store {
+  /** For messages: `memory`, or the folder as the user wrote it. */
+  readonly label: string;
+  /** Whole object, or `undefined` when there is none. */
+  get(key: string): Promise<Uint8Array | undefined>;
+  /** `length` bytes from `offset` (shorter at the end), or `undefined` when there is no such key. */
+  getRange(key: string, offset: number, length: number): Promise<Uint8Array | undefined>;
+  /** False only with `ifAbsent`, when the key exists: somebody else won. */
+  put(key: string, body: Body, options?: PutOptions): Promise<boolean>;
+  /** Whether the key exists; cheaper than `get`. */
+  has(key: string): Promise<boolean>;
+  /** Keys under `prefix` in ascending order, after `startAfter` when given. */
+  list(prefix: string, options?: { startAfter?: string }): AsyncIterable<StoredObject>;
+  /** Deleting what is not there is no error. */
+  delete(key: string): Promise<void>;
+  /** A local file with the object's bytes, for DuckDB to read in place; it must not be written to. */
+  localPath(key: string): Promise<string>;
+  /** The one folder that every `localPath` and every finished upload lies in. */
+  readonly localRoot: string;
+  close(): Promise<void>;
+}

@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+// Tests start real processes and real DuckDB instances: a few at a time, with room to breathe on a busy CI machine.
+const shared = { testTimeout: 60_000, hookTimeout: 60_000 };
+
+export default defineConfig({
+  test: {
+    maxWorkers: 2,
+    projects: [
+      { test: { ...shared, name: "unit", include: ["test/**/*.test.ts"], exclude: ["test/real/**"] } },
+      { test: { ...shared, name: "real", include: ["test/real/**/*.test.ts"] } },
+    ],
+  },
+});
