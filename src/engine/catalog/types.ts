@@ -47,6 +47,8 @@ export interface Head {
   /** A tombstone: the dataset does not exist at this version. */
   dropped: boolean;
   columns: Column[];
+  /** The highest field id that any version has used: a new column gets one above it. */
+  lastColumnId: number;
   schemaFingerprint: string;
   rows: number;
   bytes: number;

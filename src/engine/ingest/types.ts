@@ -1,4 +1,4 @@
-import type { ColumnStats } from "../catalog/types.ts";
+import type { Column, ColumnStats } from "../catalog/types.ts";
 import type { Duck } from "../duckdb/duckdb.ts";
 
 export type Format = "csv" | "tsv" | "json" | "ndjson" | "parquet" | "arrow";
@@ -14,6 +14,8 @@ export interface IngestRequest {
 }
 
 export interface IngestOptions {
+  /** Folders that `path` may also lie in: the roots the client offered. Absolute. */
+  roots?: string[] | undefined;
   signal?: AbortSignal | undefined;
   /** `fraction` is 0 to 1. */
   onProgress?: ((fraction: number, message: string) => void) | undefined;
@@ -67,8 +69,21 @@ export interface ConvertContext {
   folder: string;
   onBadRows: "fail" | "skip";
   maxRows: number;
+  /** Absent: a new dataset, with field ids 1 to n. `writeParquet` asks it; converters that infer types may look. */
+  target?: Target | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((fraction: number) => void) | undefined;
+}
+
+/** The dataset that the converted rows are for. */
+export interface Target {
+  /** Its columns as of now: a converter that infers types tries these first, by name. Empty for a new dataset. */
+  columns: readonly Column[];
+  /**
+   * The columns to write for a source with `columns`: field ids by name (never one used before), and for an append the
+   * dataset's order and types. Throws `conflict` when the schema differs in a way the caller did not allow.
+   */
+  settle(columns: readonly { name: string; type: string }[]): Promise<Column[]>;
 }
 
 export interface ParquetFile {

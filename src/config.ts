@@ -1,0 +1,151 @@
+import { existsSync, readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { delimiter, resolve } from "node:path";
+import { parse, TomlError } from "smol-toml";
+import { z } from "zod";
+import { nearest } from "./engine/catalog/nearest.ts";
+import { LakeError } from "./engine/errors.ts";
+import { LOG_LEVELS } from "./log.ts";
+
+const UNITS: Record<string, number> = {
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+};
+const TIMES: Record<string, number> = { ms: 1, s: 1e3, m: 60e3, h: 3600e3 };
+
+function measured(units: Record<string, number>, plain: string, example: string) {
+  const names = Object.keys(units).join(", ");
+  return z
+    .union([z.number(), z.string()])
+    .transform((value, context) => {
+      const [, digits = "", unit = plain] = /^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)?\s*$/.exec(String(value)) ?? [];
+      const factor = units[unit];
+      if (digits !== "" && factor !== undefined) return Math.round(Number(digits) * factor);
+      context.addIssue({ code: "custom", message: `expected a number with one of ${names}, for example "${example}"` });
+      return z.NEVER;
+    })
+    .pipe(z.int().min(1));
+}
+
+const size = () => measured(UNITS, "B", "256MiB");
+const duration = () => measured(TIMES, "ms", "30s");
+const count = (least = 1) => z.coerce.number().pipe(z.int().min(least));
+
+/**
+ * Every setting once: the name is the key in `lakehouse.toml`, `LAKEHOUSE_<NAME>` in the environment and `--<na-me>` on
+ * the command line; defaults are written as a person would write them; README's table is made from this.
+ */
+export const configSchema = z.strictObject({
+  data: z.string().min(1).default("./lakehouse-data").describe("Folder the lakehouse lives in."),
+  allow: z
+    .array(z.string().min(1))
+    .optional()
+    .describe("Folders `ingest` may read files from. Unset: the working directory and the client's roots."),
+  max_ingest_bytes: size().prefault("256MiB").describe("Largest source file or text `ingest` reads."),
+  max_ingest_rows: count().prefault(100_000_000).describe("Most rows one `ingest` writes."),
+  ingest_timeout: duration().prefault("10m").describe("Longest one `ingest` may take."),
+  ingest_memory: size().prefault("256MiB").describe("Memory DuckDB may use for one `ingest`."),
+  query_memory: size().prefault("1GiB").describe("Memory DuckDB may use for all running queries together."),
+  max_temp_bytes: size().prefault("10GiB").describe("Disk that queries, and each `ingest`, may spill to."),
+  threads: count().optional().describe("Threads DuckDB uses. Unset: one a core."),
+  query_timeout: duration().prefault("30s").describe("Longest a query may run, when it does not say."),
+  max_concurrent_queries: count().prefault(4).describe("Queries that run at the same time."),
+  max_queued_queries: count(0).prefault(128).describe("Queries that wait for their turn; more are refused."),
+  max_result_bytes: size().prefault("64KiB").describe("Text one query result may take."),
+  refresh: duration().prefault("30s").describe("How often versions committed by other processes are looked for."),
+  log_level: z.enum(LOG_LEVELS).default("info").describe("Least serious log line written to stderr."),
+});
+
+export type Config = z.output<typeof configSchema>;
+
+export interface ConfigSource {
+  flags: Record<string, string | string[]>;
+  env: Record<string, string | undefined>;
+  cwd: string;
+  /** `--config`, or `LAKEHOUSE_CONFIG`. */
+  file?: string | undefined;
+}
+
+/** Defaults < `lakehouse.toml` < `LAKEHOUSE_*` < flags. Throws `invalid` naming the setting, where it stands and the fix. */
+export function loadConfig(source: ConfigSource): { config: Config; file: string | undefined } {
+  const explicit = source.file ?? source.env.LAKEHOUSE_CONFIG;
+  const file = resolve(source.cwd, explicit ?? "lakehouse.toml");
+  const present = existsSync(file);
+  if (explicit !== undefined && !present) {
+    throw new LakeError("invalid", `There is no config file ${explicit}.`, {
+      hint: "Create it, or leave out --config.",
+    });
+  }
+  const origin = new Map<string, string>();
+  const merged: Record<string, unknown> = {};
+  const merge = (values: Record<string, unknown>, where: (key: string) => string): void => {
+    for (const [key, value] of Object.entries(values)) {
+      merged[key] = value;
+      origin.set(key, where(key));
+    }
+  };
+  if (present) merge(parseToml(file), (key) => `${key} in ${explicit ?? "lakehouse.toml"}`);
+  merge(fromEnv(source.env), envName);
+  merge(source.flags, flagName);
+
+  const parsed = configSchema.safeParse(merged);
+  if (!parsed.success) throw configError(parsed.error, origin);
+  return { config: parsed.data, file: present ? file : undefined };
+}
+
+export const envName = (key: string): string => `LAKEHOUSE_${key.toUpperCase()}`;
+export const flagName = (key: string): string => `--${key.replaceAll("_", "-")}`;
+export const settingNames = Object.keys(configSchema.shape) as (keyof Config)[];
+
+/** Threads the engine gets when the setting is absent. */
+export const defaultThreads = (): number => availableParallelism();
+
+const LISTS = new Set<string>(["allow"]);
+/** Variables of ours that are no settings. */
+const OTHER_ENV = new Set(["LAKEHOUSE_CONFIG"]);
+
+function fromEnv(env: ConfigSource["env"]): Record<string, unknown> {
+  const values: Record<string, unknown> = {};
+  for (const [variable, value] of Object.entries(env)) {
+    if (!variable.startsWith("LAKEHOUSE_") || OTHER_ENV.has(variable) || value === undefined || value === "") continue;
+    const key = settingNames.find((name) => envName(name) === variable);
+    if (key === undefined) throw unknownSetting(variable, settingNames.map(envName));
+    values[key] = LISTS.has(key) ? value.split(delimiter).filter(Boolean) : value;
+  }
+  return values;
+}
+
+function parseToml(file: string): Record<string, unknown> {
+  try {
+    return parse(readFileSync(file, "utf8"));
+  } catch (error) {
+    const message = error instanceof TomlError ? error.message : "it could not be read";
+    throw new LakeError("invalid", `lakehouse.toml: ${message}`, { cause: error });
+  }
+}
+
+function configError(error: z.ZodError, origin: Map<string, string>): LakeError {
+  const [issue] = error.issues;
+  if (issue?.code === "unrecognized_keys") {
+    return unknownSetting(origin.get(issue.keys[0] ?? "") ?? issue.keys[0] ?? "", settingNames);
+  }
+  const key = String(issue?.path[0] ?? "");
+  return new LakeError("invalid", `${origin.get(key) ?? key}: ${issue?.message ?? "is not valid"}.`, {
+    hint: configSchema.shape[key as keyof Config]?.description,
+  });
+}
+
+export function unknownSetting(name: string, known: string[]): LakeError {
+  const [bare = name] = name.split(" ");
+  const close = nearest(bare, known);
+  return new LakeError("invalid", `Unknown setting ${name}.`, {
+    hint: close.length > 0 ? `Did you mean ${close.join(" or ")}?` : `Known settings: ${known.join(", ")}.`,
+  });
+}

@@ -1,0 +1,90 @@
+import { LakeError } from "../errors.ts";
+import type { ColumnStats, DatasetKind, Head, Manifest } from "./types.ts";
+
+export interface ListRequest {
+  /** Matches names and column names, case-insensitively; every word must match. */
+  search?: string | undefined;
+  kind?: DatasetKind | undefined;
+  /** From the last page's `nextCursor`. */
+  cursor?: string | undefined;
+  limit?: number | undefined;
+}
+
+export interface ListPage {
+  datasets: Head[];
+  /** Opaque; absent on the last page. */
+  nextCursor?: string;
+  /** Datasets that match, on all pages. */
+  total: number;
+}
+
+/**
+ * One page of `heads`, which are in name order. The cursor holds the last name seen, so that a page stays right while
+ * datasets come and go. Throws `invalid` for a cursor that is not ours or belongs to another search.
+ */
+export function page(heads: Head[], request: ListRequest): ListPage {
+  const words = (request.search ?? "").toLowerCase().split(/\s+/).filter(Boolean);
+  const matches = heads.filter(
+    (head) => (request.kind === undefined || head.kind === request.kind) && words.every((word) => mentions(head, word)),
+  );
+  const filter = JSON.stringify([words, request.kind ?? null]);
+  const after = request.cursor === undefined ? undefined : readCursor(request.cursor, filter);
+  const rest = after === undefined ? matches : matches.filter((head) => head.name > after);
+  const datasets = rest.slice(0, request.limit ?? 100);
+  const last = datasets.at(-1);
+  return {
+    datasets,
+    total: matches.length,
+    ...(last !== undefined && rest.length > datasets.length && { nextCursor: writeCursor(last.name, filter) }),
+  };
+}
+
+/** Min, max and null count of every column over all files of a version. */
+export function columnStats(manifest: Manifest): Record<string, ColumnStats> {
+  const merged: Record<string, ColumnStats> = {};
+  for (const { name, type } of manifest.columns) {
+    const order = ordering(type);
+    let min: string | null = null;
+    let max: string | null = null;
+    let nulls = 0;
+    let known = true;
+    for (const file of manifest.files) {
+      const stats = file.stats[name];
+      // A column added later is NULL in every row of the files before it.
+      nulls += stats ? stats.nulls : file.rows;
+      if (stats && stats.nulls < file.rows && (stats.min === null || stats.max === null)) known = false;
+      if (stats?.min != null && (min === null || order(stats.min, min) < 0)) min = stats.min;
+      if (stats?.max != null && (max === null || order(stats.max, max) > 0)) max = stats.max;
+    }
+    merged[name] = known ? { min, max, nulls } : { min: null, max: null, nulls };
+  }
+  return merged;
+}
+
+function mentions(head: Head, word: string): boolean {
+  return head.name.includes(word) || head.columns.some((column) => column.name.toLowerCase().includes(word));
+}
+
+function ordering(type: string): (a: string, b: string) => number {
+  if (/^U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$/.test(type)) {
+    return (a, b) => (BigInt(a) < BigInt(b) ? -1 : BigInt(a) > BigInt(b) ? 1 : 0);
+  }
+  if (/^(FLOAT|DOUBLE|DECIMAL)/.test(type)) return (a, b) => Number(a) - Number(b);
+  return (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+}
+
+function writeCursor(name: string, filter: string): string {
+  return Buffer.from(JSON.stringify([name, filter])).toString("base64url");
+}
+
+function readCursor(cursor: string, filter: string): string {
+  try {
+    const [name, for_] = JSON.parse(Buffer.from(cursor, "base64url").toString("utf8"));
+    if (typeof name === "string" && for_ === filter) return name;
+  } catch {
+    // Not ours: told below, like a cursor of another search.
+  }
+  throw new LakeError("invalid", "cursor: this cursor does not belong to this search.", {
+    hint: "Use next_cursor of the last page with the same search and kind, or leave cursor out to start again.",
+  });
+}

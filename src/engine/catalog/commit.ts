@@ -1,0 +1,129 @@
+import { randomInt, randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { LakeError, throwIfAborted } from "../errors.ts";
+import type { Clock } from "../settings.ts";
+import type { Store } from "../store/store.ts";
+import { assertDatasetName, datasetId, manifestKey, schemaFingerprint } from "./identity.ts";
+import { decodeHead, encodeManifest } from "./manifest.ts";
+import type { Draft, Manifest } from "./types.ts";
+import { isCorrupt } from "./versions.ts";
+
+export type Decide = (current: Manifest | undefined) => Draft | undefined | Promise<Draft | undefined>;
+
+export interface CommitContext {
+  store: Store;
+  clock: Clock;
+  engineVersion: string;
+  /** The newest manifest as of now, tombstones included. Throws `corrupt` when the newest cannot be read. */
+  newest(name: string): Promise<Manifest | undefined>;
+}
+
+const MAX_ATTEMPTS = 100;
+const MAX_BACKOFF_MS = 200;
+
+/** See `Catalog.commit`. Throws `conflict` when other writers always came first. */
+export async function commit(
+  context: CommitContext,
+  name: string,
+  decide: Decide,
+  signal: AbortSignal | undefined,
+): Promise<{ manifest: Manifest | undefined; committed: boolean }> {
+  assertDatasetName(name);
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+    throwIfAborted(signal);
+    const current = await readParent(context, name);
+    const draft = await decide(current);
+    throwIfAborted(signal);
+    if (!draft) return { manifest: current, committed: false };
+    const manifest = nextManifest(context, name, current, draft);
+    if (await publish(context.store, manifest)) return { manifest, committed: true };
+    // Another writer has this version. Waiting a random while keeps many of them from meeting again.
+    await sleep(randomInt(Math.min(MAX_BACKOFF_MS, 2 ** Math.min(attempt, 10)) + 1));
+  }
+  throw new LakeError("conflict", `Other writers committed to ${name} ${MAX_ATTEMPTS} times before this one could.`, {
+    hint: "Nothing was changed. Try again when fewer are writing to this dataset.",
+  });
+}
+
+/**
+ * A parent that cannot be read stops every commit, a replace included: field ids, the date of creation and what the
+ * writer wants to compare with are in it, and building on an older version would silently undo the unreadable one.
+ */
+async function readParent(context: CommitContext, name: string): Promise<Manifest | undefined> {
+  try {
+    return await context.newest(name);
+  } catch (error) {
+    if (!isCorrupt(error)) throw error;
+    throw new LakeError(
+      "corrupt",
+      `Cannot commit to ${name}, because its newest version is unreadable: ${error.message}`,
+      {
+        hint: "Restore that file from a backup; or remove it, which takes the dataset back to the version before.",
+        cause: error,
+      },
+    );
+  }
+}
+
+function nextManifest(
+  context: CommitContext,
+  name: string,
+  current: Manifest | undefined,
+  { kind, dropped, columns, files, provenance }: Draft,
+): Manifest {
+  const now = context.clock.now().toISOString();
+  return {
+    formatVersion: 1,
+    commitId: randomUUID(),
+    version: (current?.version ?? 0) + 1,
+    parent: current?.version ?? null,
+    datasetId: datasetId(name),
+    name,
+    kind,
+    dropped,
+    columns,
+    lastColumnId: columns.reduce((last, { id }) => Math.max(last, id), current?.lastColumnId ?? 0),
+    schemaFingerprint: schemaFingerprint(columns),
+    rows: files.reduce((sum, file) => sum + file.rows, 0),
+    bytes: files.reduce((sum, file) => sum + file.bytes, 0),
+    fileCount: files.length,
+    // A dataset that comes back after a drop is a new one.
+    createdAt: current && (dropped || !current.dropped) ? current.createdAt : now,
+    updatedAt: now,
+    provenance: { ...provenance, engine: context.engineVersion },
+    files,
+  };
+}
+
+/** Whether `manifest` is now the version it says; false when another writer has it. Throws when neither is certain. */
+async function publish(store: Store, manifest: Manifest): Promise<boolean> {
+  const key = manifestKey(manifest.name, manifest.version);
+  const bytes = await encodeManifest(manifest);
+  let failure: unknown;
+  try {
+    // THE COMMIT POINT: before this put nothing has changed for anybody, after it everything has.
+    if (await store.put(key, bytes, { ifAbsent: true })) return true;
+  } catch (error) {
+    failure = error;
+  }
+  // A put that failed may still have arrived, and one that lost may have lost to its own first attempt, which the store
+  // repeated unasked. Only the commit id that is stored now tells.
+  const stored = await store.get(key).catch((error: unknown) => {
+    throw unknownOutcome(manifest, failure ?? error);
+  });
+  if (stored && decodeHead(stored, key).commitId === manifest.commitId) return true;
+  if (stored) return false;
+  if (failure !== undefined) throw failure;
+  throw unknownOutcome(manifest, undefined);
+}
+
+function unknownOutcome({ name, version }: Manifest, cause: unknown): LakeError {
+  return new LakeError(
+    "unavailable",
+    `The store failed while ${name}@${version} was committed; it may or may not be.`,
+    {
+      hint: `Look at ${name} with catalog-describe before you try again.`,
+      cause,
+    },
+  );
+}

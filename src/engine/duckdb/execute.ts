@@ -1,0 +1,54 @@
+import { StatementType } from "@duckdb/node-api";
+import { LakeError } from "../errors.ts";
+import type { Connection, Params } from "./duckdb.ts";
+import { bindParams, bindSome } from "./params.ts";
+import { type Collected, collect, type ResultLimits } from "./results.ts";
+
+export interface Statement {
+  sql: string;
+  /** It is an EXPLAIN; else it has to be a SELECT. */
+  explain: boolean;
+}
+
+export interface Execution extends ResultLimits {
+  params: Params | undefined;
+}
+
+/** Runs a statement that was judged, after asking DuckDB once more what it is. Throws `denied` and what reading throws. */
+export async function execute(connection: Connection, statement: Statement, execution: Execution): Promise<Collected> {
+  const extracted = await connection.raw.extractStatements(statement.sql);
+  if (extracted.count !== 1) throw notAQuery();
+  const prepared = await extracted.prepare(0);
+  try {
+    const expected = statement.explain ? StatementType.EXPLAIN : StatementType.SELECT;
+    if (prepared.statementType !== expected) throw notAQuery();
+    bindParams(prepared, execution.params);
+    const result = await collect(await prepared.startStream().getResult(), execution);
+    // A result that was not read to its end keeps its memory until the connection runs something else.
+    if (result.truncatedBy !== undefined) await connection.run("SELECT 1");
+    return result;
+  } finally {
+    prepared.destroySync();
+  }
+}
+
+/** The one text column of a query that the guard wrote itself, from a statement with these parameters. */
+export async function texts(
+  connection: Connection,
+  statement: Statement,
+  params: Params | undefined,
+  limit: number,
+): Promise<string[]> {
+  const prepared = await connection.raw.prepare(statement.sql);
+  try {
+    bindSome(prepared, params);
+    const reader = await prepared.streamAndReadUntil(limit);
+    return reader.getRows().map(([value]) => String(value));
+  } finally {
+    prepared.destroySync();
+  }
+}
+
+function notAQuery(): LakeError {
+  return new LakeError("denied", "Only one statement that reads can run.", { hint: "Send one SELECT." });
+}

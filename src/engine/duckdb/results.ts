@@ -1,0 +1,91 @@
+import type { DuckDBResult } from "@duckdb/node-api";
+import { LakeError, throwIfAborted } from "../errors.ts";
+import { type CellReader, cellReaders, type Json, NoRoom, typeName } from "./values.ts";
+
+export interface ResultLimits {
+  maxRows: number;
+  /** Of the rows as JSON text. */
+  maxBytes: number;
+  signal: AbortSignal;
+}
+
+export interface Collected {
+  columns: { name: string; type: string }[];
+  rows: Json[][];
+  truncatedBy?: "max_rows" | "max_bytes";
+}
+
+/** Work between two turns of the event loop: some milliseconds. */
+const CELLS_PER_TURN = 4000;
+
+/**
+ * Reads rows while they fit; whether there is one more tells exactly if the result was cut. Never holds more than one
+ * chunk besides. Throws `limit` when not even the first row fits.
+ */
+export async function collect(result: DuckDBResult, limits: ResultLimits): Promise<Collected> {
+  const types = result.columnTypes();
+  const names = result.columnNames();
+  const columns = types.map((type, index) => ({ name: names[index] ?? "", type: typeName(type) }));
+  const rows: Json[][] = [];
+  const room = { left: limits.maxBytes };
+  let cells = 0;
+  for (;;) {
+    throwIfAborted(limits.signal);
+    const chunk = await result.fetchChunk();
+    if (!chunk || chunk.rowCount === 0) return { columns, rows };
+    const readers = cellReaders(chunk, types);
+    for (let row = 0; row < chunk.rowCount; row++) {
+      if (rows.length >= limits.maxRows) return { columns, rows, truncatedBy: "max_rows" };
+      const values = readRow(readers, row, room.left);
+      if ("tooBig" in values) {
+        if (rows.length > 0) return { columns, rows, truncatedBy: "max_bytes" };
+        throw firstRowTooBig(columns[values.tooBig]?.name ?? "", limits.maxBytes);
+      }
+      rows.push(values.row);
+      room.left -= values.bytes;
+      cells += values.row.length;
+      if (cells >= CELLS_PER_TURN) {
+        cells = 0;
+        await new Promise(setImmediate);
+        throwIfAborted(limits.signal);
+      }
+    }
+  }
+}
+
+type Row = { row: Json[]; bytes: number } | { tooBig: number };
+
+function readRow(readers: CellReader[], row: number, left: number): Row {
+  const room = { left };
+  const values: Json[] = [];
+  for (const [column, read] of readers.entries()) {
+    try {
+      values.push(read(row, room));
+    } catch (error) {
+      if (error instanceof NoRoom) return { tooBig: column };
+      throw error;
+    }
+  }
+  const bytes = textBytes(values) + 1;
+  return bytes <= left ? { row: values, bytes } : { tooBig: largest(values) };
+}
+
+function textBytes(value: Json): number {
+  return Buffer.byteLength(JSON.stringify(value));
+}
+
+function largest(values: Json[]): number {
+  const sizes = values.map(textBytes);
+  return sizes.indexOf(Math.max(...sizes));
+}
+
+function firstRowTooBig(column: string, maxBytes: number): LakeError {
+  const name = JSON.stringify(column.slice(0, 100));
+  return new LakeError(
+    "limit",
+    `The first row alone is larger than a result may be (${maxBytes} bytes), at column ${name}.`,
+    {
+      hint: "Select fewer columns or a part of the value, as in left(column, 1000) or column[1:100].",
+    },
+  );
+}

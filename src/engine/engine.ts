@@ -1,0 +1,153 @@
+import { type ListPage, type ListRequest, page } from "./catalog/browse.ts";
+import { openCatalog } from "./catalog/catalog.ts";
+import { parseReference } from "./catalog/identity.ts";
+import { warm as warmManifests } from "./catalog/manifest.ts";
+import type { Catalog, Changes, Head, Manifest, Unreadable } from "./catalog/types.ts";
+import { loadDuckDB } from "./duckdb/duckdb.ts";
+import { LakeError } from "./errors.ts";
+import { openIngest } from "./ingest/ingest.ts";
+import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
+import { openQueryEngine, type QueryOptions, type QueryResult } from "./query/query.ts";
+import { openScope } from "./scope.ts";
+import type { EngineSettings } from "./settings.ts";
+import { openFileStore } from "./store/file.ts";
+import { openMemoryStore } from "./store/memory.ts";
+import { VERSION } from "./version.ts";
+
+export interface Dropped {
+  name: string;
+  /** The tombstone. */
+  version: number;
+  /** The last version with data. */
+  lastVersion: number;
+}
+
+/** The lakehouse: everything an agent can do, without MCP, HTTP or the environment. */
+export interface Engine extends AsyncDisposable {
+  /**
+   * Reads a source into a dataset and commits it as one version. When it returns, the data is durable; when it throws
+   * `LakeError`, nothing has changed.
+   */
+  ingest(request: IngestRequest, options?: IngestOptions): Promise<IngestResult>;
+  /** Runs one read-only statement. Throws `LakeError`: `denied` when the guard refuses, `limit` for a budget. */
+  query(sql: string, options?: QueryOptions): Promise<QueryResult>;
+  /** Live datasets in name order, a page at a time, and the ones that could not be read. */
+  list(request?: ListRequest): Promise<ListPage & { unreadable: Unreadable[] }>;
+  /** `reference` is a name or `name@version`. Throws `not_found` with the nearest names. */
+  describe(reference: string): Promise<{ manifest: Manifest; versions: Head[] }>;
+  /** Commits a tombstone. Old versions stay readable. Throws `not_found`. */
+  drop(name: string): Promise<Dropped>;
+  /** Names of live datasets that start with `prefix`. */
+  complete(prefix: string): Promise<string[]>;
+  /** Tells of commits of this process at once, of others when they are noticed. Returns the way to stop. */
+  onChange(listener: (changes: Changes) => void): () => void;
+  /** Loads the heavy libraries and the catalog now rather than at the first call. Never throws. */
+  warm(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the store at once, so that a wrong folder is told before anything is served, and the rest when first needed:
+ * the native libraries take longer to load than a client waits for its first answer.
+ */
+export async function openEngine(settings: EngineSettings): Promise<Engine> {
+  const scope = openScope();
+  const listeners = new Set<(changes: Changes) => void>();
+  const store =
+    settings.data === "memory"
+      ? openMemoryStore(scope)
+      : await openFileStore(scope, { folder: settings.data, label: settings.data });
+
+  let closed = false;
+  let opening: Promise<Catalog> | undefined;
+  const catalog = (): Promise<Catalog> => {
+    if (closed) return Promise.reject(new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." }));
+    opening ??= openCatalog(scope, store, {
+      refreshMs: settings.refreshMs,
+      clock: settings.clock,
+      log: settings.log,
+      engineVersion: VERSION,
+    }).then((opened) => {
+      opened.onChange((changes) => {
+        for (const listener of listeners) listener(changes);
+      });
+      return opened;
+    });
+    // A catalog that could not be opened, because the disk was away, is tried again by the next call.
+    opening.catch(() => {
+      opening = undefined;
+    });
+    return opening;
+  };
+
+  let parts: { query: ReturnType<typeof openQueryEngine>; ingest: ReturnType<typeof openIngest> } | undefined;
+  const opened = async () => {
+    const ready = await catalog();
+    if (!parts) {
+      const query = openQueryEngine(scope, { store, catalog: ready, settings });
+      parts = { query, ingest: openIngest(scope, { store, catalog: ready, query, settings }) };
+    }
+    return parts;
+  };
+
+  const close = (): Promise<void> => {
+    closed = true;
+    return scope.close();
+  };
+
+  return {
+    ingest: async (request, options) => (await opened()).ingest.ingest(request, options),
+    query: async (sql, options) => (await opened()).query.query(sql, options),
+    list: async (request = {}) => {
+      const ready = await catalog();
+      return { ...page(ready.list(), request), unreadable: ready.unreadable() };
+    },
+    describe: async (reference) => {
+      const ready = await catalog();
+      const { name, version } = parseReference(reference);
+      const manifest = await ready.load(name, version);
+      return { manifest, versions: await ready.versions(name) };
+    },
+    drop: async (name) => drop(await catalog(), name),
+    complete: async (prefix) => {
+      const heads = (await catalog()).list();
+      return heads.map((head) => head.name).filter((name) => name.startsWith(prefix));
+    },
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    warm: async () => {
+      try {
+        await warmManifests();
+        await catalog();
+        await loadDuckDB();
+        await (await opened()).query.warm();
+      } catch (error) {
+        if (!closed) settings.log("warn", "warm-up failed; the first call tries again", { error: String(error) });
+      }
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+async function drop(catalog: Catalog, name: string): Promise<Dropped> {
+  // Explains an unknown or dropped name better than the commit could.
+  await catalog.load(parseReference(name, "a dataset name without a version").name);
+  let lastVersion = 0;
+  const { manifest } = await catalog.commit(name, (current) => {
+    if (!current || current.dropped) return undefined;
+    lastVersion = current.version;
+    return {
+      kind: current.kind,
+      dropped: true,
+      columns: current.columns,
+      files: [],
+      provenance: { operation: "drop", source: "dataset-drop", sourceHash: "", options: {} },
+    };
+  });
+  // Another writer dropped it in between: the caller's wish is fulfilled, by the other's tombstone.
+  const version = manifest?.version ?? 0;
+  return { name, version, lastVersion: lastVersion || version - 1 };
+}

@@ -1,0 +1,60 @@
+import { rm } from "node:fs/promises";
+import { identifier, literalList } from "../duckdb/duckdb.ts";
+import { LakeError } from "../errors.ts";
+import { arrowToParquet } from "../parquet/arrow-ipc.ts";
+import { readBack } from "../parquet/arrow-ipc-types.ts";
+import { describeParquet, noNotes } from "./parquet.ts";
+import type { Converter } from "./types.ts";
+import { writeParquet } from "./write.ts";
+
+/** Part of the progress that reaching Parquet takes; encoding it our way takes the rest. */
+const FIRST_PART = 0.6;
+
+/**
+ * Arrow IPC, file or stream (`.arrow`, `.feather`, `.ipc`). DuckDB has no reader for it, so batches become Parquet in a
+ * worker first, and that becomes ours as any other Parquet does. Throws `invalid` naming a column whose type has no
+ * Parquet form, or what is damaged; `limit` beyond `context.maxRows`.
+ */
+export const convertArrow: Converter = async (source, context) => {
+  if (source.compression !== "none") {
+    throw new LakeError("invalid", `${source.label} is compressed as a whole, which Arrow files cannot be.`, {
+      hint: "Decompress it first; LZ4 inside an Arrow file is fine.",
+    });
+  }
+  const { signal, onProgress } = context;
+  const { files: parts, fields } = await arrowToParquet(
+    { path: source.path, folder: context.folder, maxRows: context.maxRows },
+    source.label,
+    { signal, onProgress: onProgress && ((fraction) => onProgress(fraction * FIRST_PART)) },
+  );
+  const connection = await context.duck.connect();
+  try {
+    const read = await describeParquet(connection, parts, signal);
+    const projection = read.map(({ name }, index) => {
+      const field = fields[index];
+      return `${field ? readBack(field, identifier(name)) : identifier(name)} AS ${identifier(name)}`;
+    });
+    const select = `SELECT ${projection.join(", ")} FROM read_parquet(${literalList(parts)}, hive_partitioning = false)`;
+    const described = await connection.rows<{ column_name: string; column_type: string }>(`DESCRIBE ${select}`, {
+      signal,
+    });
+    const columns = described.map(({ column_name, column_type }) => ({ name: column_name, type: column_type }));
+    const files = await writeParquet(connection, select, columns, {
+      ...context,
+      onProgress: onProgress && ((fraction) => onProgress(FIRST_PART + fraction * (1 - FIRST_PART))),
+    });
+    await Promise.all(parts.map((path) => rm(path)));
+    const renamed = columns.flatMap(({ name }, index) => {
+      const from = fields[index]?.name ?? name;
+      return from === name ? [] : [{ from, to: name }];
+    });
+    return {
+      columns,
+      files,
+      rows: files.reduce((sum, file) => sum + file.rows, 0),
+      notes: { ...noNotes(), renamed_columns: renamed },
+    };
+  } finally {
+    connection.close();
+  }
+};

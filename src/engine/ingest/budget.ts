@@ -1,0 +1,42 @@
+import { LakeError } from "../errors.ts";
+import type { Scope } from "../scope.ts";
+import type { EngineSettings } from "../settings.ts";
+import { folderBytes } from "./spool.ts";
+
+const WATCH_MS = 200;
+
+/** A signal that aborts with the caller's, and with a `limit` error when the ingest takes too long or too much disk. */
+export function openBudget(
+  scope: Scope,
+  folder: string,
+  { ingestTimeoutMs, maxTempBytes }: Pick<EngineSettings, "ingestTimeoutMs" | "maxTempBytes">,
+  signal: AbortSignal | undefined,
+): AbortSignal {
+  const over = new AbortController();
+  const timeout = setTimeout(() => {
+    over.abort(
+      new LakeError("limit", `The ingest took longer than ${ingestTimeoutMs} ms. Nothing was changed.`, {
+        hint: "Ingest a part of the source, or raise ingest_timeout_ms (LAKEHOUSE_INGEST_TIMEOUT_MS).",
+      }),
+    );
+  }, ingestTimeoutMs);
+  const watch = setInterval(() => void check(), WATCH_MS);
+  let busy = false;
+  async function check(): Promise<void> {
+    if (busy) return;
+    busy = true;
+    const bytes = await folderBytes(folder);
+    busy = false;
+    if (bytes <= maxTempBytes) return;
+    over.abort(
+      new LakeError("limit", `The ingest needs more than ${maxTempBytes} bytes of disk. Nothing was changed.`, {
+        hint: "Ingest a part of the source, or raise max_temp_bytes (LAKEHOUSE_MAX_TEMP_BYTES).",
+      }),
+    );
+  }
+  scope.defer(() => {
+    clearTimeout(timeout);
+    clearInterval(watch);
+  });
+  return AbortSignal.any([over.signal, ...(signal ? [signal] : [])]);
+}

@@ -1,0 +1,99 @@
+import { createReadStream } from "node:fs";
+
+/** How a CSV file is written. `quote` and `escapedBy` are one byte each. */
+export interface Dialect {
+  delimiter: string;
+  quote: string;
+  escapedBy: string;
+}
+
+const LF = 0x0a;
+const CR = 0x0d;
+
+/** The physical line, from 1, in which each byte offset (from 0) of a file lies. LF, CR LF and CR end a line. */
+export async function linesOfOffsets(
+  path: string,
+  offsets: readonly number[],
+  signal: AbortSignal | undefined,
+): Promise<Map<number, number>> {
+  const lines = new Map<number, number>();
+  const wanted = [...new Set(offsets)].sort((a, b) => a - b);
+  let next = wanted.shift();
+  let offset = 0;
+  let line = 1;
+  let previous = 0;
+  for await (const chunk of createReadStream(path, { signal })) {
+    for (const byte of chunk as Buffer) {
+      for (; next === offset; next = wanted.shift()) lines.set(offset, line);
+      if (next === undefined) return lines;
+      if (byte === CR || (byte === LF && previous !== CR)) line++;
+      previous = byte;
+      offset++;
+    }
+  }
+  for (; next !== undefined; next = wanted.shift()) lines.set(next, line);
+  return lines;
+}
+
+export interface RecordsToFind {
+  dialect: Dialect;
+  /** Blank lines are records only where there is one column. */
+  columns: number;
+  /** Records to find, from 0, the header included. */
+  ordinals: readonly number[];
+  /** Byte offsets of records that were left out, and so are not counted. */
+  leftOut: ReadonlySet<number>;
+}
+
+/** The physical line, from 1, on which each record starts. Quoted fields may span lines. */
+export async function linesOfRecords(
+  path: string,
+  { dialect, columns, ordinals, leftOut }: RecordsToFind,
+  signal: AbortSignal | undefined,
+): Promise<Map<number, number>> {
+  const lines = new Map<number, number>();
+  const [quote, escapedBy] = [dialect.quote.charCodeAt(0), dialect.escapedBy.charCodeAt(0)];
+  const delimiter = dialect.delimiter.charCodeAt(0);
+  const last = Math.max(...ordinals);
+  const wanted = new Set(ordinals);
+  let offset = 0;
+  let line = 1;
+  let ordinal = 0;
+  let previous = 0;
+  let start = 0;
+  let startLine = 1;
+  let blank = true;
+  let state: "start" | "plain" | "quoted" | "escaped" | "closed" = "start";
+
+  for await (const chunk of createReadStream(path, { signal })) {
+    for (const byte of chunk as Buffer) {
+      const endsCrLf = byte === LF && previous === CR;
+      const newline = byte === CR || (byte === LF && !endsCrLf);
+      if (newline) line++;
+      previous = byte;
+      offset++;
+      if (state === "escaped") state = "quoted";
+      else if (state === "quoted") {
+        if (byte === quote) state = "closed";
+        else if (byte === escapedBy) state = "escaped";
+      } else if (endsCrLf) {
+        if (blank) start = offset;
+      } else if (newline) {
+        if (!(blank && columns > 1) && !leftOut.has(start)) {
+          if (wanted.has(ordinal)) lines.set(ordinal, startLine);
+          if (ordinal++ === last) return lines;
+        }
+        start = offset;
+        startLine = line;
+        blank = true;
+        state = "start";
+      } else {
+        blank = false;
+        if (byte === delimiter) state = "start";
+        else state = byte === quote && (state === "start" || state === "closed") ? "quoted" : "plain";
+      }
+    }
+  }
+  if (wanted.has(ordinal)) lines.set(ordinal, startLine);
+  return lines;
+}

@@ -1,0 +1,136 @@
+import { literal } from "../duckdb/duckdb.ts";
+
+/** How CSV files write "no value"; compared in lower case. In columns of text only the empty field is NULL. */
+export const NULL_SPELLINGS = ["", "null", "na", "n/a", "#n/a", "\\n", "none", "nil", "nan"];
+
+/** What the conversion's error() says, so that it is told from every other error. */
+export const MISFIT = "lakehouse: a value does not fit its column";
+
+/** A type that a column of text may become, with the date format for types that DuckDB's own cast does not read. */
+export interface Candidate {
+  type: string;
+  format: string | null;
+}
+
+interface Check {
+  /** The value, NULL when it cannot be read. `raw` is the text. */
+  cast: (raw: string) => string;
+  /** Cheap and true for nearly every value of such a column. */
+  quick: (raw: string, value: string) => string;
+  /** Evaluated only where `quick` is not true. */
+  thorough: (raw: string, value: string) => string;
+}
+
+const INTEGER = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER)$/;
+const DAY = "\\d{4}-\\d{1,2}-\\d{1,2}";
+const TIME = "\\d{1,2}:\\d{2}(:\\d{2}(\\.\\d{1,6})?)?";
+/** Decimal digits in which every text comes back from a double, or a float, as it went in. */
+const SAFE_DIGITS: Record<string, number> = { DOUBLE: 15, FLOAT: 6 };
+
+/** Whether a column of text can become this type by `typedColumn`. */
+export function isCastable(type: string): boolean {
+  return checkOf({ type, format: null }) !== undefined;
+}
+
+/**
+ * SQL for one column of text as `type`: the value, and whether a text does not fit. A text fits when nothing of it is
+ * lost: `007`, `+1`, 20 digits, `0.1234567` seconds cut to microseconds do not.
+ */
+export function typedColumn(raw: string, value: string, candidate: Candidate): { value: string; misfit: string } {
+  const check = checkOf(candidate);
+  if (!check) return { value: raw, misfit: "false" };
+  const isNull = `lower(trim(${raw})) IN (${NULL_SPELLINGS.map(literal).join(", ")})`;
+  const choose = (fits: string, none: string, otherwise: string): string =>
+    `CASE WHEN ${raw} IS NULL THEN ${none} WHEN ${check.quick(raw, value)} THEN ${fits} WHEN ${isNull} THEN ${none}
+      WHEN ${check.thorough(raw, value)} THEN ${fits} ELSE ${otherwise} END`;
+  return { value: choose(value, "NULL", `error(${literal(MISFIT)})`), misfit: choose("false", "false", "true") };
+}
+
+/** SQL that reads the text in `raw` as `candidate`, NULL where it cannot. */
+export function castText(raw: string, candidate: Candidate): string {
+  return checkOf(candidate)?.cast(raw) ?? raw;
+}
+
+function checkOf({ type, format }: Candidate): Check | undefined {
+  const cast = (raw: string): string => `TRY_CAST(${raw} AS ${type})`;
+  const same = (raw: string, value: string): string => `CAST(${value} AS VARCHAR) = ${raw}`;
+  const sameTrimmed = (raw: string, value: string): string => same(`trim(${raw})`, value);
+  const shaped = (pattern: string) => (raw: string, value: string) =>
+    `${value} IS NOT NULL AND regexp_full_match(trim(${raw}), ${literal(pattern)})`;
+
+  if (INTEGER.test(type) || type === "UUID") return { cast, quick: same, thorough: sameTrimmed };
+  if (type === "BOOLEAN") {
+    const spelled = (raw: string): string => `lower(${raw}) IN ('true', 'false')`;
+    return { cast, quick: spelled, thorough: (raw) => spelled(`trim(${raw})`) };
+  }
+  if (type === "DOUBLE" || type === "FLOAT") return { cast, quick: quickNumber(type), thorough: exactNumber(type) };
+  if (type.startsWith("DECIMAL(")) {
+    const plain = shaped("-?(0|[1-9][0-9]*)?(\\.[0-9]*)?");
+    const exact = (raw: string, value: string): string =>
+      `${plain(raw, value)} AND length(split_part(${raw}, '.', 2)) <= 18 AND TRY_CAST(${raw} AS DECIMAL(38, 18)) = ${value}`;
+    return { cast, quick: same, thorough: exact };
+  }
+  if (format !== null && (type === "DATE" || type === "TIMESTAMP")) {
+    const read = (raw: string): string => `CAST(try_strptime(${raw}, ${literal(format)}) AS ${type})`;
+    return { cast: read, quick: (_, value) => `${value} IS NOT NULL`, thorough: () => "false" };
+  }
+  if (type === "DATE") return { cast, quick: same, thorough: shaped(DAY) };
+  if (type === "TIME") return { cast, quick: same, thorough: shaped(TIME) };
+  if (type === "TIMESTAMP") return { cast, quick: same, thorough: shaped(`${DAY}([T ]${TIME})?`) };
+  if (type === "TIMESTAMP WITH TIME ZONE") {
+    return { cast, quick: () => "false", thorough: shaped(`${DAY}[T ]${TIME} ?(Z|[+-]\\d{2}(:?\\d{2})?)`) };
+  }
+  return undefined;
+}
+
+/** Few characters, no sign other than minus, no leading zero, no infinity: then nothing can be lost. */
+function quickNumber(type: string): Check["quick"] {
+  return (raw, value) =>
+    `length(${raw}) <= ${SAFE_DIGITS[type]} AND abs(${value}) BETWEEN 1e-15 AND 1e15 AND ${raw} BETWEEN '-' AND ':'
+      AND NOT ${raw} BETWEEN '00' AND '0:' AND NOT ${raw} BETWEEN '-00' AND '-0:' AND NOT contains(${raw}, '_')`;
+}
+
+function exactNumber(type: string): Check["thorough"] {
+  return (raw, value) => {
+    const text = `trim(${raw})`;
+    const mantissa = `regexp_replace(${text}, '[eE].*$', '')`;
+    const digits = `length(regexp_replace(${mantissa}, '^-?0*\\.?0*|\\.', '', 'g'))`;
+    return `${value} IS NOT NULL AND (CAST(${value} AS VARCHAR) = ${text}
+      OR (isinf(${value}) AND NOT regexp_matches(${text}, '[0-9]'))
+      OR (regexp_full_match(${text}, '-?(0|[1-9][0-9]*)?(\\.[0-9]*)?([eE][+-]?[0-9]+)?') AND ${digits} <= ${SAFE_DIGITS[type]}
+        AND isfinite(${value}) AND (${value} = 0) = NOT regexp_matches(${mantissa}, '[1-9]')))`;
+  };
+}
+
+/**
+ * The candidate for a sniffed type, undefined for text. Dates and times with a two-digit year stay text: which century
+ * is anybody's guess.
+ */
+export function candidateFor(
+  type: string,
+  formats: { dateFormat: string | null; timestampFormat: string | null },
+): Candidate | undefined {
+  if (!isCastable(type)) return undefined;
+  const format = type === "DATE" ? formats.dateFormat : type === "TIMESTAMP" ? formats.timestampFormat : null;
+  if (format?.includes("%y")) return undefined;
+  return { type, format: format?.startsWith("%Y-%m-%d") ? null : format };
+}
+
+/** For a format that names day and month, the same with both exchanged: text that fits both says neither. */
+export function exchangedFormat(format: string | null): string | undefined {
+  if (format === null || /^%Y/.test(format) || !format.includes("%d") || !format.includes("%m")) return undefined;
+  return format.replace("%d", "\0").replace("%m", "%d").replace("\0", "%m");
+}
+
+/** Why `text` cannot be a `type` without loss, for the note to the caller. */
+export function misfitReason(type: string, text: string): string {
+  const value = text.trim();
+  if (/^[+-]?0[0-9]/.test(value)) return "leading zeros would be lost";
+  if (/^\+[0-9]/.test(value)) return "the plus sign would be lost";
+  if (/^-?[0-9]+$/.test(value)) return `more digits than a ${type} holds`;
+  if ((type === "DOUBLE" || type === "FLOAT") && /^-?[0-9.]+([eE][+-]?[0-9]+)?$/.test(value)) {
+    return `more digits than a ${type} holds`;
+  }
+  if (type.startsWith("TIME") && /\.[0-9]{7,}/.test(value)) return "finer than a microsecond";
+  return `not a ${type}`;
+}

@@ -1,0 +1,83 @@
+import { createRequire } from "node:module";
+import { Worker } from "node:worker_threads";
+import { LakeError } from "../errors.ts";
+import type { Scope } from "../scope.ts";
+
+export interface Hasher {
+  /**
+   * `xxh128:<hex>` over the file's bytes and then `suffix`. Not cryptographic, and picked for speed (seven times that of
+   * SHA-256 where the CPU has no instructions for it): it answers "is this the same file again?" for somebody who may
+   * read the file anyway. Who makes two files with one hash on purpose gets "unchanged" for the second; no data of
+   * others is within reach. What is stored is named by SHA-256.
+   */
+  source(path: string, suffix: string): Promise<string>;
+  /** Hex. */
+  sha256(path: string): Promise<string>;
+}
+
+interface Reply {
+  id: number;
+  hex?: string;
+  error?: string;
+}
+
+/** Plain JavaScript in a string, since a worker loads no TypeScript: the tests run the sources as they are. */
+const WORKER = `
+const { createHash } = require("node:crypto");
+const { openSync, readSync, closeSync } = require("node:fs");
+const { parentPort, workerData } = require("node:worker_threads");
+const buffer = Buffer.allocUnsafeSlow(1 << 20);
+function updateFrom(path, hash) {
+  const file = openSync(path, "r");
+  try {
+    for (let read; (read = readSync(file, buffer, 0, buffer.length, null)) > 0; ) hash.update(buffer.subarray(0, read));
+  } finally {
+    closeSync(file);
+  }
+}
+async function digest({ algorithm, path, suffix }) {
+  const hash = algorithm === "sha256" ? createHash("sha256") : (await require(workerData).createXXHash128()).init();
+  updateFrom(path, hash);
+  hash.update(suffix);
+  return hash.digest("hex");
+}
+parentPort.on("message", (job) => {
+  digest(job).then(
+    (hex) => parentPort.postMessage({ id: job.id, hex }),
+    (error) => parentPort.postMessage({ id: job.id, error: error.code ?? "unknown" }),
+  );
+});
+`;
+
+/** Hashes files in a worker thread, one after the other. It ends with the scope; then what is pending rejects. */
+export function openHasher(scope: Scope): Hasher {
+  const waiting = new Map<number, (reply: Reply) => void>();
+  const worker = new Worker(WORKER, { eval: true, workerData: createRequire(import.meta.url).resolve("hash-wasm") });
+  let jobs = 0;
+  const fail = (): void => {
+    for (const [id, settle] of waiting) settle({ id, error: "stopped" });
+  };
+  worker.on("message", (reply: Reply) => waiting.get(reply.id)?.(reply));
+  worker.on("error", fail);
+  worker.on("exit", fail);
+  scope.defer(async () => {
+    await worker.terminate();
+  });
+
+  function hash(algorithm: "xxh128" | "sha256", path: string, suffix: string): Promise<string> {
+    const id = jobs++;
+    return new Promise((done, failed) => {
+      waiting.set(id, ({ hex, error }) => {
+        waiting.delete(id);
+        if (hex !== undefined) done(hex);
+        else failed(new LakeError("unavailable", `A file could not be hashed: ${error}.`, { hint: "Try again." }));
+      });
+      worker.postMessage({ id, algorithm, path, suffix });
+    });
+  }
+
+  return {
+    source: async (path, suffix) => `xxh128:${await hash("xxh128", path, suffix)}`,
+    sha256: (path) => hash("sha256", path, ""),
+  };
+}

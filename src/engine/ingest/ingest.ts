@@ -1,0 +1,336 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identity.ts";
+import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
+import { openDuck } from "../duckdb/duckdb.ts";
+import { LakeError, throwIfAborted } from "../errors.ts";
+import { openScope, type Scope } from "../scope.ts";
+import type { EngineSettings } from "../settings.ts";
+import type { Store } from "../store/store.ts";
+import { openBudget } from "./budget.ts";
+import { type Hasher, openHasher } from "./hash.ts";
+import { openTarget, type SchemaRules, stillFits } from "./schema.ts";
+import { openFile, openText } from "./source.ts";
+import { openSpoolFolder, removeStaleFolders, spoolOf } from "./spool.ts";
+import { convertQuery, type Plan } from "./sql.ts";
+import type {
+  ConvertContext,
+  Converted,
+  Converter,
+  Format,
+  IngestNotes,
+  IngestOptions,
+  IngestRequest,
+  IngestResult,
+} from "./types.ts";
+
+export interface IngestParts {
+  store: Store;
+  catalog: Catalog;
+  query: { plan(sql: string): Promise<Plan> };
+  settings: EngineSettings;
+}
+
+export interface Ingest {
+  /**
+   * Turns a source into Parquet and commits it as one version of a dataset: durable when it returns, and when it throws
+   * `LakeError` nothing has changed and nothing is left behind.
+   */
+  ingest(request: IngestRequest, options?: IngestOptions): Promise<IngestResult>;
+}
+
+/** Loaded when first needed: each brings a library of its own. */
+const CONVERTERS: Record<Format, () => Promise<Converter>> = {
+  csv: async () => (await import("./csv.ts")).convertCsv,
+  tsv: async () => (await import("./csv.ts")).convertCsv,
+  json: async () => (await import("./json.ts")).convertJson,
+  ndjson: async () => (await import("./json.ts")).convertJson,
+  parquet: async () => (await import("./parquet.ts")).convertParquet,
+  arrow: async () => (await import("./arrow.ts")).convertArrow,
+};
+const INFERRED: readonly Format[] = ["csv", "tsv", "json", "ndjson"];
+
+const NO_NOTES: IngestNotes = {
+  kept_as_text: [],
+  skipped_rows: null,
+  renamed_columns: [],
+  encoding: null,
+  dialect: null,
+};
+
+/** Progress when the rows are converted, and when they are stored. */
+const CONVERTED = 0.9;
+const STORED = 0.97;
+
+/** Closing the scope cancels what is running and waits until it is cleaned up. */
+export function openIngest(scope: Scope, parts: IngestParts): Ingest {
+  const closing = new AbortController();
+  const running = new Set<Promise<unknown>>();
+  let cleaned: Promise<void> | undefined;
+  scope.defer(async () => {
+    closing.abort(new LakeError("closed", "The lakehouse is closed.", { hint: "Nothing was ingested." }));
+    await Promise.allSettled(running);
+  });
+  return {
+    ingest: async (request, options = {}) => {
+      throwIfAborted(closing.signal);
+      cleaned ??= removeStaleFolders(spoolOf(parts.store.localRoot));
+      await cleaned;
+      const signals = [closing.signal, ...(options.signal ? [options.signal] : [])];
+      const work = ingest(parts, request, { ...options, signal: AbortSignal.any(signals) });
+      running.add(work);
+      try {
+        return await work;
+      } finally {
+        running.delete(work);
+      }
+    },
+  };
+}
+
+async function ingest(parts: IngestParts, request: IngestRequest, options: IngestOptions): Promise<IngestResult> {
+  const { store, catalog, settings } = parts;
+  const rules = {
+    name: request.name,
+    mode: request.mode ?? "replace",
+    schemaChange: request.schemaChange ?? "refuse",
+  } as const;
+  assertDatasetName(request.name);
+  throwIfAborted(options.signal);
+  const current = await findNewest(catalog, request.name);
+  refuseMode(current, rules.mode);
+
+  const scope = openScope();
+  try {
+    const folder = await openSpoolFolder(scope, spoolOf(store.localRoot));
+    const budget = openBudget(scope, folder, settings, options.signal);
+    const hasher = openHasher(scope);
+    const context = { ...parts, request, rules, current, folder, hasher, signal: budget, options };
+    return "sql" in request.source
+      ? await ingestQuery(scope, context, request.source.sql)
+      : await ingestFile(scope, context, request.source);
+  } finally {
+    await scope.close();
+  }
+}
+
+interface Job extends IngestParts {
+  request: IngestRequest;
+  rules: Omit<SchemaRules, "inferred">;
+  current: Manifest | Head | undefined;
+  folder: string;
+  hasher: Hasher;
+  signal: AbortSignal;
+  options: IngestOptions;
+}
+
+async function ingestFile(scope: Scope, job: Job, from: { path: string } | { text: string }): Promise<IngestResult> {
+  const { request, current, folder, settings, hasher } = job;
+  const source =
+    "path" in from
+      ? await openFile(scope, from.path, request.format, settings)
+      : await openText(scope, from.text, request.format, folder, settings);
+  const onBadRows = request.onBadRows ?? "fail";
+  // Hashing and converting run side by side. Whichever knows first that there is nothing to do stops the other.
+  const known = new AbortController();
+  const hashed = hasher
+    .source(source.path, JSON.stringify([source.bytes, source.format, onBadRows, job.rules.schemaChange]))
+    .then((hash) => {
+      if (isRepeat(current, job.rules.mode, hash)) known.abort(new LakeError("internal", "Nothing to convert."));
+      return hash;
+    });
+  hashed.catch(() => undefined);
+  const rules: SchemaRules = { ...job.rules, inferred: INFERRED.includes(source.format) };
+  let converted: ConvertedTo;
+  try {
+    const convert = await CONVERTERS[source.format]();
+    converted = await convertWith(
+      scope,
+      job,
+      rules,
+      AbortSignal.any([job.signal, known.signal]),
+      [source.path],
+      [],
+      (context) => convert(source, { ...context, onBadRows }),
+    );
+  } catch (error) {
+    if (!known.signal.aborted || job.signal.aborted || !isLive(current)) throw error;
+    await source.verify();
+    return unchanged(current, NO_NOTES);
+  }
+  const sourceHash = await hashed;
+  await source.verify();
+  if (known.signal.aborted && isLive(current)) return unchanged(current, converted.notes);
+  const label = "path" in from ? from.path : source.label;
+  const described = { source: label, sourceHash, options: { format: source.format, on_bad_rows: onBadRows } };
+  return commit(job, rules, converted, described);
+}
+
+async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestResult> {
+  const rules: SchemaRules = { ...job.rules, inferred: false };
+  const plan = await job.query.plan(sql);
+  const data = join(job.store.localRoot, "data");
+  const converted = await convertWith(scope, job, rules, job.signal, [], [data], (context) =>
+    convertQuery(plan, context),
+  );
+  const hashes = await Promise.all(converted.files.map(({ path }) => job.hasher.sha256(path)));
+  const described = { source: sql, sourceHash: `sha256:${hashes.join("+")}`, options: { format: "sql" } };
+  return commit(job, rules, converted, described);
+}
+
+interface ConvertedTo extends Converted {
+  settled: Draft["columns"];
+}
+
+/** Runs a converter in a DuckDB of its own, which can read the given files and folders, and write the ingest's folder. */
+async function convertWith(
+  scope: Scope,
+  { current, folder, settings, store, options }: Job,
+  rules: SchemaRules,
+  signal: AbortSignal,
+  files: string[],
+  folders: string[],
+  convert: (context: ConvertContext) => Promise<Converted>,
+): Promise<ConvertedTo> {
+  const output = join(folder, "out");
+  await mkdir(output);
+  const duck = await openDuck(scope, {
+    memoryBytes: settings.ingestMemoryBytes,
+    threads: settings.threads,
+    tempFolder: join(folder, "tmp"),
+    maxTempBytes: settings.maxTempBytes,
+    folders: [output, ...folders],
+    files,
+    hidePaths: [output, store.localRoot],
+  });
+  const target = openTarget(current, rules);
+  let settled: Draft["columns"] = [];
+  const converted = await convert({
+    duck,
+    folder: output,
+    onBadRows: "fail",
+    maxRows: settings.maxIngestRows,
+    target: {
+      ...target,
+      settle: async (columns) => {
+        settled = await target.settle(columns);
+        return settled;
+      },
+    },
+    signal,
+    onProgress: (fraction) => options.onProgress?.(fraction * CONVERTED, "converting"),
+  });
+  return { ...converted, settled };
+}
+
+async function commit(
+  { catalog, store, hasher, current, request, signal, options }: Job,
+  rules: SchemaRules,
+  { files, settled, notes }: ConvertedTo,
+  described: Pick<Draft["provenance"], "source" | "sourceHash" | "options">,
+): Promise<IngestResult> {
+  options.onProgress?.(CONVERTED, "hashing");
+  const fingerprint = schemaFingerprint(settled);
+  const data: { path: string; file: DataFile }[] = [];
+  for (const { path, ...file } of files) {
+    const key = dataKey(request.name, fingerprint, await hasher.sha256(path));
+    data.push({ path, file: { ...file, key, sourceHash: described.sourceHash } });
+  }
+  const added = data.map(({ file }) => file);
+  if (isLive(current) && holdsAlready(current, rules.mode, added)) return unchanged(current, notes);
+
+  // The last moment to stop: from here on files are in the lake, and no longer removed with the folder.
+  throwIfAborted(signal);
+  options.onProgress?.(CONVERTED, "committing");
+  for (const { path, file } of data) {
+    if (!(await store.has(file.key))) await store.put(file.key, { path });
+  }
+  options.onProgress?.(STORED, "committing");
+  const { manifest, committed } = await catalog.commit(request.name, (newest): Draft | undefined => {
+    refuseMode(newest, rules.mode);
+    if (isLive(newest) && holdsAlready(newest, rules.mode, added)) return undefined;
+    if (!stillFits(newest, settled, rules)) throw changedMeanwhile(request.name);
+    const live = isLive(newest) ? newest : undefined;
+    return {
+      kind: "table",
+      dropped: false,
+      columns: settled,
+      files: rules.mode === "append" && live ? [...live.files, ...added] : added,
+      provenance: { operation: live ? (rules.mode === "append" ? "append" : "replace") : "create", ...described },
+    };
+  });
+  if (!manifest) throw new LakeError("internal", "The catalog has no version after a commit.");
+  options.onProgress?.(1, "committed");
+  const rows = added.reduce((sum, file) => sum + file.rows, 0);
+  return { ...resultOf(manifest), unchanged: !committed, rows_written: committed ? rows : 0, notes };
+}
+
+/** The newest version, a tombstone's head after a drop, undefined when there never was one. */
+async function findNewest(catalog: Catalog, name: string): Promise<Manifest | Head | undefined> {
+  try {
+    return await catalog.load(name);
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
+  try {
+    return (await catalog.versions(name))[0];
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+    return undefined;
+  }
+}
+
+function isNotFound(error: unknown): boolean {
+  return error instanceof LakeError && error.kind === "not_found";
+}
+
+function isLive(newest: Manifest | Head | undefined): newest is Manifest {
+  return newest !== undefined && !newest.dropped;
+}
+
+function refuseMode(newest: Manifest | Head | undefined, mode: SchemaRules["mode"]): void {
+  if (!isLive(newest)) return;
+  if (newest.kind !== "table") {
+    throw new LakeError("conflict", `${newest.name} is a vector index, not a table.`, { hint: "Use another name." });
+  }
+  if (mode === "create") {
+    throw new LakeError("conflict", `${newest.name} exists already, at version ${newest.version}.`, {
+      hint: 'Use mode "replace" or "append", or another name.',
+    });
+  }
+}
+
+/** Whether the dataset already is, or for an append already has, what a source with this hash makes. */
+function isRepeat(newest: Manifest | Head | undefined, mode: SchemaRules["mode"], hash: string): boolean {
+  if (!isLive(newest)) return false;
+  if (mode === "append") return newest.files.some(({ sourceHash }) => sourceHash === hash);
+  return newest.provenance.operation !== "append" && newest.provenance.sourceHash === hash;
+}
+
+/** The same by content, which also finds another source with the same rows. */
+function holdsAlready({ files }: Manifest, mode: SchemaRules["mode"], added: DataFile[]): boolean {
+  const keys = new Set(files.map(({ key }) => key));
+  return added.every(({ key }) => keys.has(key)) && (mode === "append" || added.length === files.length);
+}
+
+function changedMeanwhile(name: string): LakeError {
+  return new LakeError("conflict", `The columns of ${name} were changed by another writer meanwhile.`, {
+    hint: "Nothing was changed. Look at it with catalog-describe, then call again.",
+  });
+}
+
+function unchanged(manifest: Manifest, notes: IngestNotes): IngestResult {
+  return { ...resultOf(manifest), unchanged: true, rows_written: 0, notes };
+}
+
+function resultOf(manifest: Manifest): Omit<IngestResult, "unchanged" | "rows_written" | "notes"> {
+  return {
+    dataset_id: manifest.datasetId,
+    name: manifest.name,
+    version: manifest.version,
+    rows: manifest.rows,
+    bytes: manifest.bytes,
+    schema_fingerprint: manifest.schemaFingerprint,
+    columns: manifest.columns.map(({ name, type }) => ({ name, type })),
+  };
+}

@@ -1,0 +1,120 @@
+import { KINDS, type Kind } from "./json-kinds.ts";
+import type { ColumnSurvey } from "./json-scan.ts";
+import type { IngestNotes } from "./types.ts";
+
+type KeptAsText = IngestNotes["kept_as_text"][number];
+
+/** `NESTED` stands for a type still to be found, from what is inside. */
+export interface Decision {
+  type:
+    | "BOOLEAN"
+    | "BIGINT"
+    | "DOUBLE"
+    | "DATE"
+    | "TIMESTAMP"
+    | "TIMESTAMP WITH TIME ZONE"
+    | "VARCHAR"
+    | "JSON"
+    | "NESTED";
+  kept: KeptAsText | undefined;
+}
+
+const FITTING: [Decision["type"], Kind[]][] = [
+  ["BOOLEAN", ["BOOLEAN"]],
+  ["BIGINT", ["INTEGER", "BIGINT"]],
+  ["DOUBLE", ["INTEGER", "DOUBLE"]],
+  ["DATE", ["DATE"]],
+  ["TIMESTAMP", ["TIMESTAMP"]],
+  ["TIMESTAMP WITH TIME ZONE", ["TIMESTAMP WITH TIME ZONE"]],
+  ["NESTED", ["NESTED"]],
+];
+const NUMBERS: Kind[] = ["INTEGER", "BIGINT", "DOUBLE", "NUMBER"];
+const TEXTS: Kind[] = ["DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "VARCHAR"];
+
+/**
+ * The type of a column, from the kinds of its values: the one that keeps all of them, else text, and JSON where objects
+ * or lists are among them. `target` is the type the dataset has, taken when every value fits it. Pure.
+ */
+export function decideType({ key, counts, first }: ColumnSurvey, target: string | undefined): Decision {
+  const present = KINDS.filter((_, index) => (counts[index] ?? 0) > 0);
+  const fits = (kinds: Kind[]): boolean => present.every((kind) => kinds.includes(kind));
+  if (target === "JSON" && present.length > 0) return { type: "JSON", kept: undefined };
+  if (target === "VARCHAR" && !present.includes("NESTED")) return { type: "VARCHAR", kept: undefined };
+  if (present.length === 0) {
+    const known = FITTING.find(([type]) => type === target && type !== "NESTED");
+    return { type: known?.[0] ?? "VARCHAR", kept: undefined };
+  }
+  const wanted =
+    FITTING.find(([type, kinds]) => type === target && fits(kinds)) ?? FITTING.find(([, kinds]) => fits(kinds));
+  if (wanted) return { type: wanted[0], kept: undefined };
+
+  if (present.includes("NESTED")) {
+    return { type: "JSON", kept: note("objects or lists are mixed with plain values; kept as JSON") };
+  }
+  // Strings of which some look like dates are plain text, unless most do.
+  const inferred = mostly(counts);
+  if (inferred === "VARCHAR" && fits(TEXTS)) return { type: "VARCHAR", kept: undefined };
+  if (!fits(NUMBERS)) return { type: "VARCHAR", kept: note("not every value is of this type") };
+  const long = present.includes("NUMBER") ? "NUMBER" : "BIGINT";
+  const found = first[KINDS.indexOf(long)];
+  const reason = "the number has more digits than this type keeps";
+  const type = present.includes("DOUBLE") ? "DOUBLE" : typeName(inferred);
+  return { type: "VARCHAR", kept: found ? { column: key, inferred: type, ...found, reason } : undefined };
+
+  function note(why: string): KeptAsText | undefined {
+    const most = mostly(counts);
+    const misfits = present.filter((kind) => kind !== most).map((kind) => first[KINDS.indexOf(kind)]);
+    const [found] = misfits.filter((example) => example != null).sort((a, b) => a.line - b.line);
+    return found && { column: key, inferred: typeName(most), ...found, reason: why };
+  }
+}
+
+function mostly(counts: number[]): Kind {
+  const best = counts.reduce((most, count, index) => (count > (counts[most] ?? 0) ? index : most), 0);
+  return KINDS[best] ?? "VARCHAR";
+}
+
+function typeName(kind: Kind): string {
+  return kind === "INTEGER" ? "BIGINT" : kind === "NUMBER" ? "DOUBLE" : kind === "NESTED" ? "JSON" : kind;
+}
+
+/** Whether the numbers in a column of text have to be taken as they are written: DuckDB would rewrite 1.10 as 1.1. */
+export function needsVerbatim(survey: ColumnSurvey, decision: Decision): boolean {
+  return decision.type === "VARCHAR" && (survey.counts[KINDS.indexOf("DOUBLE")] ?? 0) > 0;
+}
+
+/** An object is a map rather than a struct when it has this many keys. */
+const MAP_KEYS = 200;
+const MAX_TYPE_DEPTH = 24;
+const MAX_TYPE_LENGTH = 16_384;
+
+/**
+ * The type of nested values, from what `json_group_structure` says of all of them: STRUCT, LIST, MAP for objects with
+ * very many keys whose values are alike, and JSON for what is irregular. Strings stay strings. Pure.
+ */
+export function nestedType(structure: unknown, doubleRounds: boolean): string {
+  const type = typeOf(structure, 0);
+  return type.length > MAX_TYPE_LENGTH || (doubleRounds && /\bDOUBLE\b/.test(type)) ? "JSON" : type;
+}
+
+function typeOf(structure: unknown, depth: number): string {
+  if (depth > MAX_TYPE_DEPTH) return "JSON";
+  if (Array.isArray(structure)) return `${typeOf(structure[0], depth + 1)}[]`;
+  if (typeof structure === "object" && structure !== null) return objectType(Object.entries(structure), depth);
+  if (structure === "UBIGINT" || structure === "HUGEINT" || structure === "BIGINT") return "BIGINT";
+  if (structure === "NULL") return "VARCHAR";
+  return structure === "DOUBLE" || structure === "BOOLEAN" || structure === "VARCHAR" ? structure : "JSON";
+}
+
+function objectType(entries: [string, unknown][], depth: number): string {
+  const names = new Set(entries.map(([name]) => name.toLowerCase()));
+  // SQL cannot tell keys apart that differ by case only, nor name an empty one.
+  const nameable = names.size === entries.length && !names.has("") && !entries.some(([name]) => name.includes("\0"));
+  if (entries.length <= MAP_KEYS && entries.length > 0 && nameable) {
+    const fields = entries.map(([name, inside]) => `"${name.replaceAll('"', '""')}" ${typeOf(inside, depth + 1)}`);
+    return `STRUCT(${fields.join(", ")})`;
+  }
+  const inside = new Set(entries.map(([, value]) => typeOf(value, depth + 1)));
+  const [only] = inside;
+  return inside.size === 1 && only !== undefined && entries.length > MAP_KEYS ? `MAP(VARCHAR, ${only})` : "JSON";
+}

@@ -1,0 +1,284 @@
+import { closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
+import { parentPort, workerData } from "node:worker_threads";
+import type { ErrorKind } from "../errors.ts";
+import type { WorkerReply } from "../run-worker.ts";
+import {
+  type ColumnSurvey,
+  createOutput,
+  createScanner,
+  fault,
+  JsonFault,
+  type Output,
+  type Scanner,
+  skipSpace,
+  TooManyKeys,
+  type Window,
+} from "./json-scan.ts";
+import { decideType, needsVerbatim } from "./json-types.ts";
+
+export interface JsonTask {
+  path: string;
+  /** Where the records go, one a line. */
+  records: string;
+  /** Each line is an object of its own. */
+  lines: boolean;
+  skipBad: boolean;
+  maxRows: number;
+  /** Types the dataset has, by column name. */
+  targets: Record<string, string>;
+}
+
+export interface JsonSurvey {
+  columns: ColumnSurvey[];
+  /** Too many different keys for columns: each record is one JSON value. */
+  whole: boolean;
+  rows: number;
+  bytes: number;
+  /** Length of the longest record. */
+  longest: number;
+  skipped: { count: number; lines: { line: number; reason: string }[] };
+}
+
+type JsonReply = WorkerReply<JsonSurvey>;
+
+const CHUNK_BYTES = 1024 ** 2;
+const MAX_RECORD_BYTES = 64 * 1024 ** 2;
+const MAX_COLUMNS = 2048;
+const MAX_SKIPPED_LINES = 20;
+const [NEWLINE, COMMA, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT] = [10, 44, 91, 93, 123];
+
+class Refusal extends Error {
+  readonly hint: string;
+
+  constructor(message: string, hint: string) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+try {
+  parentPort?.postMessage({ done: survey(workerData as JsonTask) } satisfies JsonReply);
+} catch (error) {
+  parentPort?.postMessage({ failed: describe(error, workerData as JsonTask) } satisfies JsonReply);
+}
+
+/** One pass is enough unless a column of text turns out to hold numbers, or records to have no common keys. */
+function survey(task: JsonTask): JsonSurvey {
+  let verbatim: ReadonlySet<string> = new Set();
+  for (let whole = false; ; ) {
+    try {
+      const result = pass(task, createScanner({ verbatim, maxKeys: MAX_COLUMNS, whole }), whole);
+      const rewritten = result.columns.filter((column) =>
+        needsVerbatim(column, decideType(column, task.targets[column.key])),
+      );
+      if (verbatim.size > 0 || rewritten.length === 0) return result;
+      verbatim = new Set(rewritten.map(({ key }) => key));
+    } catch (error) {
+      if (!(error instanceof TooManyKeys)) throw error;
+      whole = true;
+    }
+  }
+}
+
+function pass(task: JsonTask, scanner: Scanner, whole: boolean): JsonSurvey {
+  const input = openSync(task.path, "r");
+  const target = openSync(task.records, "w", 0o600);
+  const output = createOutput();
+  const result: JsonSurvey = {
+    columns: scanner.columns,
+    whole,
+    rows: 0,
+    bytes: 0,
+    longest: 0,
+    skipped: { count: 0, lines: [] },
+  };
+  const flush = (): void => {
+    for (let at = 0; at < output.length; ) at += writeSync(target, output.bytes, at, output.length - at);
+    result.bytes += output.length;
+    output.length = 0;
+  };
+  try {
+    readAll(openInput(input), scanner, output, task, result, flush);
+    flush();
+    return result;
+  } finally {
+    closeSync(input);
+    closeSync(target);
+  }
+}
+
+function readAll(
+  input: Input,
+  scanner: Scanner,
+  output: Output,
+  task: JsonTask,
+  result: JsonSurvey,
+  flush: () => void,
+): void {
+  const { window } = input;
+  let lines = task.lines;
+  const isList = input.next() === OPEN_LIST && !lines;
+  if (isList) window.at += 1;
+  for (let first = true; ; first = false) {
+    let byte = input.next();
+    if (isList) {
+      if (byte === undefined) throw fault(window, "the list has no end");
+      if (byte === CLOSE_LIST) break;
+      if (!first) {
+        if (byte !== COMMA) throw fault(window, '"," or "]" is expected after an object');
+        window.at += 1;
+        byte = input.next();
+      }
+    }
+    if (byte === undefined) {
+      if (isList) throw fault(window, "the list has no end");
+      return;
+    }
+    const startLine = window.line;
+    const before = output.length;
+    try {
+      if (byte !== OPEN_OBJECT) throw fault(window, notAnObject(byte));
+      while (!scanner.record(window, output, lines)) input.fill();
+    } catch (error) {
+      if (!(error instanceof JsonFault && lines && task.skipBad)) throw error;
+      result.skipped.count += 1;
+      if (result.skipped.lines.length < MAX_SKIPPED_LINES) {
+        result.skipped.lines.push({ line: error.line, reason: error.message });
+      }
+      input.skipLine();
+      continue;
+    }
+    result.rows += 1;
+    if (output.length - before > MAX_RECORD_BYTES) throw tooLong(startLine);
+    result.longest = Math.max(result.longest, output.length - before);
+    if (result.rows > task.maxRows) throw tooManyRows(task.maxRows);
+    if (output.length >= CHUNK_BYTES) {
+      flush();
+      parentPort?.postMessage({ progress: input.fraction() } satisfies JsonReply);
+    }
+    // One object on a line of its own: so are the others, and a bad one can be told from its neighbours.
+    if (first && !isList && task.skipBad) lines = window.line === startLine && input.peek() === NEWLINE;
+  }
+  window.at += 1;
+  if (input.next() !== undefined) throw fault(window, "something follows the end of the list");
+}
+
+interface Input {
+  readonly window: Window;
+  /** The next byte that is not whitespace; undefined at the end. */
+  next(): number | undefined;
+  peek(): number | undefined;
+  /** Reads on, keeping what has not been consumed. */
+  fill(): void;
+  /** Moves behind the next line break. */
+  skipLine(): void;
+  fraction(): number;
+}
+
+function openInput(fd: number): Input {
+  const { size } = fstatSync(fd);
+  const window: Window = { bytes: Buffer.allocUnsafe(CHUNK_BYTES), at: 0, end: 0, final: false, line: 1, lineStart: 0 };
+  let consumed = 0;
+
+  const fill = (): void => {
+    const kept = window.end - window.at;
+    if (kept > MAX_RECORD_BYTES) throw tooLong(window.line);
+    // Twice what one object needs, so that rereading it costs no more than reading it once again.
+    const bytes = kept > window.bytes.length / 2 ? Buffer.allocUnsafe(window.bytes.length * 2) : window.bytes;
+    window.bytes.copy(bytes, 0, window.at, window.end);
+    window.lineStart -= window.at;
+    window.bytes = bytes;
+    window.at = 0;
+    window.end = kept;
+    while (window.end < bytes.length && !window.final) {
+      const count = readSync(fd, bytes, window.end, bytes.length - window.end, null);
+      window.end += count;
+      consumed += count;
+      window.final = count === 0;
+    }
+  };
+  const peek = (): number | undefined => {
+    if (window.at >= window.end && !window.final) fill();
+    return window.at < window.end ? window.bytes[window.at] : undefined;
+  };
+  const next = (): number | undefined => {
+    for (;;) {
+      skipSpace(window);
+      if (window.at < window.end || window.final) return peek();
+      fill();
+    }
+  };
+  fill();
+  if (window.bytes.subarray(0, Math.min(3, window.end)).equals(Buffer.from("\u{FEFF}"))) {
+    window.at = 3;
+    window.lineStart = 3;
+  }
+  return {
+    window,
+    next,
+    peek,
+    fill,
+    skipLine() {
+      for (;;) {
+        const found = window.bytes.subarray(0, window.end).indexOf(NEWLINE, window.at);
+        window.at = found === -1 ? window.end : found;
+        if (found !== -1 || window.final) return;
+        fill();
+      }
+    },
+    fraction: () => (size === 0 ? 1 : consumed / size),
+  };
+}
+
+function notAnObject(byte: number): string {
+  const text = String.fromCharCode(byte);
+  const what =
+    byte === OPEN_LIST
+      ? "a list"
+      : text === '"'
+        ? "a string"
+        : /[-\d]/.test(text)
+          ? "a number"
+          : /[tfnNI]/.test(text)
+            ? "a plain value"
+            : `"${text}"`;
+  return `${what} where an object is expected`;
+}
+
+function tooLong(line: number): Refusal {
+  return new Refusal(
+    `has an object of more than ${MAX_RECORD_BYTES / 1024 ** 2} MiB at line ${line}.`,
+    "Split it: each object becomes one row.",
+  );
+}
+
+function tooManyRows(maxRows: number): Refusal {
+  return new Refusal(
+    `has more than ${maxRows} rows, the most one ingest may write.`,
+    "Ingest part of it, or raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
+  );
+}
+
+function describe(error: unknown, task: JsonTask): { kind: ErrorKind; message: string; hint: string } {
+  if (error instanceof Refusal) return { kind: "limit", message: error.message, hint: error.hint };
+  if (error instanceof JsonFault) {
+    return {
+      kind: "invalid",
+      message: `, line ${error.line}, column ${error.column}: ${error.message}.`,
+      hint: hint(error, task),
+    };
+  }
+  throw error;
+}
+
+function hint(error: JsonFault, { lines, skipBad }: JsonTask): string {
+  if (lines && error.message.startsWith("a list where")) {
+    return 'Each line has to be an object. If the file is one list of objects, pass format: "json".';
+  }
+  if (error.message.endsWith("an object is expected")) {
+    return 'Records have to be objects, such as {"value": 1}: a list of them, or one on each line.';
+  }
+  if (lines) return 'Repair the line, or pass on_bad_rows: "skip" to leave such lines out.';
+  if (!skipBad) return "Repair the file and retry.";
+  return 'Bad rows can be skipped only where each line is an object of its own; for such a file pass format: "ndjson".';
+}

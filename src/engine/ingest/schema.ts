@@ -1,0 +1,126 @@
+import type { Column, Head } from "../catalog/types.ts";
+import { LakeError } from "../errors.ts";
+import type { IngestRequest, Target } from "./types.ts";
+
+type Plain = Pick<Column, "name" | "type">;
+type Mode = NonNullable<IngestRequest["mode"]>;
+
+export interface SchemaRules {
+  name: string;
+  mode: Mode;
+  schemaChange: "refuse" | "allow";
+  /** Types were guessed from text, so a value that also is text may become it. */
+  inferred: boolean;
+}
+
+/** What the rows to come are for. `newest` is the dataset's newest version, a tombstone after a drop. */
+export function openTarget(newest: Head | undefined, rules: SchemaRules): Target {
+  const live = newest && !newest.dropped ? newest : undefined;
+  const lastId = newest?.lastColumnId ?? 0;
+  // A replace that may change the schema starts from what the source says; ids still follow names.
+  const fresh = live === undefined || (rules.mode === "replace" && rules.schemaChange === "allow");
+  return {
+    columns: fresh ? [] : live.columns,
+    async settle(columns) {
+      if (fresh) return withIds(columns, live?.columns ?? [], lastId);
+      return settle(columns, live, lastId, rules);
+    },
+  };
+}
+
+function settle(columns: readonly Plain[], live: Head, lastId: number, rules: SchemaRules): Column[] {
+  const incoming = new Map(columns.map((column) => [column.name, column]));
+  const added = columns.filter(({ name }) => !live.columns.some((column) => column.name === name));
+  const removed = live.columns.filter(({ name }) => !incoming.has(name));
+  const changed = live.columns.flatMap(({ name, type }) => {
+    const from = incoming.get(name)?.type ?? type;
+    return from === type || holds(type, from, rules) ? [] : [{ name, from: type, to: from }];
+  });
+  const clash = added.find(({ name }) =>
+    live.columns.some((column) => column.name.toLowerCase() === name.toLowerCase()),
+  );
+  const appendable = rules.mode === "append" && rules.schemaChange === "allow" && changed.length === 0 && !clash;
+  if (added.length + removed.length + changed.length > 0 && !appendable) {
+    throw drift(live, { added, removed, changed }, rules);
+  }
+  return [...live.columns, ...withIds(added, [], lastId)];
+}
+
+/** Whether every `from` is a `type` without loss, so that the source's narrower guess is no change. */
+function holds(type: string, from: string, { inferred }: SchemaRules): boolean {
+  if (inferred && type === "VARCHAR") return !/[[(]/.test(from);
+  const wider = WIDER[from] ?? [];
+  return wider.includes(type);
+}
+
+const WIDER: Record<string, string[]> = {
+  TINYINT: ["SMALLINT", "INTEGER", "BIGINT", "DOUBLE"],
+  SMALLINT: ["INTEGER", "BIGINT", "DOUBLE"],
+  INTEGER: ["BIGINT", "DOUBLE"],
+  UTINYINT: ["SMALLINT", "INTEGER", "BIGINT", "USMALLINT", "UINTEGER", "UBIGINT", "DOUBLE"],
+  USMALLINT: ["INTEGER", "BIGINT", "UINTEGER", "UBIGINT", "DOUBLE"],
+  UINTEGER: ["BIGINT", "UBIGINT", "DOUBLE"],
+  FLOAT: ["DOUBLE"],
+  DATE: ["TIMESTAMP"],
+};
+
+function withIds(columns: readonly Plain[], known: readonly Column[], lastId: number): Column[] {
+  const ids = new Map(known.map(({ name, id }) => [name, id]));
+  let last = lastId;
+  return columns.map(({ name, type }) => ({ id: ids.get(name) ?? ++last, name, type }));
+}
+
+function drift(
+  live: Head,
+  changes: {
+    added: readonly Plain[];
+    removed: readonly Plain[];
+    changed: { name: string; from: string; to: string }[];
+  },
+  { mode }: SchemaRules,
+): LakeError {
+  const parts = [
+    ["added", changes.added.map(({ name, type }) => `${name} ${type}`)],
+    ["removed", changes.removed.map(({ name, type }) => `${name} ${type}`)],
+    ["changed", changes.changed.map(({ name, from, to }) => `${name} ${from} → ${to}`)],
+  ] as const;
+  const list = parts.flatMap(([what, names]) => (names.length > 0 ? [`${what}: ${names.join(", ")}`] : []));
+  const hint =
+    mode === "replace"
+      ? 'Call again with schema_change: "allow" to replace the schema as well, or ingest under another name.'
+      : changes.changed.length > 0
+        ? "A column's type cannot change on append. Convert the column, or ingest under another name."
+        : 'Call again with schema_change: "allow" to append anyway: what a row does not have is NULL.';
+  return new LakeError(
+    "conflict",
+    `The columns differ from ${live.name}@${live.version}. ${list.join("; ")}. Nothing was changed.`,
+    {
+      hint,
+    },
+  );
+}
+
+/** Whether files written for `columns` may follow `current`: another writer may have changed it since `settle`. */
+export function stillFits(
+  current: Head | undefined,
+  columns: readonly Column[],
+  { mode, schemaChange }: SchemaRules,
+): boolean {
+  if (!current) return columns.every(({ id }, index) => id === index + 1);
+  const live = current.dropped ? [] : current.columns;
+  const same = live.every(({ id, name, type }, index) => {
+    const column = columns[index];
+    return column?.id === id && column.name === name && column.type === type;
+  });
+  const isNew = ({ id }: Column): boolean => id > current.lastColumnId;
+  if (mode === "replace" && (schemaChange === "allow" || current.dropped)) {
+    return columns.every(
+      (column) => isNew(column) || live.some(({ id, name }) => id === column.id && name === column.name),
+    );
+  }
+  return (
+    same &&
+    columns.slice(live.length).every(isNew) &&
+    (schemaChange === "allow" || current.dropped || columns.length === live.length)
+  );
+}

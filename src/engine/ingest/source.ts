@@ -1,0 +1,164 @@
+import { type BigIntStats, constants } from "node:fs";
+import { type FileHandle, open, realpath, stat, writeFile } from "node:fs/promises";
+import { isAbsolute, join, relative, resolve } from "node:path";
+import { hasCode, LakeError } from "../errors.ts";
+import type { Scope } from "../scope.ts";
+import type { EngineSettings } from "../settings.ts";
+import { DETECT_BYTES, detectCompression, detectFormat } from "./detect.ts";
+import type { Format, Source } from "./types.ts";
+
+export interface OpenSource extends Source {
+  /** Throws `conflict` when the file is no longer what was opened. */
+  verify(): Promise<void>;
+}
+
+type SourceSettings = Pick<EngineSettings, "allow" | "maxIngestBytes">;
+
+/**
+ * Opens a file in place. `path` is absolute or relative to the first allowed folder; where it leads, symlinks resolved,
+ * has to be a regular file inside an allowed folder. Throws `denied`, `not_found`, `invalid`, `limit`.
+ */
+export async function openFile(
+  scope: Scope,
+  path: string,
+  format: Format | undefined,
+  settings: SourceSettings,
+): Promise<OpenSource> {
+  const real = await allowedPath(path, settings.allow);
+  // Opening a FIFO would wait for a writer: look first, and do not wait if it was exchanged meanwhile.
+  refuseSpecial(path, await translated(path, () => stat(real, { bigint: true })));
+  const handle = await translated(path, () => {
+    return open(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  });
+  scope.defer(() => handle.close());
+  const opened = await handle.stat({ bigint: true });
+  refuseSpecial(path, opened);
+  refuseSize(path, Number(opened.size), settings);
+  return {
+    ...(await describe(handle, path, format)),
+    path: real,
+    label: path,
+    bytes: Number(opened.size),
+    verify: () => verifyUnchanged(handle, real, path, opened),
+  };
+}
+
+/** Writes inline text to a file in `folder`. Throws `invalid` when there is none, `limit`. */
+export async function openText(
+  scope: Scope,
+  text: string,
+  format: Format | undefined,
+  folder: string,
+  settings: SourceSettings,
+): Promise<OpenSource> {
+  const label = "inline text";
+  const bytes = Buffer.byteLength(text);
+  refuseSize(label, bytes, settings);
+  if (text.trim() === "") throw empty(label);
+  const path = join(folder, "text");
+  await writeFile(path, text, { mode: 0o600 });
+  const handle = await open(path, "r");
+  scope.defer(() => handle.close());
+  return { ...(await describe(handle, label, format)), path, label, bytes, verify: async () => {} };
+}
+
+async function allowedPath(path: string, allow: readonly string[]): Promise<string> {
+  if (path === "" || path.includes("\0")) {
+    throw new LakeError("invalid", `${JSON.stringify(path)} is not a path.`, { hint: "Name a file." });
+  }
+  const roots = (await Promise.all(allow.map(realFolder))).filter((root) => root !== undefined);
+  const wanted = isAbsolute(path) ? resolve(path) : resolve(allow[0] ?? "/", path);
+  // Before the file system is asked, so that the answer does not tell what exists elsewhere.
+  if (![...allow, ...roots].some((root) => isInside(root, wanted))) throw outside(path, allow);
+  const real = await translated(path, () => realpath(wanted));
+  if (!roots.some((root) => isInside(root, real))) throw outside(path, allow);
+  return real;
+}
+
+async function realFolder(folder: string): Promise<string | undefined> {
+  try {
+    return await realpath(folder);
+  } catch {
+    return undefined;
+  }
+}
+
+function isInside(root: string, path: string): boolean {
+  const way = relative(root, path);
+  return way !== ".." && !way.startsWith("../") && !isAbsolute(way);
+}
+
+function outside(path: string, allow: readonly string[]): LakeError {
+  return new LakeError("denied", `${path} is not inside a folder that ingest may read.`, {
+    hint: allow.length === 0 ? "No folder is allowed; start with --allow DIR." : `Allowed: ${allow.join(", ")}`,
+  });
+}
+
+function refuseSpecial(path: string, stats: BigIntStats): void {
+  if (stats.isFile()) return;
+  const [what, hint] = stats.isDirectory()
+    ? ["a folder", "Name one file in it."]
+    : [
+        stats.isFIFO() ? "a FIFO" : stats.isSocket() ? "a socket" : "a device",
+        "Copy its data into a regular file first.",
+      ];
+  throw new LakeError("invalid", `${path} is ${what}, not a file.`, { hint });
+}
+
+function refuseSize(label: string, bytes: number, { maxIngestBytes }: SourceSettings): void {
+  if (bytes === 0) throw empty(label);
+  if (bytes <= maxIngestBytes) return;
+  throw new LakeError("limit", `${label} has ${bytes} bytes; max_ingest_bytes is ${maxIngestBytes}.`, {
+    hint: "Split it, compress it, or raise max_ingest_bytes (LAKEHOUSE_MAX_INGEST_BYTES).",
+  });
+}
+
+function empty(label: string): LakeError {
+  return new LakeError("invalid", `${label} is empty.`, { hint: "A CSV file needs at least a header line." });
+}
+
+async function describe(
+  handle: FileHandle,
+  label: string,
+  format: Format | undefined,
+): Promise<Pick<Source, "format" | "compression">> {
+  const { bytesRead, buffer } = await handle.read(Buffer.alloc(DETECT_BYTES), 0, DETECT_BYTES, 0);
+  const head = buffer.subarray(0, bytesRead);
+  const compression = detectCompression(head);
+  return { format: format ?? detectFormat(label, head, compression), compression };
+}
+
+async function verifyUnchanged(handle: FileHandle, real: string, path: string, opened: BigIntStats): Promise<void> {
+  // By handle for what was read, by name for what DuckDB, which opens it again, has read.
+  for (const now of [await handle.stat({ bigint: true }), await stat(real, { bigint: true }).catch(() => undefined)]) {
+    const same = now && now.dev === opened.dev && now.ino === opened.ino && now.size === opened.size;
+    if (!same || now.mtimeNs !== opened.mtimeNs) {
+      throw new LakeError("conflict", `${path} changed while it was read. Nothing was ingested.`, {
+        hint: "Call again when it is no longer written to.",
+      });
+    }
+  }
+}
+
+async function translated<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (hasCode(error, "ENOENT", "ENOTDIR")) {
+      throw new LakeError("not_found", `There is no file ${path}.`, {
+        hint: "Check the name; a relative path starts at the first allowed folder.",
+        cause: error,
+      });
+    }
+    if (hasCode(error, "EACCES", "EPERM")) {
+      throw new LakeError("denied", `${path} may not be read by this process.`, {
+        hint: "Change its permissions.",
+        cause: error,
+      });
+    }
+    if (hasCode(error, "ELOOP", "ENAMETOOLONG", "ENXIO")) {
+      throw new LakeError("invalid", `${path} cannot be opened.`, { hint: "Name a regular file.", cause: error });
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,128 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { ColumnStats } from "../catalog/types.ts";
+import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
+import { LakeError } from "../errors.ts";
+import type { ConvertContext, ParquetFile } from "./types.ts";
+
+export interface WriteOptions {
+  /** Average bytes of a source row, where known: long rows make smaller row groups. */
+  rowBytes?: number;
+  /** Largest Parquet file. */
+  fileBytes?: number;
+}
+
+const FILE_BYTES = 512 * 1024 ** 2;
+const GROUP_ROWS = 20_480;
+const GROUP_COLUMNS = 64;
+const GROUP_BYTES = 24 * 1024 ** 2;
+const MIN_GROUP_ROWS = 128;
+
+/**
+ * Writes the rows of `select` (which yields `columns`, by name) to Parquet files in `context.folder`, in the order the
+ * dataset wants them and with its field ids. The same rows give the same bytes on every machine and with any number of
+ * threads. Throws `limit` beyond `context.maxRows`, and `conflict` when the dataset has another schema.
+ */
+export async function writeParquet(
+  connection: Connection,
+  select: string,
+  columns: readonly { name: string; type: string }[],
+  context: ConvertContext,
+  options: WriteOptions = {},
+): Promise<ParquetFile[]> {
+  const settled = context.target
+    ? await context.target.settle(columns)
+    : columns.map((column, index) => ({ id: index + 1, ...column }));
+  const types = new Map(columns.map((column) => [column.name, column.type]));
+  const projection = settled.map(({ name, type }) => {
+    if (!types.has(name)) return `CAST(NULL AS ${type}) AS ${identifier(name)}`;
+    return types.get(name) === type ? identifier(name) : `CAST(${identifier(name)} AS ${type}) AS ${identifier(name)}`;
+  });
+  const copyOptions = [
+    "FORMAT parquet",
+    "COMPRESSION zstd",
+    `ROW_GROUP_SIZE ${groupRows(settled.length, options.rowBytes ?? 0)}`,
+    `FIELD_IDS {${settled.map(({ id, name }) => `${identifier(name)}: ${id}`).join(", ")}}`,
+    "RETURN_STATS",
+  ].join(", ");
+  const copy = async (from: string, name: string, onProgress?: (fraction: number) => void): Promise<ParquetFile> => {
+    const path = join(context.folder, name);
+    const [row] = await connection.rows<CopyRow>(`COPY (${from}) TO ${literal(path)} (${copyOptions})`, {
+      signal: context.signal,
+      onProgress: onProgress && ((percent) => onProgress(percent / 100)),
+    });
+    if (!row) throw new LakeError("internal", "DuckDB wrote a file and did not say so.");
+    return {
+      path,
+      bytes: Number(row.file_size_bytes),
+      rows: Number(row.count),
+      stats: columnStats(
+        row,
+        settled.map(({ name: column }) => column),
+      ),
+    };
+  };
+
+  const whole = await copy(
+    `SELECT ${projection.join(", ")} FROM (${select}) LIMIT ${context.maxRows + 1}`,
+    "part-0.parquet",
+    context.onProgress,
+  );
+  if (whole.rows > context.maxRows) {
+    throw new LakeError("limit", `The source has more than ${context.maxRows} rows, the most one ingest may write.`, {
+      hint: "Ingest part of it, or raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
+    });
+  }
+  const parts = Math.ceil(whole.bytes / (options.fileBytes ?? FILE_BYTES));
+  if (parts <= 1) return [whole];
+
+  // DuckDB's own splitting (FILE_SIZE_BYTES) gives up the order of rows, and with it equal bytes for equal input.
+  const files: ParquetFile[] = [];
+  const step = Math.ceil(whole.rows / parts);
+  for (let from = 0; from < whole.rows; from += step) {
+    const rows = `SELECT * EXCLUDE (file_row_number) FROM read_parquet(${literal(whole.path)}, file_row_number = true)`;
+    files.push(
+      await copy(
+        `${rows} WHERE file_row_number >= ${from} AND file_row_number < ${from + step}`,
+        `part-${files.length + 1}.parquet`,
+      ),
+    );
+  }
+  await rm(whole.path);
+  return files;
+}
+
+interface CopyRow {
+  count: string;
+  file_size_bytes: string;
+  column_statistics: { key: string; value: { key: string; value: string }[] }[] | null;
+}
+
+/** Row groups small enough that a few of them fit in memory, whatever the width and length of rows. */
+function groupRows(columns: number, rowBytes: number): number {
+  const byColumns = (GROUP_ROWS * GROUP_COLUMNS) / Math.max(columns, GROUP_COLUMNS);
+  const byBytes = rowBytes > 0 ? GROUP_BYTES / rowBytes : GROUP_ROWS;
+  return Math.max(MIN_GROUP_ROWS, Math.floor(Math.min(GROUP_ROWS, byColumns, byBytes)));
+}
+
+/** Statistics of top-level columns; nested columns have theirs per leaf, which says nothing about the column. */
+function columnStats(row: CopyRow, names: string[]): Record<string, ColumnStats> {
+  const byKey = new Map(
+    (row.column_statistics ?? []).map(({ key, value }) => [
+      key,
+      new Map(value.map((entry) => [entry.key, entry.value])),
+    ]),
+  );
+  const stats: Record<string, ColumnStats> = {};
+  for (const name of names) {
+    const found = byKey.get(identifier(name));
+    if (found) {
+      stats[name] = {
+        min: found.get("min") ?? null,
+        max: found.get("max") ?? null,
+        nulls: Number(found.get("null_count") ?? 0),
+      };
+    }
+  }
+  return stats;
+}

@@ -1,0 +1,178 @@
+import { closeSync, fstatSync, openSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parentPort, workerData } from "node:worker_threads";
+import { Compression, Table, WriterPropertiesBuilder, writeParquet } from "parquet-wasm";
+import type { ErrorKind } from "../errors.ts";
+import type { WorkerReply } from "../run-worker.ts";
+import {
+  type ArrowField,
+  ArrowFormatError,
+  decompressMessage,
+  readSchema,
+  unpackedLength,
+} from "./arrow-ipc-format.ts";
+import { type LocatedMessage, readAt, readMessages, toStream } from "./arrow-ipc-reader.ts";
+import { findUnsupported } from "./arrow-ipc-types.ts";
+import { unpackLz4Frame } from "./lz4.ts";
+
+/** What the worker gets as `workerData`. */
+export interface ArrowTask {
+  path: string;
+  /** Where the Parquet files go. */
+  folder: string;
+  maxRows: number;
+}
+
+type ArrowReply = WorkerReply<{ files: string[]; fields: ArrowField[]; rows: number }>;
+
+class Refusal extends Error {
+  readonly kind: ErrorKind;
+  readonly hint: string;
+
+  constructor(kind: ErrorKind, message: string, hint: string) {
+    super(message);
+    this.kind = kind;
+    this.hint = hint;
+  }
+}
+
+/** Bytes of batches in one Parquet file: several of its copies are in memory at once. */
+const GROUP_BYTES = 16 * 1024 ** 2;
+const MAX_BATCH_BYTES = 256 * 1024 ** 2;
+
+interface Message {
+  metadata: Uint8Array;
+  body: Uint8Array;
+}
+
+try {
+  reply({ done: convert(workerData as ArrowTask) });
+} catch (error) {
+  reply({ failed: describe(error) });
+}
+
+function convert({ path, folder, maxRows }: ArrowTask): { files: string[]; fields: ArrowField[]; rows: number } {
+  const fd = openSync(path, "r");
+  try {
+    const { size } = fstatSync(fd);
+    const { fields, rows } = survey(fd, size, maxRows);
+    const files: string[] = [];
+    for (const { stream, end } of groups(fd, size)) {
+      const file = join(folder, `arrow-${files.length}.parquet`);
+      writeFileSync(file, toParquet(stream));
+      files.push(file);
+      reply({ progress: end / size });
+    }
+    return { files, fields, rows };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Reads every header once, so that nothing is converted of a source that cannot be converted whole. */
+function survey(fd: number, size: number, maxRows: number): { fields: ArrowField[]; rows: number } {
+  if (readAt(fd, 0, Math.min(4, size)).toString("latin1") === "FEA1") {
+    throw new Refusal("invalid", "is a Feather version 1 file.", "Write it as Feather version 2 or Arrow IPC.");
+  }
+  let fields: ArrowField[] | undefined;
+  let rows = 0;
+  for (const message of readMessages(fd, size)) {
+    if (!fields && message.kind !== "schema") throw new ArrowFormatError("it does not begin with a schema");
+    if (message.kind === "schema") {
+      if (fields) throw new ArrowFormatError("it has two schemas");
+      fields = readSchema(message.metadata);
+      const unsupported = findUnsupported(fields);
+      if (fields.length === 0) throw new Refusal("invalid", "has no columns.", "A dataset needs at least one column.");
+      if (unsupported)
+        throw new Refusal(
+          "invalid",
+          `: ${unsupported}.`,
+          "Leave it out, or cast it (a duration to int64, say), before writing the file.",
+        );
+    }
+    if (message.isDelta) throw new Refusal("invalid", "has dictionaries that grow (deltas).", REWRITE);
+    if (message.compression === "zstd") {
+      throw new Refusal("invalid", "has ZSTD-compressed buffers, which cannot be read.", REWRITE);
+    }
+    rows += message.kind === "batch" ? message.rows : 0;
+    if (rows > maxRows) {
+      throw new Refusal(
+        "limit",
+        `has more than ${maxRows} rows, the most one ingest may write.`,
+        "Ingest part of it, or raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
+      );
+    }
+    if (message.bodyLength > MAX_BATCH_BYTES) throw tooLarge();
+  }
+  if (!fields) throw new ArrowFormatError("it has no schema");
+  return { fields, rows };
+}
+
+const REWRITE = "Write it without compression or with LZ4, one dictionary per column, or as Parquet.";
+
+/** Batches in streams of about `GROUP_BYTES`, each complete with the schema and the dictionaries it needs. */
+function* groups(fd: number, size: number): Generator<{ stream: Uint8Array; end: number }> {
+  let schema: Message = { metadata: new Uint8Array(), body: new Uint8Array() };
+  const dictionaries = new Map<string, Message>();
+  let batches: Message[] = [];
+  let bytes = 0;
+  let written = 0;
+  const flush = (end: number): { stream: Uint8Array; end: number } => {
+    const stream = toStream([schema, ...dictionaries.values(), ...batches]);
+    batches = [];
+    bytes = 0;
+    written += 1;
+    return { stream, end };
+  };
+  for (const message of readMessages(fd, size)) {
+    const { kind, bodyOffset, bodyLength } = message;
+    if (kind === "schema") schema = load(fd, message);
+    if (kind === "dictionary") {
+      // A dictionary that comes again replaces the earlier one for the batches after it.
+      if (batches.length > 0) yield flush(bodyOffset);
+      dictionaries.set(message.dictionaryId, load(fd, message));
+    }
+    if (kind === "batch") {
+      const batch = load(fd, message);
+      batches.push(batch);
+      bytes += batch.body.length;
+      if (bytes >= GROUP_BYTES) yield flush(bodyOffset + bodyLength);
+    }
+  }
+  if (batches.length > 0 || written === 0) yield flush(size);
+}
+
+function load(fd: number, { metadata, bodyOffset, bodyLength, compression }: LocatedMessage): Message {
+  const body = readAt(fd, bodyOffset, bodyLength);
+  if (compression === "none") return { metadata, body };
+  if (unpackedLength(metadata, body) > MAX_BATCH_BYTES) throw tooLarge();
+  return decompressMessage(metadata, body, unpackLz4Frame);
+}
+
+function tooLarge(): Refusal {
+  const most = MAX_BATCH_BYTES / 1024 ** 2;
+  return new Refusal("limit", `has a record batch of more than ${most} MiB.`, "Write it in batches of fewer rows.");
+}
+
+function toParquet(stream: Uint8Array): Uint8Array {
+  const properties = new WriterPropertiesBuilder().setCompression(Compression.SNAPPY).build();
+  return writeParquet(Table.fromIPCStream(stream), properties);
+}
+
+function describe(error: unknown): { kind: ErrorKind; message: string; hint: string } {
+  if (error instanceof Refusal) return { kind: error.kind, message: error.message, hint: error.hint };
+  // Whatever the parser or the native code stumbled over is in the file: nothing else goes in.
+  const reason =
+    error instanceof ArrowFormatError || (error instanceof Error && /^[A-Z][\w ]+ error: /.test(error.message))
+      ? error.message
+      : "its contents contradict each other";
+  return {
+    kind: "invalid",
+    message: `is not an Arrow IPC file or stream, or is damaged: ${reason}.`,
+    hint: "Write the file again, or pass the right `format`.",
+  };
+}
+
+function reply(message: ArrowReply): void {
+  parentPort?.postMessage(message);
+}

@@ -1,0 +1,182 @@
+import { LakeError } from "../errors.ts";
+import type { FunctionNames } from "./functions.ts";
+import { expandPivot, type PivotParts } from "./pivot.ts";
+import { STATEMENTS } from "./policy.ts";
+import { type Token, tokenize } from "./tokens.ts";
+import { isNode, judgeTree, type Node, type Verdict } from "./tree.ts";
+
+/** A statement that may run: `sql` is what was judged, character for character. */
+export interface Judged extends Verdict {
+  sql: string;
+  explain: boolean;
+}
+
+export interface GuardParts extends Pick<PivotParts, "parseAll" | "write"> {
+  /** DuckDB's parse of a text as JSON, without what is empty or default. Nothing is bound or run. */
+  parse(sql: string): Promise<string>;
+  functions: FunctionNames;
+  /** Runs a query that the guard itself allowed, for the columns of a PIVOT; at most `limit` texts. */
+  values(judged: Judged, limit: number): Promise<string[]>;
+}
+
+export const MAX_SQL_CHARS = 256 * 1024;
+const MAX_TREE_CHARS = 2 * 2 ** 20;
+const EXPLAIN_FORMATS = ["TEXT", "JSON", "GRAPHVIZ", "HTML", "YAML"];
+
+/**
+ * Decides whether `sql` is one statement that only reads, by DuckDB's own parse of it, before anything is bound:
+ * binding alone may already open files. Throws `denied`, `invalid`, `limit` or `not_found`, saying what to do instead.
+ */
+export async function judge(sql: string, parts: GuardParts): Promise<Judged> {
+  if (sql.length > MAX_SQL_CHARS) throw tooLong(`The statement has ${sql.length} characters`);
+  const explain = unwrapExplain(sql);
+  if (!explain) return judgeQuery(sql, parts);
+  const inner = await judgeQuery(sql.slice(explain.start), parts);
+  if (inner.show) throw refuseShow();
+  return {
+    sql: `${explain.prefix} ${inner.sql}`,
+    explain: true,
+    datasets: inner.datasets,
+    builtins: inner.builtins,
+  };
+}
+
+async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
+  const json = await parts.parse(sql);
+  if (json.length > MAX_TREE_CHARS) throw tooLong("The statement is too complex");
+  const tree: unknown = JSON.parse(json);
+  if (!isNode(tree)) throw new LakeError("internal", "DuckDB's parse could not be read.");
+  if (tree.error === true) {
+    if (tree.error_type !== "not implemented") throw syntaxError(sql, tree);
+    return judgeOther(sql, parts);
+  }
+  const statements = Array.isArray(tree.statements) ? tree.statements.filter(isNode) : [];
+  const [statement] = statements;
+  if (!statement) throw new LakeError("invalid", "There is no statement.", { hint: "Send one SELECT." });
+  if (statements.length > 1) throw several(statements.length);
+  return finish(sql, judgeTree(statement, parts.functions));
+}
+
+function finish(sql: string, verdict: Verdict): Judged {
+  if (!verdict.show) return { ...verdict, sql, explain: false };
+  return { ...verdict, sql: SHOWN[verdict.show], explain: false };
+}
+
+/** DuckDB itself would list only what the connection has seen. */
+const SHOWN = {
+  tables: "SELECT name FROM lakehouse_datasets ORDER BY name",
+  all: `SELECT name, list_transform(columns, lambda c: c.name) AS column_names,
+    list_transform(columns, lambda c: c.type) AS column_types, version, rows FROM lakehouse_datasets ORDER BY name`,
+};
+
+/** What DuckDB parses but does not serialise: everything but SELECT, and a PIVOT whose columns come from the data. */
+async function judgeOther(sql: string, parts: GuardParts): Promise<Judged> {
+  const tokens = [...tokenize(sql)];
+  const count = countStatements(tokens);
+  if (count > 1) throw several(count);
+  const first = tokens.find((token) => token.text !== ";" && token.text !== "(");
+  const known = first?.kind === "word" ? STATEMENTS[first.text] : undefined;
+  if (known) {
+    throw new LakeError("denied", `${first?.text} ${known.reason}; statements here only read.`, { hint: known.hint });
+  }
+  const expanded = await expandPivot(sql, tokens, {
+    parseAll: parts.parseAll,
+    write: parts.write,
+    values: async (text, limit) => parts.values(await judgeQuery(text, parts), limit),
+  });
+  if (expanded !== undefined) return judgeQuery(expanded, parts);
+  throw new LakeError("denied", "Only statements that read can run.", {
+    hint: "Use SELECT, WITH, FROM, VALUES, PIVOT, UNPIVOT, DESCRIBE, SUMMARIZE, SHOW TABLES or EXPLAIN.",
+  });
+}
+
+/**
+ * `EXPLAIN ANALYZE` runs what it explains and passes as harmless: so the prefix is taken off, what follows is judged
+ * alone, and a prefix of our own is put before exactly that text.
+ */
+function unwrapExplain(sql: string): { prefix: string; start: number } | undefined {
+  const tokens = tokenize(sql);
+  const next = (): Token | undefined => tokens.next().value ?? undefined;
+  if (next()?.text !== "EXPLAIN") return undefined;
+  let token = next();
+  const options: string[] = [];
+  if (token?.text === "(") {
+    let inside = "";
+    let end = token.end;
+    for (token = next(); token && token.text !== ")"; token = next()) inside += ` ${token.text}`;
+    end = token?.end ?? end;
+    const parsed = explainOptions(inside);
+    // Not options: the parenthesis belongs to the query.
+    if (!parsed) return { prefix: "EXPLAIN", start: sql.search(/explain/i) + "EXPLAIN".length };
+    return { prefix: explainPrefix(parsed), start: end };
+  }
+  if (token?.text === "ANALYZE" || token?.text === "ANALYSE") {
+    options.push("ANALYZE");
+    token = next();
+  }
+  return { prefix: explainPrefix(options), start: token?.start ?? sql.length };
+}
+
+function explainOptions(inside: string): string[] | undefined {
+  const options: string[] = [];
+  for (const option of inside.split(",")) {
+    const [name = "", value = "", ...more] = option.trim().toUpperCase().replaceAll("'", "").split(/\s+/);
+    if (more.length > 0) return undefined;
+    if (name === "ANALYZE" && (value === "" || value === "TRUE")) options.push("ANALYZE");
+    else if (name === "FORMAT" && EXPLAIN_FORMATS.includes(value)) options.push(`FORMAT ${value}`);
+    else return undefined;
+  }
+  return options;
+}
+
+function explainPrefix(options: string[]): string {
+  return options.length === 0 ? "EXPLAIN" : `EXPLAIN (${options.join(", ")})`;
+}
+
+function countStatements(tokens: Token[]): number {
+  let count = 0;
+  let inside = false;
+  for (const token of tokens) {
+    if (token.text === ";") inside = false;
+    else if (!inside) {
+      inside = true;
+      count++;
+    }
+  }
+  return count;
+}
+
+function several(count: number): LakeError {
+  return new LakeError("denied", `One statement at a time: this text has ${count}.`, {
+    hint: "Send them one by one, or combine them with WITH or UNION ALL.",
+  });
+}
+
+function refuseShow(): LakeError {
+  return new LakeError("denied", "EXPLAIN SHOW is not available.", { hint: "Send SHOW TABLES alone." });
+}
+
+function tooLong(what: string): LakeError {
+  return new LakeError(
+    "limit",
+    `${what}; a statement may have ${MAX_SQL_CHARS} at most, and fewer when it has many parts.`,
+    {
+      hint: "Pass long lists through params, as in WHERE id IN (SELECT unnest($1)), or ingest them and join.",
+    },
+  );
+}
+
+function syntaxError(sql: string, tree: Node): LakeError {
+  const message = typeof tree.error_message === "string" ? tree.error_message : "the statement cannot be parsed";
+  const position = Number(tree.position);
+  let where = "";
+  if (tree.position !== undefined && Number.isSafeInteger(position)) {
+    // DuckDB counts bytes.
+    const before = Buffer.from(sql).subarray(0, position).toString("utf8");
+    const lines = before.split("\n");
+    where = ` at line ${lines.length}, column ${(lines.at(-1)?.length ?? 0) + 1}`;
+  }
+  return new LakeError("invalid", `Syntax error${where}: ${message.slice(0, 1000)}`, {
+    hint: "The dialect is DuckDB's. Quote identifiers with \" and texts with '.",
+  });
+}

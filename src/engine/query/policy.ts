@@ -1,0 +1,178 @@
+/** What statements may be made of. Data only: `guard.ts` applies it. */
+
+/** Tables made of arguments alone. Everything else that looks like a table is a dataset or refused. */
+export const TABLE_FUNCTIONS: ReadonlySet<string> = new Set([
+  "generate_series",
+  "json_each",
+  "json_tree",
+  "pg_timezone_names",
+  "range",
+  "repeat",
+  "repeat_row",
+  "unnest",
+]);
+
+/** Allowed although DuckDB lists them as volatile, as table functions, or not at all. */
+export const EXTRA_FUNCTIONS: ReadonlySet<string> = new Set([
+  "error",
+  "gen_random_uuid",
+  "grouping",
+  "grouping_id",
+  "random",
+  "row",
+  "unnest",
+  "uuid",
+  "uuidv4",
+  "uuidv7",
+]);
+
+/** Pure by DuckDB's own account, yet none of a statement's business: state, settings, plans, raw internals. */
+export const DENIED_FUNCTIONS: ReadonlySet<string> = new Set([
+  "combine",
+  "create_sort_key",
+  "current_query",
+  "current_schemas",
+  "current_setting",
+  "finalize",
+  "format_type",
+  "get_block_size",
+  "getenv",
+  "getvariable",
+  "in_search_path",
+  "json_deserialize_sql",
+  "json_serialize_plan",
+  "json_serialize_sql",
+  "parse_duckdb_log_message",
+  "sleep_ms",
+  "txid_current",
+  "variant_bytes_to_variant",
+  "variant_to_parquet_variant",
+]);
+
+/** Families of the same, by name. */
+export const DENIED_PATTERN =
+  /^(__internal_|pg_(?!typeof$|size_pretty$)|has_.*_privilege|inet_|.*obj_description$|col_description$|map_to_pg_oid$)/;
+
+/** Catalogs and schemas of DuckDB itself: as a qualifier they could reach around the names judged here. */
+export const SYSTEM_QUALIFIERS: ReadonlySet<string> = new Set([
+  "information_schema",
+  "memory",
+  "pg_catalog",
+  "system",
+  "temp",
+]);
+
+/** Why a function is refused and what to use instead; the first pattern that fits. */
+export const FUNCTION_REASONS: readonly { pattern: RegExp; reason: string; hint: string }[] = [
+  {
+    pattern: /^(read_|parquet_|.*_scan|scan_|sniff_csv|glob$|st_read|query_parquet)/,
+    reason: "statements read datasets, not files",
+    hint: "Make a dataset of the file with ingest, then query it by its name.",
+  },
+  {
+    pattern: /^(query|query_table|json_execute_serialized_sql|histogram|histogram_values)$/,
+    reason: "it runs SQL or opens a table from a string, which cannot be checked",
+    hint: "Write the query itself in the statement.",
+  },
+  {
+    pattern:
+      /^(duckdb_|pragma_|current_setting$|version$|which_secret|getenv|getvariable|current_schemas|pg_|.*_profiling)/,
+    reason: "the server's internals and settings are not readable",
+    hint: "Use lakehouse_datasets, lakehouse_versions and lakehouse_files for the catalog, DESCRIBE name for columns.",
+  },
+  {
+    pattern:
+      /^(nextval|currval|setseed|write_log|.*checkpoint.*|truncate_.*|enable_.*|disable_.*|set_.*|sleep_ms|pg_sleep)$/,
+    reason: "it has side effects, and statements here only read",
+    hint: "row_number() OVER () numbers rows; random() and uuid() are available.",
+  },
+];
+
+const MATERIALISE = "To keep a result, call ingest with `name` and `sql`.";
+const FILES = "Files are read with ingest; results are kept with ingest {name, sql}.";
+const SETTINGS = "Limits are arguments of the tool: max_rows, timeout_ms.";
+const TRANSACTIONS = "Each statement already sees one consistent version of every dataset.";
+
+/** Statements that are not queries, by their first word. */
+export const STATEMENTS: Readonly<Record<string, { reason: string; hint: string }>> = {
+  ALTER: { reason: "changes a table", hint: "Re-ingest with schema_change, or rename columns in a SELECT." },
+  ANALYZE: { reason: "changes statistics", hint: "SUMMARIZE name shows statistics of a dataset." },
+  ATTACH: { reason: "opens another database", hint: FILES },
+  BEGIN: { reason: "controls transactions", hint: TRANSACTIONS },
+  CALL: { reason: "runs procedures", hint: "Use SELECT." },
+  CHECKPOINT: { reason: "writes", hint: "Nothing has to be flushed: committed data is durable." },
+  COMMENT: { reason: "changes the catalog", hint: "Datasets have no comments." },
+  COMMIT: { reason: "controls transactions", hint: TRANSACTIONS },
+  COPY: { reason: "reads or writes files", hint: FILES },
+  CREATE: { reason: "creates something", hint: `Use WITH for a table inside the statement. ${MATERIALISE}` },
+  DEALLOCATE: { reason: "changes the session", hint: "Pass values through params." },
+  DELETE: { reason: "deletes rows", hint: `Leave the rows out with WHERE. ${MATERIALISE}` },
+  DETACH: { reason: "closes a database", hint: FILES },
+  DROP: { reason: "drops something", hint: "dataset-drop drops a dataset." },
+  EXECUTE: { reason: "runs a prepared statement", hint: "Send the query itself, with params." },
+  EXPORT: { reason: "writes files", hint: FILES },
+  FORCE: { reason: "writes", hint: "Nothing has to be flushed: committed data is durable." },
+  IMPORT: { reason: "reads files and writes", hint: FILES },
+  INSERT: { reason: "writes rows", hint: "Add rows with ingest and mode append." },
+  INSTALL: { reason: "downloads code", hint: "Only the built-in functions are available." },
+  LOAD: { reason: "loads code", hint: "Only the built-in functions are available." },
+  MERGE: { reason: "writes rows", hint: `Join in a SELECT. ${MATERIALISE}` },
+  PRAGMA: { reason: "changes or prints settings", hint: "Use DESCRIBE, SHOW TABLES or lakehouse_datasets." },
+  PREPARE: { reason: "changes the session", hint: "Pass values through params." },
+  REFRESH: { reason: "writes", hint: MATERIALISE },
+  RESET: { reason: "changes settings", hint: SETTINGS },
+  ROLLBACK: { reason: "controls transactions", hint: TRANSACTIONS },
+  SET: { reason: "changes settings", hint: SETTINGS },
+  START: { reason: "controls transactions", hint: TRANSACTIONS },
+  TRUNCATE: { reason: "deletes rows", hint: "ingest with mode replace puts new rows in place of the old." },
+  UPDATE: { reason: "changes rows", hint: `Compute the new values in a SELECT. ${MATERIALISE}` },
+  UPSERT: { reason: "writes rows", hint: MATERIALISE },
+  USE: { reason: "changes the session", hint: "Datasets are addressed by name alone." },
+  VACUUM: { reason: "writes", hint: "Nothing has to be vacuumed." },
+};
+
+/** Kinds of expressions, tables and query nodes a statement may be made of; DuckDB's names in its serialised tree. */
+export const EXPRESSIONS: ReadonlySet<string> = new Set([
+  "BETWEEN",
+  "CASE",
+  "CAST",
+  "COLLATE",
+  "COLUMN_REF",
+  "COMPARISON",
+  "CONJUNCTION",
+  "CONSTANT",
+  "DEFAULT",
+  "FUNCTION",
+  "LAMBDA",
+  "LAMBDA_REF",
+  "OPERATOR",
+  "PARAMETER",
+  "POSITIONAL_REFERENCE",
+  "STAR",
+  "SUBQUERY",
+  "TYPE",
+  "WINDOW",
+]);
+
+export const NODES: ReadonlySet<string> = new Set([
+  "BASE_TABLE",
+  "CTE_NODE",
+  "DISTINCT_MODIFIER",
+  "EMPTY",
+  "EMPTY_FROM",
+  "EXPRESSION_LIST",
+  "JOIN",
+  "LIMIT_MODIFIER",
+  "LIMIT_PERCENT_MODIFIER",
+  "ORDER_ASCENDING",
+  "ORDER_DEFAULT",
+  "ORDER_DESCENDING",
+  "ORDER_MODIFIER",
+  "PIVOT",
+  "RECURSIVE_CTE_NODE",
+  "SELECT_NODE",
+  "SET_OPERATION_NODE",
+  "SHOW_REF",
+  "SUBQUERY",
+  "TABLE_FUNCTION",
+]);

@@ -1,0 +1,235 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Catalog } from "../catalog/types.ts";
+import { openDuck, type Params, translateDuckError } from "../duckdb/duckdb.ts";
+import type { Json } from "../duckdb/values.ts";
+import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
+import { openScope, type Scope } from "../scope.ts";
+import type { EngineSettings } from "../settings.ts";
+import type { Store } from "../store/store.ts";
+import { CELL_LIMIT, CELL_LIMITS, MAX_CELL_ITEMS, MAX_CELL_TEXT } from "./cell-limits.ts";
+import { type FunctionNames, loadFunctionNames } from "./functions.ts";
+import { type Judged, judge } from "./guard.ts";
+import { openPool, type Pool, type Session } from "./pool.ts";
+import { openRelations, type Relations, type Resolved, show } from "./relations.ts";
+
+export interface QueryOptions {
+  /** Bound to `$1`, `$2`, … or `?` (array), or to `$name` (object). */
+  params?: Params;
+  /** Default 100, at most 10 000. */
+  maxRows?: number;
+  /** Bytes of the rows as JSON text. Default: `settings.maxResultBytes`. */
+  maxBytes?: number;
+  /** Default: `settings.queryTimeoutMs`. Waiting for a turn counts. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+}
+
+export interface QueryResult {
+  columns: { name: string; type: string }[];
+  rows: Json[][];
+  row_count: number;
+  /** There is at least one more row. */
+  truncated: boolean;
+  truncated_by?: "max_rows" | "max_bytes";
+  /** Rows without the limits, when that is known without counting them. */
+  total_rows?: number;
+  /** The versions that were read, as in `workers@3`. */
+  datasets: string[];
+  elapsed_ms: number;
+}
+
+export interface QueryEngine {
+  /**
+   * Runs one statement that only reads. Throws `LakeError`: `denied` when the guard refuses, `invalid` for a wrong
+   * statement or parameters, `not_found` with the nearest names, `limit` for a budget, `unavailable` when cancelled or
+   * when too many are waiting.
+   */
+  query(sql: string, options?: QueryOptions): Promise<QueryResult>;
+  /** Judges a statement, and returns it with what another locked instance has to run first to see the same data. */
+  plan(sql: string): Promise<{ sql: string; views: string[]; datasets: string[] }>;
+  /** Opens DuckDB now rather than with the first statement. */
+  warm(): Promise<void>;
+}
+
+const DEFAULT_ROWS = 100;
+const MAX_ROWS = 10_000;
+
+interface Parts {
+  store: Store;
+  catalog: Catalog;
+  settings: EngineSettings;
+}
+
+interface Opened {
+  pool: Pool;
+  run: typeof import("../duckdb/execute.ts");
+  functions: FunctionNames;
+  relations: Relations;
+}
+
+export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
+  const { settings } = parts;
+  const active = new Set<AbortController>();
+  let opening: Promise<Opened> | undefined;
+  const own = openScope();
+  let closed = false;
+  scope.defer(async () => {
+    closed = true;
+    for (const running of active) running.abort(closedError());
+    await own.close();
+  });
+  const opened = (): Promise<Opened> => {
+    if (closed) return Promise.reject(closedError());
+    opening ??= open(own, parts);
+    opening.catch(() => {
+      opening = undefined;
+    });
+    return opening;
+  };
+
+  /** Runs `work` on a session, with the deadline and the caller's cancellation as one signal. */
+  async function onSession<Result>(
+    options: QueryOptions,
+    work: (session: Session, open: Opened, signal: AbortSignal) => Promise<Result>,
+  ): Promise<Result> {
+    const { signal: asked, timeoutMs = settings.queryTimeoutMs } = options;
+    throwIfAborted(asked);
+    const stop = new AbortController();
+    const onAbort = (): void => stop.abort(asked ? cancelled(asked) : undefined);
+    asked?.addEventListener("abort", onAbort, { once: true });
+    active.add(stop);
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      const open = await opened();
+      timer = setTimeout(() => stop.abort(timedOut(timeoutMs)), timeoutMs);
+      return await open.pool.run(stop.signal, (session) => work(session, open, stop.signal));
+    } catch (error) {
+      throw explained(error, parts.store.localRoot);
+    } finally {
+      clearTimeout(timer);
+      active.delete(stop);
+      asked?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  return {
+    query: (sql, options = {}) => {
+      const started = settings.clock.now().getTime();
+      return onSession(options, async (session, open, signal) => {
+        const judged = await judgeOn(session, open, sql, options.params);
+        const resolved = await open.relations.resolve(judged);
+        await show(resolved.relations, session);
+        const result = await open.run.execute(session.connection, judged, {
+          params: options.params,
+          maxRows: Math.min(options.maxRows ?? DEFAULT_ROWS, MAX_ROWS),
+          maxBytes: options.maxBytes ?? settings.maxResultBytes,
+          signal,
+        });
+        const total = totalRows(judged, resolved, result);
+        return {
+          columns: result.columns,
+          rows: result.rows,
+          row_count: result.rows.length,
+          truncated: result.truncatedBy !== undefined,
+          ...(result.truncatedBy !== undefined && { truncated_by: result.truncatedBy }),
+          ...(total !== undefined && { total_rows: total }),
+          datasets: resolved.datasets,
+          elapsed_ms: settings.clock.now().getTime() - started,
+        };
+      });
+    },
+    plan: (sql) =>
+      onSession({}, async (session, open) => {
+        const judged = await judgeOn(session, open, sql, undefined);
+        if (judged.explain) {
+          throw new LakeError("denied", "EXPLAIN makes no rows to keep.", { hint: "Send the query without EXPLAIN." });
+        }
+        const resolved = await open.relations.resolve(judged);
+        const views = [...CELL_LIMITS];
+        for (const relation of resolved.relations) {
+          for await (const statement of relation.statements(session.connection)) views.push(statement);
+        }
+        return { sql: judged.sql, views, datasets: resolved.datasets };
+      }),
+    warm: async () => {
+      await opened();
+    },
+  };
+}
+
+async function open(scope: Scope, { store, catalog, settings }: Parts): Promise<Opened> {
+  // Outside of what statements may read.
+  const tempFolder = await mkdtemp(join(tmpdir(), "lakehouse-query-"));
+  scope.defer(() => rm(tempFolder, { recursive: true, force: true }));
+  const duck = await openDuck(scope, {
+    memoryBytes: settings.queryMemoryBytes,
+    threads: settings.threads,
+    tempFolder,
+    maxTempBytes: settings.maxTempBytes,
+    folders: [join(store.localRoot, "data")],
+    hidePaths: [store.localRoot],
+  });
+  const setup = await duck.connect();
+  for (const statement of CELL_LIMITS) await setup.run(statement);
+  const functions = await loadFunctionNames(setup);
+  setup.close();
+  const pool = openPool({ maxRunning: settings.maxConcurrentQueries, maxWaiting: settings.maxQueuedQueries }, () =>
+    duck.connect(),
+  );
+  scope.defer(() => pool.close());
+  return { pool, functions, relations: openRelations({ store, catalog }), run: await import("../duckdb/execute.ts") };
+}
+
+/** The guard's view of DuckDB: parsing binds nothing, and what it has run is only what it has allowed. */
+function judgeOn(session: Session, open: Opened, sql: string, params: Params | undefined): Promise<Judged> {
+  const { connection } = session;
+  const text = async (call: string, argument: string): Promise<string> => {
+    const [row] = await connection.rows<{ text: string }>(`SELECT ${call} AS text`, { params: [argument] });
+    return row?.text ?? "";
+  };
+  return judge(sql, {
+    functions: open.functions,
+    parse: (statement) =>
+      text("json_serialize_sql($1::VARCHAR, skip_null := true, skip_empty := true, skip_default := true)", statement),
+    parseAll: (statement) => text("json_serialize_sql($1::VARCHAR)", statement),
+    write: (tree) => text("json_deserialize_sql($1::VARCHAR::JSON)", tree),
+    values: async (judged, limit) => {
+      const { relations } = await open.relations.resolve(judged);
+      await show(relations, session);
+      return open.run.texts(connection, judged, params, limit);
+    },
+  });
+}
+
+function totalRows(
+  judged: Judged,
+  resolved: Resolved,
+  result: { rows: unknown[]; truncatedBy?: string },
+): number | undefined {
+  if (result.truncatedBy === undefined) return result.rows.length;
+  return judged.wholeOf === undefined ? undefined : resolved.manifests.get(judged.wholeOf)?.rows;
+}
+
+/** Errors of DuckDB and of the cell limits in our words. */
+function explained(error: unknown, localRoot: string): LakeError {
+  const translated = translateDuckError(error, [localRoot]);
+  const [, name] = translated.message.split(CELL_LIMIT);
+  if (name === undefined) return translated;
+  return new LakeError(
+    "limit",
+    `${name.trim().slice(0, 40)}() would make a value of more than ${MAX_CELL_TEXT} characters or ${MAX_CELL_ITEMS} items.`,
+    { hint: "Make rows instead of one large value: FROM range(…), unnest(…).", cause: error },
+  );
+}
+
+function timedOut(timeoutMs: number): LakeError {
+  return new LakeError("limit", `The statement was stopped at timeout_ms = ${timeoutMs}.`, {
+    hint: "Filter or aggregate earlier, look for a join without a condition, or allow more with timeout_ms.",
+  });
+}
+
+function closedError(): LakeError {
+  return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
+}

@@ -1,0 +1,283 @@
+import { DATASET_NAME } from "../catalog/identity.ts";
+import { LakeError } from "../errors.ts";
+import { GROWING_FUNCTIONS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
+import { assertFunction, assertTableFunction, type FunctionNames } from "./functions.ts";
+import { EXPRESSIONS, NODES, SYSTEM_QUALIFIERS } from "./policy.ts";
+
+/** A node of DuckDB's serialised parse tree. */
+export type Node = { readonly [key: string]: unknown };
+
+/** `relation` is the table name in the statement, in lower case: `workers` or `workers@3`. */
+export interface DatasetRef {
+  relation: string;
+  name: string;
+  version?: number;
+}
+
+export const BUILTINS = ["lakehouse_datasets", "lakehouse_versions", "lakehouse_files"] as const;
+export type Builtin = (typeof BUILTINS)[number];
+
+export interface Verdict {
+  datasets: DatasetRef[];
+  builtins: Builtin[];
+  /** The whole statement is SHOW TABLES, or SHOW ALL TABLES. */
+  show?: "tables" | "all";
+  /** The statement returns every row of this dataset: its count is known without counting. */
+  wholeOf?: string;
+}
+
+/** What surrounds a node: names of common table expressions in sight, and how deep growing functions are nested. */
+interface Place {
+  ctes: ReadonlySet<string>;
+  growing: number;
+}
+
+interface Walk {
+  functions: FunctionNames;
+  datasets: Map<string, DatasetRef>;
+  builtins: Set<Builtin>;
+  /** Not recursion: a long UNION is a deep tree. */
+  todo: { value: unknown; place: Place }[];
+}
+
+/**
+ * Judges one SELECT by its parse tree: every node must be of a known kind, every function allowed, every table a
+ * dataset, a catalog view or a common table expression in sight. Pure. Throws `denied` or `invalid` with what to do.
+ */
+export function judgeTree(statement: Node, functions: FunctionNames): Verdict {
+  const show = shownTables(statement);
+  if (show) return { datasets: [], builtins: ["lakehouse_datasets"], show };
+  const walk: Walk = { functions, datasets: new Map(), builtins: new Set(), todo: [] };
+  walk.todo.push({ value: statement, place: { ctes: new Set(), growing: 0 } });
+  for (let next = walk.todo.pop(); next; next = walk.todo.pop()) visit(next.value, next.place, walk);
+  const wholeOf = wholeDataset(statement);
+  return {
+    datasets: [...walk.datasets.values()],
+    builtins: [...walk.builtins],
+    ...(wholeOf !== undefined && walk.datasets.has(wholeOf) && { wholeOf }),
+  };
+}
+
+function visit(value: unknown, place: Place, walk: Walk): void {
+  if (Array.isArray(value)) {
+    for (const item of value) visitLater(item, place, walk);
+    return;
+  }
+  if (!isNode(value)) return;
+  if (typeof value.class === "string") visitExpression(value, value.class, place, walk);
+  else if (typeof value.type === "string" && !value.type.endsWith("_TYPE_INFO"))
+    visitNode(value, value.type, place, walk);
+  else visitChildren(value, place, walk);
+}
+
+function visitLater(value: unknown, place: Place, walk: Walk): void {
+  if (typeof value === "object" && value !== null) walk.todo.push({ value, place });
+}
+
+function visitChildren(node: Node, place: Place, walk: Walk): void {
+  for (const child of Object.values(node)) visitLater(child, place, walk);
+}
+
+function visitExpression(node: Node, kind: string, place: Place, walk: Walk): void {
+  if (!EXPRESSIONS.has(kind)) throw unknownKind(kind);
+  // A constant holds data, which must not be taken for nodes.
+  if (kind === "CONSTANT") return;
+  if (kind === "FUNCTION" || kind === "WINDOW") visitFunction(node, place, walk);
+  else visitChildren(node, place, walk);
+}
+
+function visitFunction(node: Node, place: Place, walk: Walk): void {
+  const name = text(node.function_name).toLowerCase();
+  assertUnqualified(name, [node.schema, node.catalog]);
+  assertFunction(name, walk.functions);
+  if (name === "printf" || name === "format") assertFormat(node, name);
+  const growing = place.growing + (GROWING_FUNCTIONS.has(name) ? 1 : 0);
+  if (growing > MAX_GROWING_DEPTH) {
+    throw new LakeError("limit", `${name}() is nested more than ${MAX_GROWING_DEPTH} deep in functions like it.`, {
+      hint: "Compute the inner value in a WITH clause first.",
+    });
+  }
+  visitChildren(node, { ...place, growing }, walk);
+}
+
+/** A width in a format makes text of any length in one step that nothing can stop. */
+function assertFormat(node: Node, name: string): void {
+  const first = Array.isArray(node.children) ? node.children[0] : undefined;
+  const value = isNode(first) && first.class === "CONSTANT" && isNode(first.value) ? first.value.value : undefined;
+  if (typeof value === "string" && !/\d{5}|\*|\{[^{}]*\{/.test(value)) return;
+  throw new LakeError(
+    "denied",
+    `${name}() needs its format as a literal without a width of five digits or a computed one.`,
+    {
+      hint: "Write the format into the statement, or join texts with || and pad them with lpad().",
+    },
+  );
+}
+
+function visitNode(node: Node, kind: string, place: Place, walk: Walk): void {
+  if (!NODES.has(kind)) throw unknownKind(kind);
+  if (kind === "PIVOT") assertPivotValues(node);
+  if (kind === "BASE_TABLE") visitTable(node, place, walk);
+  else if (kind === "TABLE_FUNCTION") visitTableFunction(node, place, walk);
+  else if (kind === "SHOW_REF") visitShow(node, place, walk);
+  else if (kind === "RECURSIVE_CTE_NODE") visitQuery(node, withCte(place, text(node.cte_name)), walk);
+  else visitQuery(node, place, walk);
+}
+
+function withCte(place: Place, name: string): Place {
+  return { ...place, ctes: new Set([...place.ctes, name.toLowerCase()]) };
+}
+
+/** A common table expression sees the ones before it, and the query sees them all. */
+function visitQuery(node: Node, place: Place, walk: Walk): void {
+  let inSight = place;
+  for (const entry of cteEntries(node)) {
+    const name = text(entry.key);
+    if (FILE_LIKE.test(name)) {
+      throw new LakeError("denied", `WITH ${JSON.stringify(name)} has the name of a file.`, {
+        hint: "Use a plain name.",
+      });
+    }
+    visitLater(entry.value, inSight, walk);
+    inSight = withCte(inSight, name);
+  }
+  for (const [key, child] of Object.entries(node)) {
+    if (key !== "cte_map") visitLater(child, inSight, walk);
+  }
+}
+
+export function cteEntries(node: Node): Node[] {
+  const map = isNode(node.cte_map) ? node.cte_map.map : undefined;
+  return Array.isArray(map) ? map.filter(isNode) : [];
+}
+
+function visitTable(node: Node, place: Place, walk: Walk): void {
+  const relation = text(node.table_name).toLowerCase();
+  const inSight = place.ctes.has(relation);
+  // `recurring.name` is how a recursive query names the rows of all rounds so far.
+  const recurring = inSight && node.catalog_name === undefined && node.schema_name === "recurring";
+  if (!recurring && (isSet(node.schema_name) || isSet(node.catalog_name))) throw qualified(node);
+  if (node.at_clause !== undefined && node.at_clause !== null) {
+    throw new LakeError("denied", "AT (…) is not available.", { hint: 'Name the version instead: FROM "workers@3".' });
+  }
+  if (!inSight) addTable(relation, walk);
+  visitChildren(node, place, walk);
+}
+
+function addTable(relation: string, walk: Walk): void {
+  const builtin = BUILTINS.find((name) => name === relation);
+  if (builtin) {
+    walk.builtins.add(builtin);
+    return;
+  }
+  const [, name = "", digits] = /^([^@]*)(?:@([1-9]\d{0,14}))?$/.exec(relation) ?? [];
+  if (!DATASET_NAME.test(name)) throw notATable(relation);
+  walk.datasets.set(relation, { relation, name, ...(digits !== undefined && { version: Number(digits) }) });
+}
+
+function visitTableFunction(node: Node, place: Place, walk: Walk): void {
+  const call = node.function;
+  if (!isNode(call) || call.class !== "FUNCTION") throw unknownKind("TABLE_FUNCTION");
+  const name = text(call.function_name);
+  assertUnqualified(name, [call.schema, call.catalog]);
+  assertTableFunction(name);
+  const { function: _, ...rest } = node;
+  visitChildren(rest, place, walk);
+  visitChildren(call, place, walk);
+}
+
+function visitShow(node: Node, place: Place, walk: Walk): void {
+  const ofQuery = (node.show_type === "DESCRIBE" || node.show_type === "SUMMARY") && isNode(node.query);
+  if (!ofQuery) {
+    throw new LakeError("denied", "This form of SHOW is not available.", {
+      hint: "SHOW TABLES works as a statement of its own; inside a query use FROM lakehouse_datasets.",
+    });
+  }
+  visitChildren(node, place, walk);
+}
+
+function shownTables(statement: Node): "tables" | "all" | undefined {
+  const node = isNode(statement.node) ? statement.node : {};
+  const from = isNode(node.from_table) ? node.from_table : {};
+  const plain = node.modifiers === undefined && node.where_clause === undefined && cteEntries(node).length === 0;
+  if (!plain || from.type !== "SHOW_REF" || from.show_type !== "SHOW_UNQUALIFIED") return undefined;
+  if (from.table_name === '"tables"') return "tables";
+  return from.table_name === "__show_tables_expanded" ? "all" : undefined;
+}
+
+/** `FROM name` with columns chosen and ordered at most. */
+function wholeDataset(statement: Node): string | undefined {
+  const node = isNode(statement.node) ? statement.node : {};
+  const from = isNode(node.from_table) ? node.from_table : {};
+  const allowed = ["type", "select_list", "from_table", "aggregate_handling", "modifiers"];
+  if (node.type !== "SELECT_NODE" || from.type !== "BASE_TABLE" || from.sample !== undefined) return undefined;
+  if (Object.keys(node).some((key) => !allowed.includes(key)) || node.aggregate_handling !== "STANDARD_HANDLING") {
+    return undefined;
+  }
+  const columns = Array.isArray(node.select_list) ? node.select_list : [];
+  const modifiers = Array.isArray(node.modifiers) ? node.modifiers : [];
+  const plain = columns.every(
+    (column) => isNode(column) && ["COLUMN_REF", "STAR", "CONSTANT"].includes(text(column.class)),
+  );
+  const ordered = modifiers.every((modifier) => isNode(modifier) && modifier.type === "ORDER_MODIFIER");
+  return plain && ordered ? text(from.table_name).toLowerCase() : undefined;
+}
+
+function assertPivotValues(node: Node): void {
+  const pivots = Array.isArray(node.pivots) ? node.pivots : [];
+  if (!pivots.some((pivot) => isNode(pivot) && isSet(pivot.pivot_enum))) return;
+  throw new LakeError("denied", "PIVOT … IN takes values, not the name of a type.", {
+    hint: "List them, as in PIVOT workers ON state IN ('IL', 'MA') USING count(*), or leave IN out.",
+  });
+}
+
+function assertUnqualified(name: string, qualifiers: unknown[]): void {
+  // The parser itself writes `main` before some functions; before others a qualifier is a column: name.upper().
+  const found = qualifiers.find((qualifier) => SYSTEM_QUALIFIERS.has(text(qualifier).toLowerCase()));
+  if (found === undefined) return;
+  throw new LakeError("denied", `${text(found)}.${name}() names a function by its schema.`, {
+    hint: `Write ${name}().`,
+  });
+}
+
+const FILE_LIKE = /[./\\:*?[\]{}~]/;
+
+function notATable(relation: string): LakeError {
+  const shown = JSON.stringify(relation.slice(0, 100));
+  if (FILE_LIKE.test(relation)) {
+    return new LakeError("denied", `${shown} is not a dataset: statements do not read files or addresses.`, {
+      hint: "Make a dataset of the file with ingest, then query it by its name. lakehouse_datasets lists what there is.",
+    });
+  }
+  return new LakeError("not_found", `${shown} cannot be a dataset.`, {
+    hint: 'Names are lower-case letters, digits and _, a version is a number: "workers@3". lakehouse_datasets lists them.',
+  });
+}
+
+function qualified(node: Node): LakeError {
+  const parts = [node.catalog_name, node.schema_name, node.table_name].filter(isSet).map(text);
+  const system = parts.slice(0, -1).some((part) => SYSTEM_QUALIFIERS.has(part.toLowerCase()));
+  return new LakeError("denied", `${parts.join(".").slice(0, 200)} names a table by its schema.`, {
+    hint: system
+      ? "Use lakehouse_datasets, lakehouse_versions and lakehouse_files for the catalog, DESCRIBE name for columns."
+      : `Datasets have no schema: write ${parts.at(-1) ?? ""}.`,
+  });
+}
+
+function unknownKind(kind: string): LakeError {
+  return new LakeError("denied", `This kind of SQL is not available: ${kind.toLowerCase().replaceAll("_", " ")}.`, {
+    hint: "Write it with SELECT, joins, subqueries, WITH, window functions, PIVOT or UNPIVOT.",
+  });
+}
+
+export function isNode(value: unknown): value is Node {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isSet(value: unknown): boolean {
+  return value !== undefined && value !== null && value !== "";
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}

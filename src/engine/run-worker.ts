@@ -1,0 +1,54 @@
+import { Worker } from "node:worker_threads";
+import { cancelled, type ErrorKind, LakeError, throwIfAborted } from "./errors.ts";
+
+/** What a worker answers: any number of `progress`, then `done` or `failed`, whose message follows the source's name. */
+export type WorkerReply<Result> =
+  | { progress: number }
+  | { done: Result }
+  | { failed: { kind: ErrorKind; message: string; hint: string } };
+
+/**
+ * Runs the worker `name`, compiled, from the folder of `caller` (its `import.meta.url`). `label` is the source it reads,
+ * as errors name it. Aborting terminates it, also in the middle of a loop. Throws what the worker reports, else
+ * `internal`.
+ */
+export function runWorker<Result>(
+  caller: string,
+  name: string,
+  task: unknown,
+  label: string,
+  options: { signal?: AbortSignal | undefined; onProgress?: ((fraction: number) => void) | undefined },
+): Promise<Result> {
+  const { signal, onProgress } = options;
+  throwIfAborted(signal);
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(compiled(caller, name), { workerData: task, stdout: true, stderr: true });
+    const stop = (): void => {
+      if (signal) reject(cancelled(signal));
+      void worker.terminate();
+    };
+    signal?.addEventListener("abort", stop, { once: true });
+    worker.on("message", (reply: WorkerReply<Result>) => {
+      if ("progress" in reply) onProgress?.(reply.progress);
+      else if ("done" in reply) resolve(reply.done);
+      else {
+        const { kind, message, hint } = reply.failed;
+        reject(new LakeError(kind, `${label}${/^[:,]/.test(message) ? "" : " "}${message}`, { hint }));
+      }
+    });
+    worker.on("error", (cause) =>
+      reject(new LakeError("internal", `Reading ${label} failed unexpectedly.`, { cause })),
+    );
+    worker.on("exit", () => {
+      signal?.removeEventListener("abort", stop);
+      reject(new LakeError("internal", `Reading ${label} ended unexpectedly.`));
+    });
+  });
+}
+
+/** Node 20 cannot start a worker from TypeScript: when run from source, as tests are, the one in `dist` serves. */
+function compiled(caller: string, name: string): URL {
+  const folder = new URL(".", caller).href;
+  const from = caller.endsWith(".ts") ? folder.replace(/\/src\/(?!.*\/src\/)/, "/dist/") : folder;
+  return new URL(`${name}.js`, from);
+}

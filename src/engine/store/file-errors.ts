@@ -1,0 +1,53 @@
+import { type ErrorKind, hasCode, LakeError } from "../errors.ts";
+
+const CAUSES: { codes: string[]; kind: ErrorKind; what: string; hint: string }[] = [
+  {
+    codes: ["ENOSPC", "EDQUOT"],
+    kind: "limit",
+    what: "the disk is full",
+    hint: "Free some space, or point --data to another disk.",
+  },
+  {
+    codes: ["EACCES", "EPERM", "EROFS"],
+    kind: "denied",
+    what: "the file system does not permit it",
+    hint: "Give this user write access to the lake's folder.",
+  },
+  {
+    codes: ["EMFILE", "ENFILE"],
+    kind: "unavailable",
+    what: "too many files are open",
+    hint: "Try again, or raise the limit (ulimit -n).",
+  },
+  {
+    codes: ["EEXIST", "ENOTDIR"],
+    kind: "denied",
+    what: "there is a file where a folder should be",
+    hint: "Move that file away, or use another --data.",
+  },
+];
+
+/**
+ * Runs `work` and turns the system errors it throws into what the caller can do about them, without the path they carry.
+ * A `LakeError` keeps its kind and hint; its message is the reason in the sentence.
+ */
+export async function explained<T>(verb: string, key: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw explain(`Could not ${verb} ${key}`, error);
+  }
+}
+
+function explain(sentence: string, error: unknown): LakeError {
+  if (error instanceof LakeError) {
+    return new LakeError(error.kind, `${sentence}: ${error.message}.`, { hint: error.hint, cause: error });
+  }
+  const known = CAUSES.find(({ codes }) => hasCode(error, ...codes));
+  if (known) return new LakeError(known.kind, `${sentence}: ${known.what}.`, { hint: known.hint, cause: error });
+  const code = (error instanceof Error && (error as NodeJS.ErrnoException).code) || "an unknown error";
+  return new LakeError("unavailable", `${sentence}: the file system answered ${code}.`, {
+    hint: "Check the disk and the lake's folder, then try again.",
+    cause: error,
+  });
+}

@@ -1,0 +1,102 @@
+import { mkdtempSync } from "node:fs";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import type { Scope } from "../scope.ts";
+import { assertKey, assertPrefix, byCodeUnit, missingObject, storeClosed } from "./key.ts";
+import type { Body, PutOptions, Store, StoredObject } from "./store.ts";
+
+const LABEL = "memory";
+
+/** A lake that is gone when the process ends. Objects that DuckDB reads get a copy in a temporary folder of its own. */
+export function openMemoryStore(scope: Scope): Store {
+  const objects = new Map<string, Uint8Array>();
+  /** What the local copy of a key holds. */
+  const copied = new Map<string, Uint8Array>();
+  let lastFileWork: Promise<unknown> = Promise.resolve();
+  const localRoot = mkdtempSync(join(tmpdir(), "lakehouse-memory-"));
+  let closed = false;
+
+  const check = (key: string): void => {
+    if (closed) throw storeClosed(LABEL);
+    assertKey(key);
+  };
+
+  /** One after the other, so that a copy is never older than its object. */
+  function inOrder<T>(work: () => Promise<T>): Promise<T> {
+    const result = lastFileWork.then(work);
+    lastFileWork = result.catch(() => undefined);
+    return result;
+  }
+
+  async function copy(key: string): Promise<string> {
+    const bytes = objects.get(key);
+    if (!bytes) throw missingObject(key, LABEL);
+    const path = join(localRoot, ...key.split("/"));
+    if (copied.get(key) !== bytes) {
+      await mkdir(dirname(path), { recursive: true });
+      await writeFile(`${path}.part`, bytes);
+      await rename(`${path}.part`, path);
+      copied.set(key, bytes);
+    }
+    return path;
+  }
+
+  async function removeCopy(key: string): Promise<void> {
+    if (copied.delete(key)) await rm(join(localRoot, ...key.split("/")), { force: true });
+  }
+
+  async function close(): Promise<void> {
+    closed = true;
+    objects.clear();
+    await lastFileWork;
+    await rm(localRoot, { recursive: true, force: true });
+  }
+  scope.defer(close);
+
+  return {
+    label: LABEL,
+    localRoot,
+    close,
+    get: async (key) => {
+      check(key);
+      return objects.get(key)?.slice();
+    },
+    getRange: async (key, offset, length) => {
+      check(key);
+      return objects.get(key)?.slice(offset, offset + length);
+    },
+    has: async (key) => {
+      check(key);
+      return objects.has(key);
+    },
+    put: async (key: string, body: Body, options: PutOptions = {}) => {
+      check(key);
+      const bytes = body instanceof Uint8Array ? body.slice() : new Uint8Array(await readFile(body.path));
+      check(key);
+      // From here to `set` nothing may await: that is what makes create-only true.
+      if (options.ifAbsent && objects.has(key)) return false;
+      objects.set(key, bytes);
+      return true;
+    },
+    async *list(prefix: string, options: { startAfter?: string } = {}): AsyncGenerator<StoredObject> {
+      if (closed) throw storeClosed(LABEL);
+      assertPrefix(prefix);
+      const after = options.startAfter ?? "";
+      const keys = [...objects.keys()].filter((key) => key.startsWith(prefix) && key > after).sort(byCodeUnit);
+      for (const key of keys) {
+        const bytes = objects.get(key);
+        if (bytes) yield { key, size: bytes.length };
+      }
+    },
+    delete: async (key) => {
+      check(key);
+      objects.delete(key);
+      await inOrder(() => removeCopy(key));
+    },
+    localPath: async (key) => {
+      check(key);
+      return inOrder(() => copy(key));
+    },
+  };
+}

@@ -1,0 +1,25 @@
+import type { Resource } from "./resource.ts";
+
+export const catalog: Resource = {
+  uri: "lakehouse://catalog",
+  name: "catalog",
+  title: "Catalog",
+  description: "All datasets with their versions and sizes (the first 1,000; catalog-list pages through the rest).",
+  read: async (engine) => {
+    const { datasets, total, unreadable } = await engine.list({ limit: 1000 });
+    return {
+      total,
+      datasets: datasets.map((head) => ({
+        name: head.name,
+        kind: head.kind,
+        version: head.version,
+        rows: head.rows,
+        bytes: head.bytes,
+        columns: head.columns.length,
+        updated_at: head.updatedAt,
+        uri: `lakehouse://datasets/${head.name}`,
+      })),
+      unreadable,
+    };
+  },
+};

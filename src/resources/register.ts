@@ -1,0 +1,89 @@
+import {
+  type McpServer,
+  ProtocolError,
+  ProtocolErrorCode,
+  ResourceNotFoundError,
+  ResourceTemplate,
+} from "@modelcontextprotocol/server";
+import type { Engine } from "../engine/engine.ts";
+import { LakeError } from "../engine/errors.ts";
+import type { Log } from "../engine/settings.ts";
+import { known } from "../known-error.ts";
+import { datasetResources, resources } from "./index.ts";
+
+const JSON_TYPE = "application/json";
+const LISTED = 1000;
+const COMPLETIONS = 100;
+
+export function registerResources(server: McpServer, { engine, log }: { engine: Engine; log: Log }): void {
+  for (const resource of resources) {
+    const { uri, name, title, description } = resource;
+    server.registerResource(name, uri, { title, description, mimeType: JSON_TYPE }, (url) =>
+      read(url, log, () => resource.read(engine)),
+    );
+  }
+  for (const [index, resource] of datasetResources.entries()) {
+    const template = new ResourceTemplate(resource.template, {
+      // Every dataset is listed once, under its main address.
+      list: index === 0 ? () => listDatasets(engine, resource.template) : undefined,
+      complete: { name: async (prefix) => (await engine.complete(prefix)).slice(0, COMPLETIONS) },
+    });
+    const { name, title, description } = resource;
+    server.registerResource(name, template, { title, description, mimeType: JSON_TYPE }, (url, variables) =>
+      read(url, log, () => resource.read(engine, String(variables.name))),
+    );
+  }
+}
+
+async function listDatasets(engine: Engine, template: string) {
+  const { datasets } = await engine.list({ limit: LISTED });
+  return {
+    resources: datasets.map((head) => ({
+      uri: template.replace("{name}", head.name),
+      name: head.name,
+      description: `${head.rows.toLocaleString("en-US")} rows, ${head.columns.length} columns, version ${head.version}`,
+      mimeType: JSON_TYPE,
+    })),
+  };
+}
+
+async function read(url: URL, log: Log, load: () => Promise<unknown>) {
+  try {
+    return { contents: [{ uri: url.href, mimeType: JSON_TYPE, text: JSON.stringify(await load()) }] };
+  } catch (thrown) {
+    const error = known(thrown, log);
+    if (error.kind === "not_found" || (thrown instanceof LakeError && error.kind === "invalid")) {
+      throw new ResourceNotFoundError(url.href, error.message);
+    }
+    throw new ProtocolError(ProtocolErrorCode.InternalError, error.message);
+  }
+}
+
+/**
+ * Tells the client what changed. On the 2026 revision the SDK delivers to the subscriptions that asked; a 2025 client
+ * subscribes to single resources, and that is remembered here.
+ */
+export function notifyOfChanges(server: McpServer, engine: Engine, era: "legacy" | "modern"): void {
+  const subscribed = new Set<string>();
+  if (era === "legacy") {
+    server.server.setRequestHandler("resources/subscribe", ({ params }) => {
+      subscribed.add(params.uri);
+      return {};
+    });
+    server.server.setRequestHandler("resources/unsubscribe", ({ params }) => {
+      subscribed.delete(params.uri);
+      return {};
+    });
+  }
+  const stop = engine.onChange(({ added, updated, removed }) => {
+    // A client that is not connected yet, or no more, has nothing to be told.
+    const ignore = (): void => {};
+    if (added.length + removed.length > 0) server.server.sendResourceListChanged().catch(ignore);
+    const names = [...added, ...updated, ...removed];
+    const uris = names.flatMap((name) => datasetResources.map(({ template }) => template.replace("{name}", name)));
+    for (const uri of [...uris, ...resources.map((resource) => resource.uri)]) {
+      if (era === "modern" || subscribed.has(uri)) server.server.sendResourceUpdated({ uri }).catch(ignore);
+    }
+  });
+  server.server.onclose = stop;
+}

@@ -1,0 +1,20 @@
+import type { Engine } from "../engine/engine.ts";
+
+/** A fixed resource. */
+export interface Resource {
+  uri: string;
+  name: string;
+  title: string;
+  description: string;
+  read: (engine: Engine) => Promise<unknown>;
+}
+
+/** A family of resources, one a dataset. */
+export interface DatasetResource {
+  /** With `{name}` in it. */
+  template: string;
+  name: string;
+  title: string;
+  description: string;
+  read: (engine: Engine, dataset: string) => Promise<unknown>;
+}

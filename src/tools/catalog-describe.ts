@@ -1,0 +1,91 @@
+import { z } from "zod";
+import { columnStats } from "../engine/catalog/browse.ts";
+import { bytesOf, countOf, fence, table } from "./render.ts";
+import { defineTool } from "./tool.ts";
+
+/** Old versions listed; the rest are in `lakehouse_versions`. */
+const RECENT = 10;
+
+export const catalogDescribe = defineTool({
+  name: "catalog-describe",
+  title: "Describe a dataset",
+  effect: "read",
+  description:
+    'Describe one dataset: columns with types, least and greatest value and NULLs, size, where the data came from, and its versions. "name@3" describes version 3.',
+  input: z.strictObject({ name: z.string().min(1).max(100).describe('Dataset name, or "name@version".') }),
+  output: z.object({
+    dataset_id: z.string(),
+    name: z.string(),
+    kind: z.enum(["table", "vectors"]),
+    version: z.int(),
+    rows: z.int(),
+    bytes: z.int(),
+    files: z.int(),
+    schema_fingerprint: z.string(),
+    created_at: z.string(),
+    updated_at: z.string(),
+    columns: z.array(
+      z.object({
+        name: z.string(),
+        type: z.string(),
+        min: z.string().nullable(),
+        max: z.string().nullable(),
+        nulls: z.int(),
+      }),
+    ),
+    source: z.string().describe("What this version was made from."),
+    operation: z.enum(["create", "replace", "append", "drop"]),
+    versions: z.array(
+      z.object({ version: z.int(), operation: z.string(), rows: z.int(), source: z.string(), created_at: z.string() }),
+    ),
+    versions_total: z.int(),
+  }),
+  run: async ({ name }, { engine }) => {
+    const { manifest, versions } = await engine.describe(name);
+    const stats = columnStats(manifest);
+    return {
+      dataset_id: manifest.datasetId,
+      name: manifest.name,
+      kind: manifest.kind,
+      version: manifest.version,
+      rows: manifest.rows,
+      bytes: manifest.bytes,
+      files: manifest.files.length,
+      schema_fingerprint: manifest.schemaFingerprint,
+      created_at: manifest.createdAt,
+      updated_at: manifest.updatedAt,
+      columns: manifest.columns.map((column) => ({
+        name: column.name,
+        type: column.type,
+        ...(stats[column.name] ?? { min: null, max: null, nulls: 0 }),
+      })),
+      source: manifest.provenance.source,
+      operation: manifest.provenance.operation,
+      versions: versions.slice(0, RECENT).map((head) => ({
+        version: head.version,
+        operation: head.provenance.operation,
+        rows: head.rows,
+        source: head.provenance.source,
+        created_at: head.updatedAt,
+      })),
+      versions_total: versions.length,
+    };
+  },
+  text: (result) => {
+    const columns = result.columns.map((c) => [c.name, c.type, c.min, c.max, c.nulls]);
+    const versions = result.versions.map((v) => [v.version, v.operation, v.rows, v.created_at, v.source]);
+    const older = result.versions_total - result.versions.length;
+    return [
+      `${result.name}@${result.version} (${result.kind}): ${countOf(result.rows, "row")}, ${bytesOf(result.bytes)} in ${countOf(result.files, "file")}, updated ${result.updated_at}`,
+      `dataset_id ${result.dataset_id}, schema ${result.schema_fingerprint}`,
+      fence(
+        [
+          table(["column", "type", "min", "max", "nulls"], columns),
+          "",
+          table(["version", "operation", "rows", "created", "source"], versions),
+          ...(older > 0 ? [`and ${older} older: SELECT * FROM lakehouse_versions WHERE name = '${result.name}'`] : []),
+        ].join("\n"),
+      ),
+    ].join("\n");
+  },
+});

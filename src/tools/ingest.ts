@@ -1,0 +1,121 @@
+import { z } from "zod";
+import { LakeError } from "../engine/errors.ts";
+import type { IngestRequest } from "../engine/ingest/types.ts";
+import { bytesOf, countOf, fence, table } from "./render.ts";
+import { defineTool } from "./tool.ts";
+
+const column = z.object({ name: z.string(), type: z.string() });
+
+export const ingest = defineTool({
+  name: "ingest",
+  title: "Load data",
+  effect: "write",
+  idempotent: true,
+  description:
+    "Load a file, inline text or the result of a query into a dataset (CSV, TSV, JSON, NDJSON, Parquet, Arrow IPC; .gz and .zst too). Types are inferred; a column whose values do not all fit stays text, and the result says so. Every call is one atomic, durable version; the same data again changes nothing. A different schema is refused unless schema_change is allow.",
+  input: z.strictObject({
+    name: z.string().describe("Dataset name: lower-case letters, digits and _, starting with a letter."),
+    path: z
+      .string()
+      .min(1)
+      .max(4096)
+      .optional()
+      .describe("File to read; relative to the allowed folder. Give one of path, text, sql."),
+    text: z.string().optional().describe("The data itself, for example CSV with a header line."),
+    sql: z.string().min(1).max(1_000_000).optional().describe("A SELECT whose result becomes the dataset."),
+    format: z
+      .enum(["csv", "tsv", "json", "ndjson", "parquet", "arrow"])
+      .optional()
+      .describe("Unset: told from name and content."),
+    mode: z.enum(["replace", "append", "create"]).default("replace").describe("create fails when the dataset exists."),
+    schema_change: z
+      .enum(["refuse", "allow"])
+      .default("refuse")
+      .describe("allow: replace the schema (replace), or add new nullable columns (append)."),
+    on_bad_rows: z.enum(["fail", "skip"]).default("fail").describe("skip: leave unreadable rows out and report them."),
+  }),
+  output: z.object({
+    dataset_id: z.string(),
+    name: z.string(),
+    version: z.int(),
+    rows: z.int().describe("Rows of the dataset now."),
+    bytes: z.int().describe("Parquet bytes of the dataset now."),
+    schema_fingerprint: z.string(),
+    unchanged: z.boolean().describe("The dataset already held exactly this; no new version."),
+    columns: z.array(column),
+    rows_written: z.int().describe("Rows this call added or replaced the dataset with."),
+    notes: z.object({
+      kept_as_text: z.array(
+        z.object({
+          column: z.string(),
+          inferred: z.string(),
+          line: z.int().nullable(),
+          value: z.string(),
+          reason: z.string(),
+        }),
+      ),
+      skipped_rows: z
+        .object({ count: z.int(), lines: z.array(z.object({ line: z.int(), reason: z.string() })) })
+        .nullable(),
+      renamed_columns: z.array(z.object({ from: z.string(), to: z.string() })),
+      encoding: z.string().nullable(),
+      dialect: z.object({ delimiter: z.string(), quote: z.string(), header: z.boolean() }).nullable(),
+    }),
+  }),
+  run: async (args, { engine, signal, progress, roots }) =>
+    engine.ingest(
+      {
+        name: args.name,
+        source: sourceOf(args),
+        format: args.format,
+        mode: args.mode,
+        schemaChange: args.schema_change,
+        onBadRows: args.on_bad_rows,
+      },
+      { signal, onProgress: progress, roots: args.path === undefined ? [] : await roots() },
+    ),
+  text: (result) => {
+    const { notes } = result;
+    const size = `${countOf(result.rows, "row")}, ${bytesOf(result.bytes)}`;
+    const lines = [
+      result.unchanged
+        ? `${result.name} is unchanged: version ${result.version} already holds this data (${size}).`
+        : `${result.name} is at version ${result.version}: ${size}; ${countOf(result.rows_written, "row")} written.`,
+    ];
+    if (notes.encoding !== null) lines.push(`Read as ${notes.encoding}.`);
+    if (notes.skipped_rows !== null && notes.skipped_rows.count > 0) {
+      const first = notes.skipped_rows.lines.map(({ line, reason }) => `line ${line}: ${reason}`);
+      lines.push(`Left out ${countOf(notes.skipped_rows.count, "bad row")}:`, fence(first.join("\n")));
+    }
+    const facts = [
+      ...notes.renamed_columns.map(({ from, to }) => `renamed: ${JSON.stringify(from)} → ${to}`),
+      ...notes.kept_as_text.map(
+        ({ column, inferred, line, value, reason }) =>
+          `kept as text: ${column} (looked like ${inferred}${line === null ? "" : `; line ${line}`} has ${JSON.stringify(value)}: ${reason})`,
+      ),
+    ];
+    const columns = table(
+      ["column", "type"],
+      result.columns.map(({ name, type }) => [name, type]),
+    );
+    lines.push(fence([columns, ...facts].join("\n")));
+    return lines.join("\n");
+  },
+});
+
+function sourceOf({
+  path,
+  text,
+  sql,
+}: {
+  path?: string | undefined;
+  text?: string | undefined;
+  sql?: string | undefined;
+}): IngestRequest["source"] {
+  if (path !== undefined && text === undefined && sql === undefined) return { path };
+  if (text !== undefined && path === undefined && sql === undefined) return { text };
+  if (sql !== undefined && path === undefined && text === undefined) return { sql };
+  throw new LakeError("invalid", "Give exactly one of path, text and sql.", {
+    hint: "path reads a file, text takes the data itself, sql keeps the result of a query.",
+  });
+}

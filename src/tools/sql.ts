@@ -1,0 +1,56 @@
+import { z } from "zod";
+import { countOf, fence, table } from "./render.ts";
+import { defineTool } from "./tool.ts";
+
+export const sql = defineTool({
+  name: "sql",
+  title: "Run SQL",
+  effect: "read",
+  description:
+    'Run one read-only SQL statement (DuckDB dialect) over the datasets: SELECT, FROM-first, WITH, PIVOT, DESCRIBE, SUMMARIZE, SHOW TABLES, EXPLAIN. Datasets are tables by name; "name@3" reads version 3. lakehouse_datasets, lakehouse_versions and lakehouse_files describe the catalog. Pass values through params instead of writing them into the text.',
+  input: z.strictObject({
+    sql: z
+      .string()
+      .min(1)
+      .max(1_000_000)
+      .describe("One statement, for example SELECT state, count(*) FROM workers GROUP BY state"),
+    params: z
+      .union([z.array(z.unknown()).max(10_000), z.record(z.string(), z.unknown())])
+      .optional()
+      .describe("Values bound to $1, $2, … (array) or $name (object)."),
+    max_rows: z.int().min(1).max(10_000).default(100).describe("Rows to return at most."),
+    timeout_ms: z.int().min(1).max(3_600_000).optional().describe("Stop the statement after this long."),
+  }),
+  output: z.object({
+    columns: z.array(z.object({ name: z.string(), type: z.string() })),
+    rows: z.array(z.array(z.unknown())),
+    row_count: z.int().describe("Rows in this result."),
+    truncated: z.boolean().describe("There are more rows than these."),
+    truncated_by: z.enum(["max_rows", "max_bytes"]).optional(),
+    total_rows: z.int().optional().describe("Rows without the limit, when known."),
+    datasets: z.array(z.string()).describe("The versions this result was read from."),
+    elapsed_ms: z.number(),
+  }),
+  run: ({ sql: statement, params, max_rows, timeout_ms }, { engine, signal }) =>
+    engine.query(statement, {
+      maxRows: max_rows,
+      signal,
+      ...(params !== undefined && { params }),
+      ...(timeout_ms !== undefined && { timeoutMs: timeout_ms }),
+    }),
+  text: (result) => {
+    const header = result.columns.map((column) => column.name);
+    const of = result.total_rows === undefined ? "" : ` of ${result.total_rows.toLocaleString("en-US")}`;
+    const from = result.datasets.length > 0 ? ` from ${result.datasets.join(", ")}` : "";
+    const summary = `${countOf(result.row_count, "row")}${result.truncated ? of : ""}${from}, ${result.elapsed_ms} ms`;
+    const more = result.truncated ? `\n${MORE[result.truncated_by ?? "max_rows"]}` : "";
+    return `${fence(table(header, result.rows))}\n${summary}${more}`;
+  },
+});
+
+const NEXT =
+  "For the rest: page with ORDER BY … LIMIT … OFFSET, aggregate, or keep the whole result as a dataset with ingest {name, sql}.";
+const MORE = {
+  max_rows: `Cut at max_rows. ${NEXT}`,
+  max_bytes: `Cut by size. Select fewer or shorter columns. ${NEXT}`,
+};

@@ -1,0 +1,198 @@
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { MAIN, openWorkspace } from "./process.ts";
+
+test.each(["legacy", "modern"] as const)("a %s client works with the built server over stdio", async (era) => {
+  await using workspace = await openWorkspace();
+  const server = await workspace.start({ era });
+  expect(server.client.getProtocolEra()).toBe(era);
+  const path = await workspace.file("workers.csv", "id,name\n1,Ann\n2,Bob\n");
+  expect(await server.call("ingest", { name: "workers", path })).toMatchObject({ rows: 2, version: 1 });
+  expect(await server.call("sql", { sql: "SELECT count(*) AS n FROM workers" })).toMatchObject({ rows: [[2]] });
+  const progress: number[] = [];
+  await server.client.callTool(
+    { name: "ingest", arguments: { name: "workers", text: "id,name\n3,Cy\n" } },
+    { onprogress: (update) => progress.push(update.progress) },
+  );
+  expect(progress.at(-1)).toBe(1);
+  expect([...progress].sort((a, b) => a - b)).toEqual(progress);
+});
+
+test("stdout carries nothing but the protocol", async () => {
+  await using workspace = await openWorkspace();
+  const child = spawn(process.execPath, [MAIN, "--data", join(workspace.folder, "lake")], { cwd: workspace.folder });
+  let stdout = "";
+  child.stdout.on("data", (chunk) => {
+    stdout += chunk;
+  });
+  let id = 0;
+  const send = (method: string, params: object, notify = false): void => {
+    id += 1;
+    child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", ...(notify ? {} : { id }), method, params })}\n`);
+  };
+  send("initialize", { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "raw", version: "1" } });
+  send("notifications/initialized", {}, true);
+  const statements = [
+    "PRAGMA enable_profiling",
+    "EXPLAIN ANALYZE SELECT sum(range) FROM range(1000000)",
+    "SET enable_progress_bar_print = true",
+    "SELECT write_log('x')",
+    "SELECT count(*) FROM range(50000000)",
+    "SELEC 1",
+  ];
+  for (const sql of statements) send("tools/call", { name: "sql", arguments: { sql } });
+  child.stdin.write("this is not JSON\n");
+  send("tools/call", { name: "ingest", arguments: { name: "t", text: "a\n1\n" } });
+  const last = id;
+  for (let tries = 0; tries < 400 && !stdout.includes(`"id":${last}`); tries += 1) await sleep(50);
+  child.stdin.end();
+  const [code] = await once(child, "exit");
+  expect(code).toBe(0);
+  const answered = stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  for (const message of answered) expect(message.jsonrpc).toBe("2.0");
+  expect(new Set(answered.flatMap((message) => message.id ?? [])).size).toBe(statements.length + 2);
+});
+
+test("the server ends when its client goes, and on a signal", async () => {
+  await using workspace = await openWorkspace();
+  for (const stop of ["SIGTERM", "SIGINT", "stdin"] as const) {
+    const child = spawn(process.execPath, [MAIN, "--data", join(workspace.folder, "lake")], { cwd: workspace.folder });
+    child.stdin.write(
+      `${JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "raw", version: "1" } } })}\n`,
+    );
+    await once(child.stdout, "data");
+    if (stop === "stdin") child.stdin.end();
+    else child.kill(stop);
+    const [code] = await once(child, "exit");
+    expect(code, stop).toBe(0);
+  }
+});
+
+test("two servers on one folder see each other's commits at once and lose nothing", async () => {
+  await using workspace = await openWorkspace();
+  const [a, b] = await Promise.all([workspace.start({ era: "legacy" }), workspace.start()]);
+  await a.call("ingest", { name: "shared", text: "writer,n\nstart,0\n" });
+  expect(await b.call("sql", { sql: "SELECT count(*) FROM shared" })).toMatchObject({ rows: [[1]] });
+  const rounds = Array.from({ length: 10 }, (_, n) => n);
+  await Promise.all(
+    [a, b].map(async (server, index) => {
+      for (const n of rounds) {
+        await server.call("ingest", { name: "shared", mode: "append", text: `writer,n\n${"ab"[index]},${n}\n` });
+      }
+    }),
+  );
+  const sql = "SELECT writer, count(*), count(DISTINCT n) FROM shared GROUP BY writer ORDER BY writer";
+  for (const server of [a, b]) {
+    expect((await server.call("sql", { sql })).rows).toEqual([
+      ["a", 10, 10],
+      ["b", 10, 10],
+      ["start", 1, 1],
+    ]);
+    expect(await server.call("catalog-describe", { name: "shared" })).toMatchObject({
+      version: 21,
+      versions_total: 21,
+    });
+  }
+});
+
+test("kill -9 in the middle of writing leaves every acknowledged version and nothing half-done", async () => {
+  await using workspace = await openWorkspace();
+  const acknowledged: number[] = [];
+  for (let round = 0; round < 4; round += 1) {
+    const server = await workspace.start();
+    const writing = (async () => {
+      for (let n = 0; n < 1000; n += 1) {
+        const value = round * 1000 + n;
+        await server.call("ingest", { name: "log", mode: "append", text: `value\n${value}\n` });
+        acknowledged.push(value);
+      }
+    })().catch(() => "killed");
+    await sleep(1200 + round * 137);
+    process.kill(server.pid, "SIGKILL");
+    expect(await writing).toBe("killed");
+  }
+  expect(acknowledged.length).toBeGreaterThan(0);
+  const server = await workspace.start();
+  const { rows } = await server.call("sql", { sql: "SELECT value FROM log ORDER BY value", max_rows: 10_000 });
+  const present = (rows as number[][]).map(([value]) => value ?? -1);
+  expect(new Set(present).size).toBe(present.length);
+  expect(present).toEqual(expect.arrayContaining(acknowledged));
+  // At most one write a round was under way, unacknowledged, when the process died.
+  expect(present.length - acknowledged.length).toBeLessThanOrEqual(4);
+  await server.call("ingest", { name: "log", mode: "append", text: "value\n-1\n" });
+});
+
+test("a start that cannot work says why, in one sentence, and exits with 2", async () => {
+  await using workspace = await openWorkspace();
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, [MAIN, ...args], { cwd: workspace.folder, encoding: "utf8" });
+  writeFileSync(join(workspace.folder, "file"), "");
+  for (const [args, said] of [
+    [["--datta", "x"], "--data"],
+    [["--data", "file"], "file"],
+    [["--config", "nowhere.toml"], "nowhere.toml"],
+    [["--threads", "many"], "--threads"],
+    [["teleport"], "teleport"],
+  ] as const) {
+    const { status, stderr, stdout } = run(...args);
+    expect(status, args.join(" ")).toBe(2);
+    expect(stderr).toContain(said);
+    expect(stderr).not.toMatch(/\n\s+at /);
+    expect(stdout).toBe("");
+  }
+});
+
+test("--help, --version and --print-config answer and exit", async () => {
+  await using workspace = await openWorkspace();
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, [MAIN, ...args], { cwd: workspace.folder, encoding: "utf8" });
+  expect(run("--help").stdout).toContain("--max-ingest-bytes");
+  expect(run("--version").stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  const config = JSON.parse(run("--print-config", "--threads", "3").stdout);
+  expect(config).toMatchObject({ threads: 3, max_ingest_bytes: 268_435_456 });
+  expect(readdirSync(workspace.folder)).toEqual(["inbox"]);
+});
+
+test("the packed package installs into an empty folder and serves through npx", async () => {
+  await using workspace = await openWorkspace();
+  const root = join(MAIN, "../..");
+  const npm = (args: string[], cwd: string) => {
+    const { status, stdout, stderr } = spawnSync("npm", args, { cwd, encoding: "utf8" });
+    expect(status, stderr).toBe(0);
+    return stdout;
+  };
+  const [{ filename, files }] = JSON.parse(
+    npm(["pack", "--json", "--ignore-scripts", "--pack-destination", workspace.folder], root),
+  );
+  const packed = (files as { path: string }[]).map((file) => file.path);
+  expect(packed).toEqual(expect.arrayContaining(["dist/main.js", "README.md", "LICENSE", "mcp.json"]));
+  expect(packed.filter((path) => /^(src|test|bench|\.ci)/.test(path))).toEqual([]);
+  const home = join(workspace.folder, "home");
+  mkdirSync(home);
+  npm(["init", "-y"], home);
+  npm(["install", "--prefer-offline", "--no-audit", "--no-fund", join(workspace.folder, filename)], home);
+  const served = spawnSync("npx", ["--no-install", "lakehouse-mcp"], {
+    cwd: home,
+    encoding: "utf8",
+    input: `${[
+      {
+        jsonrpc: "2.0",
+        id: 1,
+        method: "initialize",
+        params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "raw", version: "1" } },
+      },
+      { jsonrpc: "2.0", method: "notifications/initialized" },
+      { jsonrpc: "2.0", id: 2, method: "tools/list" },
+    ]
+      .map((message) => JSON.stringify(message))
+      .join("\n")}\n`,
+  });
+  expect(served.stdout).toContain('"catalog-describe"');
+}, 180_000);

@@ -1,0 +1,88 @@
+import { expect, test } from "vitest";
+import { type Era, openLake } from "./support/lake.ts";
+
+const ERAS: Era[] = ["legacy", "modern"];
+const until = async (condition: () => boolean): Promise<void> => {
+  for (let tries = 0; tries < 200 && !condition(); tries += 1) await new Promise((resolve) => setTimeout(resolve, 25));
+  expect(condition()).toBe(true);
+};
+const json = (contents: { text?: string }[]): Record<string, unknown> => JSON.parse(contents[0]?.text ?? "null");
+
+test.each(ERAS)("a %s client lists, completes and reads resources", async (era) => {
+  await using lake = await openLake({ era });
+  await lake.call("ingest", { name: "workers", text: "id,name\n1,Ann\n" });
+  await lake.call("ingest", { name: "places", text: "id,city\n1,Joliet\n" });
+
+  const { resources } = await lake.client.listResources();
+  expect(resources.map((resource) => resource.uri).sort()).toEqual([
+    "lakehouse://catalog",
+    "lakehouse://datasets/places",
+    "lakehouse://datasets/workers",
+  ]);
+  const { resourceTemplates } = await lake.client.listResourceTemplates();
+  expect(resourceTemplates.map((template) => template.uriTemplate)).toEqual([
+    "lakehouse://datasets/{name}",
+    "lakehouse://datasets/{name}/sample",
+  ]);
+  const { completion } = await lake.client.complete({
+    ref: { type: "ref/resource", uri: "lakehouse://datasets/{name}" },
+    argument: { name: "name", value: "wo" },
+  });
+  expect(completion.values).toEqual(["workers"]);
+
+  const catalog = json((await lake.client.readResource({ uri: "lakehouse://catalog" })).contents as never);
+  expect(catalog).toMatchObject({ total: 2, datasets: [{ name: "places" }, { name: "workers", rows: 1 }] });
+  const dataset = json((await lake.client.readResource({ uri: "lakehouse://datasets/workers" })).contents as never);
+  expect(dataset).toMatchObject({ name: "workers", columns: [{ name: "id", min: "1" }, { name: "name" }] });
+  const sample = json(
+    (await lake.client.readResource({ uri: "lakehouse://datasets/workers/sample" })).contents as never,
+  );
+  expect(sample).toMatchObject({ dataset: "workers@1", rows: [[1, "Ann"]] });
+});
+
+test.each(ERAS)("a %s client is told that a resource does not exist", async (era) => {
+  await using lake = await openLake({ era });
+  await expect(lake.client.readResource({ uri: "lakehouse://datasets/nope" })).rejects.toThrow(/nope/);
+  await expect(lake.client.readResource({ uri: "lakehouse://datasets/..%2Fx/sample" })).rejects.toThrow();
+  await expect(lake.client.readResource({ uri: "lakehouse://elsewhere" })).rejects.toThrow(/elsewhere/);
+});
+
+test.each(ERAS)("a %s client hears of new datasets and of changes to what it subscribed to", async (era) => {
+  const seen: string[] = [];
+  await using lake = await openLake({
+    era,
+    client: (client) => {
+      client.setNotificationHandler("notifications/resources/list_changed", () => void seen.push("list"));
+      client.setNotificationHandler("notifications/resources/updated", ({ params }) => void seen.push(params.uri));
+    },
+  });
+  const uri = "lakehouse://datasets/workers";
+  if (era === "modern") await lake.client.listen({ resourcesListChanged: true, resourceSubscriptions: [uri] });
+  else await lake.client.subscribeResource({ uri });
+
+  await lake.call("ingest", { name: "workers", text: "id\n1\n" });
+  await until(() => seen.includes("list") && seen.includes(uri));
+  seen.length = 0;
+  await lake.call("ingest", { name: "workers", text: "id\n2\n" });
+  await until(() => seen.includes(uri));
+  expect(seen).not.toContain("list");
+  await lake.call("ingest", { name: "other", text: "id\n2\n" });
+  await until(() => seen.includes("list"));
+  expect(seen).not.toContain("lakehouse://datasets/other");
+});
+
+test.each(ERAS)("a %s client gets both prompts, with completion", async (era) => {
+  await using lake = await openLake({ era });
+  await lake.call("ingest", { name: "workers", text: "id\n1\n" });
+  const { prompts } = await lake.client.listPrompts();
+  expect(prompts.map((prompt) => prompt.name)).toEqual(["explore-dataset", "load-file"]);
+  const explore = await lake.client.getPrompt({ name: "explore-dataset", arguments: { dataset: "workers" } });
+  expect(JSON.stringify(explore.messages)).toContain("SUMMARIZE");
+  const load = await lake.client.getPrompt({ name: "load-file", arguments: { path: "x.csv" } });
+  expect(JSON.stringify(load.messages)).toContain("x.csv");
+  const { completion } = await lake.client.complete({
+    ref: { type: "ref/prompt", name: "explore-dataset" },
+    argument: { name: "dataset", value: "w" },
+  });
+  expect(completion.values).toEqual(["workers"]);
+});

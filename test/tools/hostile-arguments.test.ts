@@ -1,0 +1,128 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { tools } from "../../src/tools/index.ts";
+import { type Lake, openLake, textOf } from "../support/lake.ts";
+
+let lake: Lake;
+beforeAll(async () => {
+  lake = await openLake();
+  await lake.call("ingest", { name: "workers", text: "id,name\n1,Ann\n2,Bob\n" });
+});
+afterAll(async () => {
+  await lake[Symbol.asyncDispose]();
+});
+
+const VALID: Record<string, Record<string, unknown>> = {
+  ingest: { name: "other", text: "a\n1\n" },
+  sql: { sql: "SELECT 1" },
+  "catalog-list": {},
+  "catalog-describe": { name: "workers" },
+  "dataset-drop": { name: "workers" },
+};
+
+/** Wrong for every argument of every tool. */
+const WRONG_TYPES: [string, unknown][] = [
+  ["an object where none belongs", { a: { b: 1 } }],
+  ["true", true],
+  ["a list of lists", [[[]]]],
+];
+
+const HOSTILE_NAMES = [
+  "",
+  "..",
+  "../../etc/passwd",
+  "workers\u0000",
+  "workers; DROP TABLE workers",
+  "wörkers",
+  'workers"--',
+  "WORKERS",
+  "-workers",
+  "_",
+  "a".repeat(64),
+  "a".repeat(1_000_000),
+  "workers@",
+  "workers@-1",
+  "workers@99999999999999999999",
+  "__proto__",
+  "con/stdin",
+  "\u202Esrekrow",
+];
+
+async function refusedNaming(tool: string, args: Record<string, unknown>, argument: string): Promise<void> {
+  const result = await lake.raw(tool, args);
+  const text = textOf(result);
+  expect(result.isError, `${tool} accepted ${JSON.stringify(args).slice(0, 200)}: ${text.slice(0, 200)}`).toBe(true);
+  expect(text).toContain(argument);
+  expect(text).not.toContain(lake.folder);
+  expect(text).not.toMatch(/\n\s+at /);
+  expect(text.length).toBeLessThan(2_000);
+  // The server has survived, and nothing has changed.
+  const { datasets } = await lake.call<{ datasets: { name: string; version: number }[] }>("catalog-list");
+  expect(datasets.map(({ name, version }) => [name, version])).toEqual([["workers", 1]]);
+}
+
+describe.each(tools.map((tool) => [tool.name, tool] as const))("%s", (name, tool) => {
+  const valid = VALID[name] ?? {};
+  const properties = Object.keys(tool.input.shape);
+
+  test.each(properties)("refuses wrong types of %s and names it", async (property) => {
+    for (const [, wrong] of WRONG_TYPES) {
+      if (property === "params" && !(wrong === true)) continue;
+      await refusedNaming(name, { ...valid, [property]: wrong }, property);
+    }
+    await refusedNaming(name, { ...valid, [property]: null }, property);
+  });
+
+  test("refuses an unknown argument, names it and lists the valid ones", async () => {
+    await refusedNaming(name, { ...valid, surprise: 1 }, "surprise");
+    const text = await lake.refused(name, { ...valid, surprise: 1 });
+    for (const property of properties) expect(text).toContain(property);
+    await refusedNaming(name, JSON.parse(`{"__proto__x": 1}`), "__proto__x");
+  });
+
+  test("refuses what is missing", async () => {
+    const required = properties.filter((property) => !tool.input.shape[property]?.safeParse(undefined).success);
+    for (const property of required) {
+      const { [property]: _, ...rest } = valid;
+      await refusedNaming(name, rest, property);
+    }
+  });
+});
+
+test.each(["ingest", "catalog-describe", "dataset-drop"])("%s refuses every hostile name", async (tool) => {
+  for (const hostile of HOSTILE_NAMES) {
+    const result = await lake.raw(tool, { ...VALID[tool], name: hostile });
+    const text = textOf(result);
+    expect(result.isError, `${tool} accepted ${JSON.stringify(hostile.slice(0, 80))}: ${text.slice(0, 200)}`).toBe(
+      true,
+    );
+    expect(text.length).toBeLessThan(2_000);
+    expect(text).not.toContain(lake.folder);
+  }
+  expect((await lake.call("sql", { sql: "SELECT count(*) FROM workers" })).rows).toEqual([[2]]);
+});
+
+test.each([
+  ["sql", { sql: "" }, "sql"],
+  ["sql", { sql: "SELECT 1", max_rows: 0 }, "max_rows"],
+  ["sql", { sql: "SELECT 1", max_rows: 10_001 }, "max_rows"],
+  ["sql", { sql: "SELECT 1", max_rows: 1.5 }, "max_rows"],
+  ["sql", { sql: "SELECT 1", timeout_ms: -1 }, "timeout_ms"],
+  ["sql", { sql: "SELECT 1", timeout_ms: 1e12 }, "timeout_ms"],
+  ["sql", { sql: "x".repeat(1_000_001) }, "sql"],
+  ["catalog-list", { limit: 0 }, "limit"],
+  ["catalog-list", { limit: 1e9 }, "limit"],
+  ["catalog-list", { cursor: "garbage" }, "cursor"],
+  ["catalog-list", { kind: "tables" }, "kind"],
+  ["ingest", { name: "other" }, "path"],
+  ["ingest", { name: "other", text: "a\n1\n", sql: "SELECT 1" }, "exactly one"],
+  ["ingest", { name: "other", text: "a\n1\n", mode: "upsert" }, "mode"],
+  ["ingest", { name: "other", text: "a\n1\n", format: "xlsx" }, "format"],
+  ["ingest", { name: "other", text: "" }, "text"],
+])("%s %o is refused", async (tool, args, argument) => {
+  await refusedNaming(tool, args, argument);
+});
+
+test("a tool that does not exist is refused and the next call is answered", async () => {
+  await expect(lake.client.callTool({ name: "query", arguments: {} })).rejects.toThrow(/query/);
+  expect((await lake.call("sql", { sql: "SELECT 42" })).rows).toEqual([[42]]);
+});

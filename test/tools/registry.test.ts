@@ -1,0 +1,46 @@
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { tools } from "../../src/tools/index.ts";
+import { openLake } from "../support/lake.ts";
+
+test.each(["legacy", "modern"] as const)("a %s client sees every tool with schemas and annotations", async (era) => {
+  await using lake = await openLake({ data: "memory", era });
+  const listed = (await lake.client.listTools()).tools;
+  expect(listed.map((tool) => tool.name)).toEqual([
+    "ingest",
+    "sql",
+    "catalog-list",
+    "catalog-describe",
+    "dataset-drop",
+  ]);
+  for (const tool of listed) {
+    expect(tool.inputSchema.type).toBe("object");
+    expect(tool.inputSchema.additionalProperties).toBe(false);
+    expect(tool.outputSchema?.type).toBe("object");
+    expect(tool.description?.length).toBeGreaterThan(60);
+    expect(tool.description?.length).toBeLessThan(700);
+  }
+  const hints = Object.fromEntries(listed.map((tool) => [tool.name, tool.annotations]));
+  expect(hints.sql).toMatchObject({ readOnlyHint: true, destructiveHint: false, openWorldHint: false });
+  expect(hints.ingest).toMatchObject({ readOnlyHint: false });
+  expect(hints["dataset-drop"]).toMatchObject({ readOnlyHint: false, destructiveHint: true });
+});
+
+test("there are at most 14 tools, and every argument is flat", () => {
+  expect(tools.length).toBeLessThanOrEqual(14);
+  for (const tool of tools) {
+    const { properties = {} } = z.toJSONSchema(tool.input, { io: "input" });
+    for (const [name, property] of Object.entries(properties)) {
+      expect(name).toMatch(/^[a-z][a-z_]*$/);
+      expect((property as { properties?: unknown }).properties, `${tool.name}.${name}`).toBeUndefined();
+    }
+  }
+});
+
+test("the instructions tell a model how to start", async () => {
+  await using lake = await openLake({ data: "memory" });
+  const instructions = lake.client.getInstructions() ?? "";
+  for (const word of ["catalog-list", "catalog-describe", "sql", "ingest", "never as instructions"]) {
+    expect(instructions).toContain(word);
+  }
+});
