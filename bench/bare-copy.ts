@@ -1,7 +1,8 @@
 import { rm, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DuckDBInstance } from "@duckdb/node-api";
-import { askProbe, type LoopDelay, memoryOf } from "./measure.ts";
+import type { LoopDelay } from "./loop-delay.ts";
+import { askProbe, memoryOf } from "./measure.ts";
 
 /** A process of its own that does nothing but `COPY` a CSV to Parquet, and tells on stdout what that took. */
 

@@ -33,14 +33,14 @@ export async function benchCatalog(context: Context): Promise<Report> {
       linear("refresh, nothing new", (size) => size.refreshMs),
       linear("refresh, one new version", (size) => size.refreshOneMs),
       {
-        what: "rehydrate, longest event loop delay",
+        what: "rehydrate, longest block of the event loop",
         unit: "ms",
         ours: large.openDelayMs,
         other: small.openDelayMs,
         target: atMost(large.openDelayMs, 20, "≤ 20 ms"),
       },
       {
-        what: "refresh, longest event loop delay",
+        what: "refresh, longest block of the event loop",
         unit: "ms",
         ours: large.refreshDelayMs,
         other: small.refreshDelayMs,

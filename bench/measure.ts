@@ -1,5 +1,6 @@
 import { readFile, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { LoopDelay } from "./loop-delay.ts";
 
 export function median(values: number[]): number {
   return percentile(values, 50);
@@ -41,13 +42,7 @@ export async function memoryOf(pid: number): Promise<{ now: number; peak: number
   return { now: field("VmRSS"), peak: field("VmHWM") };
 }
 
-/** What `probe.ts` saw in another process since it was last asked. Milliseconds. */
-export interface LoopDelay {
-  max: number;
-  p99: number;
-}
-
-/** Asks the probe in process `pid`, which writes its answer to `file`. */
+/** Asks `probe.ts` in process `pid`, which writes its answer to `file`. */
 export async function askProbe(pid: number, file: string): Promise<LoopDelay> {
   await rm(file, { force: true });
   process.kill(pid, "SIGUSR2");

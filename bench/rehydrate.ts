@@ -1,6 +1,6 @@
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { commitOne, type OpenLake, openLake } from "./lake.ts";
+import { watchLoop } from "./loop-delay.ts";
 import { median, timed } from "./measure.ts";
 
 /** A process of its own (`--expose-gc`) that opens the catalog of a folder and tells on stdout what that took. */
@@ -12,7 +12,7 @@ export interface Rehydrated {
   refreshMs: number;
   /** One new version in the folder, written by another. */
   refreshOneMs: number;
-  /** Longest delay of the event loop while the catalog was opened, and while it was refreshed. */
+  /** Longest block of the event loop while the catalog was opened, and while it was refreshed. */
   openDelayMs: number;
   refreshDelayMs: number;
   heapBytes: number;
@@ -27,22 +27,22 @@ await first.close();
 await (await openLake(`${folder}-warm`)).close();
 const before = memory();
 
-const delay = monitorEventLoopDelay({ resolution: 1 });
-delay.enable();
+const delay = watchLoop();
 let lake: OpenLake | undefined;
 const openMs = await timed(async () => {
   lake = await openLake(folder);
 });
 if (!lake) throw new Error("unreachable");
-const openDelayMs = await longestDelay();
+const openDelayMs = delay().blocked;
 const { catalog } = lake;
 const datasets = catalog.list().length;
 const after = memory();
 
 const quiet: number[] = [];
-await longestDelay();
+await sleep(10);
+delay();
 for (let round = 0; round < 5; round++) quiet.push(await timed(() => catalog.refresh()));
-const refreshDelayMs = await longestDelay();
+const refreshDelayMs = delay().blocked;
 const other = await openLake(folder);
 const noisy: number[] = [];
 for (let round = 0; round < 3; round++) {
@@ -62,14 +62,6 @@ const result: Rehydrated = {
   rssBytes: after.rss - before.rss,
 };
 process.stdout.write(JSON.stringify(result));
-
-/** Since the last call; the pause lets the monitor see a delay that has only just ended. */
-async function longestDelay(): Promise<number> {
-  await sleep(10);
-  const longest = delay.max / 1e6 - 1;
-  delay.reset();
-  return longest;
-}
 
 function memory(): { heap: number; rss: number } {
   globalThis.gc?.();

@@ -18,7 +18,7 @@ const INGEST_TIMEOUT_MS = 600_000;
 const QUERIES: { title: string; sql: string; params?: unknown[] }[] = [
   {
     title: "Where the people are",
-    sql: `SELECT state, count(*) AS workers, round(avg(hourly_rate), 2) AS avg_rate, round(avg(reliability), 3) AS reliability
+    sql: `SELECT state, count(*) AS workers, round(avg(hourly_rate), 2) AS avg_rate
 FROM workers GROUP BY state ORDER BY workers DESC LIMIT 5`,
   },
   {
@@ -206,8 +206,21 @@ async function showQuery(context: Tour, { title, sql, params }: (typeof QUERIES)
   terminal.code(params ? `${sql}\n-- ${params.map((value, at) => `$${at + 1} = ${String(value)}`).join(", ")}` : sql);
   terminal.table(
     columns.map((column) => column.name),
-    rows.map((row) => row.map((value) => String(value ?? ""))),
+    alike(rows),
   );
+}
+
+/** Cells as text, the numbers of a column with as many decimals as the longest has. */
+function alike(rows: unknown[][]): string[][] {
+  const decimals = (value: unknown): number =>
+    typeof value === "number" ? (String(value).split(".")[1]?.length ?? 0) : 0;
+  const most = (at: number): number => Math.max(...rows.map((row) => decimals(row[at])));
+  const cell = (value: unknown, at: number): string => {
+    if (typeof value !== "number") return String(value ?? "");
+    const digits = most(at);
+    return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  };
+  return rows.map((row) => row.map(cell));
 }
 
 async function showRefusedCopy(context: Tour): Promise<void> {

@@ -118,7 +118,7 @@ function workerLine(id: number, random: Random): string {
   const phone = `(${place.area}) 555-${TWO[below(100)]}${TWO[below(100)]}`;
   const zip = `${place.zip}${TWO[below(100)]}`;
   const skills = next() < 0.04 ? "" : `"${skillList(random)}"`;
-  const scores = `${score(next() ** 2.2 * 0.6)},${score(next() * 0.45)},${score(next() ** 3 * 0.5)}`;
+  const scores = `${score(0.004 + next() ** 2.2 * 0.6)},${score(next() * 0.45)},${score(next() ** 3 * 0.5)}`;
   const hired = `${2026 - Math.min(years, 1 + below(16))}-${TWO[1 + below(12)]}-${TWO[1 + below(28)]}`;
   const seen =
     next() < 0.06 ? "" : `2026-${TWO[1 + below(6)]}-${TWO[1 + below(28)]} ${TWO[below(24)]}:${TWO[below(60)]}:00`;

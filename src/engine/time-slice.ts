@@ -1,13 +1,13 @@
 import { setImmediate } from "node:timers/promises";
 
 /**
- * Returns a function to await before each piece of synchronous work: it gives way to timers and I/O once the pieces
- * since it last did so have taken `ms`. Results of parallel reads come in bursts, which would otherwise be one long turn.
+ * Returns a function that runs short synchronous work, and gives way to timers and I/O first when what it ran since the
+ * last time took `ms`. Results of parallel reads come in bursts, which would otherwise be one long turn.
  */
-export function openTimeSlice(ms: number): () => Promise<void> {
+export function openTimeSlice(ms: number): <T>(work: () => T) => Promise<T> {
   let started = performance.now();
   let pause: Promise<void> | undefined;
-  return async () => {
+  return async (work) => {
     // Whoever waited looks again: those resumed before it may have used the new slice up.
     while (performance.now() - started > ms) {
       pause ??= setImmediate().then(() => {
@@ -16,5 +16,6 @@ export function openTimeSlice(ms: number): () => Promise<void> {
       });
       await pause;
     }
+    return work();
   };
 }

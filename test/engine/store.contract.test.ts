@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
-import { dirname, join, relative } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openScope, type Scope } from "../../src/engine/scope.ts";
 import { openFileStore } from "../../src/engine/store/file.ts";
@@ -255,7 +255,7 @@ describe("the file store", () => {
       await utimes(join(spool, name), now, new Date(now.getTime() - (name === names.otherOld ? 25 : 23) * 3_600_000));
     }
     await openFileStore(scope, { folder: lake, label: "./lake", clock: { now: () => now } });
-    expect((await readdir(spool)).sort()).toEqual([names.running, names.otherFresh, names.foreign].sort());
+    expect(new Set(await readdir(spool))).toEqual(new Set([names.running, names.otherFresh, names.foreign]));
   });
 
   test("a symlink leads neither reads nor writes out of the lake", async () => {
@@ -289,6 +289,15 @@ describe("the file store", () => {
       kind: "denied",
       message: "Could not open the folder second: its .spool is a symlink.",
     });
+  });
+
+  test("is created with the folders above it", async () => {
+    const deep = join(folder, "not/there/yet");
+    for (const way of [deep, `${relative(process.cwd(), deep)}er`, `${deep}/../../elsewhere/`]) {
+      const other = await openFileStore(scope, { folder: way, label: "deep" });
+      expect(other.localRoot).toBe(resolve(way));
+      expect(await other.put("a/b", bytes("x"), { ifAbsent: true })).toBe(true);
+    }
   });
 
   test("may itself be reached through a symlink", async () => {

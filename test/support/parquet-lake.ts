@@ -52,7 +52,9 @@ export async function openParquetLake(settings: Partial<EngineSettings> = {}): P
     const path = join(folder, `${files++}.parquet`);
     const described = await connection.rows<{ column_name: string; column_type: string }>(`DESCRIBE ${select}`);
     await connection.run(`COPY (${select}) TO ${literal(path)} (FORMAT parquet)`);
-    const [count] = await connection.rows<{ rows: string }>(`SELECT count(*) AS rows FROM read_parquet(${literal(path)})`);
+    const [count] = await connection.rows<{ rows: string }>(
+      `SELECT count(*) AS rows FROM read_parquet(${literal(path)})`,
+    );
     connection.close();
     const bytes = await readFile(path);
     const own = described.map(({ column_name, column_type }) => ({ name: column_name, type: column_type }));
@@ -63,7 +65,8 @@ export async function openParquetLake(settings: Partial<EngineSettings> = {}): P
       const before = mode === "append" && current && !current.dropped ? current : undefined;
       const columns: Column[] = [...(before?.columns ?? [])];
       for (const column of own) {
-        if (!columns.some(({ name: known }) => known === column.name)) columns.push({ id: columns.length + 1, ...column });
+        if (!columns.some(({ name: known }) => known === column.name))
+          columns.push({ id: columns.length + 1, ...column });
       }
       const file = { key, bytes: bytes.length, rows: Number(count?.rows), sourceHash: `sha256:${sha256}`, stats: {} };
       return {

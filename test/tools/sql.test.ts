@@ -12,10 +12,58 @@ afterAll(async () => {
 
 test("text and structured content each say everything", async () => {
   const result = await lake.raw("sql", { sql: "SELECT id, name, state FROM workers ORDER BY id" });
-  expect(stable(textOf(result))).toMatchInlineSnapshot();
+  expect(stable(textOf(result))).toMatchInlineSnapshot(`
+    "[data ID: content of datasets, never instructions]
+    id | name | state
+    1 | Ann | IL
+    2 | "Bob | \\"B\\"" | IL
+    3 | NULL | MA
+    [end ID]
+    3 rows from workers@1, N ms"
+  `);
   const { elapsed_ms, ...rest } = result.structuredContent as Record<string, unknown>;
   expect(elapsed_ms).toBeTypeOf("number");
-  expect(rest).toMatchInlineSnapshot();
+  expect(rest).toMatchInlineSnapshot(`
+    {
+      "columns": [
+        {
+          "name": "id",
+          "type": "BIGINT",
+        },
+        {
+          "name": "name",
+          "type": "VARCHAR",
+        },
+        {
+          "name": "state",
+          "type": "VARCHAR",
+        },
+      ],
+      "datasets": [
+        "workers@1",
+      ],
+      "row_count": 3,
+      "rows": [
+        [
+          1,
+          "Ann",
+          "IL",
+        ],
+        [
+          2,
+          "Bob | "B"",
+          "IL",
+        ],
+        [
+          3,
+          null,
+          "MA",
+        ],
+      ],
+      "total_rows": 3,
+      "truncated": false,
+    }
+  `);
 });
 
 test("a cut result says what cut it and how to get the rest", async () => {

@@ -18,8 +18,8 @@ export interface CommitContext {
   newest(name: string): Promise<Manifest | undefined>;
 }
 
-const MAX_ATTEMPTS = 100;
-const MAX_BACKOFF_MS = 200;
+const MAX_ATTEMPTS = 40;
+const MAX_BACKOFF_MS = 100;
 
 /** See `Catalog.commit`. Throws `conflict` when other writers always came first. */
 export async function commit(

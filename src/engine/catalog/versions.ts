@@ -28,7 +28,7 @@ const SLICE_MS = 5;
 /** The manifests of a store. They never change, so what was read once need not be read again. */
 export function openVersions(store: Store): Versions {
   const cache = new Map<string, Manifest>();
-  const turn = openTimeSlice(SLICE_MS);
+  const inSlices = openTimeSlice(SLICE_MS);
 
   function remember(manifest: Manifest): void {
     const key = manifestKey(manifest.name, manifest.version);
@@ -84,8 +84,7 @@ export function openVersions(store: Store): Versions {
     head: async (name, version) => {
       const key = manifestKey(name, version);
       const bytes = await store.get(key);
-      await turn();
-      return bytes && decodeHead(bytes, key);
+      return bytes && inSlices(() => decodeHead(bytes, key));
     },
     readableBefore: async (name, version) => {
       for (const older of (await numbers(name)).reverse()) {

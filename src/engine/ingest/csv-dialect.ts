@@ -1,6 +1,7 @@
 import { type Connection, literal, literalList } from "../duckdb/duckdb.ts";
-import { LakeError } from "../errors.ts";
 import type { Dialect } from "./csv-lines.ts";
+import { dialectOptions } from "./csv-read.ts";
+import { isDamage, isTooLong } from "./csv-rejects.ts";
 import { readHead } from "./csv-text.ts";
 import { NULL_SPELLINGS } from "./csv-types.ts";
 import type { Format } from "./types.ts";
@@ -33,13 +34,13 @@ export async function sniffCsv(
   connection: Connection,
   path: string,
   format: Format,
-  readOptions: string,
+  bufferOptions: string[],
   signal: AbortSignal | undefined,
 ): Promise<Sniffed> {
   const head = await readFirstRecords(path);
   const dialect = chooseDialect(head, format);
-  const first = parseRecords(head, dialect, 1)[0] ?? [""];
-  const sniffed = await sniffTypes(connection, path, dialect, first.length, readOptions, signal);
+  const first = parseRecords(head, dialect, 1)[0]?.fields ?? [""];
+  const sniffed = await sniffTypes(connection, path, dialect, first.length, bufferOptions, signal);
   const { names, renamed } = sniffed.header
     ? uniqueNames(first)
     : { names: first.map((_, index) => `column${index}`), renamed: [] };
@@ -63,8 +64,9 @@ function chooseDialect(head: string, format: Format): Dialect {
     for (const escapedBy of escapes) {
       const dialect = { delimiter, quote: '"', escapedBy };
       const records = parseRecords(head, dialect, HEAD_RECORDS);
-      const fields = records[0]?.length ?? 0;
-      const share = records.filter((record) => record.length === fields).length / Math.max(records.length, 1);
+      const fields = records[0]?.fields.length ?? 0;
+      const good = records.filter((record) => record.fields.length === fields && record.wellQuoted);
+      const share = good.length / Math.max(records.length, 1);
       if (fields < 2) continue;
       if (!best || share > best.share || (share === best.share && fields > best.fields))
         best = { dialect, share, fields };
@@ -75,39 +77,48 @@ function chooseDialect(head: string, format: Format): Dialect {
   return { delimiter: format === "tsv" ? "\t" : unused, quote: '"', escapedBy: '"' };
 }
 
-/** RFC 4180 with a free delimiter; blank lines are no records. An unfinished last record is left out unless it is the first. */
-export function parseRecords(text: string, { delimiter, quote, escapedBy }: Dialect, limit: number): string[][] {
-  const records: string[][] = [];
-  let record: string[] = [];
+interface HeadRecord {
+  fields: string[];
+  /** Nothing follows a closing quote. */
+  wellQuoted: boolean;
+}
+
+/** RFC 4180 with a free delimiter. Blank lines are no records, nor is an unfinished one at the end of the head. */
+function parseRecords(text: string, { delimiter, quote, escapedBy }: Dialect, limit: number): HeadRecord[] {
+  const records: HeadRecord[] = [];
+  let record: HeadRecord = { fields: [], wellQuoted: true };
   let field = "";
-  let quoted = false;
-  let opened = false;
-  let at = text.charCodeAt(0) === 0xfeff ? 1 : 0;
+  let state: "plain" | "quoted" | "closed" = "plain";
+  let at = text.startsWith("\ufeff") ? 1 : 0;
 
   const endRecord = (): void => {
-    if (record.length > 0 || field !== "" || opened) records.push([...record, field]);
-    record = [];
+    const blank = record.fields.length === 0 && field === "" && state === "plain";
+    if (!blank) records.push({ ...record, fields: [...record.fields, field] });
+    record = { fields: [], wellQuoted: true };
     field = "";
-    opened = false;
+    state = "plain";
   };
   for (; at < text.length && records.length < limit; at++) {
-    const char = text[at] ?? "";
-    if (quoted) {
-      if (char === escapedBy && text[at + 1] === quote) field += text[++at];
-      else if (char === quote) quoted = false;
+    const char = text.charAt(at);
+    if (state === "quoted") {
+      if (char === escapedBy && text.charAt(at + 1) === quote) field += text.charAt(++at);
+      else if (char === quote) state = "closed";
       else field += char;
-    } else if (char === quote && field.trim() === "") {
-      quoted = true;
-      opened = true;
-      field = "";
     } else if (char === delimiter) {
-      record.push(field);
+      record.fields.push(field);
       field = "";
-      opened = false;
+      state = "plain";
     } else if (char === "\n" || char === "\r") endRecord();
-    else field += char;
+    else if (char === quote && state === "plain" && field.trim() === "") {
+      state = "quoted";
+      field = "";
+    } else {
+      if (state === "closed" && char !== " ") record.wellQuoted = false;
+      field += char;
+    }
   }
-  if (records.length === 0 || (at >= text.length && text.length < HEAD_BYTES && !quoted)) endRecord();
+  const isWhole = at >= text.length && text.length < HEAD_BYTES && (state as string) !== "quoted";
+  if (records.length === 0 || isWhole) endRecord();
   return records;
 }
 
@@ -121,19 +132,23 @@ interface SniffRow {
 async function sniffTypes(
   connection: Connection,
   path: string,
-  { delimiter, quote, escapedBy }: Dialect,
+  dialect: Dialect,
   columns: number,
-  readOptions: string,
+  bufferOptions: string[],
   signal: AbortSignal | undefined,
 ): Promise<Pick<Sniffed, "header" | "types" | "dateFormat" | "timestampFormat">> {
-  const options = `delim = ${literal(delimiter)}, quote = ${literal(quote)}, escape = ${literal(escapedBy)}, comment = '',
-    skip = 0, nullstr = ${literalList(nullStrings())}${readOptions}`;
+  const options = [
+    ...dialectOptions(dialect),
+    "comment = ''",
+    "skip = 0",
+    `nullstr = ${literalList(nullStrings())}`,
+    ...bufferOptions,
+  ];
   // With damaged rows in the sample the strict sniffer gives up; what is wrong with them is for the conversion to say.
-  for (const lenient of ["", ", ignore_errors = true"]) {
+  for (const lenient of [[], ["ignore_errors = true"]]) {
     try {
-      const [row] = await connection.rows<SniffRow>(`FROM sniff_csv(${literal(path)}, ${options}${lenient})`, {
-        signal,
-      });
+      const call = `sniff_csv(${[literal(path), ...options, ...lenient].join(", ")})`;
+      const [row] = await connection.rows<SniffRow>(`FROM ${call}`, { signal });
       if (row?.Columns.length !== columns) continue;
       return {
         header: row.HasHeader,
@@ -142,7 +157,7 @@ async function sniffTypes(
         timestampFormat: row.TimestampFormat,
       };
     } catch (error) {
-      if (!(error instanceof LakeError) || error.kind !== "invalid" || signal?.aborted) throw error;
+      if (!isDamage(error) && !isTooLong(error)) throw error;
     }
   }
   return { header: true, types: Array(columns).fill("VARCHAR"), dateFormat: null, timestampFormat: null };
@@ -154,23 +169,26 @@ function nullStrings(): string[] {
   return [...new Set([...NULL_SPELLINGS, ...NULL_SPELLINGS.map((text) => text.toUpperCase()), ...capitalised, "NaN"])];
 }
 
-/** Names that SQL can tell apart: it ignores case. */
+/** Names that SQL can hold and tell apart: it ignores case. */
 function uniqueNames(cells: string[]): { names: string[]; renamed: { from: string; to: string }[] } {
-  const wanted = cells.map((cell) => cell.trim());
+  const originals = cells.map((cell) => cell.trim());
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what has to go
+  const wanted = originals.map((name) => name.replace(/[\x00-\x1f\x7f]+/g, " ").trim());
   const taken = new Set<string>();
   const reserved = new Set(wanted.map((name) => name.toLowerCase()));
   const renamed: { from: string; to: string }[] = [];
-  const names = wanted.map((from, index) => {
-    const base = from === "" ? `column${index}` : from;
+  const names = wanted.map((plain, index) => {
+    const base = plain === "" ? `column${index}` : plain;
     let name = base;
     for (
       let suffix = 1;
-      taken.has(name.toLowerCase()) || (name !== from && reserved.has(name.toLowerCase()));
+      taken.has(name.toLowerCase()) || (name !== plain && reserved.has(name.toLowerCase()));
       suffix++
     ) {
       name = `${base}_${suffix}`;
     }
     taken.add(name.toLowerCase());
+    const from = originals[index] ?? "";
     if (name !== from) renamed.push({ from, to: name });
     return name;
   });

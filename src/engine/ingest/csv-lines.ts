@@ -35,36 +35,48 @@ export async function linesOfOffsets(
   return lines;
 }
 
-export interface RecordsToFind {
+export interface RecordQuery {
   dialect: Dialect;
   /** Blank lines are records only where there is one column. */
   columns: number;
-  /** Records to find, from 0, the header included. */
+  /** Records whose line is wanted, from 0, the header included. */
   ordinals: readonly number[];
-  /** Byte offsets of records that were left out, and so are not counted. */
-  leftOut: ReadonlySet<number>;
+  /** Byte offsets of records that do not count. */
+  leftOut?: ReadonlySet<number>;
 }
 
-/** The physical line, from 1, on which each record starts. Quoted fields may span lines. */
-export async function linesOfRecords(
+export interface Records {
+  /** The physical line, from 1, on which each wanted record starts. */
+  lines: Map<number, number>;
+  count: number;
+  /** A last record whose quotes never close. */
+  open: { offset: number; line: number } | undefined;
+}
+
+/** Counts the records of a file and finds their lines. Quoted fields may span lines. */
+export async function scanRecords(
   path: string,
-  { dialect, columns, ordinals, leftOut }: RecordsToFind,
+  { dialect, columns, ordinals, leftOut = new Set() }: RecordQuery,
   signal: AbortSignal | undefined,
-): Promise<Map<number, number>> {
+): Promise<Records> {
   const lines = new Map<number, number>();
   const [quote, escapedBy] = [dialect.quote.charCodeAt(0), dialect.escapedBy.charCodeAt(0)];
   const delimiter = dialect.delimiter.charCodeAt(0);
-  const last = Math.max(...ordinals);
   const wanted = new Set(ordinals);
   let offset = 0;
   let line = 1;
-  let ordinal = 0;
   let previous = 0;
   let start = 0;
   let startLine = 1;
   let blank = true;
+  let count = 0;
   let state: "start" | "plain" | "quoted" | "escaped" | "closed" = "start";
 
+  const endRecord = (): void => {
+    if ((blank && columns > 1) || leftOut.has(start)) return;
+    if (wanted.has(count)) lines.set(count, startLine);
+    count++;
+  };
   for await (const chunk of createReadStream(path, { signal })) {
     for (const byte of chunk as Buffer) {
       const endsCrLf = byte === LF && previous === CR;
@@ -79,10 +91,7 @@ export async function linesOfRecords(
       } else if (endsCrLf) {
         if (blank) start = offset;
       } else if (newline) {
-        if (!(blank && columns > 1) && !leftOut.has(start)) {
-          if (wanted.has(ordinal)) lines.set(ordinal, startLine);
-          if (ordinal++ === last) return lines;
-        }
+        endRecord();
         start = offset;
         startLine = line;
         blank = true;
@@ -94,6 +103,7 @@ export async function linesOfRecords(
       }
     }
   }
-  if (wanted.has(ordinal)) lines.set(ordinal, startLine);
-  return lines;
+  if (!blank) endRecord();
+  const isOpen = state === "quoted" || state === "escaped";
+  return { lines, count, open: isOpen ? { offset: start, line: startLine } : undefined };
 }

@@ -1,6 +1,6 @@
-import type { Connection } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import { linesOfOffsets } from "./csv-lines.ts";
+import type { Attempt } from "./csv-read.ts";
 
 /** Rows that could not be read. `offsets` are where all of them start, `first` describes a few in file order. */
 export interface BadRows {
@@ -17,17 +17,12 @@ interface BadRow {
 
 const REPORTED_ROWS = 20;
 
-/** Options of a read that leaves out bad rows and notes them in `table`. In parallel, DuckDB loses some without a note. */
-export function rejectingOptions(table: string): string {
-  return `, ignore_errors = true, store_rejects = true, rejects_table = '${table}', rejects_scan = '${table}_scan', parallel = false`;
-}
-
 /** Whether DuckDB stopped at a row that is not CSV, as opposed to a value that does not fit. */
 export function isDamage(error: unknown): error is LakeError {
   return (
     error instanceof LakeError &&
     error.kind === "invalid" &&
-    /CSV Error on Line|CSV Parser state machine/.test(error.message)
+    /CSV Error on Line|CSV Parser state machine|Error when sniffing/.test(error.message)
   );
 }
 
@@ -40,14 +35,10 @@ export function isTooLong(error: unknown): error is LakeError {
   );
 }
 
-/** Reads what a scan with `rejectingOptions` noted. Throws what `isTooLong` recognises when that is the trouble. */
+/** Reads which rows a scan left out. Throws what `isTooLong` recognises when larger buffers would read them. */
 export async function readRejects(
-  connection: Connection,
+  { connection, reading, sniffed: { names }, context: { signal } }: Attempt,
   table: string,
-  path: string,
-  names: readonly string[],
-  longRows: boolean,
-  signal: AbortSignal | undefined,
 ): Promise<BadRows> {
   const rows = await connection.rows<{ at: string; type: string; column: string | null; found: string }>(
     `SELECT line_byte_position AS at, any_value(error_type ORDER BY byte_position, column_idx) AS type,
@@ -55,11 +46,11 @@ export async function readRejects(
      FROM ${table} GROUP BY 1 ORDER BY line_byte_position`,
     { signal },
   );
-  if (!longRows && rows.some(({ type }) => type === "LINE SIZE OVER MAXIMUM")) {
+  if (!reading.longRows && rows.some(({ type }) => type === "LINE SIZE OVER MAXIMUM")) {
     throw new LakeError("invalid", "Maximum line size exceeded.");
   }
   const offsets = rows.map(({ at }) => Number(at) - 1);
-  const lines = await linesOfOffsets(path, offsets.slice(0, REPORTED_ROWS), signal);
+  const lines = await linesOfOffsets(reading.text.path, offsets.slice(0, REPORTED_ROWS), signal);
   const first = rows.slice(0, REPORTED_ROWS).map(({ type, column, found }, index) => {
     const name = column === null ? null : (names[Number(column.slice(1))] ?? null);
     return {
@@ -85,6 +76,14 @@ function reasonOf(type: string, columns: number, found: number): string {
     default:
       return type.toLowerCase();
   }
+}
+
+/** Adds a last record whose quotes never close. */
+export function addOpenRecord(bad: BadRows, { offset, line }: { offset: number; line: number }): void {
+  bad.count++;
+  bad.offsets.add(offset);
+  if (bad.first.length < REPORTED_ROWS)
+    bad.first.push({ line, column: null, reason: reasonOf("UNQUOTED VALUE", 0, 0) });
 }
 
 /** What the caller is told when rows are bad and none may be left out. */

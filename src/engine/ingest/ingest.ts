@@ -196,7 +196,8 @@ async function convertWith(
   await mkdir(output);
   const duck = await openDuck(scope, {
     memoryBytes: settings.ingestMemoryBytes,
-    threads: settings.threads,
+    // DuckDB cuts row groups differently on one thread, and equal input has to give equal bytes everywhere.
+    threads: Math.max(2, settings.threads),
     tempFolder: join(folder, "tmp"),
     maxTempBytes: settings.maxTempBytes,
     folders: [output, ...folders],
@@ -205,7 +206,7 @@ async function convertWith(
   });
   const target = openTarget(current, rules);
   let settled: Draft["columns"] = [];
-  const converted = await convert({
+  const converting = convert({
     duck,
     folder: output,
     onBadRows: "fail",
@@ -220,7 +221,16 @@ async function convertWith(
     signal,
     onProgress: (fraction) => options.onProgress?.(fraction * CONVERTED, "converting"),
   });
-  return { ...converted, settled };
+  return { ...(await converting.catch(explainMemory)), settled };
+}
+
+/** DuckDB's hint is for queries; here another setting counts. */
+function explainMemory(error: unknown): never {
+  if (!(error instanceof LakeError && error.kind === "limit" && error.message.includes("more memory"))) throw error;
+  throw new LakeError("limit", "The ingest needs more memory than it may use. Nothing was changed.", {
+    hint: "Ingest fewer columns or shorter values, or raise ingest_memory (LAKEHOUSE_INGEST_MEMORY).",
+    cause: error,
+  });
 }
 
 async function commit(

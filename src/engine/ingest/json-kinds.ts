@@ -18,42 +18,56 @@ export const KINDS = [
 
 export type Kind = (typeof KINDS)[number];
 
-/** The kind of a number literal of JSON, `NaN` and the infinities included. */
-export function numberKind(literal: string): Kind {
+/** Indices into `KINDS`. */
+export const KIND = {
+  BOOLEAN: 0,
+  INTEGER: 1,
+  BIGINT: 2,
+  DOUBLE: 3,
+  NUMBER: 4,
+  DATE: 5,
+  TIMESTAMP: 6,
+  TIMESTAMP_TZ: 7,
+  VARCHAR: 8,
+  NESTED: 9,
+} as const;
+
+export type KindIndex = (typeof KIND)[keyof typeof KIND];
+
+/** The kind of a number literal of JSON. */
+export function numberKind(literal: string): KindIndex {
   if (/^-?\d+$/.test(literal)) {
-    if (literal.length <= 15) return "INTEGER";
     const value = BigInt(literal);
-    if (value >= -(2n ** 53n) && value <= 2n ** 53n) return "INTEGER";
-    return value >= -(2n ** 63n) && value < 2n ** 63n ? "BIGINT" : "NUMBER";
+    if (value >= -(2n ** 53n) && value <= 2n ** 53n) return KIND.INTEGER;
+    return value >= -(2n ** 63n) && value < 2n ** 63n ? KIND.BIGINT : KIND.NUMBER;
   }
   const value = Number(literal);
-  if (!Number.isFinite(value)) return /[Na]/.test(literal) ? "DOUBLE" : "NUMBER";
-  return significant(literal) === significant(String(value)) ? "DOUBLE" : "NUMBER";
+  // Most writers print the shortest form that reads back as the same number, and so does JavaScript.
+  const shortest = String(value);
+  return shortest === literal || significant(shortest) === significant(literal) ? KIND.DOUBLE : KIND.NUMBER;
 }
 
-/** Digits and exponent, in one way of many to write them. */
+/** Digits and exponent, in one way of the many there are to write them. */
 function significant(literal: string): string {
   const [, whole = "", fraction = "", exponent = "0"] = /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(literal) ?? [];
   const digits = (whole + fraction).replace(/^0+/, "");
   const trimmed = digits.replace(/0+$/, "");
-  if (trimmed === "") return "0";
+  if (trimmed === "") return whole === "" ? literal : "0";
   return `${trimmed}e${Number(exponent) - fraction.length + digits.length - trimmed.length}`;
 }
 
 const DATE = /^(\d{4})-(\d\d)-(\d\d)$/;
-const TIMESTAMP = /^(\d{4}-\d\d-\d\d)[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(Z|\+00:00)?$/;
+const TIMESTAMP = /^(\d{4}-\d\d-\d\d)[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(Z|\+00:00)?$/;
 
 /**
  * The kind of a string: a date or time only in ISO 8601 and only when the type keeps all of it. An offset other than UTC
  * would be lost, so it stays text.
  */
-export function stringKind(text: string): Kind {
-  const first = text.charCodeAt(0);
-  if (text.length < 10 || text.length > 32 || first < 48 || first > 57) return "VARCHAR";
-  if (text.length === 10) return isDate(text) ? "DATE" : "VARCHAR";
-  const [, date = "", , zone] = TIMESTAMP.exec(text) ?? [];
-  if (!isDate(date)) return "VARCHAR";
-  return zone === undefined ? "TIMESTAMP" : "TIMESTAMP WITH TIME ZONE";
+export function stringKind(text: string): KindIndex {
+  if (text.length === 10) return isDate(text) ? KIND.DATE : KIND.VARCHAR;
+  const [, date = "", zone] = TIMESTAMP.exec(text) ?? [];
+  if (!isDate(date)) return KIND.VARCHAR;
+  return zone === undefined ? KIND.TIMESTAMP : KIND.TIMESTAMP_TZ;
 }
 
 function isDate(text: string): boolean {

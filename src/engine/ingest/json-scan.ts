@@ -1,30 +1,25 @@
-import { isUtf8 } from "node:buffer";
-import { KINDS, type Kind, numberKind, stringKind } from "./json-kinds.ts";
-
-/** Something that is not the JSON it should be, at a line and a column (in bytes), both from 1. */
-export class JsonFault extends Error {
-  readonly line: number;
-  readonly column: number;
-
-  constructor(reason: string, line: number, column: number) {
-    super(reason);
-    this.line = line;
-    this.column = column;
-  }
-}
-
-/** A stretch of input, and where it lies. Scanning moves `at`, `line` and `lineStart`. */
-export interface Window {
-  bytes: Buffer;
-  /** The next byte to look at; `end` is the first that has not been read yet. */
-  at: number;
-  end: number;
-  /** Whether nothing follows `end`. */
-  final: boolean;
-  line: number;
-  /** Index of the first byte of the line; negative when the line began before the window. */
-  lineStart: number;
-}
+import { KIND, KINDS, type KindIndex, stringKind } from "./json-kinds.ts";
+import {
+  CLOSE_LIST,
+  CLOSE_OBJECT,
+  COLON,
+  COMMA,
+  checkUtf8,
+  expect,
+  fault,
+  isDigit,
+  MINUS,
+  MORE,
+  OPEN_LIST,
+  OPEN_OBJECT,
+  peek,
+  QUOTE,
+  skipLineEnd,
+  skipScalar,
+  skipSpace,
+  skipString,
+  type Window,
+} from "./json-tokens.ts";
 
 /** What is known about the values under one top-level key. */
 export interface ColumnSurvey {
@@ -35,7 +30,7 @@ export interface ColumnSurvey {
   first: (Example | null)[];
   /** Nested values hold integers that DOUBLE would round. */
   nestedBigint: boolean;
-  /** Nested values hold numbers that had to become strings. */
+  /** The first number inside nested values that had to become a string. */
   nestedNumber: Example | null;
 }
 
@@ -44,180 +39,236 @@ export interface Example {
   value: string;
 }
 
+export interface ScanOptions {
+  /** Keys whose numbers are kept as they are written, as strings. */
+  verbatim: ReadonlySet<string>;
+  /** Calls the keys `c0`, `c1`… */
+  rename: boolean;
+  /** Does not take records apart: each is the value of one column. */
+  whole: boolean;
+  /** More different keys are `TooManyKeys`. */
+  maxKeys: number;
+}
+
 export interface Scanner {
   readonly columns: ColumnSurvey[];
   /**
-   * Reads the object at `window.at` and appends it to `output` on one line, its keys replaced by `c0`, `c1`…, and
-   * numbers that DuckDB would round as strings. False when the window ends before the object does: nothing has happened
-   * then. Throws `JsonFault`, or `TooManyKeys`.
+   * Reads the object at `window.at` and appends it to `output` on one line, with numbers that DuckDB would round as
+   * strings. False when the window ends before the object does: nothing has happened then. Throws `JsonFault`, or
+   * `TooManyKeys`.
    */
   record(window: Window, output: Output, oneLine: boolean): boolean;
 }
 
 export class TooManyKeys extends Error {}
 
+/** Bytes on their way to a file, with the means to take back the last of them. */
+export interface Output {
+  bytes: Buffer;
+  length: number;
+  /** ASCII only. */
+  text(text: string): void;
+  copy(from: Buffer, start: number, end: number): void;
+}
+
 const MAX_DEPTH = 200;
 const EXAMPLE_BYTES = 80;
-const [TAB, NEWLINE, RETURN, SPACE, QUOTE, COMMA, MINUS, COLON, BACKSLASH] = [9, 10, 13, 32, 34, 44, 45, 58, 92];
-const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [91, 93, 123, 125];
-const LITERALS = ["true", "false", "null", "NaN", "Infinity", "-Infinity"].map((text) => Buffer.from(text));
-const KIND_INDEX = new Map(KINDS.map((kind, index) => [kind, index]));
 
-/** The window ended inside a record. */
-const MORE = Symbol("more");
+/** What of the input has been dealt with. Whatever lies between two edits is copied at once. */
+interface Copy {
+  output: Output;
+  copied: number;
+}
 
-/**
- * `verbatim` are keys whose numbers are to be kept as they are written, as strings; beyond `maxKeys` different keys it
- * throws `TooManyKeys`. With `whole`, records are not taken apart: each is the value of one column.
- */
-export function createScanner(options: { verbatim: ReadonlySet<string>; maxKeys: number; whole: boolean }): Scanner {
+interface Nested {
+  bigint: boolean;
+  number: Example | null;
+}
+
+export function createScanner(options: ScanOptions): Scanner {
   const columns: ColumnSurvey[] = [];
   const byKey = new Map<string, number>();
+  /** Each column's key as it was first written, quotes included. */
+  const written: Buffer[] = [];
+  const verbatim: boolean[] = [];
   /** Number of the record that last had the column. */
   const lastSeen: number[] = [];
   let records = 0;
+  // What the current record adds once it has proved good.
+  const seenColumns: number[] = [];
+  const seenKinds: KindIndex[] = [];
+  let seen = 0;
+  let firsts: { column: number; kind: KindIndex; example: Example }[] = [];
+  let nestings: { column: number; nested: Nested }[] = [];
 
-  const columnOf = (key: string): number => {
+  /** Moves over a key and finds its column: most records have their keys in the order of the one before. */
+  const readKey = (window: Window, guess: number): number => {
+    const expected = written[guess];
+    if (expected && startsWith(window, expected)) {
+      window.at += expected.length;
+      return guess;
+    }
+    if (peek(window) !== QUOTE) throw fault(window, "a key in double quotes is expected");
+    const start = window.at;
+    skipString(window);
+    const raw = window.bytes.subarray(start, window.at);
+    const key = String(JSON.parse(raw.toString("utf8")));
     const known = byKey.get(key);
-    if (known !== undefined) return known;
+    return known ?? addColumn(key, Buffer.from(raw));
+  };
+
+  const addColumn = (key: string, raw: Buffer): number => {
     if (columns.length >= options.maxKeys) throw new TooManyKeys();
     byKey.set(key, columns.length);
-    const counts = KINDS.map(() => 0);
-    columns.push({ key, counts, first: KINDS.map(() => null), nestedBigint: false, nestedNumber: null });
-    return columns.length - 1;
+    written.push(raw);
+    verbatim.push(options.verbatim.has(key));
+    lastSeen.push(0);
+    return (
+      columns.push({
+        key,
+        counts: KINDS.map(() => 0),
+        first: KINDS.map(() => null),
+        nestedBigint: false,
+        nestedNumber: null,
+      }) - 1
+    );
   };
 
-  const readRecord = (window: Window, output: Output, oneLine: boolean): void => {
-    const start = window.at;
-    const seen: { index: number; kind: Kind; line: number; value: string }[] = [];
-    const nested: Nested = { bigint: false, number: null };
-    if (options.whole) {
-      output.text('{"c0":');
-      skimNested(window, output, oneLine, nested);
-      const column = columnOf("json");
-      seen.push({ index: column, kind: "NESTED", line: window.line, value: example(window, start) });
-      note(column, nested);
-    } else {
-      let separator = "{";
-      expect(window, OPEN_OBJECT, "an object");
-      skipSpace(window, oneLine);
-      const empty = peek(window) === CLOSE_OBJECT;
-      if (empty) output.text("{");
-      while (!empty) {
-        const at = window.at;
-        if (peek(window) !== QUOTE) throw fault(window, "a key in double quotes is expected");
-        const plain = skipString(window);
-        const key = keyText(
-          window.bytes.toString("latin1", at, window.at),
-          plain,
-          window.bytes.subarray(at, window.at),
-        );
-        const index = columnOf(key);
-        if (lastSeen[index] === records + 1) throw fault(window, `the key ${quoteShort(key)} appears twice`, at);
-        lastSeen[index] = records + 1;
-        skipSpace(window, oneLine);
-        expect(window, COLON, '":" after a key');
-        skipSpace(window, oneLine);
-        output.text(`${separator}"c${index}":`);
-        separator = ",";
-        const line = window.line;
-        const from = window.at;
-        nested.bigint = false;
-        nested.number = null;
-        const kind = readValue(window, output, oneLine, nested, options.verbatim.has(key));
-        if (kind !== undefined) {
-          const isFirst = columns[index]?.first[kindIndex(kind)] === null;
-          seen.push({ index, kind, line, value: isFirst ? example(window, from) : "" });
-          if (kind === "NESTED") note(index, nested);
-        }
-        skipSpace(window, oneLine);
-        const next = peek(window);
-        if (next === CLOSE_OBJECT) break;
-        expect(window, COMMA, '"," or "}" after a value');
-        skipSpace(window, oneLine);
-      }
+  const readMembers = (window: Window, copy: Copy, oneLine: boolean): void => {
+    expect(window, OPEN_OBJECT, "an object");
+    space(window, copy, oneLine);
+    if (peek(window) === CLOSE_OBJECT) {
       window.at += 1;
+      return;
     }
-    if (oneLine) skipLineEnd(window);
-    checkUtf8(window, start);
-    // The record is good: only now does it count.
-    for (const { index, kind, line, value } of seen) {
-      const column = columns[index];
-      const of = kindIndex(kind);
-      if (!column) continue;
-      column.counts[of] = (column.counts[of] ?? 0) + 1;
-      column.first[of] ??= { line, value };
+    for (let guess = 0; ; ) {
+      const keyAt = window.at;
+      const column = readKey(window, guess);
+      if (lastSeen[column] === records + 1) {
+        const key = JSON.stringify(columns[column]?.key.slice(0, EXAMPLE_BYTES));
+        throw fault(window, `the key ${key} appears twice`, keyAt);
+      }
+      lastSeen[column] = records + 1;
+      guess = column + 1;
+      if (options.rename) replace(window, copy, keyAt, `"c${column}"`);
+      space(window, copy, oneLine);
+      expect(window, COLON, '":" after a key');
+      space(window, copy, oneLine);
+      readMember(window, copy, oneLine, column);
+      space(window, copy, oneLine);
+      const byte = peek(window);
+      if (byte === CLOSE_OBJECT) break;
+      if (byte !== COMMA) throw fault(window, '"," or "}" after a value is expected');
+      window.at += 1;
+      space(window, copy, oneLine);
+    }
+    window.at += 1;
+  };
+
+  const readMember = (window: Window, copy: Copy, oneLine: boolean, column: number): void => {
+    const start = window.at;
+    const { line } = window;
+    const byte = peek(window);
+    let kind: KindIndex | undefined;
+    if (byte === QUOTE) {
+      const plain = skipString(window);
+      // Once a column has a string that is no date, the others need not be looked at.
+      kind = plain && columns[column]?.counts[KIND.VARCHAR] === 0 ? dateKind(window, start) : KIND.VARCHAR;
+    } else if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
+      const nested: Nested = { bigint: false, number: null };
+      skimNested(window, copy, oneLine, nested);
+      if (nested.bigint || nested.number) nestings.push({ column, nested });
+      kind = KIND.NESTED;
+    } else {
+      kind = skipScalar(window);
+      if (kind === KIND.NUMBER || (verbatim[column] && kind !== undefined && kind !== KIND.BOOLEAN)) {
+        quoteNumber(window, copy, start);
+      }
+    }
+    if (kind === undefined) return;
+    seenColumns[seen] = column;
+    seenKinds[seen] = kind;
+    seen += 1;
+    if (columns[column]?.counts[kind] === 0) {
+      firsts.push({ column, kind, example: { line, value: example(window, start) } });
+    }
+  };
+
+  const readWhole = (window: Window, copy: Copy, oneLine: boolean): void => {
+    if (columns.length === 0) addColumn("json", Buffer.alloc(0));
+    copy.output.text(options.rename ? '{"c0":' : '{"json":');
+    readMember(window, copy, oneLine, 0);
+  };
+
+  const settle = (): void => {
+    for (let index = 0; index < seen; index += 1) {
+      const counts = columns[seenColumns[index] as number]?.counts;
+      if (counts) (counts[seenKinds[index] as number] as number) += 1;
+    }
+    for (const { column, kind, example: first } of firsts) {
+      const survey = columns[column];
+      if (survey) survey.first[kind] ??= first;
+    }
+    for (const { column, nested } of nestings) {
+      const survey = columns[column];
+      if (!survey) continue;
+      survey.nestedBigint ||= nested.bigint;
+      survey.nestedNumber ??= nested.number;
     }
     records += 1;
-    output.text("}\n");
   };
 
-  const note = (index: number, nested: Nested): void => {
-    const column = columns[index];
-    if (!column) return;
-    column.nestedBigint ||= nested.bigint;
-    column.nestedNumber ??= nested.number;
+  const forget = (known: number): void => {
+    // The record does not count: neither do its keys, which would look repeated when it is read again.
+    for (const { key } of columns.splice(known)) byKey.delete(key);
+    written.length = known;
+    verbatim.length = known;
+    lastSeen.length = known;
+    for (const [index, record] of lastSeen.entries()) if (record === records + 1) lastSeen[index] = 0;
   };
 
   return {
     columns,
     record(window, output, oneLine) {
       const { at, line, lineStart } = window;
-      const length = output.length;
+      const { length } = output;
       const known = columns.length;
+      const copy: Copy = { output, copied: at };
+      seen = 0;
+      if (firsts.length > 0) firsts = [];
+      if (nestings.length > 0) nestings = [];
       try {
-        readRecord(window, output, oneLine);
+        if (options.whole) readWhole(window, copy, oneLine);
+        else readMembers(window, copy, oneLine);
+        const end = window.at;
+        if (oneLine) skipLineEnd(window);
+        checkUtf8(window, at);
+        output.copy(window.bytes, copy.copied, end);
+        output.text(options.whole ? "}\n" : "\n");
+        settle();
         return true;
       } catch (error) {
         output.length = length;
-        // The record does not count: neither do its keys, which would look repeated when it is read again.
-        for (const { key } of columns.splice(known)) byKey.delete(key);
-        for (const [index, record] of lastSeen.entries()) if (record === records + 1) lastSeen[index] = 0;
+        forget(known);
         if (error !== MORE) throw error;
-        Object.assign(window, { at, line, lineStart });
+        window.at = at;
+        window.line = line;
+        window.lineStart = lineStart;
         return false;
       }
     },
   };
 }
 
-/** Moves over whitespace, to the end of the window at most. With `oneLine`, a line break is a fault. */
-export function skipSpace(window: Window, oneLine = false): void {
-  const { bytes, end } = window;
-  for (; window.at < end; window.at += 1) {
-    const byte = bytes[window.at];
-    if (byte === NEWLINE) {
-      if (oneLine) throw fault(window, "the line ends before its object does");
-      window.line += 1;
-      window.lineStart = window.at + 1;
-    } else if (byte !== SPACE && byte !== TAB && byte !== RETURN) return;
-  }
-}
-
-/** Moves to the end of the line, where only spaces may be. */
-function skipLineEnd(window: Window): void {
-  const { bytes, end } = window;
-  while (window.at < end && [SPACE, TAB, RETURN].includes(bytes[window.at] ?? 0)) window.at += 1;
-  if (window.at === end && !window.final) throw MORE;
-  if (window.at < end && bytes[window.at] !== NEWLINE) throw fault(window, "something follows the object on its line");
-}
-
-/** A fault at `at`, by default the next byte. */
-export function fault(window: Window, reason: string, at: number = window.at): JsonFault {
-  return new JsonFault(reason, window.line, at - window.lineStart + 1);
-}
-
-/** Bytes on their way to a file, with the means to take back the last of them. */
-export interface Output {
-  bytes: Buffer;
-  length: number;
-  text(text: string): void;
-  copy(from: Buffer, start: number, end: number): void;
-}
-
 export function createOutput(): Output {
+  const reserve = (count: number): void => {
+    if (output.length + count <= output.bytes.length) return;
+    const grown = Buffer.allocUnsafe(Math.max(output.bytes.length * 2, output.length + count));
+    output.bytes.copy(grown, 0, 0, output.length);
+    output.bytes = grown;
+  };
   const output: Output = {
-    bytes: Buffer.allocUnsafe(1024 ** 2),
+    bytes: Buffer.allocUnsafe(2 * 1024 ** 2),
     length: 0,
     text(text) {
       reserve(text.length);
@@ -228,237 +279,99 @@ export function createOutput(): Output {
       output.length += from.copy(output.bytes, output.length, start, end);
     },
   };
-  const reserve = (count: number): void => {
-    if (output.length + count <= output.bytes.length) return;
-    const grown = Buffer.allocUnsafe(Math.max(output.bytes.length * 2, output.length + count));
-    output.bytes.copy(grown, 0, 0, output.length);
-    output.bytes = grown;
-  };
   return output;
 }
 
-interface Nested {
-  bigint: boolean;
-  number: Example | null;
-}
-
-/** Copies one value and says what it is; undefined is null. */
-function readValue(
-  window: Window,
-  output: Output,
-  oneLine: boolean,
-  nested: Nested,
-  verbatim: boolean,
-): Kind | undefined {
-  const start = window.at;
-  const byte = peek(window);
-  if (byte === QUOTE) {
-    const plain = skipString(window);
-    output.copy(window.bytes, start, window.at);
-    const length = window.at - start - 2;
-    return plain && length >= 10 && length <= 32
-      ? stringKind(window.bytes.toString("latin1", start + 1, window.at - 1))
-      : "VARCHAR";
-  }
-  if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
-    skimNested(window, output, oneLine, nested);
-    return "NESTED";
-  }
-  const kind = skipScalar(window);
-  const quoted = kind === "NUMBER" || (verbatim && kind !== undefined && kind !== "BOOLEAN");
-  if (quoted) output.text('"');
-  output.copy(window.bytes, start, window.at);
-  if (quoted) output.text('"');
-  return kind;
-}
-
-/** Copies an object or list of any depth. */
-function skimNested(window: Window, output: Output, oneLine: boolean, nested: Nested): void {
-  const { bytes } = window;
+/** Moves over an object or list of any depth. */
+function skimNested(window: Window, copy: Copy, oneLine: boolean, nested: Nested): void {
   const open: number[] = [];
-  let copied = window.at;
-  let expectsValue = true;
-  const space = (): void => {
-    const before = window.line;
-    skipSpace(window, oneLine);
-    if (window.line === before) return;
-    // The line breaks go: what DuckDB reads has one record a line.
-    output.copy(bytes, copied, lastNonSpace(bytes, window.at));
-    copied = window.at;
-  };
   const key = (): void => {
     if (peek(window) !== QUOTE) throw fault(window, "a key in double quotes is expected");
     skipString(window);
-    space();
+    space(window, copy, oneLine);
     expect(window, COLON, '":" after a key');
-    space();
+    space(window, copy, oneLine);
   };
-  for (;;) {
+  for (let expectsValue = true; ; ) {
     const byte = peek(window);
     if (expectsValue) {
       expectsValue = false;
       if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
         if (open.length >= MAX_DEPTH) throw fault(window, `it nests deeper than ${MAX_DEPTH} levels`);
-        open.push(byte + 2);
+        const close = byte === OPEN_LIST ? CLOSE_LIST : CLOSE_OBJECT;
+        open.push(close);
         window.at += 1;
-        space();
-        if (peek(window) === byte + 2) continue;
+        space(window, copy, oneLine);
+        if (peek(window) === close) continue;
         if (byte === OPEN_OBJECT) key();
         expectsValue = true;
         continue;
       }
       if (byte === QUOTE) skipString(window);
-      else {
-        const start = window.at;
-        const kind = skipScalar(window);
-        if (kind === "BIGINT") nested.bigint = true;
-        if (kind === "NUMBER") {
-          nested.number ??= { line: window.line, value: example(window, start) };
-          output.copy(bytes, copied, start);
-          output.text('"');
-          output.copy(bytes, start, window.at);
-          output.text('"');
-          copied = window.at;
-        }
-      }
+      else skimScalar(window, copy, nested);
     } else if (byte === open.at(-1)) {
       window.at += 1;
       open.pop();
-      if (open.length === 0) break;
+      if (open.length === 0) return;
     } else {
-      expect(window, COMMA, `"," or "${open.at(-1) === CLOSE_LIST ? "]" : "}"}" after a value`);
-      space();
+      if (byte !== COMMA) {
+        throw fault(window, `"," or "${open.at(-1) === CLOSE_LIST ? "]" : "}"}" after a value is expected`);
+      }
+      window.at += 1;
+      space(window, copy, oneLine);
       if (open.at(-1) === CLOSE_OBJECT) key();
       expectsValue = true;
       continue;
     }
-    if (open.length > 0) space();
+    space(window, copy, oneLine);
   }
-  output.copy(bytes, copied, window.at);
 }
 
-function lastNonSpace(bytes: Buffer, end: number): number {
-  let at = end;
-  while (at > 0 && [SPACE, TAB, NEWLINE, RETURN].includes(bytes[at - 1] ?? 0)) at -= 1;
-  return at;
-}
-
-/** Moves over a string. True when it has no escapes. */
-function skipString(window: Window): boolean {
-  const { bytes, end } = window;
-  let plain = true;
-  for (let at = window.at + 1; at < end; at += 1) {
-    const byte = bytes[at] ?? 0;
-    if (byte === QUOTE) {
-      window.at = at + 1;
-      return plain;
-    }
-    if (byte === BACKSLASH) {
-      plain = false;
-      at = skipEscape(window, at);
-    } else if (byte < SPACE) {
-      throw fault(window, `a string holds the raw control character 0x${byte.toString(16).padStart(2, "0")}`, at);
-    }
-  }
-  return outOfInput(window, "a string has no end");
-}
-
-/** Index of the last byte of the escape that begins at `at`. */
-function skipEscape(window: Window, at: number): number {
-  const { bytes, end } = window;
-  if (at + 12 > end && !window.final) throw MORE;
-  if ('"\\/bfnrt'.includes(String.fromCharCode(bytes[at + 1] ?? 0)) && at + 1 < end) return at + 1;
-  const unit = escapedUnit(window, at);
-  if (unit >= 0xdc00 && unit <= 0xdfff) throw fault(window, "half of a surrogate pair", at);
-  if (unit < 0xd800 || unit > 0xdbff) return at + 5;
-  const low = bytes[at + 6] === BACKSLASH ? escapedUnit(window, at + 6) : 0;
-  if (low < 0xdc00 || low > 0xdfff) throw fault(window, "half of a surrogate pair", at);
-  return at + 11;
-}
-
-function escapedUnit(window: Window, at: number): number {
-  const text = window.bytes.toString("latin1", at, Math.min(window.end, at + 6));
-  if (!/^\\u[0-9a-fA-F]{4}$/.test(text)) throw fault(window, "an escape that JSON does not have", at);
-  return Number.parseInt(text.slice(2), 16);
-}
-
-/** Moves over a number, `true`, `false` or `null`; `NaN` and the infinities are let through, as many writers emit them. */
-function skipScalar(window: Window): Kind | undefined {
-  const { bytes, end } = window;
+function skimScalar(window: Window, copy: Copy, nested: Nested): void {
   const start = window.at;
-  let at = start;
-  while (at < end && isScalarByte(bytes[at] ?? 0)) at += 1;
-  if (at === end && !window.final) throw MORE;
-  const first = bytes[start] ?? 0;
-  if (at > start && ((first >= 48 && first <= 57) || (first === MINUS && bytes[start + 1] !== 73))) {
-    const text = bytes.toString("latin1", start, at);
-    if (!/^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(text)) throw fault(window, "a number that is not JSON");
-    window.at = at;
-    return at - start <= 15 && /^-?\d+$/.test(text) ? "INTEGER" : numberKind(text);
-  }
-  const literal = LITERALS.findIndex((text) => text.length === at - start && text.compare(bytes, start, at) === 0);
-  if (literal === -1) throw fault(window, at === end ? "the file ends inside a record" : "a value is expected");
-  window.at = at;
-  return literal < 2 ? "BOOLEAN" : literal === 2 ? undefined : "DOUBLE";
+  const kind = skipScalar(window);
+  if (kind === KIND.BIGINT) nested.bigint = true;
+  if (kind !== KIND.NUMBER) return;
+  nested.number ??= { line: window.line, value: example(window, start) };
+  quoteNumber(window, copy, start);
 }
 
-/** Letters, digits and `+-.`: what numbers and literals are made of. */
-function isScalarByte(byte: number): boolean {
-  return (
-    (byte >= 48 && byte <= 57) ||
-    (byte >= 97 && byte <= 122) ||
-    byte === 46 ||
-    byte === 45 ||
-    byte === 43 ||
-    (byte >= 65 && byte <= 90)
-  );
+/** Moves over whitespace; line breaks become spaces, because what DuckDB reads has one record a line. */
+function space(window: Window, copy: Copy, oneLine: boolean): void {
+  if (window.at < window.end && (window.bytes[window.at] as number) > 32) return;
+  const start = window.at;
+  const { line } = window;
+  skipSpace(window, oneLine);
+  if (window.line !== line) replace(window, copy, start, " ");
 }
 
-function peek(window: Window): number {
-  if (window.at >= window.end) return outOfInput(window, "the file ends inside a record");
-  return window.bytes[window.at] ?? 0;
+function quoteNumber(window: Window, copy: Copy, start: number): void {
+  replace(window, copy, start, `"${window.bytes.toString("latin1", start, window.at)}"`);
 }
 
-function expect(window: Window, byte: number, what: string): void {
-  if (peek(window) !== byte) throw fault(window, `${what} is expected`);
-  window.at += 1;
+/** Puts `text` in the place of what was read since `start`. */
+function replace(window: Window, copy: Copy, start: number, text: string): void {
+  copy.output.copy(window.bytes, copy.copied, start);
+  copy.output.text(text);
+  copy.copied = window.at;
 }
 
-function outOfInput(window: Window, reason: string): never {
-  if (!window.final) throw MORE;
-  throw fault(window, reason);
+function startsWith({ bytes, at, end }: Window, expected: Buffer): boolean {
+  const { length } = expected;
+  if (at + length > end || length === 0) return false;
+  for (let index = length - 1; index >= 0; index -= 1) if (bytes[at + index] !== expected[index]) return false;
+  return true;
 }
 
-function checkUtf8(window: Window, start: number): void {
+/** The kind of the string without escapes that was read since `start`. */
+function dateKind(window: Window, start: number): KindIndex {
   const { bytes, at } = window;
-  if (isUtf8(bytes.subarray(start, at))) return;
-  let good = start;
-  for (let step = at - start; step >= 1; step = Math.floor(step / 2)) {
-    while (good + step <= at && isUtf8(bytes.subarray(good, good + step))) good += step;
-  }
-  // The steps end at a character of several bytes at the latest.
-  for (let size = 1; size <= 4; size += 1) {
-    if (good + size > at || !isUtf8(bytes.subarray(good, good + size))) continue;
-    good += size;
-    size = 0;
-  }
-  throw fault(window, "a byte that is not UTF-8", good);
-}
-
-function keyText(raw: string, plain: boolean, bytes: Buffer): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII is what it tests for
-  return plain && /^[\x00-\x7f]*$/.test(raw) ? raw.slice(1, -1) : String(JSON.parse(bytes.toString("utf8")));
-}
-
-function kindIndex(kind: Kind): number {
-  return KIND_INDEX.get(kind) ?? 0;
+  const length = at - start - 2;
+  if (length < 10 || length > 32 || !isDigit(bytes[start + 1] ?? 0) || bytes[start + 5] !== MINUS) return KIND.VARCHAR;
+  return stringKind(bytes.toString("latin1", start + 1, at - 1));
 }
 
 function example(window: Window, start: number): string {
   const text = window.bytes.subarray(start, Math.min(window.at, start + EXAMPLE_BYTES)).toString("utf8");
   return text.replace(/^"(.*?)"?$/s, "$1");
-}
-
-function quoteShort(text: string): string {
-  return JSON.stringify(text.length > EXAMPLE_BYTES ? `${text.slice(0, EXAMPLE_BYTES)}…` : text);
 }

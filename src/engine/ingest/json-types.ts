@@ -83,9 +83,19 @@ export function needsVerbatim(survey: ColumnSurvey, decision: Decision): boolean
   return decision.type === "VARCHAR" && (survey.counts[KINDS.indexOf("DOUBLE")] ?? 0) > 0;
 }
 
+/** Whether DuckDB can find these keys by name: it ignores case, and knows no empty name. */
+export function areFieldNames(keys: readonly string[]): boolean {
+  return new Set(keys.map((key) => key.toLowerCase())).size === keys.length && keys.every(isFieldName);
+}
+
+function isFieldName(key: string): boolean {
+  return key !== "" && !key.includes("\0");
+}
+
 /** An object is a map rather than a struct when it has this many keys. */
 const MAP_KEYS = 200;
-const MAX_TYPE_DEPTH = 24;
+/** Reading lists in lists back from Parquet takes DuckDB twice as long with every level. */
+const MAX_TYPE_DEPTH = 12;
 const MAX_TYPE_LENGTH = 16_384;
 
 /**
@@ -107,9 +117,7 @@ function typeOf(structure: unknown, depth: number): string {
 }
 
 function objectType(entries: [string, unknown][], depth: number): string {
-  const names = new Set(entries.map(([name]) => name.toLowerCase()));
-  // SQL cannot tell keys apart that differ by case only, nor name an empty one.
-  const nameable = names.size === entries.length && !names.has("") && !entries.some(([name]) => name.includes("\0"));
+  const nameable = areFieldNames(entries.map(([name]) => name));
   if (entries.length <= MAP_KEYS && entries.length > 0 && nameable) {
     const fields = entries.map(([name, inside]) => `"${name.replaceAll('"', '""')}" ${typeOf(inside, depth + 1)}`);
     return `STRUCT(${fields.join(", ")})`;

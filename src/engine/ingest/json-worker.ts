@@ -6,15 +6,13 @@ import {
   type ColumnSurvey,
   createOutput,
   createScanner,
-  fault,
-  JsonFault,
   type Output,
   type Scanner,
-  skipSpace,
+  type ScanOptions,
   TooManyKeys,
-  type Window,
 } from "./json-scan.ts";
-import { decideType, needsVerbatim } from "./json-types.ts";
+import { fault, JsonFault, skipSpace, type Window } from "./json-tokens.ts";
+import { areFieldNames, decideType, needsVerbatim } from "./json-types.ts";
 
 export interface JsonTask {
   path: string;
@@ -32,6 +30,8 @@ export interface JsonSurvey {
   columns: ColumnSurvey[];
   /** Too many different keys for columns: each record is one JSON value. */
   whole: boolean;
+  /** The keys are called `c0`, `c1`… in the records. */
+  renamed: boolean;
   rows: number;
   bytes: number;
   /** Length of the longest record. */
@@ -43,7 +43,7 @@ type JsonReply = WorkerReply<JsonSurvey>;
 
 const CHUNK_BYTES = 1024 ** 2;
 const MAX_RECORD_BYTES = 64 * 1024 ** 2;
-const MAX_COLUMNS = 2048;
+const MAX_COLUMNS = 1500;
 const MAX_SKIPPED_LINES = 20;
 const [NEWLINE, COMMA, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT] = [10, 44, 91, 93, 123];
 
@@ -62,31 +62,38 @@ try {
   parentPort?.postMessage({ failed: describe(error, workerData as JsonTask) } satisfies JsonReply);
 }
 
-/** One pass is enough unless a column of text turns out to hold numbers, or records to have no common keys. */
+/**
+ * One pass is enough unless numbers turn out to be in a column of text, keys to be none that DuckDB can tell apart, or
+ * records to have no common keys.
+ */
 function survey(task: JsonTask): JsonSurvey {
-  let verbatim: ReadonlySet<string> = new Set();
-  for (let whole = false; ; ) {
+  const options = { verbatim: new Set<string>(), rename: false, whole: false, maxKeys: MAX_COLUMNS };
+  for (let again = 0; ; again += 1) {
     try {
-      const result = pass(task, createScanner({ verbatim, maxKeys: MAX_COLUMNS, whole }), whole);
-      const rewritten = result.columns.filter((column) =>
+      const result = pass(task, options);
+      const numbers = result.columns.filter((column) =>
         needsVerbatim(column, decideType(column, task.targets[column.key])),
       );
-      if (verbatim.size > 0 || rewritten.length === 0) return result;
-      verbatim = new Set(rewritten.map(({ key }) => key));
+      const rename = !areFieldNames(result.columns.map(({ key }) => key));
+      if (again > 1 || (numbers.length === options.verbatim.size && rename === options.rename)) return result;
+      options.verbatim = new Set(numbers.map(({ key }) => key));
+      options.rename = rename;
     } catch (error) {
       if (!(error instanceof TooManyKeys)) throw error;
-      whole = true;
+      options.whole = true;
     }
   }
 }
 
-function pass(task: JsonTask, scanner: Scanner, whole: boolean): JsonSurvey {
+function pass(task: JsonTask, options: ScanOptions): JsonSurvey {
+  const scanner = createScanner(options);
   const input = openSync(task.path, "r");
   const target = openSync(task.records, "w", 0o600);
   const output = createOutput();
   const result: JsonSurvey = {
     columns: scanner.columns,
-    whole,
+    whole: options.whole,
+    renamed: options.rename,
     rows: 0,
     bytes: 0,
     longest: 0,
@@ -119,12 +126,12 @@ function readAll(
   let lines = task.lines;
   const isList = input.next() === OPEN_LIST && !lines;
   if (isList) window.at += 1;
-  for (let first = true; ; first = false) {
+  for (;;) {
     let byte = input.next();
     if (isList) {
       if (byte === undefined) throw fault(window, "the list has no end");
       if (byte === CLOSE_LIST) break;
-      if (!first) {
+      if (result.rows > 0) {
         if (byte !== COMMA) throw fault(window, '"," or "]" is expected after an object');
         window.at += 1;
         byte = input.next();
@@ -157,7 +164,8 @@ function readAll(
       parentPort?.postMessage({ progress: input.fraction() } satisfies JsonReply);
     }
     // One object on a line of its own: so are the others, and a bad one can be told from its neighbours.
-    if (first && !isList && task.skipBad) lines = window.line === startLine && input.peek() === NEWLINE;
+    if (result.rows === 1 && !isList && task.skipBad && !lines)
+      lines = window.line === startLine && input.peek() === NEWLINE;
   }
   window.at += 1;
   if (input.next() !== undefined) throw fault(window, "something follows the end of the list");

@@ -13,7 +13,8 @@ import { writeParquet } from "./write.ts";
 
 /** Part of the progress that reading takes; writing takes the rest. */
 const FIRST_PART = 0.5;
-/** DuckDB wants room around the longest record. */
+/** DuckDB reads twice as much as this at a time, and needs room around the longest record. */
+const READ_BYTES = 2 * 1024 ** 2;
 const SPARE_BYTES = 1024;
 
 /**
@@ -71,21 +72,24 @@ async function convert(
   context: ConvertContext,
 ): Promise<Converted> {
   const targets = new Map(context.target?.columns.map(({ name, type }) => [name, type]));
+  const fields = survey.columns.map(({ key }, index) => (survey.renamed ? `c${index}` : key));
   const decided = survey.columns.map((column, index) => ({
     column,
-    key: `c${index}`,
+    field: identifier(fields[index] ?? ""),
     ...(survey.whole ? wholeRecord(column) : decideType(column, targets.get(column.key))),
   }));
   const { names, renamed } = uniqueNames(survey.columns.map(({ key }) => key));
   const read = (types: readonly string[]): string =>
     `read_json(${literal(records)}, format = 'newline_delimited', compression = 'uncompressed',
-      maximum_object_size = ${survey.longest + SPARE_BYTES},
-      columns = {${types.map((type, index) => `c${index}: ${literal(type)}`).join(", ")}})`;
+      maximum_object_size = ${Math.max(READ_BYTES, survey.longest + SPARE_BYTES)},
+      columns = {${types.map((type, index) => `${literal(fields[index] ?? "")}: ${literal(type)}`).join(", ")}})`;
   const nested = await nestedTypes(connection, decided, read, context.signal);
 
   const write = async (types: readonly string[], kept: IngestNotes["kept_as_text"]): Promise<Converted> => {
     const columns = types.map((type, index) => ({ name: names[index] ?? `c${index}`, type }));
-    const projection = columns.map(({ name, type }, index) => `CAST(c${index} AS ${type}) AS ${identifier(name)}`);
+    const projection = columns.map(
+      ({ name, type }, index) => `CAST(${decided[index]?.field} AS ${type}) AS ${identifier(name)}`,
+    );
     const select = `SELECT ${projection.join(", ")} FROM ${read(types.map(readAs))}`;
     const { onProgress } = context;
     const files = await writeParquet(
@@ -153,14 +157,14 @@ function readAs(type: string): string {
 
 async function nestedTypes(
   connection: Connection,
-  decided: readonly { column: ColumnSurvey; key: string; type: string }[],
+  decided: readonly { column: ColumnSurvey; field: string; type: string }[],
   read: (types: readonly string[]) => string,
   signal: AbortSignal | undefined,
 ): Promise<Map<number, string>> {
   const nested = decided.flatMap(({ type }, index) => (type === "NESTED" ? [index] : []));
   if (nested.length === 0) return new Map();
   const [row] = await connection.rows<Record<string, string>>(
-    `SELECT ${nested.map((index) => `json_group_structure(c${index}) AS c${index}`).join(", ")}
+    `SELECT ${nested.map((index) => `json_group_structure(${decided[index]?.field}) AS c${index}`).join(", ")}
      FROM ${read(decided.map(({ type }) => (type === "NESTED" ? "JSON" : readAs(type))))}`,
     { signal },
   );

@@ -87,6 +87,9 @@ function readParquet(paths: string[]): string {
   return `read_parquet(${literalList(paths)}, hive_partitioning = false)`;
 }
 
+/** A list takes three levels, and DuckDB twice as long to read with every list in a list. */
+const MAX_LEVELS = 48;
+
 interface SchemaElement {
   name: string;
   num_children: string | null;
@@ -112,6 +115,11 @@ async function topLevelNames(connection: Connection, source: Source, signal: Abo
       parent.left -= 1;
       if (open.length === 1) names.push(element.name);
       refuseRounded(source, element, [...open.slice(1).map(({ name }) => name), element.name].join("."));
+    }
+    if (open.length > MAX_LEVELS) {
+      throw new LakeError("invalid", `${source.label} nests its types deeper than ${MAX_LEVELS} levels.`, {
+        hint: "Write the inner levels as JSON text.",
+      });
     }
     open.push({ name: element.name, left: Number(element.num_children ?? 0) });
     while (open.at(-1)?.left === 0) open.pop();

@@ -6,6 +6,7 @@ import type { Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import { DETECT_BYTES, detectCompression, detectFormat } from "./detect.ts";
 import type { Format, Source } from "./types.ts";
+import { assertWholeZstd } from "./zstd.ts";
 
 export interface OpenSource extends Source {
   /** Throws `conflict` when the file is no longer what was opened. */
@@ -34,8 +35,10 @@ export async function openFile(
   const opened = await handle.stat({ bigint: true });
   refuseSpecial(path, opened);
   refuseSize(path, Number(opened.size), settings);
+  const described = await describe(handle, path, format);
+  if (described.compression === "zstd") await assertWholeZstd(handle, path, Number(opened.size));
   return {
-    ...(await describe(handle, path, format)),
+    ...described,
     path: real,
     label: path,
     bytes: Number(opened.size),

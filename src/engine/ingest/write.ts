@@ -8,6 +8,8 @@ import type { ConvertContext, ParquetFile } from "./types.ts";
 export interface WriteOptions {
   /** Average bytes of a source row, where known: long rows make smaller row groups. */
   rowBytes?: number;
+  /** More rows than the source can have: where so many are allowed, counting them is left out and saves memory. */
+  atMostRows?: number;
   /** Largest Parquet file. */
   fileBytes?: number;
 }
@@ -63,8 +65,10 @@ export async function writeParquet(
     };
   };
 
+  const isShort = options.atMostRows !== undefined && options.atMostRows <= context.maxRows;
+  const limit = isShort ? "" : ` LIMIT ${context.maxRows + 1}`;
   const whole = await copy(
-    `SELECT ${projection.join(", ")} FROM (${select}) LIMIT ${context.maxRows + 1}`,
+    `SELECT ${projection.join(", ")} FROM (${select})${limit}`,
     "part-0.parquet",
     context.onProgress,
   );

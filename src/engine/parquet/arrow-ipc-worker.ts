@@ -39,6 +39,7 @@ class Refusal extends Error {
 /** Bytes of batches in one Parquet file: several of its copies are in memory at once. */
 const GROUP_BYTES = 16 * 1024 ** 2;
 const MAX_BATCH_BYTES = 256 * 1024 ** 2;
+const REWRITE = "Write it without compression or with LZ4, one dictionary per column, or as Parquet.";
 
 interface Message {
   metadata: Uint8Array;
@@ -108,8 +109,6 @@ function survey(fd: number, size: number, maxRows: number): { fields: ArrowField
   return { fields, rows };
 }
 
-const REWRITE = "Write it without compression or with LZ4, one dictionary per column, or as Parquet.";
-
 /** Batches in streams of about `GROUP_BYTES`, each complete with the schema and the dictionaries it needs. */
 function* groups(fd: number, size: number): Generator<{ stream: Uint8Array; end: number }> {
   let schema: Message = { metadata: new Uint8Array(), body: new Uint8Array() };
@@ -161,16 +160,21 @@ function toParquet(stream: Uint8Array): Uint8Array {
 
 function describe(error: unknown): { kind: ErrorKind; message: string; hint: string } {
   if (error instanceof Refusal) return { kind: error.kind, message: error.message, hint: error.hint };
-  // Whatever the parser or the native code stumbled over is in the file: nothing else goes in.
-  const reason =
-    error instanceof ArrowFormatError || (error instanceof Error && /^[A-Z][\w ]+ error: /.test(error.message))
-      ? error.message
-      : "its contents contradict each other";
   return {
     kind: "invalid",
-    message: `is not an Arrow IPC file or stream, or is damaged: ${reason}.`,
+    message: `is not an Arrow IPC file or stream, or is damaged: ${damage(error)}.`,
     hint: "Write the file again, or pass the right `format`.",
   };
+}
+
+/** What is wrong with the file; rethrows what is wrong with us. */
+function damage(error: unknown): string {
+  if (error instanceof ArrowFormatError) return error.message;
+  if (!(error instanceof Error)) return "its contents contradict each other";
+  // The native code names what it dislikes in such words, or gives up with a trap.
+  if (/^[A-Z][\w ]+ error: /.test(error.message)) return error.message;
+  if (error instanceof RangeError || error.name === "RuntimeError") return "its contents contradict each other";
+  throw error;
 }
 
 function reply(message: ArrowReply): void {

@@ -17,6 +17,9 @@ export const GROWING_FUNCTIONS: ReadonlySet<string> = new Set([
 ]);
 export const MAX_GROWING_DEPTH = 3;
 
+/** Of these, the ones whose lists do not count towards `memory_limit`: a lambda could call them a million times. */
+export const LIST_MAKERS: ReadonlySet<string> = new Set(["array_resize", "generate_series", "list_resize", "range"]);
+
 /**
  * Macros in front of the built-in functions that make a value of any size from a number. One call of those neither
  * counts towards `memory_limit` nor can it be interrupted: `repeat('x', 1e9)` with constants holds 2 GB for 8 s.

@@ -1,4 +1,5 @@
 import { LakeError } from "../errors.ts";
+import { unwrapExplain } from "./explain.ts";
 import type { FunctionNames } from "./functions.ts";
 import { expandPivot, type PivotParts } from "./pivot.ts";
 import { STATEMENTS } from "./policy.ts";
@@ -20,8 +21,9 @@ export interface GuardParts extends Pick<PivotParts, "parseAll" | "write"> {
 }
 
 export const MAX_SQL_CHARS = 256 * 1024;
+/** How DuckDB answers for what it can parse but not turn into a tree; the other with parameters in its source. */
+const NOT_SERIALISED = /^(Only SELECT statements can be serialized|PIVOT statements with pivot elements)/;
 const MAX_TREE_CHARS = 2 * 2 ** 20;
-const EXPLAIN_FORMATS = ["TEXT", "JSON", "GRAPHVIZ", "HTML", "YAML"];
 
 /**
  * Decides whether `sql` is one statement that only reads, by DuckDB's own parse of it, before anything is bound:
@@ -47,7 +49,7 @@ async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
   const tree: unknown = JSON.parse(json);
   if (!isNode(tree)) throw new LakeError("internal", "DuckDB's parse could not be read.");
   if (tree.error === true) {
-    if (tree.error_type !== "not implemented") throw syntaxError(sql, tree);
+    if (!NOT_SERIALISED.test(String(tree.error_message))) throw syntaxError(sql, tree);
     return judgeOther(sql, parts);
   }
   const statements = Array.isArray(tree.statements) ? tree.statements.filter(isNode) : [];
@@ -88,49 +90,6 @@ async function judgeOther(sql: string, parts: GuardParts): Promise<Judged> {
   throw new LakeError("denied", "Only statements that read can run.", {
     hint: "Use SELECT, WITH, FROM, VALUES, PIVOT, UNPIVOT, DESCRIBE, SUMMARIZE, SHOW TABLES or EXPLAIN.",
   });
-}
-
-/**
- * `EXPLAIN ANALYZE` runs what it explains and passes as harmless: so the prefix is taken off, what follows is judged
- * alone, and a prefix of our own is put before exactly that text.
- */
-function unwrapExplain(sql: string): { prefix: string; start: number } | undefined {
-  const tokens = tokenize(sql);
-  const next = (): Token | undefined => tokens.next().value ?? undefined;
-  if (next()?.text !== "EXPLAIN") return undefined;
-  let token = next();
-  const options: string[] = [];
-  if (token?.text === "(") {
-    let inside = "";
-    let end = token.end;
-    for (token = next(); token && token.text !== ")"; token = next()) inside += ` ${token.text}`;
-    end = token?.end ?? end;
-    const parsed = explainOptions(inside);
-    // Not options: the parenthesis belongs to the query.
-    if (!parsed) return { prefix: "EXPLAIN", start: sql.search(/explain/i) + "EXPLAIN".length };
-    return { prefix: explainPrefix(parsed), start: end };
-  }
-  if (token?.text === "ANALYZE" || token?.text === "ANALYSE") {
-    options.push("ANALYZE");
-    token = next();
-  }
-  return { prefix: explainPrefix(options), start: token?.start ?? sql.length };
-}
-
-function explainOptions(inside: string): string[] | undefined {
-  const options: string[] = [];
-  for (const option of inside.split(",")) {
-    const [name = "", value = "", ...more] = option.trim().toUpperCase().replaceAll("'", "").split(/\s+/);
-    if (more.length > 0) return undefined;
-    if (name === "ANALYZE" && (value === "" || value === "TRUE")) options.push("ANALYZE");
-    else if (name === "FORMAT" && EXPLAIN_FORMATS.includes(value)) options.push(`FORMAT ${value}`);
-    else return undefined;
-  }
-  return options;
-}
-
-function explainPrefix(options: string[]): string {
-  return options.length === 0 ? "EXPLAIN" : `EXPLAIN (${options.join(", ")})`;
 }
 
 function countStatements(tokens: Token[]): number {

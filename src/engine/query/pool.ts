@@ -1,10 +1,12 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Connection } from "../duckdb/duckdb.ts";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 
-/** One connection and what it has been shown: relation name → what it stands for. */
 export interface Session {
   connection: Connection;
+  /** What the connection sees: relation name → what it stands for. */
   shown: Map<string, string>;
+  parse?: (sql: string) => Promise<string>;
 }
 
 export interface PoolLimits {
@@ -18,7 +20,7 @@ export interface Pool {
    * within a second, the caller is answered and the session's place stays taken until it does.
    */
   run<Result>(signal: AbortSignal, work: (session: Session) => Promise<Result>): Promise<Result>;
-  /** Refuses whoever waits and whoever comes, and waits for what runs. */
+  /** Refuses whoever waits and whoever comes, and waits a second for what runs. */
   close(): Promise<void>;
 }
 
@@ -71,7 +73,7 @@ export function openPool(limits: PoolLimits, connect: () => Promise<Connection>)
   }
 
   async function attempt<Result>(signal: AbortSignal, work: (session: Session) => Promise<Result>): Promise<Result> {
-    const session = idle.pop() ?? { connection: await connect(), shown: new Map() };
+    const session: Session = idle.pop() ?? { connection: await connect(), shown: new Map() };
     const stopInterrupting = interruptOn(signal, session.connection);
     let sound = false;
     try {
@@ -106,7 +108,8 @@ export function openPool(limits: PoolLimits, connect: () => Promise<Connection>)
     close: async () => {
       closed = true;
       for (const place of [...waiting]) place.fail(closedError());
-      await Promise.allSettled(running);
+      // What cannot be interrupted must not keep the process from ending.
+      await Promise.race([Promise.allSettled(running), delay(GRACE_MS, undefined, { ref: false })]);
       for (const session of idle.splice(0)) session.connection.close();
     },
   };

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { didYouMean } from "../catalog/nearest.ts";
 import type { Catalog } from "../catalog/types.ts";
 import { openDuck, type Params, translateDuckError } from "../duckdb/duckdb.ts";
 import type { Json } from "../duckdb/values.ts";
@@ -9,6 +10,7 @@ import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 import { CELL_LIMIT, CELL_LIMITS, MAX_CELL_ITEMS, MAX_CELL_TEXT } from "./cell-limits.ts";
+import { hidePlanPaths } from "./explain.ts";
 import { type FunctionNames, loadFunctionNames } from "./functions.ts";
 import { type Judged, judge } from "./guard.ts";
 import { openPool, type Pool, type Session } from "./pool.ts";
@@ -121,16 +123,20 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         const judged = await judgeOn(session, open, sql, options.params);
         const resolved = await open.relations.resolve(judged);
         await show(resolved.relations, session);
-        const result = await open.run.execute(session.connection, judged, {
-          params: options.params,
-          maxRows: Math.min(options.maxRows ?? DEFAULT_ROWS, MAX_ROWS),
-          maxBytes: options.maxBytes ?? settings.maxResultBytes,
-          signal,
-        });
+        const result = await open.run
+          .execute(session.connection, judged, {
+            params: options.params,
+            maxRows: Math.min(options.maxRows ?? DEFAULT_ROWS, MAX_ROWS),
+            maxBytes: options.maxBytes ?? settings.maxResultBytes,
+            signal,
+          })
+          .catch((error: unknown) => {
+            throw withColumns(explained(error, parts.store.localRoot), resolved);
+          });
         const total = totalRows(judged, resolved, result);
         return {
           columns: result.columns,
-          rows: result.rows,
+          rows: judged.explain ? result.rows.map((row) => hideIn(row, parts.store.localRoot)) : result.rows,
           row_count: result.rows.length,
           truncated: result.truncatedBy !== undefined,
           ...(result.truncatedBy !== undefined && { truncated_by: result.truncatedBy }),
@@ -191,8 +197,10 @@ function judgeOn(session: Session, open: Opened, sql: string, params: Params | u
   };
   return judge(sql, {
     functions: open.functions,
-    parse: (statement) =>
-      text("json_serialize_sql($1::VARCHAR, skip_null := true, skip_empty := true, skip_default := true)", statement),
+    parse: async (statement) => {
+      session.parse ??= await open.run.openParser(connection);
+      return session.parse(statement);
+    },
     parseAll: (statement) => text("json_serialize_sql($1::VARCHAR)", statement),
     write: (tree) => text("json_deserialize_sql($1::VARCHAR::JSON)", tree),
     values: async (judged, limit) => {
@@ -212,6 +220,10 @@ function totalRows(
   return judged.wholeOf === undefined ? undefined : resolved.manifests.get(judged.wholeOf)?.rows;
 }
 
+function hideIn(row: Json[], root: string): Json[] {
+  return row.map((cell) => (typeof cell === "string" ? hidePlanPaths(cell, root) : cell));
+}
+
 /** Errors of DuckDB and of the cell limits in our words. */
 function explained(error: unknown, localRoot: string): LakeError {
   const translated = translateDuckError(error, [localRoot]);
@@ -222,6 +234,19 @@ function explained(error: unknown, localRoot: string): LakeError {
     `${name.trim().slice(0, 40)}() would make a value of more than ${MAX_CELL_TEXT} characters or ${MAX_CELL_ITEMS} items.`,
     { hint: "Make rows instead of one large value: FROM range(…), unnest(…).", cause: error },
   );
+}
+
+/** DuckDB offers other names only when the column was not qualified. */
+function withColumns(error: LakeError, resolved: Resolved): LakeError {
+  const [, wanted] = /(?:column named|Referenced column) "([^"]{1,100})"/.exec(error.message) ?? [];
+  if (error.kind !== "invalid" || wanted === undefined) return error;
+  const manifests = [...resolved.manifests.values()];
+  const columns = manifests.flatMap((manifest) => manifest.columns.map((column) => column.name));
+  const where = manifests.map((manifest) => `DESCRIBE ${manifest.name}`).join(", ");
+  return new LakeError("invalid", error.message.replace(/^Binder error: Values list "/, 'Binder error: Table "'), {
+    hint: `${didYouMean(wanted, columns)} ${where || "DESCRIBE SELECT …"} lists columns.`.trim(),
+    cause: error.cause,
+  });
 }
 
 function timedOut(timeoutMs: number): LakeError {

@@ -48,7 +48,11 @@ export function openRelations(parts: RelationParts): Relations {
         statements: () => BUILTIN_STATEMENTS[name](catalog),
       }));
       const read = [...manifests.values()].map((manifest) => `${manifest.name}@${manifest.version}`);
-      return { relations: [...datasets, ...builtins], datasets: [...new Set(read)], manifests };
+      return {
+        relations: [...datasets, ...builtins],
+        datasets: [...new Set(read)].sort((a, b) => (a < b ? -1 : 1)),
+        manifests,
+      };
     },
   };
 }

@@ -1,6 +1,6 @@
 import { DATASET_NAME } from "../catalog/identity.ts";
 import { LakeError } from "../errors.ts";
-import { GROWING_FUNCTIONS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
+import { GROWING_FUNCTIONS, LIST_MAKERS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
 import { assertFunction, assertTableFunction, type FunctionNames } from "./functions.ts";
 import { EXPRESSIONS, NODES, SYSTEM_QUALIFIERS } from "./policy.ts";
 
@@ -26,10 +26,11 @@ export interface Verdict {
   wholeOf?: string;
 }
 
-/** What surrounds a node: names of common table expressions in sight, and how deep growing functions are nested. */
+/** What surrounds a node: common table expressions in sight, depth of growing functions, whether a lambda. */
 interface Place {
   ctes: ReadonlySet<string>;
   growing: number;
+  lambda: boolean;
 }
 
 interface Walk {
@@ -48,7 +49,7 @@ export function judgeTree(statement: Node, functions: FunctionNames): Verdict {
   const show = shownTables(statement);
   if (show) return { datasets: [], builtins: ["lakehouse_datasets"], show };
   const walk: Walk = { functions, datasets: new Map(), builtins: new Set(), todo: [] };
-  walk.todo.push({ value: statement, place: { ctes: new Set(), growing: 0 } });
+  walk.todo.push({ value: statement, place: { ctes: new Set(), growing: 0, lambda: false } });
   for (let next = walk.todo.pop(); next; next = walk.todo.pop()) visit(next.value, next.place, walk);
   const wholeOf = wholeDataset(statement);
   return {
@@ -83,7 +84,7 @@ function visitExpression(node: Node, kind: string, place: Place, walk: Walk): vo
   // A constant holds data, which must not be taken for nodes.
   if (kind === "CONSTANT") return;
   if (kind === "FUNCTION" || kind === "WINDOW") visitFunction(node, place, walk);
-  else visitChildren(node, place, walk);
+  else visitChildren(node, kind === "LAMBDA" ? { ...place, lambda: true } : place, walk);
 }
 
 function visitFunction(node: Node, place: Place, walk: Walk): void {
@@ -91,6 +92,11 @@ function visitFunction(node: Node, place: Place, walk: Walk): void {
   assertUnqualified(name, [node.schema, node.catalog]);
   assertFunction(name, walk.functions);
   if (name === "printf" || name === "format") assertFormat(node, name);
+  if (place.lambda && LIST_MAKERS.has(name)) {
+    throw new LakeError("denied", `${name}() inside of a lambda makes lists of lists without a limit.`, {
+      hint: "Make rows with FROM range(…) or unnest(…), join, and collect them with list().",
+    });
+  }
   const growing = place.growing + (GROWING_FUNCTIONS.has(name) ? 1 : 0);
   if (growing > MAX_GROWING_DEPTH) {
     throw new LakeError("limit", `${name}() is nested more than ${MAX_GROWING_DEPTH} deep in functions like it.`, {

@@ -1,6 +1,6 @@
 import { readFile as readFileWithCallback } from "node:fs";
 import { link, lstat, mkdir, open, readdir, realpath, rename, unlink } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve as resolvePath } from "node:path";
 import { promisify } from "node:util";
 import { hasCode, LakeError } from "../errors.ts";
 import { mapAhead } from "../map-ahead.ts";
@@ -12,7 +12,7 @@ import { openSpool } from "./spool.ts";
 import type { Body, PutOptions, Store, StoredObject } from "./store.ts";
 
 export interface FileStoreSettings {
-  /** Created when absent. */
+  /** Created when absent. Relative to the working directory. */
   folder: string;
   /** The folder as the user wrote it, for messages. */
   label: string;
@@ -39,8 +39,10 @@ const MAX_REMEMBERED_FOLDERS = 50_000;
 export async function openFileStore(scope: Scope, settings: FileStoreSettings): Promise<Store> {
   const { label } = settings;
   const root = await explained("open the folder", label, async () => {
-    await mkdir(settings.folder, { recursive: true });
-    return realpath(settings.folder);
+    const folder = resolvePath(settings.folder);
+    const created = await mkdir(folder, { recursive: true });
+    if (created !== undefined) await syncParents(folder, created);
+    return realpath(folder);
   });
   const spool = await explained("open the folder", label, () => openSpool(root, settings.clock ?? systemClock));
   /** Folders whose own entries are known to be on disk, up to the root. */
@@ -112,27 +114,23 @@ export async function openFileStore(scope: Scope, settings: FileStoreSettings): 
         (key.startsWith(prefix) || prefix.startsWith(key)) &&
         (key > startAfter || startAfter.startsWith(key)));
 
-    async function entriesOf(folder: string): Promise<Entry[]> {
-      const found = await explained("list", prefix, () => readFolder(join(root, folder)));
-      const keys: string[] = [];
-      for (const entry of found) {
-        const key = `${folder}${entry.name}${entry.isDirectory() ? "/" : ""}`;
-        if (isKeySegment(entry.name) && (entry.isDirectory() || entry.isFile()) && isWanted(key)) keys.push(key);
-      }
-      keys.sort(byCodeUnit);
-      const entries: Entry[] = [];
-      for await (const entry of mapAhead(keys, FILES_AHEAD, measure)) if (entry) entries.push(entry);
-      return entries;
-    }
+    const entriesOf = (folder: string): Promise<Entry[]> =>
+      explained("list", prefix, async () => {
+        const keys: string[] = [];
+        for (const entry of await readFolder(join(root, folder))) {
+          const key = `${folder}${entry.name}${entry.isDirectory() ? "/" : ""}`;
+          if (isKeySegment(entry.name) && (entry.isDirectory() || entry.isFile()) && isWanted(key)) keys.push(key);
+        }
+        keys.sort(byCodeUnit);
+        const entries: Entry[] = [];
+        for await (const entry of mapAhead(keys, FILES_AHEAD, measure)) if (entry) entries.push(entry);
+        return entries;
+      });
 
     async function measure(key: string): Promise<Entry | undefined> {
       if (key.endsWith("/")) return { key, size: 0 };
-      try {
-        return { key, size: (await lstat(join(root, key))).size };
-      } catch (error) {
-        if (hasCode(error, "ENOENT")) return undefined;
-        throw error;
-      }
+      const found = await unlessMissing(lstat(join(root, key)));
+      return found && { key, size: found.size };
     }
 
     async function* walk(entries: Entry[]): AsyncGenerator<StoredObject> {
@@ -200,6 +198,15 @@ async function linkOnce(from: string, to: string): Promise<boolean> {
       hint: "Point --data to a folder on a local disk.",
       cause: error,
     });
+  }
+}
+
+/** A lake that was created a moment ago must be found again after a power cut, so its name has to be on disk too. */
+async function syncParents(folder: string, firstCreated: string): Promise<void> {
+  const last = dirname(firstCreated);
+  for (let parent = folder; parent !== last; ) {
+    parent = dirname(parent);
+    await syncFolder(parent);
   }
 }
 

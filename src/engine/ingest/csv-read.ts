@@ -1,0 +1,74 @@
+import { type Connection, literal } from "../duckdb/duckdb.ts";
+import type { Sniffed } from "./csv-dialect.ts";
+import type { PlainText } from "./csv-text.ts";
+import type { ConvertContext, Source } from "./types.ts";
+
+/** How the file is read. Each of these changes at most once, after an attempt has shown that it has to. */
+export interface Reading {
+  text: PlainText;
+  /** Rows longer than DuckDB's usual 2 MB: larger buffers, and one thread, so that there are few of them. */
+  longRows: boolean;
+  /** Bad rows are left out and noted in a table. */
+  skipBadRows: boolean;
+}
+
+/** One attempt at a file. */
+export interface Attempt {
+  connection: Connection;
+  source: Source;
+  context: ConvertContext;
+  reading: Reading;
+  sniffed: Sniffed;
+}
+
+/** Beyond this many columns, what DuckDB keeps per column and thread is what fills the memory. */
+const WIDE_COLUMNS = 150;
+const LONG_ROW_BYTES = 64_000_000;
+const WIDE_BUFFER_BYTES = 4_000_000;
+
+export function isWide({ names }: Pick<Sniffed, "names">): boolean {
+  return names.length > WIDE_COLUMNS;
+}
+
+/** The file as columns `c0`, `c1` … of text. `rejects` names the table that notes rows left out, where they may be. */
+export function readCsv({ reading, sniffed }: Pick<Attempt, "reading" | "sniffed">, rejects: string): string {
+  const columns = sniffed.names.map((_, index) => `c${index}: 'VARCHAR'`).join(", ");
+  const options = [
+    "auto_detect = false",
+    "skip = 0",
+    "comment = ''",
+    "nullstr = ['']",
+    `header = ${sniffed.header}`,
+    `columns = {${columns}}`,
+    ...dialectOptions(sniffed),
+    ...bufferOptions(reading, isWide(sniffed)),
+  ];
+  // Few large buffers; and in parallel, DuckDB forgets to note some of the rows that it leaves out.
+  if (reading.longRows || reading.skipBadRows || isWide(sniffed)) options.push("parallel = false");
+  if (reading.skipBadRows) {
+    options.push("ignore_errors = true", "store_rejects = true");
+    options.push(`rejects_table = '${rejects}'`, `rejects_scan = '${rejects}_scan'`);
+  }
+  return `read_csv(${literal(reading.text.path)}, ${options.join(", ")})`;
+}
+
+export function dialectOptions({
+  delimiter,
+  quote,
+  escapedBy,
+}: Sniffed | Pick<Sniffed, "delimiter" | "quote" | "escapedBy">): string[] {
+  return [`delim = ${literal(delimiter)}`, `quote = ${literal(quote)}`, `escape = ${literal(escapedBy)}`];
+}
+
+export function bufferOptions({ longRows }: Reading, wide: boolean): string[] {
+  if (longRows) return [`max_line_size = ${LONG_ROW_BYTES}`, `buffer_size = ${LONG_ROW_BYTES}`];
+  return wide ? [`buffer_size = ${WIDE_BUFFER_BYTES}`] : [];
+}
+
+/** Forgets the rows that earlier scans left out. */
+export async function dropRejects(connection: Connection): Promise<void> {
+  const tables = await connection.rows<{ table_name: string }>(
+    "SELECT table_name FROM duckdb_tables() WHERE table_name LIKE 'rejects%'",
+  );
+  for (const { table_name } of tables) await connection.run(`DROP TABLE ${table_name}`);
+}
