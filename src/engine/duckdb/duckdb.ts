@@ -131,7 +131,7 @@ export function translateDuckError(error: unknown, hidePaths: string[] = []): La
   let text = error instanceof Error ? error.message : String(error);
   for (const path of hidePaths) text = text.replaceAll(`${path.replace(/\/?$/, "")}/`, "");
   const [, label = "", message = text] = /^([A-Z][A-Za-z ]+?)(?: Error)?: ([\s\S]*)$/.exec(text) ?? [];
-  switch (label) {
+  switch (message.includes("maximum allowed vector size") ? "Out of Memory" : label) {
     case "Out of Memory":
       return new LakeError("limit", `The statement needs more memory than it may use: ${firstLine(message)}`, {
         hint: "Filter or aggregate earlier, select fewer columns, or raise query_memory.",

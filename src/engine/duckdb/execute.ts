@@ -23,7 +23,8 @@ export async function execute(connection: Connection, statement: Statement, exec
     const expected = statement.explain ? StatementType.EXPLAIN : StatementType.SELECT;
     if (prepared.statementType !== expected) throw notAQuery();
     bindParams(prepared, execution.params);
-    const result = await collect(await prepared.startStream().getResult(), execution);
+    // Not `startStream`: it plans the statement on this thread, and planning may take a second.
+    const result = await collect(await prepared.stream(), execution);
     // A result that was not read to its end keeps its memory until the connection runs something else.
     if (result.truncatedBy !== undefined) await connection.run("SELECT 1");
     return result;

@@ -6,7 +6,7 @@ import type { ConvertContext, Source } from "./types.ts";
 /** How the file is read. Each of these changes at most once, after an attempt has shown that it has to. */
 export interface Reading {
   text: PlainText;
-  /** Rows longer than DuckDB's usual 2 MB: larger buffers, and one thread, so that there are few of them. */
+  /** Rows longer than DuckDB's usual 2 MB: larger buffers. */
   longRows: boolean;
   /** Bad rows are left out and noted in a table. */
   skipBadRows: boolean;
@@ -43,8 +43,6 @@ export function readCsv({ reading, sniffed }: Pick<Attempt, "reading" | "sniffed
     ...dialectOptions(sniffed),
     ...bufferOptions(reading, isWide(sniffed)),
   ];
-  // Few large buffers; and in parallel, DuckDB forgets to note some of the rows that it leaves out.
-  if (reading.longRows || reading.skipBadRows || isWide(sniffed)) options.push("parallel = false");
   if (reading.skipBadRows) {
     options.push("ignore_errors = true", "store_rejects = true");
     options.push(`rejects_table = '${rejects}'`, `rejects_scan = '${rejects}_scan'`);

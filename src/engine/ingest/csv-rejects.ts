@@ -28,11 +28,13 @@ export function isDamage(error: unknown): error is LakeError {
 
 /** Whether a row is longer than the buffers allow, which larger ones may cure. */
 export function isTooLong(error: unknown): error is LakeError {
-  return (
-    error instanceof LakeError &&
-    error.kind === "invalid" &&
-    /Maximum line size|Parallel CSV Reader currently/.test(error.message)
-  );
+  if (!(error instanceof LakeError) || error.kind !== "invalid") return false;
+  return /Maximum line size|CSV Reader currently does not support a full read/.test(error.message);
+}
+
+/** What `isTooLong` recognises. */
+export function rowTooLong(): LakeError {
+  return new LakeError("invalid", "Maximum line size exceeded.");
 }
 
 /** Reads which rows a scan left out. Throws what `isTooLong` recognises when larger buffers would read them. */
@@ -47,7 +49,7 @@ export async function readRejects(
     { signal },
   );
   if (!reading.longRows && rows.some(({ type }) => type === "LINE SIZE OVER MAXIMUM")) {
-    throw new LakeError("invalid", "Maximum line size exceeded.");
+    throw rowTooLong();
   }
   const offsets = rows.map(({ at }) => Number(at) - 1);
   const lines = await linesOfOffsets(reading.text.path, offsets.slice(0, REPORTED_ROWS), signal);

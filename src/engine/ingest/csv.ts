@@ -4,7 +4,15 @@ import { chooseCandidates, type Kept, keepMisfits, sampleRows, selectTyped } fro
 import { sniffCsv } from "./csv-dialect.ts";
 import { scanRecords } from "./csv-lines.ts";
 import { type Attempt, bufferOptions, dropRejects, isWide, type Reading, readCsv } from "./csv-read.ts";
-import { addOpenRecord, type BadRows, badRowsError, isDamage, isTooLong, readRejects } from "./csv-rejects.ts";
+import {
+  addOpenRecord,
+  type BadRows,
+  badRowsError,
+  isDamage,
+  isTooLong,
+  readRejects,
+  rowTooLong,
+} from "./csv-rejects.ts";
 import { openPlainText, reread } from "./csv-text.ts";
 import { MISFIT } from "./csv-types.ts";
 import type { Converted, Converter, IngestNotes } from "./types.ts";
@@ -115,9 +123,9 @@ async function notesOf(attempt: Attempt, kept: Kept[], rows: number, rejects: st
   };
 }
 
-/** Every record is a row or a reported bad row. DuckDB does not note a last one whose quotes never close. */
+/** Every record is a row or a reported bad row. DuckDB does not note some that are longer than its buffers. */
 function accountFor(
-  { source }: Attempt,
+  { source, reading }: Attempt,
   skipped: BadRows,
   records: { count: number; open: { offset: number; line: number } | undefined },
   read: number,
@@ -128,6 +136,7 @@ function accountFor(
     missing--;
   }
   if (missing === 0) return;
+  if (!reading.longRows) throw rowTooLong();
   throw new LakeError("invalid", `${source.label} has bad quotes, and it cannot be told which rows they spoil.`, {
     hint: "Repair its quotes: a value with a quote, a delimiter or a line end is quoted, and quotes in it are doubled.",
   });

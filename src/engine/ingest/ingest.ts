@@ -141,18 +141,12 @@ async function ingestFile(scope: Scope, job: Job, from: { path: string } | { tex
     });
   hashed.catch(() => undefined);
   const rules: SchemaRules = { ...job.rules, inferred: INFERRED.includes(source.format) };
+  const signal = AbortSignal.any([job.signal, known.signal]);
+  const reach: Reach = { format: source.format, signal, files: [source.path], folders: [] };
   let converted: ConvertedTo;
   try {
     const convert = await CONVERTERS[source.format]();
-    converted = await convertWith(
-      scope,
-      job,
-      rules,
-      AbortSignal.any([job.signal, known.signal]),
-      [source.path],
-      [],
-      (context) => convert(source, { ...context, onBadRows }),
-    );
+    converted = await convertWith(scope, job, rules, reach, (context) => convert(source, { ...context, onBadRows }));
   } catch (error) {
     if (!known.signal.aborted || job.signal.aborted || !isLive(current)) throw error;
     await source.verify();
@@ -170,12 +164,19 @@ async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestR
   const rules: SchemaRules = { ...job.rules, inferred: false };
   const plan = await job.query.plan(sql);
   const data = join(job.store.localRoot, "data");
-  const converted = await convertWith(scope, job, rules, job.signal, [], [data], (context) =>
-    convertQuery(plan, context),
-  );
+  const reach: Reach = { format: "sql", signal: job.signal, files: [], folders: [data] };
+  const converted = await convertWith(scope, job, rules, reach, (context) => convertQuery(plan, context));
   const hashes = await Promise.all(converted.files.map(({ path }) => job.hasher.sha256(path)));
   const described = { source: sql, sourceHash: `sha256:${hashes.join("+")}`, options: { format: "sql" } };
   return commit(job, rules, converted, described);
+}
+
+/** What one conversion may touch besides its own folder, and what stops it. */
+interface Reach {
+  format: Format | "sql";
+  signal: AbortSignal;
+  files: string[];
+  folders: string[];
 }
 
 interface ConvertedTo extends Converted {
@@ -187,17 +188,14 @@ async function convertWith(
   scope: Scope,
   { current, folder, settings, store, options }: Job,
   rules: SchemaRules,
-  signal: AbortSignal,
-  files: string[],
-  folders: string[],
+  { format, signal, files, folders }: Reach,
   convert: (context: ConvertContext) => Promise<Converted>,
 ): Promise<ConvertedTo> {
   const output = join(folder, "out");
   await mkdir(output);
   const duck = await openDuck(scope, {
     memoryBytes: settings.ingestMemoryBytes,
-    // DuckDB cuts row groups differently on one thread, and equal input has to give equal bytes everywhere.
-    threads: Math.max(2, settings.threads),
+    threads: threadsFor(format, settings),
     tempFolder: join(folder, "tmp"),
     maxTempBytes: settings.maxTempBytes,
     folders: [output, ...folders],
@@ -222,6 +220,14 @@ async function convertWith(
     onProgress: (fraction) => options.onProgress?.(fraction * CONVERTED, "converting"),
   });
   return { ...(await converting.catch(explainMemory)), settled };
+}
+
+/**
+ * Equal input gives equal bytes on any machine. DuckDB cuts row groups of CSV as its threads happen to run, so that gets
+ * one, which is as fast, since most of the work is one pipeline; other sources only differ between one and several.
+ */
+function threadsFor(format: Format | "sql", { threads }: EngineSettings): number {
+  return format === "csv" || format === "tsv" ? 1 : Math.max(2, threads);
 }
 
 /** DuckDB's hint is for queries; here another setting counts. */

@@ -82,8 +82,19 @@ export function readAt(fd: number, offset: number, length: number): Buffer {
 
 const END = new Uint8Array([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
 
+/** A message with its body. */
+export interface IpcMessage {
+  metadata: Uint8Array;
+  body: Uint8Array;
+}
+
 /** Messages as one Arrow stream. */
-export function toStream(messages: readonly { metadata: Uint8Array; body: Uint8Array }[]): Uint8Array {
+export function toStream(messages: readonly IpcMessage[]): Uint8Array {
+  return Buffer.concat(toParts(messages));
+}
+
+/** The same in pieces, of which the bodies are not copied. */
+export function toParts(messages: readonly IpcMessage[]): Uint8Array[] {
   const parts: Uint8Array[] = [];
   for (const { metadata, body } of messages) {
     const padding = new Uint8Array((8 - (metadata.length % 8)) % 8);
@@ -92,5 +103,5 @@ export function toStream(messages: readonly { metadata: Uint8Array; body: Uint8A
     prefix.setUint32(4, metadata.length + padding.length, true);
     parts.push(new Uint8Array(prefix.buffer), metadata, padding, body);
   }
-  return Buffer.concat([...parts, END]);
+  return [...parts, END];
 }

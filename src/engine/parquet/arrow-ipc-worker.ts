@@ -11,7 +11,8 @@ import {
   readSchema,
   unpackedLength,
 } from "./arrow-ipc-format.ts";
-import { type LocatedMessage, readAt, readMessages, toStream } from "./arrow-ipc-reader.ts";
+import { type IpcMessage, type LocatedMessage, readAt, readMessages, toStream } from "./arrow-ipc-reader.ts";
+import type { sliceBatch } from "./arrow-ipc-slice.ts";
 import { findUnsupported } from "./arrow-ipc-types.ts";
 import { unpackLz4Frame } from "./lz4.ts";
 
@@ -23,7 +24,13 @@ export interface ArrowTask {
   maxRows: number;
 }
 
-type ArrowReply = WorkerReply<{ files: string[]; fields: ArrowField[]; rows: number }>;
+interface Converted {
+  files: string[];
+  fields: ArrowField[];
+  rows: number;
+}
+
+type ArrowReply = WorkerReply<Converted>;
 
 class Refusal extends Error {
   readonly kind: ErrorKind;
@@ -38,27 +45,26 @@ class Refusal extends Error {
 
 /** Bytes of batches in one Parquet file: several of its copies are in memory at once. */
 const GROUP_BYTES = 16 * 1024 ** 2;
+/** Batches from here on are sliced. */
+const SLICED_BYTES = 2 * GROUP_BYTES;
 const MAX_BATCH_BYTES = 256 * 1024 ** 2;
 const REWRITE = "Write it without compression or with LZ4, one dictionary per column, or as Parquet.";
 
-interface Message {
-  metadata: Uint8Array;
-  body: Uint8Array;
-}
-
 try {
-  reply({ done: convert(workerData as ArrowTask) });
+  reply({ done: await convert(workerData as ArrowTask) });
 } catch (error) {
   reply({ failed: describe(error) });
 }
 
-function convert({ path, folder, maxRows }: ArrowTask): { files: string[]; fields: ArrowField[]; rows: number } {
+async function convert({ path, folder, maxRows }: ArrowTask): Promise<Converted> {
   const fd = openSync(path, "r");
   try {
     const { size } = fstatSync(fd);
-    const { fields, rows } = survey(fd, size, maxRows);
+    const { fields, rows, largest } = survey(fd, size, maxRows);
+    // apache-arrow takes a quarter of a second to load, and few files need it.
+    const slice = largest > SLICED_BYTES ? (await import("./arrow-ipc-slice.ts")).sliceBatch : undefined;
     const files: string[] = [];
-    for (const { stream, end } of groups(fd, size)) {
+    for (const { stream, end } of groups(fd, size, slice)) {
       const file = join(folder, `arrow-${files.length}.parquet`);
       writeFileSync(file, toParquet(stream));
       files.push(file);
@@ -71,12 +77,13 @@ function convert({ path, folder, maxRows }: ArrowTask): { files: string[]; field
 }
 
 /** Reads every header once, so that nothing is converted of a source that cannot be converted whole. */
-function survey(fd: number, size: number, maxRows: number): { fields: ArrowField[]; rows: number } {
+function survey(fd: number, size: number, maxRows: number): { fields: ArrowField[]; rows: number; largest: number } {
   if (readAt(fd, 0, Math.min(4, size)).toString("latin1") === "FEA1") {
     throw new Refusal("invalid", "is a Feather version 1 file.", "Write it as Feather version 2 or Arrow IPC.");
   }
   let fields: ArrowField[] | undefined;
   let rows = 0;
+  let largest = 0;
   for (const message of readMessages(fd, size)) {
     if (!fields && message.kind !== "schema") throw new ArrowFormatError("it does not begin with a schema");
     if (message.kind === "schema") {
@@ -104,44 +111,62 @@ function survey(fd: number, size: number, maxRows: number): { fields: ArrowField
       );
     }
     if (message.bodyLength > MAX_BATCH_BYTES) throw tooLarge();
+    // Compressed ones may be any size.
+    largest = Math.max(largest, message.compression === "none" ? message.bodyLength : MAX_BATCH_BYTES);
   }
   if (!fields) throw new ArrowFormatError("it has no schema");
-  return { fields, rows };
+  return { fields, rows, largest };
 }
 
-/** Batches in streams of about `GROUP_BYTES`, each complete with the schema and the dictionaries it needs. */
-function* groups(fd: number, size: number): Generator<{ stream: Uint8Array; end: number }> {
-  let schema: Message = { metadata: new Uint8Array(), body: new Uint8Array() };
-  const dictionaries = new Map<string, Message>();
-  let batches: Message[] = [];
+/**
+ * Batches in streams of about `GROUP_BYTES`, each complete with the schema and the dictionaries it needs. A batch much
+ * larger than that comes in slices, as far as its types allow.
+ */
+function* groups(
+  fd: number,
+  size: number,
+  slice: typeof sliceBatch | undefined,
+): Generator<{ stream: Uint8Array; end: number }> {
+  let schema: IpcMessage = { metadata: new Uint8Array(), body: new Uint8Array() };
+  const dictionaries = new Map<string, IpcMessage>();
+  let batches: IpcMessage[] = [];
   let bytes = 0;
   let written = 0;
-  const flush = (end: number): { stream: Uint8Array; end: number } => {
+  const flush = (): Uint8Array => {
     const stream = toStream([schema, ...dictionaries.values(), ...batches]);
     batches = [];
     bytes = 0;
     written += 1;
-    return { stream, end };
+    return stream;
   };
   for (const message of readMessages(fd, size)) {
     const { kind, bodyOffset, bodyLength } = message;
+    const end = bodyOffset + bodyLength;
     if (kind === "schema") schema = load(fd, message);
     if (kind === "dictionary") {
       // A dictionary that comes again replaces the earlier one for the batches after it.
-      if (batches.length > 0) yield flush(bodyOffset);
+      if (batches.length > 0) yield { stream: flush(), end };
       dictionaries.set(message.dictionaryId, load(fd, message));
     }
-    if (kind === "batch") {
-      const batch = load(fd, message);
-      batches.push(batch);
-      bytes += batch.body.length;
-      if (bytes >= GROUP_BYTES) yield flush(bodyOffset + bodyLength);
+    if (kind !== "batch") continue;
+    const batch = load(fd, message);
+    const rows = Math.ceil((message.rows * GROUP_BYTES) / batch.body.length);
+    const slices =
+      batch.body.length > SLICED_BYTES ? slice?.([schema, ...dictionaries.values()], batch, rows) : undefined;
+    if (slices) {
+      if (batches.length > 0) yield { stream: flush(), end: bodyOffset };
+      for (const stream of slices) yield { stream, end: bodyOffset };
+      written += 1;
+      continue;
     }
+    batches.push(batch);
+    bytes += batch.body.length;
+    if (bytes >= GROUP_BYTES) yield { stream: flush(), end };
   }
-  if (batches.length > 0 || written === 0) yield flush(size);
+  if (batches.length > 0 || written === 0) yield { stream: flush(), end: size };
 }
 
-function load(fd: number, { metadata, bodyOffset, bodyLength, compression }: LocatedMessage): Message {
+function load(fd: number, { metadata, bodyOffset, bodyLength, compression }: LocatedMessage): IpcMessage {
   const body = readAt(fd, bodyOffset, bodyLength);
   if (compression === "none") return { metadata, body };
   if (unpackedLength(metadata, body) > MAX_BATCH_BYTES) throw tooLarge();

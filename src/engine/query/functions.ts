@@ -2,6 +2,7 @@ import { didYouMean } from "../catalog/nearest.ts";
 import type { Connection } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import { DENIED_FUNCTIONS, DENIED_PATTERN, EXTRA_FUNCTIONS, FUNCTION_REASONS, TABLE_FUNCTIONS } from "./policy.ts";
+import { foldCase } from "./tokens.ts";
 
 /** Names of the scalar, aggregate, window and macro functions a statement may call, in lower case. */
 export type FunctionNames = ReadonlySet<string>;
@@ -22,18 +23,18 @@ export async function loadFunctionNames(connection: Connection): Promise<Functio
 
 /** Throws `denied` with the reason, or `invalid` with the nearest names when there is no such function. */
 export function assertFunction(name: string, allowed: FunctionNames): void {
-  if (allowed.has(name.toLowerCase())) return;
+  if (allowed.has(foldCase(name))) return;
   throw refusal(name, allowed);
 }
 
 /** As `assertFunction`, for a function in FROM. */
 export function assertTableFunction(name: string): void {
-  if (TABLE_FUNCTIONS.has(name.toLowerCase())) return;
+  if (TABLE_FUNCTIONS.has(foldCase(name))) return;
   throw refusal(name, TABLE_FUNCTIONS);
 }
 
 function refusal(name: string, allowed: ReadonlySet<string>): LakeError {
-  const lower = name.toLowerCase();
+  const lower = foldCase(name);
   const known = FUNCTION_REASONS.find(({ pattern }) => pattern.test(lower));
   if (known) return new LakeError("denied", `${lower}() is not available: ${known.reason}.`, { hint: known.hint });
   if (DENIED_FUNCTIONS.has(lower) || DENIED_PATTERN.test(lower)) {

@@ -4,7 +4,7 @@ import type { FunctionNames } from "./functions.ts";
 import { expandPivot, type PivotParts } from "./pivot.ts";
 import { STATEMENTS } from "./policy.ts";
 import { type Token, tokenize } from "./tokens.ts";
-import { isNode, judgeTree, type Node, type Verdict } from "./tree.ts";
+import { isNode, judgeTree, type Node, parseTree, type Verdict } from "./tree.ts";
 
 /** A statement that may run: `sql` is what was judged, character for character. */
 export interface Judged extends Verdict {
@@ -23,7 +23,7 @@ export interface GuardParts extends Pick<PivotParts, "parseAll" | "write"> {
 export const MAX_SQL_CHARS = 256 * 1024;
 /** How DuckDB answers for what it can parse but not turn into a tree; the other with parameters in its source. */
 const NOT_SERIALISED = /^(Only SELECT statements can be serialized|PIVOT statements with pivot elements)/;
-const MAX_TREE_CHARS = 2 * 2 ** 20;
+const MAX_TREE_CHARS = 2 ** 20;
 
 /**
  * Decides whether `sql` is one statement that only reads, by DuckDB's own parse of it, before anything is bound:
@@ -31,6 +31,9 @@ const MAX_TREE_CHARS = 2 * 2 ** 20;
  */
 export async function judge(sql: string, parts: GuardParts): Promise<Judged> {
   if (sql.length > MAX_SQL_CHARS) throw tooLong(`The statement has ${sql.length} characters`);
+  // Where one part of DuckDB takes it for the end of the text, another may not.
+  if (sql.includes("\0"))
+    throw new LakeError("invalid", "The statement has a NUL character.", { hint: "Leave it out." });
   const explain = unwrapExplain(sql);
   if (!explain) return judgeQuery(sql, parts);
   const inner = await judgeQuery(sql.slice(explain.start), parts);
@@ -46,7 +49,7 @@ export async function judge(sql: string, parts: GuardParts): Promise<Judged> {
 async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
   const json = await parts.parse(sql);
   if (json.length > MAX_TREE_CHARS) throw tooLong("The statement is too complex");
-  const tree: unknown = JSON.parse(json);
+  const tree = parseTree(json);
   if (!isNode(tree)) throw new LakeError("internal", "DuckDB's parse could not be read.");
   if (tree.error === true) {
     if (!NOT_SERIALISED.test(String(tree.error_message))) throw syntaxError(sql, tree);

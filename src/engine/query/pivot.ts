@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import type { Token } from "./tokens.ts";
-import { cteEntries, isNode, type Node } from "./tree.ts";
+import { cteEntries, isNode, type Node, parseTree } from "./tree.ts";
 
 const MAX_PIVOT_COLUMNS = 1000;
 const AFTER_ON = new Set(["USING", "GROUP", "ORDER", "LIMIT", "OFFSET", "UNION", "EXCEPT", "INTERSECT", ";", ")"]);
@@ -25,7 +25,7 @@ export async function expandPivot(sql: string, tokens: Token[], parts: PivotPart
   const places = columnPlaces(tokens);
   if (places.length === 0) return undefined;
   const markers = places.map(() => randomUUID());
-  const probe = parse(await parts.parseAll(insert(sql, places, (index) => literal(markers[index] ?? ""))));
+  const probe = parseTree(await parts.parseAll(insert(sql, places, (index) => literal(markers[index] ?? ""))));
   const lists: string[] = [];
   for (const marker of markers) {
     const found = isNode(probe) ? findColumn(probe, marker, []) : undefined;
@@ -141,11 +141,6 @@ function selectOf(column: PivotColumn): Node {
     qualify: null,
   };
   return { node, named_param_map: [] };
-}
-
-/** "No location" is 2^64 - 1, which a number here cannot hold; where something stood does not matter any more. */
-function parse(tree: string): unknown {
-  return JSON.parse(tree.replaceAll('"query_location":18446744073709551615', '"query_location":0'));
 }
 
 function firstOf<Item, Result>(items: Item[], find: (item: Item) => Result | undefined): Result | undefined {

@@ -26,6 +26,8 @@ export interface Pool {
 
 const INTERRUPT_EVERY_MS = 25;
 const GRACE_MS = 1000;
+/** Views a session may gather before a new one takes its place. */
+const MAX_SHOWN = 500;
 
 export function openPool(limits: PoolLimits, connect: () => Promise<Connection>): Pool {
   const idle: Session[] = [];
@@ -87,7 +89,7 @@ export function openPool(limits: PoolLimits, connect: () => Promise<Connection>)
       throw error;
     } finally {
       stopInterrupting();
-      if (sound && !closed) idle.push(session);
+      if (sound && !closed && session.shown.size < MAX_SHOWN) idle.push(session);
       else session.connection.close();
     }
   }

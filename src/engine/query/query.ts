@@ -15,6 +15,7 @@ import { type FunctionNames, loadFunctionNames } from "./functions.ts";
 import { type Judged, judge } from "./guard.ts";
 import { openPool, type Pool, type Session } from "./pool.ts";
 import { openRelations, type Relations, type Resolved, show } from "./relations.ts";
+import { withoutEnd } from "./tokens.ts";
 
 export interface QueryOptions {
   /** Bound to `$1`, `$2`, … or `?` (array), or to `$name` (object). */
@@ -49,7 +50,10 @@ export interface QueryEngine {
    * when too many are waiting.
    */
   query(sql: string, options?: QueryOptions): Promise<QueryResult>;
-  /** Judges a statement, and returns it with what another locked instance has to run first to see the same data. */
+  /**
+   * Judges a statement, and returns it, fit to stand in parentheses, with what another locked instance has to run
+   * first to see the same data. Throws as `query` does.
+   */
   plan(sql: string): Promise<{ sql: string; views: string[]; datasets: string[] }>;
   /** Opens DuckDB now rather than with the first statement. */
   warm(): Promise<void>;
@@ -148,7 +152,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     },
     plan: (sql) =>
       onSession({}, async (session, open) => {
-        const judged = await judgeOn(session, open, sql, undefined);
+        const judged = await judgeOn(session, open, withoutEnd(sql), undefined);
         if (judged.explain) {
           throw new LakeError("denied", "EXPLAIN makes no rows to keep.", { hint: "Send the query without EXPLAIN." });
         }

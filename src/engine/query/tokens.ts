@@ -95,3 +95,15 @@ function runEnd(sql: string, from: number, pattern: RegExp): number {
   while (at < sql.length && pattern.test(sql[at] ?? "")) at++;
   return at;
 }
+
+/** As DuckDB folds names: only A to Z. The Kelvin sign is a k to JavaScript and not to DuckDB. */
+export function foldCase(name: string): string {
+  return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+}
+
+/** The statement without the `;` and comments after it, so that it can stand in parentheses. */
+export function withoutEnd(sql: string): string {
+  let end = 0;
+  for (const token of tokenize(sql)) if (token.text !== ";") end = token.end;
+  return sql.slice(0, end);
+}

@@ -3,9 +3,21 @@ import { LakeError } from "../errors.ts";
 import { GROWING_FUNCTIONS, LIST_MAKERS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
 import { assertFunction, assertTableFunction, type FunctionNames } from "./functions.ts";
 import { EXPRESSIONS, NODES, SYSTEM_QUALIFIERS } from "./policy.ts";
+import { foldCase } from "./tokens.ts";
 
 /** A node of DuckDB's serialised parse tree. */
 export type Node = { readonly [key: string]: unknown };
+
+/**
+ * DuckDB's tree is not quite JSON: 1e400 is written as Infinity. And "no location" is 2^64 - 1, which a number here
+ * cannot hold. Inside of texts there are quotes only behind a backslash, so these are never in one.
+ */
+export function parseTree(text: string): unknown {
+  const json = text
+    .replace(/"value":(?:-?Infinity|NaN)/g, '"value":null')
+    .replaceAll('"query_location":18446744073709551615', '"query_location":0');
+  return JSON.parse(json);
+}
 
 /** `relation` is the table name in the statement, in lower case: `workers` or `workers@3`. */
 export interface DatasetRef {
@@ -88,7 +100,7 @@ function visitExpression(node: Node, kind: string, place: Place, walk: Walk): vo
 }
 
 function visitFunction(node: Node, place: Place, walk: Walk): void {
-  const name = text(node.function_name).toLowerCase();
+  const name = foldCase(text(node.function_name));
   assertUnqualified(name, [node.schema, node.catalog]);
   assertFunction(name, walk.functions);
   if (name === "printf" || name === "format") assertFormat(node, name);
@@ -131,7 +143,7 @@ function visitNode(node: Node, kind: string, place: Place, walk: Walk): void {
 }
 
 function withCte(place: Place, name: string): Place {
-  return { ...place, ctes: new Set([...place.ctes, name.toLowerCase()]) };
+  return { ...place, ctes: new Set([...place.ctes, foldCase(name)]) };
 }
 
 /** A common table expression sees the ones before it, and the query sees them all. */
@@ -158,7 +170,7 @@ export function cteEntries(node: Node): Node[] {
 }
 
 function visitTable(node: Node, place: Place, walk: Walk): void {
-  const relation = text(node.table_name).toLowerCase();
+  const relation = foldCase(text(node.table_name));
   const inSight = place.ctes.has(relation);
   // `recurring.name` is how a recursive query names the rows of all rounds so far.
   const recurring = inSight && node.catalog_name === undefined && node.schema_name === "recurring";
@@ -226,7 +238,7 @@ function wholeDataset(statement: Node): string | undefined {
     (column) => isNode(column) && ["COLUMN_REF", "STAR", "CONSTANT"].includes(text(column.class)),
   );
   const ordered = modifiers.every((modifier) => isNode(modifier) && modifier.type === "ORDER_MODIFIER");
-  return plain && ordered ? text(from.table_name).toLowerCase() : undefined;
+  return plain && ordered ? foldCase(text(from.table_name)) : undefined;
 }
 
 function assertPivotValues(node: Node): void {
@@ -239,7 +251,7 @@ function assertPivotValues(node: Node): void {
 
 function assertUnqualified(name: string, qualifiers: unknown[]): void {
   // The parser itself writes `main` before some functions; before others a qualifier is a column: name.upper().
-  const found = qualifiers.find((qualifier) => SYSTEM_QUALIFIERS.has(text(qualifier).toLowerCase()));
+  const found = qualifiers.find((qualifier) => SYSTEM_QUALIFIERS.has(foldCase(text(qualifier))));
   if (found === undefined) return;
   throw new LakeError("denied", `${text(found)}.${name}() names a function by its schema.`, {
     hint: `Write ${name}().`,
@@ -262,7 +274,7 @@ function notATable(relation: string): LakeError {
 
 function qualified(node: Node): LakeError {
   const parts = [node.catalog_name, node.schema_name, node.table_name].filter(isSet).map(text);
-  const system = parts.slice(0, -1).some((part) => SYSTEM_QUALIFIERS.has(part.toLowerCase()));
+  const system = parts.slice(0, -1).some((part) => SYSTEM_QUALIFIERS.has(foldCase(part)));
   return new LakeError("denied", `${parts.join(".").slice(0, 200)} names a table by its schema.`, {
     hint: system
       ? "Use lakehouse_datasets, lakehouse_versions and lakehouse_files for the catalog, DESCRIBE name for columns."
@@ -271,7 +283,7 @@ function qualified(node: Node): LakeError {
 }
 
 function unknownKind(kind: string): LakeError {
-  return new LakeError("denied", `This kind of SQL is not available: ${kind.toLowerCase().replaceAll("_", " ")}.`, {
+  return new LakeError("denied", `This kind of SQL is not available: ${foldCase(kind).replaceAll("_", " ")}.`, {
     hint: "Write it with SELECT, joins, subqueries, WITH, window functions, PIVOT or UNPIVOT.",
   });
 }

@@ -21,6 +21,7 @@ import {
   LargeUtf8,
   List,
   Map_,
+  makeVector,
   Null,
   type RecordBatch,
   RecordBatchFileWriter,
@@ -187,6 +188,17 @@ describe("batches", () => {
     );
     expect(await readFile(join(bench.folder, "order.csv"), "utf8")).toBe("wrong\n0\n");
     expect(fractions).toEqual(fractions.toSorted((a, b) => a - b));
+  });
+
+  test("one very large batch", async () => {
+    const values = Float64Array.from({ length: 5_000_000 }, (_, index) => index / 2);
+    const data = tableToIPC(new Table({ a: makeVector(values) }), "file");
+    const { files } = await convert(data, { maxRows: values.length });
+    await bench.make(
+      `COPY (SELECT count(*) AS n, count(*) FILTER (a <> file_row_number / 2) AS wrong
+         FROM read_parquet('${files[0]?.path}', file_row_number = true)) TO '$folder/large.csv'`,
+    );
+    expect(await readFile(join(bench.folder, "large.csv"), "utf8")).toBe("n,wrong\n5000000,0\n");
   });
 
   test("a dictionary that changes between batches", async () => {

@@ -122,6 +122,7 @@ const allowed = [
   "SELECT \"name\" AS ünïcode, 'ＤＲＯＰ' AS wide FROM workers",
   "SELECT \u00a01",
   "SELECT error('mine') WHERE false",
+  "SELECT 1e400, '\"value\":Infinity'",
   "SELECT if(id > 1, 'a', 'b'), greatest(1, 2), bar(id, 0, 50), typeof(id), histogram(id) FROM workers GROUP BY id",
 ];
 
@@ -144,6 +145,8 @@ const refused: Refusal[] = [
   ["WITH x AS (DELETE FROM workers RETURNING *) FROM x", "invalid", /CTE needs a SELECT/],
   ["SELECT 1 INTO x", "invalid", /INTO/],
   ["SELECT * FROM workers FOR UPDATE", "invalid", /not supported/],
+  ["SELECT 1\0; DROP TABLE workers", "invalid", /NUL/],
+  ["DROP TABLE workers\0", "invalid", /NUL/],
   // Everything that is no query.
   ["COPY workers TO 'out.csv'", "denied", /COPY/],
   ["COPY (SELECT 1) TO 'out.parquet' (FORMAT parquet)", "denied", /COPY/],
@@ -338,6 +341,10 @@ const refused: Refusal[] = [
   ["SELECT 'a'::INTEGER", "invalid", /Conversion/],
   // Values of any size from a small number.
   ["SELECT repeat('x', 1000000000)", "limit", /repeat/],
+  ["FROM wor\u212Aers", "not_found", /wor/],
+  ['WITH "wor\u212Aers" AS (SELECT 1) SELECT count(*) FROM workers, "Wor\u212Aers2"', "not_found", /2/],
+  ["SELECT ran\u212A() OVER ()", "invalid", /no function/],
+  ["SELECT list_transform([1], x -> range(1000000))", "denied", /lambda/],
   ["SELECT main.repeat('x', 1000000000)", "limit", /repeat/],
   ["SELECT repeat(name, 1000000000) FROM workers", "limit", /repeat/],
   ["SELECT lpad('x', 2000000000, 'y')", "limit", /lpad/],
