@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { type Server, startServer } from "../demo/server.ts";
 import { writeWorkers } from "../demo/workers.ts";
 
@@ -22,6 +22,11 @@ export const SETTINGS = {
   ingestMemory: "256MiB",
   queryMemory: "1GiB",
 } as const;
+
+/** Node's flags for a process that `askProbe` can ask. */
+export function probed(): string[] {
+  return ["--import", pathToFileURL(script("probe")).href];
+}
 
 /** A compiled script of this folder. */
 export function script(name: string): string {

@@ -1,17 +1,15 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import type { BareCopyOptions, BareCopyResult } from "./bare-copy.ts";
-import { type Context, callTool, ingestOptions, SETTINGS, script, withServer } from "./context.ts";
+import { type Context, callTool, ingestOptions, probed, SETTINGS, script, withServer } from "./context.ts";
 import { alternate, askProbe, median, memoryOf, timed } from "./measure.ts";
 import { atMost, type Report } from "./report.ts";
 
 const run = promisify(execFile);
 const MB = 1e6;
 const MIB = 2 ** 20;
-const PROBE = ["--import", pathToFileURL(script("probe")).href];
 
 interface Round extends BareCopyResult {
   /** The loop's longest block while the process started and loaded its modules. */
@@ -77,7 +75,7 @@ async function serverRound(context: Context): Promise<Round> {
   const { path } = await context.workers();
   const { allow, env } = await ingestOptions(context);
   const probe = join(await context.folder(), "probe.json");
-  const options = { allow, env: { ...env, BENCH_PROBE_FILE: probe }, nodeFlags: PROBE };
+  const options = { allow, env: { ...env, BENCH_PROBE_FILE: probe }, nodeFlags: probed() };
   return await withServer(context, options, async (server) => {
     // Loads what is loaded once, so that what follows is the steady state.
     await callTool(server, "sql", { sql: "SELECT 1" });
@@ -102,7 +100,7 @@ async function bareRound(
   const folder = await context.folder();
   const { path: csv } = await context.workers();
   const options: BareCopyOptions = { csv, parquet: join(folder, "bare.parquet"), config, copyOptions };
-  const { stdout } = await run(process.execPath, [...PROBE, script("bare-copy"), JSON.stringify(options)], {
+  const { stdout } = await run(process.execPath, [...probed(), script("bare-copy"), JSON.stringify(options)], {
     env: { ...process.env, BENCH_PROBE_FILE: join(folder, "probe.json") },
   });
   return JSON.parse(stdout) as BareCopyResult;

@@ -1,6 +1,6 @@
 import { readFile, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { LoopDelay } from "./loop-delay.ts";
+import type { ProbeAnswer } from "./probe.ts";
 
 export function median(values: number[]): number {
   return percentile(values, 50);
@@ -43,12 +43,12 @@ export async function memoryOf(pid: number): Promise<{ now: number; peak: number
 }
 
 /** Asks `probe.ts` in process `pid`, which writes its answer to `file`. */
-export async function askProbe(pid: number, file: string): Promise<LoopDelay> {
+export async function askProbe(pid: number, file: string): Promise<ProbeAnswer> {
   await rm(file, { force: true });
   process.kill(pid, "SIGUSR2");
   for (let tries = 0; tries < 500; tries++) {
     const text = await readFile(file, "utf8").catch(() => "");
-    if (text.endsWith("\n")) return JSON.parse(text) as LoopDelay;
+    if (text.endsWith("\n")) return JSON.parse(text) as ProbeAnswer;
     await sleep(10);
   }
   throw new Error("The event loop probe does not answer");

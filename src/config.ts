@@ -56,7 +56,9 @@ export const configSchema = z.strictObject({
   max_temp_bytes: size().prefault("10GiB").describe("Disk that queries, and each `ingest`, may spill to."),
   threads: count().optional().describe("Threads DuckDB uses. Unset: one a core."),
   query_timeout: duration().prefault("30s").describe("Longest a query may run, when it does not say."),
-  max_concurrent_queries: count().prefault(4).describe("Queries that run at the same time."),
+  max_concurrent_queries: count()
+    .prefault(2)
+    .describe("Queries that run at the same time; each of them already uses all threads."),
   max_queued_queries: count(0).prefault(128).describe("Queries that wait for their turn; more are refused."),
   max_result_bytes: size().prefault("64KiB").describe("Text one query result may take."),
   refresh: duration().prefault("30s").describe("How often versions committed by other processes are looked for."),

@@ -14,6 +14,8 @@ import { openFileStore } from "./store/file.ts";
 import { openMemoryStore } from "./store/memory.ts";
 import { VERSION } from "./version.ts";
 
+const RECENT_VERSIONS = 10;
+
 export interface Dropped {
   name: string;
   /** The tombstone. */
@@ -33,8 +35,8 @@ export interface Engine extends AsyncDisposable {
   query(sql: string, options?: QueryOptions): Promise<QueryResult>;
   /** Live datasets in name order, a page at a time, and the ones that could not be read. */
   list(request?: ListRequest): Promise<ListPage & { unreadable: Unreadable[] }>;
-  /** `reference` is a name or `name@version`. Throws `not_found` with the nearest names. */
-  describe(reference: string): Promise<{ manifest: Manifest; versions: Head[] }>;
+  /** `reference` is a name or `name@version`; with the newest ten versions. Throws `not_found` with the nearest names. */
+  describe(reference: string): Promise<{ manifest: Manifest; versions: Head[]; versionsTotal: number }>;
   /** Commits a tombstone. Old versions stay readable. Throws `not_found`. */
   drop(name: string): Promise<Dropped>;
   /** Names of live datasets that start with `prefix`. */
@@ -106,7 +108,8 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       const ready = await catalog();
       const { name, version } = parseReference(reference);
       const manifest = await ready.load(name, version);
-      return { manifest, versions: await ready.versions(name) };
+      const { heads, total } = await ready.versions(name, RECENT_VERSIONS);
+      return { manifest, versions: heads, versionsTotal: total };
     },
     drop: async (name) => drop(await catalog(), name),
     complete: async (prefix) => {
@@ -119,8 +122,9 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     },
     warm: async () => {
       try {
-        await warmManifests();
+        // What catalog-list needs comes first.
         await catalog();
+        await warmManifests();
         await loadDuckDB();
         await (await opened()).query.warm();
       } catch (error) {

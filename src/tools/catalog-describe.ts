@@ -3,9 +3,6 @@ import { columnStats } from "../engine/catalog/browse.ts";
 import { bytesOf, countOf, fence, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
-/** Old versions listed; the rest are in `lakehouse_versions`. */
-const RECENT = 10;
-
 export const catalogDescribe = defineTool({
   name: "catalog-describe",
   title: "Describe a dataset",
@@ -41,7 +38,7 @@ export const catalogDescribe = defineTool({
     versions_total: z.int(),
   }),
   run: async ({ name }, { engine }) => {
-    const { manifest, versions } = await engine.describe(name);
+    const { manifest, versions, versionsTotal } = await engine.describe(name);
     const stats = columnStats(manifest);
     return {
       dataset_id: manifest.datasetId,
@@ -61,14 +58,14 @@ export const catalogDescribe = defineTool({
       })),
       source: manifest.provenance.source,
       operation: manifest.provenance.operation,
-      versions: versions.slice(0, RECENT).map((head) => ({
+      versions: versions.map((head) => ({
         version: head.version,
         operation: head.provenance.operation,
         rows: head.rows,
         source: head.provenance.source,
         created_at: head.updatedAt,
       })),
-      versions_total: versions.length,
+      versions_total: versionsTotal,
     };
   },
   text: (result) => {

@@ -22,7 +22,7 @@ export const ingest = defineTool({
       .optional()
       .describe("File to read; relative to the allowed folder. Give one of path, text, sql."),
     text: z.string().optional().describe("The data itself, for example CSV with a header line."),
-    sql: z.string().min(1).max(1_000_000).optional().describe("A SELECT whose result becomes the dataset."),
+    sql: z.string().min(1).max(262_144).optional().describe("A SELECT whose result becomes the dataset."),
     format: z
       .enum(["csv", "tsv", "json", "ndjson", "parquet", "arrow"])
       .optional()

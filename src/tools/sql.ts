@@ -12,7 +12,7 @@ export const sql = defineTool({
     sql: z
       .string()
       .min(1)
-      .max(1_000_000)
+      .max(262_144)
       .describe("One statement, for example SELECT state, count(*) FROM workers GROUP BY state"),
     params: z
       .union([z.array(z.unknown()).max(10_000), z.record(z.string(), z.unknown())])

@@ -140,7 +140,7 @@ test("whatever the store does, what was acknowledged is there, and the rest is t
         expect(reopened.unreadable()).toEqual([]);
         const contentsSeen = new Map<string, string>();
         for (const name of NAMES) {
-          const versions = await reopened.versions(name).catch(() => []);
+          const { heads: versions } = await reopened.versions(name).catch(() => ({ heads: [] }));
           // Consecutive, each on its parent: nothing half there, nothing twice.
           expect(versions.map(({ version }) => version)).toEqual(versions.map((_, i) => versions.length - i));
           expect(versions.map(({ parent }) => parent ?? 0)).toEqual(versions.map((_, i) => versions.length - i - 1));
@@ -206,7 +206,7 @@ async function expectVersions(catalog: Catalog, model: Model, name: string): Pro
     await expect(catalog.versions(name)).rejects.toMatchObject({ kind: "not_found" });
     return;
   }
-  const versions = (await catalog.versions(name)).reverse();
+  const versions = (await catalog.versions(name)).heads.reverse();
   expect(versions.map(({ dropped, fileCount }) => (dropped ? null : fileCount))).toEqual(
     expected.map((files) => files?.length ?? null),
   );

@@ -56,9 +56,17 @@ export function columnStats(manifest: Manifest): Record<string, ColumnStats> {
       if (stats?.min != null && (min === null || order(stats.min, min) < 0)) min = stats.min;
       if (stats?.max != null && (max === null || order(stats.max, max) > 0)) max = stats.max;
     }
-    merged[name] = known ? { min, max, nulls } : { min: null, max: null, nulls };
+    merged[name] = known ? { min: shown(min, type), max: shown(max, type), nulls } : { min: null, max: null, nulls };
   }
   return merged;
+}
+
+/** A résumé is a value too, and one of them is not worth a page. */
+const SHOWN_CHARS = 80;
+
+function shown(value: string | null, type: string): string | null {
+  if (type === "BOOLEAN") return value === "1" ? "true" : value === "0" ? "false" : value;
+  return value !== null && value.length > SHOWN_CHARS ? `${value.slice(0, SHOWN_CHARS - 1)}…` : value;
 }
 
 function mentions(head: Head, word: string): boolean {

@@ -172,18 +172,18 @@ export async function openCatalog(scope: Scope, store: Store, settings: CatalogS
       if (manifest.dropped) throw dropped(manifest);
       return manifest;
     },
-    versions: async (name) => {
+    versions: async (name, limit = Number.POSITIVE_INFINITY) => {
       const numbers = DATASET_NAME.test(name) ? await versions.numbers(name) : [];
       if (numbers.length === 0) throw unknown(name);
       const found: Head[] = [];
-      const reads = mapAhead(numbers.reverse(), READS_AHEAD, (version) =>
+      const reads = mapAhead(numbers.reverse().slice(0, limit), READS_AHEAD, (version) =>
         versions.head(name, version).catch((error: unknown) => {
           if (!isCorrupt(error)) throw error;
           return undefined;
         }),
       );
       for await (const head of reads) if (head) found.push(head);
-      return found;
+      return { heads: found, total: numbers.length };
     },
     commit: async (name, decide, options = {}) => {
       const parent = async (): Promise<Manifest | undefined> => {

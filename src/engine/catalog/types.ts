@@ -95,8 +95,8 @@ export interface Catalog {
    * store can tell cheaply. Throws `not_found` with the nearest names, or how to reach a dropped dataset's versions.
    */
   load(name: string, version?: number): Promise<Manifest>;
-  /** All retained versions, newest first, tombstones included. Throws `not_found`. */
-  versions(name: string): Promise<Head[]>;
+  /** Retained versions, newest first, tombstones included; only the newest `limit` are read. Throws `not_found`. */
+  versions(name: string, limit?: number): Promise<{ heads: Head[]; total: number }>;
   /**
    * The commit protocol. `decide` gets the newest manifest (a tombstone after a drop, undefined when there never was
    * one) and returns the next, or undefined for "nothing to change"; it runs again on the new parent when another

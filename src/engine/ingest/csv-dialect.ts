@@ -19,9 +19,10 @@ export interface Sniffed extends Dialect {
   rowBytes: number;
 }
 
-const HEAD_BYTES = 256 * 1024;
+const HEAD_BYTES = 64 * 1024;
 const MAX_HEADER_BYTES = 4 * 1024 ** 2;
 const HEAD_RECORDS = 100;
+const [LF, CR, SPACE] = [0x0a, 0x0d, 0x20];
 const DELIMITERS = [",", ";", "\t", "|"];
 /** Delimiters for one column of text: the first one that the text does not have. */
 const UNUSED = [",", ";", "\t", "|", "\u001f", "\u0001"];
@@ -39,12 +40,13 @@ export async function sniffCsv(
 ): Promise<Sniffed> {
   const head = await readFirstRecords(path);
   const dialect = chooseDialect(head, format);
-  const first = parseRecords(head, dialect, 1)[0]?.fields ?? [""];
+  const records = outlineRecords(head, dialect);
+  const first = records[0] ? fieldsOf(head, records[0], dialect) : [""];
   const sniffed = await sniffTypes(connection, path, dialect, first.length, bufferOptions, signal);
   const { names, renamed } = sniffed.header
     ? uniqueNames(first)
     : { names: first.map((_, index) => `column${index}`), renamed: [] };
-  const rowBytes = Buffer.byteLength(head) / Math.max(1, parseRecords(head, dialect, Number.POSITIVE_INFINITY).length);
+  const rowBytes = (records.at(-1)?.end ?? 0) / Math.max(1, records.length);
   return { ...dialect, ...sniffed, names, renamed, rowBytes };
 }
 
@@ -60,14 +62,14 @@ async function readFirstRecords(path: string): Promise<string> {
 function chooseDialect(head: string, format: Format): Dialect {
   const escapes = head.includes('\\"') ? ['"', "\\"] : ['"'];
   let best: { dialect: Dialect; share: number; fields: number } | undefined;
-  for (const delimiter of format === "tsv" ? ["\t"] : DELIMITERS) {
+  for (const delimiter of (format === "tsv" ? ["\t"] : DELIMITERS).filter((candidate) => head.includes(candidate))) {
     for (const escapedBy of escapes) {
       const dialect = { delimiter, quote: '"', escapedBy };
-      const records = parseRecords(head, dialect, HEAD_RECORDS);
-      const fields = records[0]?.fields.length ?? 0;
-      const good = records.filter((record) => record.fields.length === fields && record.wellQuoted);
-      const share = good.length / Math.max(records.length, 1);
-      if (fields < 2) continue;
+      const records = outlineRecords(head, dialect);
+      const fields = records[0]?.delimiters.length ?? 0;
+      const good = records.filter((record) => record.delimiters.length === fields && record.wellQuoted);
+      const share = good.length / records.length;
+      if (fields === 0) continue;
       if (!best || share > best.share || (share === best.share && fields > best.fields))
         best = { dialect, share, fields };
     }
@@ -77,49 +79,60 @@ function chooseDialect(head: string, format: Format): Dialect {
   return { delimiter: format === "tsv" ? "\t" : unused, quote: '"', escapedBy: '"' };
 }
 
-interface HeadRecord {
-  fields: string[];
+/** Where a record and its fields lie in the text; their contents are looked at only for the first. */
+interface Outline {
+  start: number;
+  end: number;
+  delimiters: number[];
   /** Nothing follows a closing quote. */
   wellQuoted: boolean;
 }
 
-/** RFC 4180 with a free delimiter. Blank lines are no records, nor is an unfinished one at the end of the head. */
-function parseRecords(text: string, { delimiter, quote, escapedBy }: Dialect, limit: number): HeadRecord[] {
-  const records: HeadRecord[] = [];
-  let record: HeadRecord = { fields: [], wellQuoted: true };
-  let field = "";
-  let state: "plain" | "quoted" | "closed" = "plain";
-  let at = text.startsWith("\ufeff") ? 1 : 0;
-
-  const endRecord = (): void => {
-    const blank = record.fields.length === 0 && field === "" && state === "plain";
-    if (!blank) records.push({ ...record, fields: [...record.fields, field] });
-    record = { fields: [], wellQuoted: true };
-    field = "";
-    state = "plain";
+/**
+ * The first records by RFC 4180 with a free delimiter. Blank lines are no records, nor is one that the head cuts off,
+ * unless it is the first.
+ */
+function outlineRecords(text: string, dialect: Dialect): Outline[] {
+  const [quote, escapedBy, delimiter] = codesOf(dialect);
+  const records: Outline[] = [];
+  let record: Outline = { start: text.startsWith("\ufeff") ? 1 : 0, end: 0, delimiters: [], wellQuoted: true };
+  let state: "start" | "plain" | "quoted" | "closed" = "start";
+  const endRecord = (end: number): void => {
+    if (end > record.start) records.push({ ...record, end });
+    record = { start: end + 1, end, delimiters: [], wellQuoted: true };
+    state = "start";
   };
-  for (; at < text.length && records.length < limit; at++) {
-    const char = text.charAt(at);
+  let at = record.start;
+  for (; at < text.length && records.length < HEAD_RECORDS; at++) {
+    const code = text.charCodeAt(at);
     if (state === "quoted") {
-      if (char === escapedBy && text.charAt(at + 1) === quote) field += text.charAt(++at);
-      else if (char === quote) state = "closed";
-      else field += char;
-    } else if (char === delimiter) {
-      record.fields.push(field);
-      field = "";
-      state = "plain";
-    } else if (char === "\n" || char === "\r") endRecord();
-    else if (char === quote && state === "plain" && field.trim() === "") {
-      state = "quoted";
-      field = "";
-    } else {
-      if (state === "closed" && char !== " ") record.wellQuoted = false;
-      field += char;
+      if (code === escapedBy && text.charCodeAt(at + 1) === quote) at++;
+      else if (code === quote) state = "closed";
+    } else if (code === delimiter) {
+      record.delimiters.push(at);
+      state = "start";
+    } else if (code === LF || code === CR) endRecord(at);
+    else if (code === quote && state === "start") state = "quoted";
+    else if (code !== SPACE) {
+      if (state === "closed") record.wellQuoted = false;
+      else state = "plain";
     }
   }
-  const isWhole = at >= text.length && text.length < HEAD_BYTES && (state as string) !== "quoted";
-  if (records.length === 0 || isWhole) endRecord();
+  if (records.length === 0 || (at >= text.length && text.length < HEAD_BYTES)) endRecord(text.length);
   return records;
+}
+
+function codesOf({ quote, escapedBy, delimiter }: Dialect): [number, number, number] {
+  return [quote.charCodeAt(0), escapedBy.charCodeAt(0), delimiter.charCodeAt(0)];
+}
+
+function fieldsOf(text: string, { start, end, delimiters }: Outline, { quote, escapedBy }: Dialect): string[] {
+  const ends = [...delimiters, end];
+  return ends.map((to, index) => {
+    const cell = text.slice(index === 0 ? start : (ends[index - 1] ?? 0) + 1, to).trim();
+    if (!cell.startsWith(quote)) return cell;
+    return cell.slice(1, cell.endsWith(quote) ? -1 : undefined).replaceAll(escapedBy + quote, quote);
+  });
 }
 
 interface SniffRow {

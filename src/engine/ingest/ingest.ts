@@ -289,7 +289,7 @@ async function findNewest(catalog: Catalog, name: string): Promise<Manifest | He
     if (!isNotFound(error)) throw error;
   }
   try {
-    return (await catalog.versions(name))[0];
+    return (await catalog.versions(name, 1)).heads[0];
   } catch (error) {
     if (!isNotFound(error)) throw error;
     return undefined;

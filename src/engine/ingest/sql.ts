@@ -1,3 +1,4 @@
+import { identifier } from "../duckdb/duckdb.ts";
 import type { ConvertContext, Converted } from "./types.ts";
 import { writeParquet } from "./write.ts";
 
@@ -18,8 +19,13 @@ export async function convertQuery({ sql, views }: Plan, context: ConvertContext
     const described = await connection.rows<{ column_name: string; column_type: string }>(`DESCRIBE ${select}`, {
       signal: context.signal,
     });
-    const columns = described.map(({ column_name, column_type }) => ({ name: column_name, type: column_type }));
-    const files = await writeParquet(connection, select, columns, context);
+    const columns = described.map(({ column_name, column_type }) => ({
+      name: column_name,
+      type: storedType(column_type),
+    }));
+    const projection = columns.map(({ name, type }) => `CAST(${identifier(name)} AS ${type}) AS ${identifier(name)}`);
+    const stored = `SELECT ${projection.join(", ")} FROM (${select})`;
+    const files = await writeParquet(connection, stored, columns, context);
     return {
       columns,
       files,
@@ -29,4 +35,29 @@ export async function convertQuery({ sql, views }: Plan, context: ConvertContext
   } finally {
     connection.close();
   }
+}
+
+/**
+ * Types that DuckDB writes to Parquet as something that holds less, and what holds all of it. A field of a STRUCT may be
+ * called like a type; a type has nothing but a bracket or a comma after it.
+ */
+const STORED: [RegExp, string][] = [
+  [/\bU?HUGEINT(?=[,)[]|$)/g, "DECIMAL(38,0)"],
+  [/\bTIMESTAMP_M?S(?=[,)[]|$)/g, "TIMESTAMP"],
+  [/\b(?:BIGNUM|BIT|INTERVAL|TIME WITH TIME ZONE)(?=[,)[]|$)/g, "VARCHAR"],
+];
+const QUOTED = /("(?:[^"]|"")*")/;
+const ENUM = /\bENUM\((?:'(?:[^']|'')*'(?:, )?)*\)/g;
+
+/**
+ * The type a column is kept in so that no value changes on the way: `sum()` makes HUGEINT, which Parquet does not have and
+ * DuckDB writes as DOUBLE. A UNION, which comes back as something else, becomes JSON as a whole.
+ */
+function storedType(type: string): string {
+  const parts = type.replace(ENUM, "VARCHAR").split(QUOTED);
+  if (parts.some((part) => !part.startsWith('"') && /\bUNION\(/.test(part))) return "JSON";
+  if (type === '"NULL"') return "INTEGER";
+  return parts
+    .map((part) => (part.startsWith('"') ? part : STORED.reduce((text, [from, to]) => text.replace(from, to), part)))
+    .join("");
 }

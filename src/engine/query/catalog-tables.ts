@@ -47,7 +47,7 @@ const TABLES: Record<Builtin, (catalog: Catalog) => AsyncIterable<string>> = {
         schema_fingerprint: "VARCHAR",
         commit_id: "VARCHAR",
       },
-      eachHead(catalog, async (head) => (await catalog.versions(head.name)).map(versionRow)),
+      eachHead(catalog, async (head) => (await catalog.versions(head.name)).heads.map(versionRow)),
     ),
   lakehouse_files: (catalog) =>
     tableOf(

@@ -2,6 +2,9 @@
 export const MAX_CELL_TEXT = 16 * 2 ** 20;
 export const MAX_CELL_ITEMS = 1_000_000;
 
+/** The same for replacing, where the real length is known only afterwards: an upper bound of it. */
+const MAX_REPLACED = 4 * MAX_CELL_TEXT;
+
 /** Begins the message of every error that `CELL_LIMITS` raises. */
 export const CELL_LIMIT = "cell limit: ";
 
@@ -13,6 +16,7 @@ export const GROWING_FUNCTIONS: ReadonlySet<string> = new Set([
   "lpad",
   "range",
   "repeat",
+  "replace",
   "rpad",
 ]);
 export const MAX_GROWING_DEPTH = 3;
@@ -35,6 +39,13 @@ export const CELL_LIMITS: readonly string[] = [
   ...["lpad", "rpad"].map((name) =>
     macro(name, [`(value, width, filler) AS ${limited(name, `width > ${MAX_CELL_TEXT / 4}`, "value, width, filler")}`]),
   ),
+  macro("replace", [
+    `(value, source, target) AS ${limited(
+      "replace",
+      `strlen(value)::HUGEINT // greatest(1, strlen(source)) * strlen(target) > ${MAX_REPLACED}`,
+      "value, source, target",
+    )}`,
+  ]),
   ...["list_resize", "array_resize"].map((name) =>
     macro(name, [
       `(list, size) AS ${limited(name, `size > ${MAX_CELL_ITEMS}`, "list, size")}`,

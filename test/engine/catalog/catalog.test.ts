@@ -93,7 +93,7 @@ describe("a commit", () => {
     const { manifest } = await put(catalog, "workers", "a");
     expect(await look()).toEqual({ manifest, committed: false });
     expect(seen).toEqual([undefined, 1]);
-    expect(await catalog.versions("workers")).toHaveLength(1);
+    expect((await catalog.versions("workers")).heads).toHaveLength(1);
   });
 
   test("keeps counting field ids when columns go", async () => {
@@ -134,7 +134,7 @@ describe("a commit", () => {
       kind: "conflict",
       hint: expect.stringContaining("Nothing was changed"),
     });
-    expect(await catalog.versions("workers")).toHaveLength(1 + decided);
+    expect((await catalog.versions("workers")).heads).toHaveLength(1 + decided);
   });
 
   test("refuses names that are none, with a better one", async () => {
@@ -169,7 +169,7 @@ describe("a commit", () => {
     // Operations: list (open), list (newest), put.
     const catalog = await open(faultyStore(store, new Map([[3, "error-after"]])));
     expect(await put(catalog, "workers", "a")).toMatchObject({ committed: true, manifest: { version: 1 } });
-    expect(await catalog.versions("workers")).toHaveLength(1);
+    expect((await catalog.versions("workers")).heads).toHaveLength(1);
   });
 
   test("is acknowledged once when the store repeats a put by itself and loses to its first attempt", async () => {
@@ -182,7 +182,7 @@ describe("a commit", () => {
     };
     const catalog = await open(repeating);
     expect(await put(catalog, "workers", "a")).toMatchObject({ committed: true, manifest: { version: 1 } });
-    expect(await catalog.versions("workers")).toHaveLength(1);
+    expect((await catalog.versions("workers")).heads).toHaveLength(1);
   });
 
   test("fails as the store did when it did not arrive, and can be tried again", async () => {
@@ -220,7 +220,7 @@ describe("a drop", () => {
         });
       }
       expect(await reader.load("workers", 1)).toEqual(manifest);
-      expect((await reader.versions("workers")).map(({ version, dropped }) => [version, dropped])).toEqual([
+      expect((await reader.versions("workers")).heads.map(({ version, dropped }) => [version, dropped])).toEqual([
         [2, true],
         [1, false],
       ]);
@@ -481,7 +481,7 @@ describe("an unreadable manifest", () => {
     expect(catalog.unreadable()).toEqual([{ name: "workers", version: 2, reason }]);
     expect(catalog.list().map(({ name, version }) => `${name}@${version}`)).toEqual(["others@1", "workers@1"]);
     expect((await catalog.load("workers")).version).toBe(1);
-    expect((await catalog.versions("workers")).map(({ version }) => version)).toEqual([1]);
+    expect((await catalog.versions("workers")).heads.map(({ version }) => version)).toEqual([1]);
     await expect(catalog.load("workers", 2)).rejects.toMatchObject({ kind: "corrupt", message: reason });
     await catalog.refresh();
     expect(logged).toHaveLength(1);
@@ -527,7 +527,7 @@ describe("an unreadable manifest", () => {
       message: expect.stringContaining(`Cannot commit to workers, because its newest version is unreadable`),
       hint: expect.stringContaining("remove it"),
     });
-    expect(await catalog.versions("workers")).toHaveLength(1);
+    expect((await catalog.versions("workers")).heads).toHaveLength(1);
     await store.delete(manifestKey("workers", 2));
     expect(await put(catalog, "workers", "c")).toMatchObject({ committed: true, manifest: { version: 2, parent: 1 } });
     expect(catalog.unreadable()).toEqual([]);

@@ -40,7 +40,7 @@ test("four processes commit fifty times each to one dataset, and nothing is lost
       log: () => undefined,
       engineVersion: "test",
     });
-    const versions = await catalog.versions("shared");
+    const { heads: versions } = await catalog.versions("shared");
     expect(versions.map(({ version }) => version)).toEqual(Array.from({ length: total }, (_, i) => total - i));
     expect(versions.map(({ parent }) => parent)).toEqual([...versions.slice(1).map(({ version }) => version), null]);
     const byVersion = new Map(versions.map(({ version, commitId }) => [version, commitId]));

@@ -341,6 +341,7 @@ const refused: Refusal[] = [
   ["SELECT 'a'::INTEGER", "invalid", /Conversion/],
   // Values of any size from a small number.
   ["SELECT repeat('x', 1000000000)", "limit", /repeat/],
+  ["SELECT replace(repeat('a', 10000000), 'a', '0123456789')", "limit", /replace/],
   ["FROM wor\u212Aers", "not_found", /wor/],
   ['WITH "wor\u212Aers" AS (SELECT 1) SELECT count(*) FROM workers, "Wor\u212Aers2"', "not_found", /2/],
   ["SELECT ran\u212A() OVER ()", "invalid", /no function/],
