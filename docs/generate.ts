@@ -45,9 +45,9 @@ const readme = join(root, "README.md");
 const before = readFileSync(readme, "utf8");
 let after = before;
 for (const [name, table] of Object.entries({ settings: settingsTable(), tools: toolsTable() })) {
-  const marker = new RegExp(`(<!-- ${name} -->\\n)[\\s\\S]*?(\\n<!-- /${name} -->)`);
+  const marker = new RegExp(`(<!-- ${name} -->)[\\s\\S]*?(<!-- /${name} -->)`);
   if (!marker.test(after)) throw new Error(`README.md has no <!-- ${name} --> … <!-- /${name} --> section`);
-  after = after.replace(marker, (_, open: string, close: string) => `${open}${table}${close}`);
+  after = after.replace(marker, (_, open: string, close: string) => `${open}\n${table}\n${close}`);
 }
 
 if (!process.argv.includes("--check")) {

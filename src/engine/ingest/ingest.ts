@@ -128,7 +128,10 @@ async function ingestFile(scope: Scope, job: Job, from: { path: string } | { tex
   const { request, current, folder, settings, hasher } = job;
   const source =
     "path" in from
-      ? await openFile(scope, from.path, request.format, settings)
+      ? await openFile(scope, from.path, request.format, {
+          ...settings,
+          allow: [...settings.allow, ...(job.options.roots ?? [])],
+        })
       : await openText(scope, from.text, request.format, folder, settings);
   const onBadRows = request.onBadRows ?? "fail";
   // Hashing and converting run side by side. Whichever knows first that there is nothing to do stops the other.
