@@ -134,7 +134,7 @@ export function translateDuckError(error: unknown, hidePaths: string[] = []): La
   switch (message.includes("maximum allowed vector size") ? "Out of Memory" : label) {
     case "Out of Memory":
       return new LakeError("limit", `The statement needs more memory than it may use: ${firstLine(message)}`, {
-        hint: "Filter or aggregate earlier, select fewer columns, or raise query_memory.",
+        hint: "Filter or aggregate earlier, select fewer columns, or raise query_memory (LAKEHOUSE_QUERY_MEMORY).",
         cause: error,
       });
     case "INTERRUPT":

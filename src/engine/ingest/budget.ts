@@ -16,7 +16,7 @@ export function openBudget(
   const timeout = setTimeout(() => {
     over.abort(
       new LakeError("limit", `The ingest took longer than ${ingestTimeoutMs} ms. Nothing was changed.`, {
-        hint: "Ingest a part of the source, or raise ingest_timeout_ms (LAKEHOUSE_INGEST_TIMEOUT_MS).",
+        hint: "Ingest a part of the source, or raise ingest_timeout (LAKEHOUSE_INGEST_TIMEOUT).",
       }),
     );
   }, ingestTimeoutMs);
