@@ -1,17 +1,15 @@
 import { type ListPage, type ListRequest, page } from "./catalog/browse.ts";
-import { openCatalog } from "./catalog/catalog.ts";
 import { parseReference } from "./catalog/identity.ts";
-import { warm as warmManifests } from "./catalog/manifest.ts";
 import type { Catalog, Changes, Head, Manifest, Unreadable } from "./catalog/types.ts";
-import { loadDuckDB } from "./duckdb/duckdb.ts";
 import { LakeError } from "./errors.ts";
-import { openIngest } from "./ingest/ingest.ts";
+import type { Ingest } from "./ingest/ingest.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
-import { openQueryEngine, type QueryOptions, type QueryResult } from "./query/query.ts";
-import { openScope } from "./scope.ts";
+import type { QueryEngine, QueryOptions, QueryResult } from "./query/query.ts";
+import { openScope, type Scope } from "./scope.ts";
 import type { EngineSettings } from "./settings.ts";
 import { openFileStore } from "./store/file.ts";
 import { openMemoryStore } from "./store/memory.ts";
+import type { Store } from "./store/store.ts";
 import { VERSION } from "./version.ts";
 
 const RECENT_VERSIONS = 10;
@@ -50,7 +48,7 @@ export interface Engine extends AsyncDisposable {
 
 /**
  * Opens the store at once, so that a wrong folder is told before anything is served, and the rest when first needed:
- * the native libraries take longer to load than a client waits for its first answer.
+ * loading it takes longer than a client should wait for its first answer.
  */
 export async function openEngine(settings: EngineSettings): Promise<Engine> {
   const scope = openScope();
@@ -64,12 +62,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
   let opening: Promise<Catalog> | undefined;
   const catalog = (): Promise<Catalog> => {
     if (closed) return Promise.reject(new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." }));
-    opening ??= openCatalog(scope, store, {
-      refreshMs: settings.refreshMs,
-      clock: settings.clock,
-      log: settings.log,
-      engineVersion: VERSION,
-    }).then((opened) => {
+    opening ??= loadCatalog(scope, store, settings).then((opened) => {
       opened.onChange((changes) => {
         for (const listener of listeners) listener(changes);
       });
@@ -82,14 +75,11 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     return opening;
   };
 
-  let parts: { query: ReturnType<typeof openQueryEngine>; ingest: ReturnType<typeof openIngest> } | undefined;
-  const opened = async () => {
+  let loading: Promise<Parts> | undefined;
+  const opened = async (): Promise<Parts> => {
     const ready = await catalog();
-    if (!parts) {
-      const query = openQueryEngine(scope, { store, catalog: ready, settings });
-      parts = { query, ingest: openIngest(scope, { store, catalog: ready, query, settings }) };
-    }
-    return parts;
+    loading ??= loadParts(scope, store, ready, settings);
+    return loading;
   };
 
   const close = (): Promise<void> => {
@@ -124,15 +114,42 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       try {
         // What catalog-list needs comes first.
         await catalog();
-        await warmManifests();
-        await loadDuckDB();
-        await (await opened()).query.warm();
+        await (await opened()).warm();
       } catch (error) {
         if (!closed) settings.log("warn", "warm-up failed; the first call tries again", { error: String(error) });
       }
     },
     close,
     [Symbol.asyncDispose]: close,
+  };
+}
+
+interface Parts {
+  query: QueryEngine;
+  ingest: Ingest;
+  warm(): Promise<void>;
+}
+
+async function loadCatalog(scope: Scope, store: Store, settings: EngineSettings): Promise<Catalog> {
+  const { openCatalog } = await import("./catalog/catalog.ts");
+  const { refreshMs, clock, log } = settings;
+  return openCatalog(scope, store, { refreshMs, clock, log, engineVersion: VERSION });
+}
+
+async function loadParts(scope: Scope, store: Store, catalog: Catalog, settings: EngineSettings): Promise<Parts> {
+  const [{ openQueryEngine }, { openIngest }, manifests] = await Promise.all([
+    import("./query/query.ts"),
+    import("./ingest/ingest.ts"),
+    import("./catalog/manifest.ts"),
+  ]);
+  const query = openQueryEngine(scope, { store, catalog, settings });
+  return {
+    query,
+    ingest: openIngest(scope, { store, catalog, query, settings }),
+    warm: async () => {
+      await manifests.warm();
+      await query.warm();
+    },
   };
 }
 
