@@ -52,10 +52,11 @@ async function adjust(reading: Reading, error: unknown, prepare: () => Promise<A
     reading.longRows = true;
     return;
   }
-  if (!isDamage(error) || reading.skipBadRows) throw error;
+  if (!isDamage(error)) throw error;
   const attempt = await prepare();
   const text = await reread(reading.text, error.message, attempt.source, attempt.context);
   if (text) reading.text = text;
+  else if (reading.skipBadRows) throw badQuotes(attempt, error);
   else if (attempt.context.onBadRows === "skip") reading.skipBadRows = true;
   else {
     const damage = await describeDamage({ ...attempt, reading: { ...reading, skipBadRows: true } }, error);
@@ -125,7 +126,7 @@ async function notesOf(attempt: Attempt, kept: Kept[], rows: number, rejects: st
 
 /** Every record is a row or a reported bad row. DuckDB does not note some that are longer than its buffers. */
 function accountFor(
-  { source, reading }: Attempt,
+  attempt: Attempt,
   skipped: BadRows,
   records: { count: number; open: { offset: number; line: number } | undefined },
   read: number,
@@ -136,9 +137,14 @@ function accountFor(
     missing--;
   }
   if (missing === 0) return;
-  if (!reading.longRows) throw rowTooLong();
-  throw new LakeError("invalid", `${source.label} has bad quotes, and it cannot be told which rows they spoil.`, {
-    hint: "Repair its quotes: a value with a quote, a delimiter or a line end is quoted, and quotes in it are doubled.",
+  if (!attempt.reading.longRows) throw rowTooLong();
+  throw badQuotes(attempt);
+}
+
+function badQuotes({ source }: Attempt, cause?: unknown): LakeError {
+  return new LakeError("invalid", `${source.label} has bad quotes, and it cannot be told which rows they spoil.`, {
+    hint: "Repair them: a value with a quote, a delimiter or a line end is quoted, and quotes in it are doubled.",
+    cause,
   });
 }
 

@@ -1,9 +1,9 @@
 import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identity.ts";
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
 import { openDuck } from "../duckdb/duckdb.ts";
-import { LakeError, throwIfAborted } from "../errors.ts";
+import { cancelled, hasCode, LakeError, throwIfAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
@@ -203,10 +203,11 @@ async function convertWith(
     maxTempBytes: settings.maxTempBytes,
     folders: [output, ...folders],
     files,
-    hidePaths: [output, store.localRoot],
+    hidePaths: [output, store.localRoot, ...files.map(dirname)],
   });
   const target = openTarget(current, rules);
   let settled: Draft["columns"] = [];
+  options.onProgress?.(0, "converting");
   const converting = convert({
     duck,
     folder: output,
@@ -222,7 +223,7 @@ async function convertWith(
     signal,
     onProgress: (fraction) => options.onProgress?.(fraction * CONVERTED, "converting"),
   });
-  return { ...(await converting.catch(explainMemory)), settled };
+  return { ...(await converting.catch((error: unknown) => explain(error, signal))), settled };
 }
 
 /**
@@ -233,8 +234,15 @@ function threadsFor(format: Format | "sql", { threads }: EngineSettings): number
   return format === "csv" || format === "tsv" ? 1 : Math.max(2, threads);
 }
 
-/** DuckDB's hint is for queries; here another setting counts. */
-function explainMemory(error: unknown): never {
+/** What libraries throw, in terms of the ingest: its signal aborts streams too, and DuckDB's hints are for queries. */
+function explain(error: unknown, signal: AbortSignal): never {
+  if (signal.aborted) throw cancelled(signal);
+  if (hasCode(error, "ENOSPC", "EDQUOT")) {
+    throw new LakeError("unavailable", "The disk is full. Nothing was changed.", {
+      hint: "Free some space.",
+      cause: error,
+    });
+  }
   if (!(error instanceof LakeError && error.kind === "limit" && error.message.includes("more memory"))) throw error;
   throw new LakeError("limit", "The ingest needs more memory than it may use. Nothing was changed.", {
     hint: "Ingest fewer columns or shorter values, or raise ingest_memory (LAKEHOUSE_INGEST_MEMORY).",

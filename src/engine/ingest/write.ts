@@ -19,6 +19,7 @@ const GROUP_ROWS = 20_480;
 const GROUP_COLUMNS = 64;
 const GROUP_BYTES = 24 * 1024 ** 2;
 const MIN_GROUP_ROWS = 128;
+const DICTIONARY_BYTES = 32 * 1024 ** 2;
 
 /**
  * Writes the rows of `select` (which yields `columns`, by name) to Parquet files in `context.folder`, in the order the
@@ -44,6 +45,7 @@ export async function writeParquet(
     "FORMAT parquet",
     "COMPRESSION zstd",
     `ROW_GROUP_SIZE ${groupRows(settled.length, options.rowBytes ?? 0)}`,
+    ...dictionaryOptions(settled.length),
     `FIELD_IDS {${settled.map(({ id, name }) => `${identifier(name)}: ${id}`).join(", ")}}`,
     "RETURN_STATS",
   ].join(", ");
@@ -107,6 +109,12 @@ function groupRows(columns: number, rowBytes: number): number {
   const byColumns = (GROUP_ROWS * GROUP_COLUMNS) / Math.max(columns, GROUP_COLUMNS);
   const byBytes = rowBytes > 0 ? GROUP_BYTES / rowBytes : GROUP_ROWS;
   return Math.max(MIN_GROUP_ROWS, Math.floor(Math.min(GROUP_ROWS, byColumns, byBytes)));
+}
+
+/** Every column of a row group has its dictionary in memory, up to 1 MB of it unless told otherwise. */
+function dictionaryOptions(columns: number): string[] {
+  if (columns <= GROUP_COLUMNS) return [];
+  return [`STRING_DICTIONARY_PAGE_SIZE_LIMIT ${Math.floor(DICTIONARY_BYTES / columns)}`];
 }
 
 /** Statistics of top-level columns; nested columns have theirs per leaf, which says nothing about the column. */

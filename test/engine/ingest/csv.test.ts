@@ -94,8 +94,8 @@ describe("header", () => {
   it("reads 1500 columns", async () => {
     const header = Array.from({ length: 1500 }, (_, index) => `c${index}`).join(",");
     const { columns, values } = await csv(
-      lines(header, 1000, (row) =>
-        Array.from({ length: 1500 }, (_, index) => (row === 999 && index === 7 ? "x" : row * index)).join(","),
+      lines(header, 100, (row) =>
+        Array.from({ length: 1500 }, (_, index) => (row === 99 && index === 7 ? "x" : row * index)).join(","),
       ),
     );
     expect(columns.slice(6, 9).map(({ type }) => type)).toEqual(["BIGINT", "VARCHAR", "BIGINT"]);
@@ -286,6 +286,21 @@ describe("bad rows", () => {
     const { values, notes } = await csv(bytes, { onBadRows: "skip" });
     expect(values).toEqual([["é", "1"]]);
     expect(notes.skipped_rows?.lines.map(({ line }) => line)).toEqual([3, 4]);
+  });
+
+  it("refuses quotes of which it is not clear what they spoil, even where bad rows may be left out", async () => {
+    expect((await refused('a,b\n1,2\n\r\nx\n"a"",""yy""" ,"a"\n', "skip")).message).toContain("bad quotes");
+  });
+
+  it("leaves out bad rows of a file with a mix of line ends", async () => {
+    const { values, notes } = await csv("a,b\r\n1,2\n3\r\n4,5\n", { onBadRows: "skip" });
+    expect([values, notes.skipped_rows?.lines[0]?.line]).toEqual([
+      [
+        ["1", "2"],
+        ["4", "5"],
+      ],
+      3,
+    ]);
   });
 
   it("counts lines of rows around the ones left out", async () => {

@@ -1,0 +1,160 @@
+import { execFileSync } from "node:child_process";
+import { appendFile, chmod, mkdir, symlink, utimes, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { detectCompression, detectFormat } from "../../../src/engine/ingest/detect.ts";
+import { type Ingesting, openIngesting } from "../../support/ingesting.ts";
+
+let lake: Ingesting;
+
+beforeAll(async () => {
+  lake = await openIngesting({ maxIngestBytes: 1000 });
+  await writeFile(join(lake.folder, "secret.csv"), "a\n1\n");
+  await mkdir(join(lake.inbox, "sub"));
+});
+afterAll(() => lake[Symbol.asyncDispose]());
+
+const refused = (path: string) => lake.refused({ source: { path } });
+
+describe("paths", () => {
+  it("may be relative to the first allowed folder, absolute, or a symlink that stays inside", async () => {
+    await lake.file("in.csv", "a\n1\n");
+    await symlink(join(lake.inbox, "in.csv"), join(lake.inbox, "sub", "link.csv"));
+    for (const path of ["in.csv", join(lake.inbox, "in.csv"), "sub/link.csv", "sub/../in.csv"]) {
+      expect((await lake.ingest({ source: { path } })).rows).toBe(1);
+    }
+  });
+
+  it("are refused outside, by every way out, with the allowed folders", async () => {
+    await symlink(join(lake.folder, "secret.csv"), join(lake.inbox, "out.csv"));
+    await symlink(lake.folder, join(lake.inbox, "up"));
+    const ways = [
+      "../secret.csv",
+      join(lake.folder, "secret.csv"),
+      "out.csv",
+      "up/secret.csv",
+      "/etc/passwd",
+      "../absent.csv",
+      `${lake.inbox}-2/x.csv`,
+    ];
+    for (const path of ways) {
+      const error = await refused(path);
+      expect([path, error.kind, error.message]).toEqual([
+        path,
+        "denied",
+        `${path} is not inside a folder that ingest may read.`,
+      ]);
+      expect(error.hint).toBe(`Allowed: ${lake.inbox}`);
+    }
+  });
+
+  it("are refused when they name no regular file, without waiting for one", async () => {
+    execFileSync("mkfifo", [join(lake.inbox, "fifo.csv")]);
+    const server = createServer();
+    await new Promise<void>((done) => server.listen(join(lake.inbox, "socket.csv"), done));
+    expect((await refused("fifo.csv")).message).toBe("fifo.csv is a FIFO, not a file.");
+    expect((await refused("socket.csv")).message).toBe("socket.csv is a socket, not a file.");
+    expect((await refused("sub")).message).toBe("sub is a folder, not a file.");
+    server.close();
+  });
+
+  it("are refused when nothing is there, or nothing in it", async () => {
+    expect(await refused("absent.csv")).toMatchObject({ kind: "not_found", message: "There is no file absent.csv." });
+    expect(await refused("in.csv/x")).toMatchObject({ kind: "not_found" });
+    expect(await refused("")).toMatchObject({ kind: "invalid" });
+    expect(await refused("a\0b")).toMatchObject({ kind: "invalid" });
+    await lake.file("empty.csv", "");
+    expect(await refused("empty.csv")).toMatchObject({ kind: "invalid", message: "empty.csv is empty." });
+  });
+
+  it.skipIf(process.getuid?.() === 0)("are refused when this process may not read them", async () => {
+    await lake.file("locked.csv", "a\n1\n");
+    await chmod(join(lake.inbox, "locked.csv"), 0);
+    expect(await refused("locked.csv")).toMatchObject({ kind: "denied" });
+  });
+
+  it("are refused beyond the size cap, naming it", async () => {
+    await lake.file("big.csv", `a\n${"1\n".repeat(500)}`);
+    const error = await refused("big.csv");
+    expect([error.kind, error.message]).toEqual(["limit", "big.csv has 1002 bytes; max_ingest_bytes is 1000."]);
+    expect(error.hint).toContain("LAKEHOUSE_MAX_INGEST_BYTES");
+  });
+
+  it("are read as one file, not one that changes meanwhile", async () => {
+    await using other = await openIngesting();
+    const text = `a,b\n${Array.from({ length: 300_000 }, (_, index) => `${index},x`).join("\n")}\n`;
+    const before = await other.files();
+    for (const change of [
+      () => appendFile(join(other.inbox, "moving.csv"), "5,y\n"),
+      () => utimes(join(other.inbox, "moving.csv"), 1, 1),
+    ]) {
+      const path = await other.file("moving.csv", text);
+      const changed: Promise<void>[] = [];
+      const error = await other.refused(
+        { source: { path } },
+        {
+          onProgress: (_, message) => void (message === "converting" && changed.length === 0 && changed.push(change())),
+        },
+      );
+      expect(changed).toHaveLength(1);
+      expect([error.kind, error.message]).toEqual([
+        "conflict",
+        "moving.csv changed while it was read. Nothing was ingested.",
+      ]);
+    }
+    expect(await other.files()).toEqual(before);
+  });
+});
+
+describe("inline text", () => {
+  it("is ingested, and named so", async () => {
+    const { rows } = await lake.ingest({ source: { text: "a,b\n1,2\n" }, name: "inline" });
+    expect(rows).toBe(1);
+    expect((await lake.catalog.load("inline")).provenance.source).toBe("inline text");
+  });
+
+  it("has the cap of files, and something in it", async () => {
+    expect(await lake.refused({ source: { text: "é".repeat(501) } })).toMatchObject({
+      kind: "limit",
+      message: "inline text has 1002 bytes; max_ingest_bytes is 1000.",
+    });
+    expect(await lake.refused({ source: { text: " \n" } })).toMatchObject({ kind: "invalid" });
+  });
+});
+
+describe("format", () => {
+  const cases: [string, string | Buffer, string][] = [
+    ["a.csv", "{}", "csv"],
+    ["a.TSV", "", "tsv"],
+    ["a.jsonl", "", "ndjson"],
+    ["a.json", "", "json"],
+    ["a.parquet", "", "parquet"],
+    ["a.feather", "", "arrow"],
+    ["a.csv.gz", "", "csv"],
+    ["a.ndjson.zst", "", "ndjson"],
+    ["a.txt", "x;y\n1;2\n", "csv"],
+    ["a", '[{"a": 1}]', "json"],
+    ["a", '{"a": 1}\n{"a": 2}\n', "ndjson"],
+    ["a", '{\n "a": 1\n}\n', "json"],
+    ["a", "PAR1....", "parquet"],
+    ["a", "ARROW1..", "arrow"],
+    ["a", gzipSync('{"a": 1}\n{"a": 2}\n'), "ndjson"],
+  ];
+  it.each(cases)("of %s with %j is %s", (name, content, expected) => {
+    const head = Buffer.from(content as string);
+    expect(detectFormat(name, head, detectCompression(head))).toBe(expected);
+  });
+
+  it("has to be named for compressed data without an extension", () => {
+    const head = Buffer.from("28b52ffd24", "hex");
+    expect(detectCompression(head)).toBe("zstd");
+    expect(() => detectFormat("a", head, "zstd")).toThrow("does not tell its format");
+  });
+
+  it("is the one asked for, whatever the name", async () => {
+    const path = await lake.file("odd.json", "a,b\n1,2\n");
+    expect((await lake.ingest({ source: { path }, format: "csv", name: "odd" })).rows).toBe(1);
+  });
+});
