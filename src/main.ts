@@ -66,6 +66,7 @@ function engineSettings(config: Config, cwd: string, log: EngineSettings["log"])
     maxTempBytes: config.max_temp_bytes,
     threads: config.threads ?? defaultThreads(),
     queryTimeoutMs: config.query_timeout,
+    maxConcurrentIngests: config.max_concurrent_ingests,
     maxConcurrentQueries: config.max_concurrent_queries,
     maxQueuedQueries: config.max_queued_queries,
     maxResultBytes: config.max_result_bytes,

@@ -15,6 +15,7 @@ export interface EngineSettings {
   maxTempBytes: number;
   threads: number;
   queryTimeoutMs: number;
+  maxConcurrentIngests: number;
   maxConcurrentQueries: number;
   maxQueuedQueries: number;
   /** Text one result may take. */

@@ -58,6 +58,7 @@ export async function openIngesting(
     maxTempBytes: 2 ** 30,
     threads: 2,
     queryTimeoutMs: 30_000,
+    maxConcurrentIngests: 2,
     maxConcurrentQueries: 4,
     maxQueuedQueries: 16,
     maxResultBytes: 65_536,

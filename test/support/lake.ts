@@ -48,6 +48,7 @@ export function testSettings(folder: string, settings: Partial<EngineSettings> =
     maxTempBytes: 2 ** 30,
     threads: 2,
     queryTimeoutMs: 30_000,
+    maxConcurrentIngests: 2,
     maxConcurrentQueries: 4,
     maxQueuedQueries: 128,
     maxResultBytes: 64 * 1024,

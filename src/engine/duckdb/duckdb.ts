@@ -14,6 +14,8 @@ export interface DuckSettings {
   files?: string[];
   /** Roots to remove from error messages, so that they show keys and not where the data folder is. */
   hidePaths?: string[];
+  /** Statements tell how far they are: for instances that no caller's statement reaches unwrapped. */
+  progress?: boolean;
 }
 
 export interface RunOptions {
@@ -39,6 +41,8 @@ export interface Connection {
 }
 
 const PROGRESS_MS = 100;
+/** These belong to a connection, so they are set on each, after the lock; printing would go to stdout. */
+const PROGRESS_SETTINGS = ["enable_progress_bar", "enable_progress_bar_print"];
 
 /** Loads the native library; at start-up in the background, because it takes a quarter of a second. */
 export function loadDuckDB(): Promise<typeof import("@duckdb/node-api")> {
@@ -67,8 +71,7 @@ export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Du
   for (const statement of [
     `SET allowed_directories = ${literalList(settings.folders.map((folder) => folder.replace(/\/?$/, "/")))}`,
     `SET allowed_paths = ${literalList(settings.files ?? [])}`,
-    "SET enable_progress_bar = true",
-    "SET enable_progress_bar_print = false",
+    ...(settings.progress ? [`SET allowed_configs = ${literalList(PROGRESS_SETTINGS)}`] : []),
     "SET TimeZone = 'UTC'",
     "SET parquet_metadata_cache = true",
     "SET enable_external_access = false",
@@ -77,7 +80,16 @@ export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Du
     await setup.run(statement);
   }
   setup.closeSync();
-  return { connect: async () => wrap(await instance.connect(), settings.hidePaths ?? []) };
+  return {
+    connect: async () => {
+      const connection = await instance.connect();
+      if (settings.progress) {
+        await connection.run("SET enable_progress_bar_print = false");
+        await connection.run("SET enable_progress_bar = true");
+      }
+      return wrap(connection, settings.hidePaths ?? []);
+    },
+  };
 }
 
 function wrap(connection: DuckDBConnection, hidePaths: string[]): Connection {

@@ -7,6 +7,7 @@ import { cancelled, hasCode, LakeError, throwIfAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
+import { openTurns } from "../turns.ts";
 import { openBudget } from "./budget.ts";
 import { type Hasher, openHasher } from "./hash.ts";
 import { openTarget, type SchemaRules, stillFits } from "./schema.ts";
@@ -62,13 +63,20 @@ const NO_NOTES: IngestNotes = {
 const CONVERTED = 0.9;
 const STORED = 0.97;
 
+const MAX_WAITING = 64;
+
 /** Closing the scope cancels what is running and waits until it is cleaned up. */
 export function openIngest(scope: Scope, parts: IngestParts): Ingest {
   const closing = new AbortController();
   const running = new Set<Promise<unknown>>();
   let cleaned: Promise<void> | undefined;
+  // Each ingest has memory of its own, so what they take together is bounded by how many run.
+  const { maxConcurrentIngests: maxRunning } = parts.settings;
+  const turns = openTurns({ maxRunning, maxWaiting: MAX_WAITING, busy: () => busy(maxRunning) });
   scope.defer(async () => {
-    closing.abort(new LakeError("closed", "The lakehouse is closed.", { hint: "Nothing was ingested." }));
+    const closed = new LakeError("closed", "The lakehouse is closed.", { hint: "Nothing was ingested." });
+    turns.close(closed);
+    closing.abort(closed);
     await Promise.allSettled(running);
   });
   return {
@@ -77,15 +85,24 @@ export function openIngest(scope: Scope, parts: IngestParts): Ingest {
       cleaned ??= removeStaleFolders(spoolOf(parts.store.localRoot));
       await cleaned;
       const signals = [closing.signal, ...(options.signal ? [options.signal] : [])];
-      const work = ingest(parts, request, { ...options, signal: AbortSignal.any(signals) });
+      const signal = AbortSignal.any(signals);
+      const leave = await turns.enter(signal);
+      const work = ingest(parts, request, { ...options, signal });
       running.add(work);
       try {
         return await work;
       } finally {
         running.delete(work);
+        leave();
       }
     },
   };
+}
+
+function busy(maxRunning: number): LakeError {
+  return new LakeError("unavailable", `${maxRunning} ingests are running and ${MAX_WAITING} are waiting already.`, {
+    hint: "Try again when some are done, or raise max_concurrent_ingests (LAKEHOUSE_MAX_CONCURRENT_INGESTS).",
+  });
 }
 
 async function ingest(parts: IngestParts, request: IngestRequest, options: IngestOptions): Promise<IngestResult> {
@@ -203,6 +220,7 @@ async function convertWith(
     maxTempBytes: settings.maxTempBytes,
     folders: [output, ...folders],
     files,
+    progress: true,
     hidePaths: [output, store.localRoot, ...files.map(dirname)],
   });
   const target = openTarget(current, rules);

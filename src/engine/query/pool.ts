@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Connection } from "../duckdb/duckdb.ts";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
+import { openTurns } from "../turns.ts";
 
 export interface Session {
   connection: Connection;
@@ -31,48 +32,9 @@ const MAX_SHOWN = 500;
 
 export function openPool(limits: PoolLimits, connect: () => Promise<Connection>): Pool {
   const idle: Session[] = [];
-  const waiting: { start: () => void; fail: (error: LakeError) => void }[] = [];
+  const turns = openTurns({ ...limits, busy: () => busy(limits) });
   const running = new Set<Promise<unknown>>();
-  let taken = 0;
   let closed = false;
-
-  function enter(signal: AbortSignal): Promise<void> {
-    if (closed) return Promise.reject(closedError());
-    if (taken < limits.maxRunning && waiting.length === 0) {
-      taken++;
-      return Promise.resolve();
-    }
-    if (waiting.length >= limits.maxWaiting) return Promise.reject(busy(limits));
-    return new Promise((resolve, reject) => {
-      const leave = (): void => {
-        const at = waiting.indexOf(place);
-        if (at >= 0) waiting.splice(at, 1);
-        signal.removeEventListener("abort", onAbort);
-      };
-      const onAbort = (): void => {
-        leave();
-        reject(cancelled(signal));
-      };
-      const place = {
-        start: () => {
-          leave();
-          resolve();
-        },
-        fail: (error: LakeError) => {
-          leave();
-          reject(error);
-        },
-      };
-      waiting.push(place);
-      signal.addEventListener("abort", onAbort, { once: true });
-    });
-  }
-
-  function exit(): void {
-    const next = waiting[0];
-    if (next) next.start();
-    else taken--;
-  }
 
   async function attempt<Result>(signal: AbortSignal, work: (session: Session) => Promise<Result>): Promise<Result> {
     const session: Session = idle.pop() ?? { connection: await connect(), shown: new Map() };
@@ -96,8 +58,7 @@ export function openPool(limits: PoolLimits, connect: () => Promise<Connection>)
 
   return {
     run: async (signal, work) => {
-      throwIfAborted(signal);
-      await enter(signal);
+      const exit = await turns.enter(signal);
       const settled = attempt(signal, work);
       running.add(settled);
       const leave = (): void => {
@@ -109,7 +70,7 @@ export function openPool(limits: PoolLimits, connect: () => Promise<Connection>)
     },
     close: async () => {
       closed = true;
-      for (const place of [...waiting]) place.fail(closedError());
+      turns.close(closedError());
       // What cannot be interrupted must not keep the process from ending.
       await Promise.race([Promise.allSettled(running), delay(GRACE_MS, undefined, { ref: false })]);
       for (const session of idle.splice(0)) session.connection.close();
