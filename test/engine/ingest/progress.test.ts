@@ -4,7 +4,7 @@ import { openLake } from "../../support/lake.ts";
 test("a long ingest tells how far it is, all the way", async () => {
   await using lake = await openLake();
   const line = `,${"some words that fill the row; ".repeat(12)},2026-01-02\n`;
-  const rows = Array.from({ length: 150_000 }, (_, n) => `${n}${line}`);
+  const rows = Array.from({ length: 350_000 }, (_, n) => `${n}${line}`);
   const path = await lake.file("long.csv", `id,words,day\n${rows.join("")}`);
   const seen: { fraction: number; message: string }[] = [];
   await lake.engine.ingest(
