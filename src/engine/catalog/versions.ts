@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import { LakeError } from "../errors.ts";
 import type { Store } from "../store/store.ts";
 import { openTimeSlice } from "../time-slice.ts";
@@ -27,26 +28,17 @@ const SLICE_MS = 5;
 
 /** The manifests of a store. They never change, so what was read once need not be read again. */
 export function openVersions(store: Store): Versions {
-  const cache = new Map<string, Manifest>();
+  const cache = new LRUCache<string, Manifest>({ max: CACHED_MANIFESTS });
   const inSlices = openTimeSlice(SLICE_MS);
 
   function remember(manifest: Manifest): void {
-    const key = manifestKey(manifest.name, manifest.version);
-    cache.delete(key);
-    cache.set(key, manifest);
-    for (const oldest of cache.keys()) {
-      if (cache.size <= CACHED_MANIFESTS) break;
-      cache.delete(oldest);
-    }
+    cache.set(manifestKey(manifest.name, manifest.version), manifest);
   }
 
   async function manifest(name: string, version: number): Promise<Manifest | undefined> {
     const key = manifestKey(name, version);
     const cached = cache.get(key);
-    if (cached) {
-      remember(cached);
-      return cached;
-    }
+    if (cached) return cached;
     const bytes = await store.get(key);
     if (!bytes) return undefined;
     const read = await decodeManifest(bytes, key);

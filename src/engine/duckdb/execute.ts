@@ -1,8 +1,9 @@
-import { StatementType } from "@duckdb/node-api";
+import { type DuckDBPreparedStatement, StatementType } from "@duckdb/node-api";
 import { LakeError } from "../errors.ts";
 import type { Connection, Params } from "./duckdb.ts";
 import { bindParams, bindSome } from "./params.ts";
 import { type Collected, collect, type ResultLimits } from "./results.ts";
+import type { Statements } from "./statements.ts";
 
 export interface Statement {
   sql: string;
@@ -14,23 +15,40 @@ export interface Execution extends ResultLimits {
   params: Params | undefined;
 }
 
-/** Runs a statement that was judged, after asking DuckDB once more what it is. Throws `denied` and what reading throws. */
-export async function execute(connection: Connection, statement: Statement, execution: Execution): Promise<Collected> {
-  const extracted = await connection.raw.extractStatements(statement.sql);
-  if (extracted.count !== 1) throw notAQuery();
-  const prepared = await extracted.prepare(0);
+/**
+ * Runs a statement that was judged, after asking DuckDB once more what it is. `seen` tells what its tables stand for: the
+ * same statement over the same data is planned once. Throws `denied` and what reading throws.
+ */
+export async function execute(
+  { connection, statements, seen }: { connection: Connection; statements: Statements; seen: string },
+  statement: Statement,
+  execution: Execution,
+): Promise<Collected> {
+  const key = `${seen}\n${statement.explain}\n${statement.sql}`;
+  const prepared = statements.take(key) ?? (await prepare(connection, statement));
+  let sound = false;
   try {
-    const expected = statement.explain ? StatementType.EXPLAIN : StatementType.SELECT;
-    if (prepared.statementType !== expected) throw notAQuery();
     bindParams(prepared, execution.params);
     // Not `startStream`: it plans the statement on this thread, and planning may take a second.
     const result = await collect(await prepared.stream(), execution);
     // A result that was not read to its end keeps its memory until the connection runs something else.
     if (result.truncatedBy !== undefined) await connection.run("SELECT 1");
+    sound = true;
     return result;
   } finally {
-    prepared.destroySync();
+    if (sound) statements.keep(key, prepared);
+    else prepared.destroySync();
   }
+}
+
+async function prepare(connection: Connection, statement: Statement): Promise<DuckDBPreparedStatement> {
+  const extracted = await connection.raw.extractStatements(statement.sql);
+  if (extracted.count !== 1) throw notAQuery();
+  const prepared = await extracted.prepare(0);
+  const expected = statement.explain ? StatementType.EXPLAIN : StatementType.SELECT;
+  if (prepared.statementType === expected) return prepared;
+  prepared.destroySync();
+  throw notAQuery();
 }
 
 /** The one text column of a query that the guard wrote itself, from a statement with these parameters. */

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Connection } from "../duckdb/duckdb.ts";
+import { openStatements, type Statements } from "../duckdb/statements.ts";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 import { openTurns } from "../turns.ts";
 
@@ -8,6 +9,7 @@ export interface Session {
   /** What the connection sees: relation name → what it stands for. */
   shown: Map<string, string>;
   parse?: (sql: string) => Promise<string>;
+  statements: Statements;
 }
 
 export interface PoolLimits {
@@ -37,7 +39,11 @@ export function openPool(limits: PoolLimits, connect: () => Promise<Connection>)
   let closed = false;
 
   async function attempt<Result>(signal: AbortSignal, work: (session: Session) => Promise<Result>): Promise<Result> {
-    const session: Session = idle.pop() ?? { connection: await connect(), shown: new Map() };
+    const session: Session = idle.pop() ?? {
+      connection: await connect(),
+      shown: new Map(),
+      statements: openStatements(),
+    };
     const stopInterrupting = interruptOn(signal, session.connection);
     let sound = false;
     try {
@@ -52,7 +58,7 @@ export function openPool(limits: PoolLimits, connect: () => Promise<Connection>)
     } finally {
       stopInterrupting();
       if (sound && !closed && session.shown.size < MAX_SHOWN) idle.push(session);
-      else session.connection.close();
+      else end(session);
     }
   }
 
@@ -73,9 +79,14 @@ export function openPool(limits: PoolLimits, connect: () => Promise<Connection>)
       turns.close(closedError());
       // What cannot be interrupted must not keep the process from ending.
       await Promise.race([Promise.allSettled(running), delay(GRACE_MS, undefined, { ref: false })]);
-      for (const session of idle.splice(0)) session.connection.close();
+      for (const session of idle.splice(0)) end(session);
     },
   };
+}
+
+function end({ connection, statements }: Session): void {
+  statements.close();
+  connection.close();
 }
 
 const REFUSALS = new Set(["invalid", "denied", "not_found"]);

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { LRUCache } from "lru-cache";
 import { didYouMean } from "../catalog/nearest.ts";
 import type { Catalog } from "../catalog/types.ts";
 import { openDuck, type Params, translateDuckError } from "../duckdb/duckdb.ts";
@@ -73,7 +74,12 @@ interface Opened {
   run: typeof import("../duckdb/execute.ts");
   functions: FunctionNames;
   relations: Relations;
+  /** Of statements judged before: a verdict follows from the text alone, except for a PIVOT that asks the data. */
+  verdicts: LRUCache<string, Judged>;
 }
+
+const KEPT_VERDICTS = 500;
+const KEPT_VERDICT_CHARS = 10_000;
 
 export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   const { settings } = parts;
@@ -128,7 +134,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         const resolved = await open.relations.resolve(judged);
         await show(resolved.relations, session);
         const result = await open.run
-          .execute(session.connection, judged, {
+          .execute({ ...session, seen: resolved.relations.map(({ stamp }) => stamp).join() }, judged, {
             params: options.params,
             maxRows: Math.min(options.maxRows ?? DEFAULT_ROWS, MAX_ROWS),
             maxBytes: options.maxBytes ?? settings.maxResultBytes,
@@ -189,17 +195,26 @@ async function open(scope: Scope, { store, catalog, settings }: Parts): Promise<
     duck.connect(),
   );
   scope.defer(() => pool.close());
-  return { pool, functions, relations: openRelations({ store, catalog }), run: await import("../duckdb/execute.ts") };
+  return {
+    pool,
+    functions,
+    relations: openRelations({ store, catalog }),
+    run: await import("../duckdb/execute.ts"),
+    verdicts: new LRUCache({ max: KEPT_VERDICTS }),
+  };
 }
 
 /** The guard's view of DuckDB: parsing binds nothing, and what it has run is only what it has allowed. */
-function judgeOn(session: Session, open: Opened, sql: string, params: Params | undefined): Promise<Judged> {
+async function judgeOn(session: Session, open: Opened, sql: string, params: Params | undefined): Promise<Judged> {
+  const before = open.verdicts.get(sql);
+  if (before) return before;
   const { connection } = session;
+  let askedData = false;
   const text = async (call: string, argument: string): Promise<string> => {
     const [row] = await connection.rows<{ text: string }>(`SELECT ${call} AS text`, { params: [argument] });
     return row?.text ?? "";
   };
-  return judge(sql, {
+  const judged = await judge(sql, {
     functions: open.functions,
     parse: async (statement) => {
       session.parse ??= await open.run.openParser(connection);
@@ -208,11 +223,14 @@ function judgeOn(session: Session, open: Opened, sql: string, params: Params | u
     parseAll: (statement) => text("json_serialize_sql($1::VARCHAR)", statement),
     write: (tree) => text("json_deserialize_sql($1::VARCHAR::JSON)", tree),
     values: async (judged, limit) => {
+      askedData = true;
       const { relations } = await open.relations.resolve(judged);
       await show(relations, session);
       return open.run.texts(connection, judged, params, limit);
     },
   });
+  if (!askedData && sql.length <= KEPT_VERDICT_CHARS) open.verdicts.set(sql, judged);
+  return judged;
 }
 
 function totalRows(
