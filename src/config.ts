@@ -56,7 +56,7 @@ export const configSchema = z.strictObject({
   max_temp_bytes: size().prefault("10GiB").describe("Disk that queries, and each `ingest`, may spill to."),
   threads: count().optional().describe("Threads DuckDB uses. Unset: one a core."),
   query_timeout: duration().prefault("30s").describe("Longest a query may run, when it does not say."),
-  max_concurrent_ingests: count().prefault(2).describe("Ingests that run at the same time; more wait for their turn."),
+  max_concurrent_ingests: count().prefault(1).describe("Ingests that run at the same time; more wait for their turn."),
   max_concurrent_queries: count()
     .prefault(2)
     .describe("Queries that run at the same time; each of them already uses all threads."),

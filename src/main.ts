@@ -48,10 +48,18 @@ async function main(argv: string[]): Promise<void> {
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void session.close());
   await session.closed;
   clearTimeout(warmUp);
-  setTimeout(() => process.exit(1), CLOSE_MS).unref();
+  const giveUp = setTimeout(() => end(log, "closing took too long"), CLOSE_MS);
   await engine.close();
+  clearTimeout(giveUp);
+  if (engine.busy()) end(log, "closed, with a statement that does not stop");
   log("info", "closed");
   process.exit(0);
+}
+
+/** An orderly exit waits for native threads, one of which would never come: everything acknowledged is on disk already. */
+function end(log: EngineSettings["log"], message: string): void {
+  log("warn", message);
+  process.kill(process.pid, "SIGKILL");
 }
 
 function engineSettings(config: Config, cwd: string, log: EngineSettings["log"]): EngineSettings {

@@ -94,6 +94,7 @@ async function callTool(
   try {
     const parsed = tool.input.safeParse(args ?? {});
     if (!parsed.success) throw argumentError(tool, parsed.error);
+    refuseBrokenText(parsed.data);
     const { structured, text } = await tool.call(parsed.data as never, {
       engine,
       signal: context.mcpReq.signal,
@@ -146,4 +147,14 @@ function progressOf(context: ServerContext): ToolContext["progress"] {
     // A client that has gone away does not need its progress.
     context.mcpReq.notify({ method: "notifications/progress", params }).catch(() => {});
   };
+}
+
+/** Half a surrogate pair is valid in JSON and nowhere after it: not in UTF-8, not in a manifest. */
+function refuseBrokenText(args: Record<string, unknown>): void {
+  for (const [argument, value] of Object.entries(args)) {
+    if (typeof value !== "string" || value.isWellFormed()) continue;
+    throw new LakeError("invalid", `${argument} has half of a character in it (a lone surrogate).`, {
+      hint: "Send the text as complete Unicode characters.",
+    });
+  }
 }

@@ -44,6 +44,11 @@ export interface Engine extends AsyncDisposable {
   /** Loads the heavy libraries and the catalog now rather than at the first call. Never throws. */
   warm(): Promise<void>;
   close(): Promise<void>;
+  /**
+   * Whether work is under way that could not be stopped: some functions of DuckDB do not look at an interrupt. After
+   * `close` it means that the process will not end by itself.
+   */
+  busy(): boolean;
 }
 
 /**
@@ -76,10 +81,12 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
   };
 
   let loading: Promise<Parts> | undefined;
+  let parts: Parts | undefined;
   const opened = async (): Promise<Parts> => {
     const ready = await catalog();
     loading ??= loadParts(scope, store, ready, settings);
-    return loading;
+    parts = await loading;
+    return parts;
   };
 
   const close = (): Promise<void> => {
@@ -119,6 +126,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
         if (!closed) settings.log("warn", "warm-up failed; the first call tries again", { error: String(error) });
       }
     },
+    busy: () => parts !== undefined && parts.query.running() + parts.ingest.running() > 0,
     close,
     [Symbol.asyncDispose]: close,
   };

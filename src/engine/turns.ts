@@ -71,3 +71,23 @@ export function openTurns(limits: TurnLimits): Turns {
     },
   };
 }
+
+/** DuckDB stops within milliseconds, or, inside of some functions, not at all. */
+export const GRACE_MS = 1000;
+
+/** `work`, or when it does not end within a second of `signal`, the answer that it was cancelled; it goes on unheard. */
+export function answeredInTime<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    let timer: NodeJS.Timeout | undefined;
+    const onAbort = (): void => {
+      timer = setTimeout(() => reject(cancelled(signal)), GRACE_MS);
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    work
+      .then(resolve, (error: unknown) => reject(signal.aborted ? cancelled(signal) : error))
+      .finally(() => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", onAbort);
+      });
+  });
+}

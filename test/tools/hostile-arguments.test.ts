@@ -118,6 +118,8 @@ test.each([
   ["ingest", { name: "other", text: "a\n1\n", mode: "upsert" }, "mode"],
   ["ingest", { name: "other", text: "a\n1\n", format: "xlsx" }, "format"],
   ["ingest", { name: "other", text: "" }, "text"],
+  ["ingest", { name: "other", sql: "SELECT '\ud800' AS a" }, "sql"],
+  ["ingest", { name: "other", text: "__duckdb_field_id,b\n1,2\n" }, "__duckdb_field_id"],
 ])("%s %o is refused", async (tool, args, argument) => {
   await refusedNaming(tool, args, argument);
 });

@@ -100,21 +100,25 @@ async function publish(store: Store, manifest: Manifest): Promise<boolean> {
   const key = manifestKey(manifest.name, manifest.version);
   const bytes = await encodeManifest(manifest);
   let failure: unknown;
-  try {
-    // THE COMMIT POINT: before this put nothing has changed for anybody, after it everything has.
-    if (await store.put(key, bytes, { ifAbsent: true })) return true;
-  } catch (error) {
-    failure = error;
+  // A put that failed may still have arrived, but may not stay: only a second one, which loses to it, makes it durable.
+  for (let attempt = 1; attempt <= 2; attempt++) {
+    failure = undefined;
+    try {
+      // THE COMMIT POINT: before this put nothing has changed for anybody, after it everything has.
+      if (await store.put(key, bytes, { ifAbsent: true })) return true;
+      break;
+    } catch (error) {
+      failure = error;
+    }
   }
-  // A put that failed may still have arrived, and one that lost may have lost to its own first attempt, which the store
-  // repeated unasked. Only the commit id that is stored now tells.
+  // One that lost may have lost to its own first attempt. Only the commit id that is stored now tells.
   const stored = await store.get(key).catch((error: unknown) => {
     throw unknownOutcome(manifest, failure ?? error);
   });
-  if (stored && decodeHead(stored, key).commitId === manifest.commitId) return true;
-  if (stored) return false;
-  if (failure !== undefined) throw failure;
-  throw unknownOutcome(manifest, undefined);
+  if (!stored) throw failure ?? unknownOutcome(manifest, undefined);
+  if (decodeHead(stored, key).commitId !== manifest.commitId) return false;
+  if (failure !== undefined) throw unknownOutcome(manifest, failure);
+  return true;
 }
 
 function unknownOutcome({ name, version }: Manifest, cause: unknown): LakeError {

@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identity.ts";
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
 import { openDuck } from "../duckdb/duckdb.ts";
@@ -7,7 +8,7 @@ import { cancelled, hasCode, LakeError, throwIfAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
-import { openTurns } from "../turns.ts";
+import { answeredInTime, openTurns } from "../turns.ts";
 import { openBudget } from "./budget.ts";
 import { type Hasher, openHasher } from "./hash.ts";
 import { openTarget, type SchemaRules, stillFits } from "./schema.ts";
@@ -38,6 +39,8 @@ export interface Ingest {
    * `LakeError` nothing has changed and nothing is left behind.
    */
   ingest(request: IngestRequest, options?: IngestOptions): Promise<IngestResult>;
+  /** Ingests under way, those included that nobody waits for any more. */
+  running(): number;
 }
 
 /** Loaded when first needed: each brings a library of its own. */
@@ -64,6 +67,7 @@ const CONVERTED = 0.9;
 const STORED = 0.97;
 
 const MAX_WAITING = 64;
+const CLOSE_GRACE_MS = 3000;
 
 /** Closing the scope cancels what is running and waits until it is cleaned up. */
 export function openIngest(scope: Scope, parts: IngestParts): Ingest {
@@ -77,9 +81,11 @@ export function openIngest(scope: Scope, parts: IngestParts): Ingest {
     const closed = new LakeError("closed", "The lakehouse is closed.", { hint: "Nothing was ingested." });
     turns.close(closed);
     closing.abort(closed);
-    await Promise.allSettled(running);
+    // What cannot be interrupted must not keep the process from ending; the next start sweeps up after it.
+    await Promise.race([Promise.allSettled(running), delay(CLOSE_GRACE_MS, undefined, { ref: false })]);
   });
   return {
+    running: () => running.size,
     ingest: async (request, options = {}) => {
       throwIfAborted(closing.signal);
       cleaned ??= removeStaleFolders(spoolOf(parts.store.localRoot));
@@ -89,12 +95,12 @@ export function openIngest(scope: Scope, parts: IngestParts): Ingest {
       const leave = await turns.enter(signal);
       const work = ingest(parts, request, { ...options, signal });
       running.add(work);
-      try {
-        return await work;
-      } finally {
+      const end = (): void => {
         running.delete(work);
         leave();
-      }
+      };
+      work.then(end, end);
+      return answeredInTime(work, signal);
     },
   };
 }
@@ -148,6 +154,8 @@ async function ingestFile(scope: Scope, job: Job, from: { path: string } | { tex
       ? await openFile(scope, from.path, request.format, {
           ...settings,
           allow: [...settings.allow, ...(job.options.roots ?? [])],
+          folder,
+          lake: job.store.localRoot,
         })
       : await openText(scope, from.text, request.format, folder, settings);
   const onBadRows = request.onBadRows ?? "fail";
@@ -288,7 +296,8 @@ async function commit(
   throwIfAborted(signal);
   options.onProgress?.(CONVERTED, "committing");
   for (const { path, file } of data) {
-    if (!(await store.has(file.key))) await store.put(file.key, { path });
+    // Also when it is there already: another writer may have just named it, and its name has to be on disk as well.
+    await store.put(file.key, { path }, { ifAbsent: true });
   }
   options.onProgress?.(STORED, "committing");
   const { manifest, committed } = await catalog.commit(request.name, (newest): Draft | undefined => {

@@ -1,5 +1,5 @@
 import { type BigIntStats, constants } from "node:fs";
-import { type FileHandle, open, realpath, stat, writeFile } from "node:fs/promises";
+import { type FileHandle, open, realpath, stat, symlink, writeFile } from "node:fs/promises";
 import { isAbsolute, join, relative, resolve } from "node:path";
 import { hasCode, LakeError } from "../errors.ts";
 import type { Scope } from "../scope.ts";
@@ -15,6 +15,13 @@ export interface OpenSource extends Source {
 
 type SourceSettings = Pick<EngineSettings, "allow" | "maxIngestBytes">;
 
+export interface FileSettings extends SourceSettings {
+  /** Of this ingest, for a name that DuckDB would take for a pattern. */
+  folder: string;
+  /** The lakehouse's own folder, which is not a source even where it lies in an allowed one. */
+  lake: string;
+}
+
 /**
  * Opens a file in place. `path` is absolute or relative to the first allowed folder; where it leads, symlinks resolved,
  * has to be a regular file inside an allowed folder. Throws `denied`, `not_found`, `invalid`, `limit`.
@@ -23,9 +30,14 @@ export async function openFile(
   scope: Scope,
   path: string,
   format: Format | undefined,
-  settings: SourceSettings,
+  settings: FileSettings,
 ): Promise<OpenSource> {
   const real = await allowedPath(path, settings.allow);
+  if (isInside(settings.lake, real)) {
+    throw new LakeError("denied", `${path} is inside the lakehouse itself.`, {
+      hint: 'Read datasets with sql; ingest {"name": …, "sql": "SELECT * FROM …"} copies one, "name@3" is version 3.',
+    });
+  }
   // Opening a FIFO would wait for a writer: look first, and do not wait if it was exchanged meanwhile.
   refuseSpecial(path, await translated(path, () => stat(real, { bigint: true })));
   const handle = await translated(path, () => {
@@ -39,11 +51,19 @@ export async function openFile(
   if (described.compression === "zstd") await assertWholeZstd(handle, path, Number(opened.size));
   return {
     ...described,
-    path: real,
+    path: await plainPath(real, settings.folder),
     label: path,
     bytes: Number(opened.size),
     verify: () => verifyUnchanged(handle, real, path, opened),
   };
+}
+
+/** DuckDB expands patterns in names, also of a file that is really called `a[1].csv`. */
+async function plainPath(real: string, folder: string): Promise<string> {
+  if (!/[*?[\]]/.test(real)) return real;
+  const link = join(folder, "source");
+  await symlink(real, link);
+  return link;
 }
 
 /** Writes inline text to a file in `folder`. Throws `invalid` when there is none, `limit`. */

@@ -47,14 +47,15 @@ const STORED: [RegExp, string][] = [
   [/\b(?:BIGNUM|BIT|INTERVAL|TIME WITH TIME ZONE)(?=[,)[]|$)/g, "VARCHAR"],
 ];
 const QUOTED = /("(?:[^"]|"")*")/;
-const ENUM = /\bENUM\((?:'(?:[^']|'')*'(?:, )?)*\)/g;
+/** A quoted name is matched first, so that nothing inside of one is taken for a type. */
+const QUOTED_OR_ENUM = /("(?:[^"]|"")*")|\bENUM\((?:'(?:[^']|'')*'(?:, )?)*\)/g;
 
 /**
  * The type a column is kept in so that no value changes on the way: `sum()` makes HUGEINT, which Parquet does not have and
  * DuckDB writes as DOUBLE. A UNION, which comes back as something else, becomes JSON as a whole.
  */
 function storedType(type: string): string {
-  const parts = type.replace(ENUM, "VARCHAR").split(QUOTED);
+  const parts = type.replace(QUOTED_OR_ENUM, (_, quoted: string | undefined) => quoted ?? "VARCHAR").split(QUOTED);
   if (parts.some((part) => !part.startsWith('"') && /\bUNION\(/.test(part))) return "JSON";
   if (type === '"NULL"') return "INTEGER";
   return parts

@@ -14,6 +14,8 @@ export interface WriteOptions {
   fileBytes?: number;
 }
 
+/** Means something to DuckDB among the field ids. */
+const FIELD_ID_KEY = "__duckdb_field_id";
 const FILE_BYTES = 512 * 1024 ** 2;
 const GROUP_ROWS = 20_480;
 const GROUP_COLUMNS = 64;
@@ -33,6 +35,11 @@ export async function writeParquet(
   context: ConvertContext,
   options: WriteOptions = {},
 ): Promise<ParquetFile[]> {
+  if (columns.some(({ name }) => name.toLowerCase() === FIELD_ID_KEY)) {
+    throw new LakeError("invalid", `A column is called ${FIELD_ID_KEY}, which DuckDB keeps for itself.`, {
+      hint: "Rename that column in the source.",
+    });
+  }
   const settled = context.target
     ? await context.target.settle(columns)
     : columns.map((column, index) => ({ id: index + 1, ...column }));

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Connection } from "../duckdb/duckdb.ts";
 import { openStatements, type Statements } from "../duckdb/statements.ts";
-import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
-import { openTurns } from "../turns.ts";
+import { LakeError, throwIfAborted } from "../errors.ts";
+import { answeredInTime, GRACE_MS, openTurns } from "../turns.ts";
 
 export interface Session {
   connection: Connection;
@@ -28,7 +28,6 @@ export interface Pool {
 }
 
 const INTERRUPT_EVERY_MS = 25;
-const GRACE_MS = 1000;
 /** Views a session may gather before a new one takes its place. */
 const MAX_SHOWN = 500;
 
@@ -105,22 +104,6 @@ function interruptOn(signal: AbortSignal, connection: Connection): () => void {
     clearInterval(timer);
     signal.removeEventListener("abort", start);
   };
-}
-
-function answeredInTime<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    let timer: NodeJS.Timeout | undefined;
-    const onAbort = (): void => {
-      timer = setTimeout(() => reject(cancelled(signal)), GRACE_MS);
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    work
-      .then(resolve, (error: unknown) => reject(signal.aborted ? cancelled(signal) : error))
-      .finally(() => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", onAbort);
-      });
-  });
 }
 
 function busy(limits: PoolLimits): LakeError {

@@ -56,6 +56,8 @@ export interface QueryEngine {
    * first to see the same data. Throws as `query` does.
    */
   plan(sql: string): Promise<{ sql: string; views: string[]; datasets: string[] }>;
+  /** Statements under way, those included that nobody waits for any more. */
+  running(): number;
   /** Opens DuckDB now rather than with the first statement. */
   warm(): Promise<void>;
 }
@@ -86,6 +88,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   const active = new Set<AbortController>();
   let opening: Promise<Opened> | undefined;
   const own = openScope();
+  let underWay = 0;
   let closed = false;
   scope.defer(async () => {
     closed = true;
@@ -116,7 +119,14 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     try {
       const open = await opened();
       timer = setTimeout(() => stop.abort(timedOut(timeoutMs)), timeoutMs);
-      return await open.pool.run(stop.signal, (session) => work(session, open, stop.signal));
+      return await open.pool.run(stop.signal, async (session) => {
+        underWay++;
+        try {
+          return await work(session, open, stop.signal);
+        } finally {
+          underWay--;
+        }
+      });
     } catch (error) {
       throw explained(error, parts.store.localRoot);
     } finally {
@@ -169,6 +179,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         }
         return { sql: judged.sql, views, datasets: resolved.datasets };
       }),
+    running: () => underWay,
     warm: async () => {
       await opened();
     },

@@ -44,6 +44,11 @@ export async function openFileStore(scope: Scope, settings: FileStoreSettings): 
     if (created !== undefined) await syncParents(folder, created);
     return realpath(folder);
   });
+  if (/[*?]/.test(root)) {
+    throw new LakeError("invalid", `${label} has a * or ? in its path, which DuckDB takes for a pattern.`, {
+      hint: "Point --data to a folder without them.",
+    });
+  }
   const spool = await explained("open the folder", label, () => openSpool(root, settings.clock ?? systemClock));
   /** Folders whose own entries are known to be on disk, up to the root. */
   const syncedFolders = new Set<string>();

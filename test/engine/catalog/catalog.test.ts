@@ -186,10 +186,41 @@ describe("a commit", () => {
   });
 
   test("fails as the store did when it did not arrive, and can be tried again", async () => {
-    const catalog = await open(faultyStore(store, new Map([[3, "error"]])));
+    const catalog = await open(
+      faultyStore(
+        store,
+        new Map([
+          [3, "error"],
+          [4, "error"],
+        ]),
+      ),
+    );
     await expect(put(catalog, "workers", "a")).rejects.toMatchObject({ message: "The store does not answer." });
     expect(await put(catalog, "workers", "a")).toMatchObject({ committed: true, manifest: { version: 1 } });
   });
+
+  test.each(["error", "error-after"] as const)(
+    "is put again after a failure (%s), because what has arrived may not have been synced",
+    async (fault) => {
+      const faulty = faultyStore(store, new Map([[3, fault]]));
+      const puts: (boolean | string)[] = [];
+      const catalog = await open({
+        ...faulty,
+        put: async (...args: Parameters<typeof faulty.put>) => {
+          try {
+            const created = await faulty.put(...args);
+            puts.push(created);
+            return created;
+          } catch (error) {
+            puts.push("failed");
+            throw error;
+          }
+        },
+      });
+      expect(await put(catalog, "workers", "a")).toMatchObject({ committed: true });
+      expect(puts).toEqual(["failed", fault === "error"]);
+    },
+  );
 
   test("says that its outcome is unknown when the store is gone", async () => {
     const catalog = await open(faultyStore(store, new Map([[3, "stop-after"]])));

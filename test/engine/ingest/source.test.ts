@@ -71,6 +71,25 @@ describe("paths", () => {
     expect(await refused("empty.csv")).toMatchObject({ kind: "invalid", message: "empty.csv is empty." });
   });
 
+  it("may look like patterns, and are not taken for any", async () => {
+    await lake.file("r1.csv", "wrong\n0\n");
+    for (const name of ["r[1].csv", "r*.csv", "r?.csv"]) {
+      await lake.file(name, "right\n1\n");
+      expect((await lake.ingest({ name: "pattern", source: { path: name } })).columns).toEqual([
+        { name: "right", type: "BIGINT" },
+      ]);
+    }
+  });
+
+  it("are refused inside the lake, also where that lies in an allowed folder", async () => {
+    await using other = await openIngesting();
+    await other.ingest({ source: { text: "a\n1\n" } });
+    const path = join(other.folder, "lake", "catalog", "t", "00000000000000000001.parquet");
+    const error = await other.refused({ name: "copy", source: { path } }, { roots: [other.folder] });
+    expect(error.message).toContain("inside the lakehouse itself");
+    expect(error.kind).toBe("denied");
+  });
+
   it("are refused when this process may not read them", async () => {
     await lake.file("locked.csv", "a\n1\n");
     await chmod(join(lake.inbox, "locked.csv"), 0);
@@ -81,7 +100,12 @@ describe("paths", () => {
     if (isRoot) process.seteuid?.(65_534);
     try {
       await expect(
-        openFile(openScope(), "locked.csv", undefined, { allow: [lake.inbox], maxIngestBytes: 1000 }),
+        openFile(openScope(), "locked.csv", undefined, {
+          allow: [lake.inbox],
+          maxIngestBytes: 1000,
+          folder: lake.folder,
+          lake: join(lake.folder, "lake"),
+        }),
       ).rejects.toMatchObject({ kind: "denied" });
     } finally {
       if (isRoot) process.seteuid?.(user);

@@ -42,6 +42,11 @@ test.each([
   ["sum(cents)", "DECIMAL(38,0)", "18014398509481988"],
   ["[sum(cents)]", "DECIMAL(38,0)[]", ["18014398509481988"]],
   ["{'HUGEINT': max(cents)::HUGEINT}", "STRUCT(HUGEINT DECIMAL(38,0))", { HUGEINT: "9007199254740995" }],
+  [
+    "{'x ENUM(''q'') y': 1, 'a\"b': 2}",
+    'STRUCT("x ENUM(\'q\') y" INTEGER, "a""b" INTEGER)',
+    { "x ENUM('q') y": 1, 'a"b': 2 },
+  ],
   ["12345678901234567890123::BIGNUM", "VARCHAR", "12345678901234567890123"],
   ["INTERVAL '1 month -3.123456 seconds'", "VARCHAR", "1 month -00:00:03.123456"],
   ["TIMETZ '01:02:03+05:30'", "VARCHAR", "01:02:03+05:30"],
