@@ -96,12 +96,25 @@ function contradiction(manifest: Manifest): string | undefined {
   const sum = (of: (file: DataFile) => number): number => files.reduce((total, file) => total + of(file), 0);
   const stray = files.find(({ key }) => !isDataKey(key, name));
   if (stray) return `${JSON.stringify(stray.key)} is not a data file of ${name}`;
+  const odd = manifest.columns.find(({ type }) => !isTypeOnly(type));
+  if (odd) return `${JSON.stringify(odd.type.slice(0, 100))} is not a type`;
   if (manifest.datasetId !== datasetId(name)) return "its dataset_id is not the one of its name";
   if (manifest.schemaFingerprint !== schemaFingerprint(manifest.columns)) return "its fingerprint is not its columns'";
   if (manifest.fileCount !== files.length) return "its file count is wrong";
   if (manifest.rows !== sum((file) => file.rows)) return "its row count is wrong";
   if (manifest.bytes !== sum((file) => file.bytes)) return "its size is wrong";
   return undefined;
+}
+
+/** Types become part of statements, as `CAST(x AS type)`: nothing in one may reach beyond its parenthesis. */
+function isTypeOnly(type: string): boolean {
+  const bare = type.replace(/"(?:[^"]|"")*"|'(?:[^']|'')*'/g, "");
+  let depth = 0;
+  for (const character of bare) {
+    if (character === "(") depth++;
+    if (character === ")" && --depth < 0) return false;
+  }
+  return depth === 0 && /^[A-Za-z0-9_ ,()[\]]*$/.test(bare) && type.trim() !== "";
 }
 
 function guarded<T>(key: string, work: () => T): T {

@@ -5,13 +5,28 @@ export const MAX_CELL_ITEMS = 1_000_000;
 /** The same for replacing, where the real length is known only afterwards: an upper bound of it. */
 const MAX_REPLACED = 4 * MAX_CELL_TEXT;
 
+/** Product of the lengths of two texts that are compared letter by letter: 10 000 each. */
+const MAX_COMPARED = 10_000 ** 2;
+
+/** Brackets in a JSON value for functions that recurse over it: far more end the process. */
+const MAX_JSON_BRACKETS = 1000;
+
 /** Begins the message of every error that `CELL_LIMITS` raises. */
 export const CELL_LIMIT = "cell limit: ";
 
 /** Functions replaced by `CELL_LIMITS`. Each uses an argument more than once, so nesting them multiplies the work. */
 export const GROWING_FUNCTIONS: ReadonlySet<string> = new Set([
   "array_resize",
+  "damerau_levenshtein",
+  "editdist3",
+  "flatten",
   "generate_series",
+  "jaro_similarity",
+  "jaro_winkler_similarity",
+  "json_contains",
+  "json_merge_patch",
+  "json_structure",
+  "levenshtein",
   "list_resize",
   "lpad",
   "range",
@@ -46,6 +61,26 @@ export const CELL_LIMITS: readonly string[] = [
       "value, source, target",
     )}`,
   ]),
+  ...["levenshtein", "editdist3", "damerau_levenshtein", "jaro_similarity", "jaro_winkler_similarity"].map((name) => {
+    const tooLong = `strlen(a)::HUGEINT * strlen(b) > ${MAX_COMPARED}`;
+    return macro(name, [
+      `(a, b) AS ${limited(name, tooLong, "a, b")}`,
+      ...(name.startsWith("jaro") ? [`(a, b, cutoff) AS ${limited(name, tooLong, "a, b, cutoff")}`] : []),
+    ]);
+  }),
+  macro("json_structure", [`(doc) AS ${limited("json_structure", tooManyBrackets("doc"), "doc")}`]),
+  ...["json_contains", "json_merge_patch"].map((name) =>
+    macro(name, [
+      `(doc, other) AS ${limited(name, `${tooManyBrackets("doc")} OR ${tooManyBrackets("other")}`, "doc, other")}`,
+    ]),
+  ),
+  macro("flatten", [
+    `(list) AS ${limited(
+      "flatten",
+      `system.main.list_sum(system.main.list_transform(list, lambda item: len(item))) > ${MAX_CELL_ITEMS}`,
+      "list",
+    )}`,
+  ]),
   ...["list_resize", "array_resize"].map((name) =>
     macro(name, [
       `(list, size) AS ${limited(name, `size > ${MAX_CELL_ITEMS}`, "list, size")}`,
@@ -72,6 +107,11 @@ export const CELL_LIMITS: readonly string[] = [
     ]),
   ),
 ];
+
+function tooManyBrackets(doc: string): string {
+  const without = `system.main.replace(system.main.replace(${doc}::VARCHAR, '{', ''), '[', '')`;
+  return `strlen(${doc}::VARCHAR) - strlen(${without}) > ${MAX_JSON_BRACKETS}`;
+}
 
 function macro(name: string, overloads: string[]): string {
   return `CREATE OR REPLACE MACRO main.${name}${overloads.join(", ")}`;

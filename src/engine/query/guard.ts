@@ -1,10 +1,12 @@
 import { LakeError } from "../errors.ts";
 import { unwrapExplain } from "./explain.ts";
 import type { FunctionNames } from "./functions.ts";
+import { isNode, type Node } from "./nodes.ts";
 import { expandPivot, type PivotParts } from "./pivot.ts";
 import { STATEMENTS } from "./policy.ts";
+import { assertShape } from "./shape.ts";
 import { type Token, tokenize } from "./tokens.ts";
-import { isNode, judgeTree, type Node, parseTree, type Verdict } from "./tree.ts";
+import { judgeTree, parseTree, type Verdict } from "./tree.ts";
 
 /** A statement that may run: `sql` is what was judged, character for character. */
 export interface Judged extends Verdict {
@@ -43,10 +45,12 @@ export async function judge(sql: string, parts: GuardParts): Promise<Judged> {
     explain: true,
     datasets: inner.datasets,
     builtins: inner.builtins,
+    patterns: inner.patterns,
   };
 }
 
 async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
+  assertShape(sql);
   const json = await parts.parse(sql);
   if (json.length > MAX_TREE_CHARS) throw tooLong("The statement is too complex");
   const tree = parseTree(json);

@@ -1,10 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
+import { isNode, type Node } from "./nodes.ts";
 import type { Token } from "./tokens.ts";
-import { cteEntries, isNode, type Node, parseTree } from "./tree.ts";
+import { cteEntries, MAX_CTES, parseTree } from "./tree.ts";
 
 const MAX_PIVOT_COLUMNS = 1000;
+const MAX_PIVOTS = 16;
 const AFTER_ON = new Set(["USING", "GROUP", "ORDER", "LIMIT", "OFFSET", "UNION", "EXCEPT", "INTERSECT", ";", ")"]);
 
 export interface PivotParts {
@@ -49,8 +51,10 @@ interface PivotColumn {
 /** Ends of the expressions after the last ON of each PIVOT that have no IN. */
 function columnPlaces(tokens: Token[]): number[] {
   const places: number[] = [];
+  let pivots = 0;
   tokens.forEach((token, index) => {
     if (token.kind !== "word" || (token.text !== "PIVOT" && token.text !== "PIVOT_WIDER")) return;
+    if (++pivots > MAX_PIVOTS) throw tooMany();
     const clause = onClause(tokens.slice(index + 1));
     let last: Token | undefined;
     let listed = false;
@@ -68,6 +72,7 @@ function columnPlaces(tokens: Token[]): number[] {
     }
     close();
   });
+  if (places.length > MAX_PIVOTS) throw tooMany();
   return places.sort((a, b) => a - b);
 }
 
@@ -108,6 +113,7 @@ function findColumn(value: unknown, marker: string, ctes: Node[]): PivotColumn |
     }
   }
   const entries = cteEntries(value);
+  if (ctes.length + entries.length > MAX_CTES) throw unclear();
   const inCte = entries.map((entry, index) => findColumn(entry.value, marker, [...ctes, ...entries.slice(0, index)]));
   const inSight = [...ctes, ...entries];
   return (
@@ -154,6 +160,12 @@ function firstOf<Item, Result>(items: Item[], find: (item: Item) => Result | und
 function unclear(): LakeError {
   return new LakeError("denied", "The columns of this PIVOT could not be worked out.", {
     hint: "List the values: PIVOT workers ON state IN ('IL', 'MA') USING count(*).",
+  });
+}
+
+function tooMany(): LakeError {
+  return new LakeError("limit", `More than ${MAX_PIVOTS} columns to pivot on in one statement.`, {
+    hint: "List their values with IN (…), or send several statements.",
   });
 }
 

@@ -39,6 +39,7 @@ export const DENIED_FUNCTIONS: ReadonlySet<string> = new Set([
   "getenv",
   "getvariable",
   "in_search_path",
+  "json_group_structure",
   "json_deserialize_sql",
   "json_serialize_plan",
   "json_serialize_sql",
@@ -64,6 +65,11 @@ export const SYSTEM_QUALIFIERS: ReadonlySet<string> = new Set([
 
 /** Why a function is refused and what to use instead; the first pattern that fits. */
 export const FUNCTION_REASONS: readonly { pattern: RegExp; reason: string; hint: string }[] = [
+  {
+    pattern: /^json_group_structure$/,
+    reason: "deeply nested JSON would end the server",
+    hint: "Use SELECT DISTINCT json_structure(doc).",
+  },
   {
     pattern: /^(read_|parquet_|.*_scan|scan_|sniff_csv|glob$|st_read|query_parquet)/,
     reason: "statements read datasets, not files",

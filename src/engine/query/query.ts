@@ -10,6 +10,7 @@ import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
+import { assertPatterns } from "./calls.ts";
 import { CELL_LIMIT, CELL_LIMITS, MAX_CELL_ITEMS, MAX_CELL_TEXT } from "./cell-limits.ts";
 import { hidePlanPaths } from "./explain.ts";
 import { type FunctionNames, loadFunctionNames } from "./functions.ts";
@@ -55,7 +56,7 @@ export interface QueryEngine {
    * Judges a statement, and returns it, fit to stand in parentheses, with what another locked instance has to run
    * first to see the same data. Throws as `query` does.
    */
-  plan(sql: string): Promise<{ sql: string; views: string[]; datasets: string[] }>;
+  plan(sql: string, options?: { signal?: AbortSignal }): Promise<{ sql: string; views: string[]; datasets: string[] }>;
   /** Statements under way, those included that nobody waits for any more. */
   running(): number;
   /** Opens DuckDB now rather than with the first statement. */
@@ -87,21 +88,37 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   const { settings } = parts;
   const active = new Set<AbortController>();
   let opening: Promise<Opened> | undefined;
+  const leaving = new Set<Promise<void>>();
   const own = openScope();
   let underWay = 0;
   let closed = false;
   scope.defer(async () => {
     closed = true;
     for (const running of active) running.abort(closedError());
-    await own.close();
+    await Promise.allSettled([own.close(), ...leaving]);
   });
   const opened = (): Promise<Opened> => {
     if (closed) return Promise.reject(closedError());
-    opening ??= open(own, parts);
-    opening.catch(() => {
-      opening = undefined;
+    if (opening) return opening;
+    const attempt = open(own, parts);
+    opening = attempt;
+    attempt.catch(() => {
+      if (opening === attempt) opening = undefined;
     });
-    return opening;
+    return attempt;
+  };
+  /** After an error that DuckDB does not recover from, the next statement gets an instance of its own. */
+  const leave = (broken: Opened): void => {
+    void opening?.then((current) => {
+      if (current !== broken || closed) return;
+      opening = undefined;
+      const closing = own.close().catch(() => {
+        settings.log("warn", "a broken DuckDB instance could not be closed");
+      });
+      leaving.add(closing);
+      closing.then(() => leaving.delete(closing));
+      own = openScope();
+    });
   };
 
   /** Runs `work` on a session, with the deadline and the caller's cancellation as one signal. */
@@ -141,6 +158,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
       const started = settings.clock.now().getTime();
       return onSession(options, async (session, open, signal) => {
         const judged = await judgeOn(session, open, sql, options.params);
+        assertPatterns(judged.patterns, (name) => given(options.params, name));
         const resolved = await open.relations.resolve(judged);
         await show(resolved.relations, session);
         const result = await open.run
@@ -166,8 +184,8 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         };
       });
     },
-    plan: (sql) =>
-      onSession({}, async (session, open) => {
+    plan: (sql, options = {}) =>
+      onSession(options, async (session, open) => {
         const judged = await judgeOn(session, open, withoutEnd(sql), undefined);
         if (judged.explain) {
           throw new LakeError("denied", "EXPLAIN makes no rows to keep.", { hint: "Send the query without EXPLAIN." });
@@ -244,6 +262,13 @@ async function judgeOn(session: Session, open: Opened, sql: string, params: Para
   return judged;
 }
 
+function given(params: Params | undefined, name: string): unknown {
+  if (params === undefined) return undefined;
+  if (Array.isArray(params)) return params[Number(name) - 1];
+  const named = params as Readonly<Record<string, unknown>>;
+  return named[name] ?? named[`$${name}`];
+}
+
 function totalRows(
   judged: Judged,
   resolved: Resolved,
@@ -255,6 +280,12 @@ function totalRows(
 
 function hideIn(row: Json[], root: string): Json[] {
   return row.map((cell) => (typeof cell === "string" ? hidePlanPaths(cell, root) : cell));
+}
+
+/** DuckDB refuses every statement after an INTERNAL or FATAL error. */
+function isFatal(error: unknown): boolean {
+  const cause = error instanceof LakeError ? error.cause : error;
+  return cause instanceof Error && /^(FATAL|INTERNAL) Error|database has been invalidated/.test(cause.message);
 }
 
 /** Errors of DuckDB and of the cell limits in our words. */

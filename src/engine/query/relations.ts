@@ -94,7 +94,7 @@ async function datasetSelect(manifest: Manifest, store: Store, connection: Conne
   const { columns, files } = manifest;
   const select = (has: (name: string) => boolean): string =>
     columns
-      .map(({ name, type }) => `${has(name) ? identifier(name) : "NULL"}::${type} AS ${identifier(name)}`)
+      .map(({ name, type }) => `CAST(${has(name) ? identifier(name) : "NULL"} AS ${type}) AS ${identifier(name)}`)
       .join(", ");
   if (files.length === 0) return `SELECT ${select(() => false)} WHERE false`;
 

@@ -11,6 +11,8 @@ const SPACE = /[\s\u00a0\u2000-\u200a\u202f\u3000\ufeff]/u;
 const WORD_START = /[\p{L}_\u0080-\uffff]/u;
 const WORD = /[\p{L}\p{N}_$\u0080-\uffff]/u;
 
+const DOLLAR_TAG = /\$(?:[A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*)?\$/y;
+
 /**
  * SQL text without space and comments. Only for finding places in a statement and for wording refusals: nothing is
  * allowed because of what is seen here, so where DuckDB's own lexer differs, a statement is refused at worst.
@@ -32,7 +34,7 @@ export function* tokenize(sql: string): Generator<Token, undefined> {
     else if ((char === "e" || char === "E") && next === "'") yield token("string", escapedEnd(sql, at + 1));
     else if (char === '"') yield token("quoted", quoteEnd(sql, at, '"'));
     else if (char === "$" && dollarTag(sql, at)) yield token("string", dollarEnd(sql, at));
-    else if (/[0-9]/.test(char)) yield token("number", runEnd(sql, at, /[0-9a-zA-Z_.]/));
+    else if (/[0-9]/.test(char)) yield token("number", numberEnd(sql, at));
     else if (SPACE.test(char)) at++;
     else if (WORD_START.test(char)) yield token("word", runEnd(sql, at, WORD));
     else yield token("symbol", at + 1);
@@ -80,8 +82,8 @@ function escapedEnd(sql: string, from: number): number {
 }
 
 function dollarTag(sql: string, from: number): string | undefined {
-  const tag = /^\$(?:[\p{L}_][\p{L}\p{N}_]*)?\$/u.exec(sql.slice(from, from + 256));
-  return tag?.[0];
+  DOLLAR_TAG.lastIndex = from;
+  return DOLLAR_TAG.exec(sql)?.[0];
 }
 
 function dollarEnd(sql: string, from: number): number {
@@ -94,6 +96,12 @@ function runEnd(sql: string, from: number, pattern: RegExp): number {
   let at = from + 1;
   while (at < sql.length && pattern.test(sql[at] ?? "")) at++;
   return at;
+}
+
+/** In `1e'…'` the e belongs to the text. */
+function numberEnd(sql: string, from: number): number {
+  const end = runEnd(sql, from, /[0-9a-zA-Z_.]/);
+  return sql[end] === "'" && /^[0-9_.]+e$/i.test(sql.slice(from, end)) ? end - 1 : end;
 }
 
 /** As DuckDB folds names: only A to Z. The Kelvin sign is a k to JavaScript and not to DuckDB. */

@@ -1,12 +1,11 @@
 import { DATASET_NAME } from "../catalog/identity.ts";
 import { LakeError } from "../errors.ts";
+import { assertCall, assertCast, type LikePattern, likePattern } from "./calls.ts";
 import { GROWING_FUNCTIONS, LIST_MAKERS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
 import { assertFunction, assertTableFunction, type FunctionNames } from "./functions.ts";
+import { isNode, type Node, text } from "./nodes.ts";
 import { EXPRESSIONS, NODES, SYSTEM_QUALIFIERS } from "./policy.ts";
 import { foldCase } from "./tokens.ts";
-
-/** A node of DuckDB's serialised parse tree. */
-export type Node = { readonly [key: string]: unknown };
 
 /**
  * DuckDB's tree is not quite JSON: 1e400 is written as Infinity. And "no location" is 2^64 - 1, which a number here
@@ -36,6 +35,8 @@ export interface Verdict {
   show?: "tables" | "all";
   /** The statement returns every row of this dataset: its count is known without counting. */
   wholeOf?: string;
+  /** Patterns of LIKE and its kind that parameters are part of. */
+  patterns: LikePattern[];
 }
 
 /** What surrounds a node: common table expressions in sight, depth of growing functions, whether a lambda. */
@@ -49,6 +50,8 @@ interface Walk {
   functions: FunctionNames;
   datasets: Map<string, DatasetRef>;
   builtins: Set<Builtin>;
+  patterns: LikePattern[];
+  ctes: number;
   /** Not recursion: a long UNION is a deep tree. */
   todo: { value: unknown; place: Place }[];
 }
@@ -59,14 +62,15 @@ interface Walk {
  */
 export function judgeTree(statement: Node, functions: FunctionNames): Verdict {
   const show = shownTables(statement);
-  if (show) return { datasets: [], builtins: ["lakehouse_datasets"], show };
-  const walk: Walk = { functions, datasets: new Map(), builtins: new Set(), todo: [] };
+  if (show) return { datasets: [], builtins: ["lakehouse_datasets"], patterns: [], show };
+  const walk: Walk = { functions, datasets: new Map(), builtins: new Set(), patterns: [], ctes: 0, todo: [] };
   walk.todo.push({ value: statement, place: { ctes: new Set(), growing: 0, lambda: false } });
   for (let next = walk.todo.pop(); next; next = walk.todo.pop()) visit(next.value, next.place, walk);
   const wholeOf = wholeDataset(statement);
   return {
     datasets: [...walk.datasets.values()],
     builtins: [...walk.builtins],
+    patterns: walk.patterns,
     ...(wholeOf !== undefined && walk.datasets.has(wholeOf) && { wholeOf }),
   };
 }
@@ -95,6 +99,7 @@ function visitExpression(node: Node, kind: string, place: Place, walk: Walk): vo
   if (!EXPRESSIONS.has(kind)) throw unknownKind(kind);
   // A constant holds data, which must not be taken for nodes.
   if (kind === "CONSTANT") return;
+  if (kind === "CAST") assertCast(node);
   if (kind === "FUNCTION" || kind === "WINDOW") visitFunction(node, place, walk);
   else visitChildren(node, kind === "LAMBDA" ? { ...place, lambda: true } : place, walk);
 }
@@ -103,7 +108,9 @@ function visitFunction(node: Node, place: Place, walk: Walk): void {
   const name = foldCase(text(node.function_name));
   assertUnqualified(name, [node.schema, node.catalog]);
   assertFunction(name, walk.functions);
-  if (name === "printf" || name === "format") assertFormat(node, name);
+  assertCall(node, name);
+  const pattern = likePattern(node, name);
+  if (pattern && pattern.params.length > 0) walk.patterns.push(pattern);
   if (place.lambda && LIST_MAKERS.has(name)) {
     throw new LakeError("denied", `${name}() inside of a lambda makes lists of lists without a limit.`, {
       hint: "Make rows with FROM range(…) or unnest(…), join, and collect them with list().",
@@ -118,28 +125,21 @@ function visitFunction(node: Node, place: Place, walk: Walk): void {
   visitChildren(node, { ...place, growing }, walk);
 }
 
-/** A width in a format makes text of any length in one step that nothing can stop. */
-function assertFormat(node: Node, name: string): void {
-  const first = Array.isArray(node.children) ? node.children[0] : undefined;
-  const value = isNode(first) && first.class === "CONSTANT" && isNode(first.value) ? first.value.value : undefined;
-  if (typeof value === "string" && !/\d{5}|\*|\{[^{}]*\{/.test(value)) return;
-  throw new LakeError(
-    "denied",
-    `${name}() needs its format as a literal without a width of five digits or a computed one.`,
-    {
-      hint: "Write the format into the statement, or join texts with || and pad them with lpad().",
-    },
-  );
-}
-
 function visitNode(node: Node, kind: string, place: Place, walk: Walk): void {
   if (!NODES.has(kind)) throw unknownKind(kind);
   if (kind === "PIVOT") assertPivotValues(node);
   if (kind === "BASE_TABLE") visitTable(node, place, walk);
   else if (kind === "TABLE_FUNCTION") visitTableFunction(node, place, walk);
   else if (kind === "SHOW_REF") visitShow(node, place, walk);
-  else if (kind === "RECURSIVE_CTE_NODE") visitQuery(node, withCte(place, text(node.cte_name)), walk);
+  else if (kind === "RECURSIVE_CTE_NODE") visitRecursive(node, place, walk);
   else visitQuery(node, place, walk);
+}
+
+/** Only the part after UNION sees the name. In the first part it is whatever it is outside: a table of DuckDB's, even. */
+function visitRecursive(node: Node, place: Place, walk: Walk): void {
+  const { right, ...rest } = node;
+  const inSight = visitQuery(rest, place, walk);
+  visitLater(right, withCte(inSight, text(node.cte_name)), walk);
 }
 
 function withCte(place: Place, name: string): Place {
@@ -147,7 +147,7 @@ function withCte(place: Place, name: string): Place {
 }
 
 /** A common table expression sees the ones before it, and the query sees them all. */
-function visitQuery(node: Node, place: Place, walk: Walk): void {
+function visitQuery(node: Node, place: Place, walk: Walk): Place {
   let inSight = place;
   for (const entry of cteEntries(node)) {
     const name = text(entry.key);
@@ -156,13 +156,28 @@ function visitQuery(node: Node, place: Place, walk: Walk): void {
         hint: "Use a plain name.",
       });
     }
+    // A mistake about what is in sight must never end at a table of DuckDB's own.
+    if (SYSTEM_TABLE.test(foldCase(name))) {
+      throw new LakeError("denied", `WITH ${name.slice(0, 100)} has a name like a system table's.`, {
+        hint: "Use a name that does not start with pg_, duckdb_, sqlite_, pragma_ or information_schema.",
+      });
+    }
+    if (++walk.ctes > MAX_CTES) {
+      throw new LakeError("limit", `The statement has more than ${MAX_CTES} WITH entries.`, {
+        hint: "Keep a part of it as a dataset with ingest {name, sql}.",
+      });
+    }
     visitLater(entry.value, inSight, walk);
     inSight = withCte(inSight, name);
   }
   for (const [key, child] of Object.entries(node)) {
     if (key !== "cte_map") visitLater(child, inSight, walk);
   }
+  return inSight;
 }
+
+const SYSTEM_TABLE = /^(duckdb_|information_schema|pg_|pragma_|sqlite_)/;
+export const MAX_CTES = 200;
 
 export function cteEntries(node: Node): Node[] {
   const map = isNode(node.cte_map) ? node.cte_map.map : undefined;
@@ -288,14 +303,6 @@ function unknownKind(kind: string): LakeError {
   });
 }
 
-export function isNode(value: unknown): value is Node {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 function isSet(value: unknown): boolean {
   return value !== undefined && value !== null && value !== "";
-}
-
-function text(value: unknown): string {
-  return typeof value === "string" ? value : "";
 }

@@ -134,6 +134,18 @@ describe("a well-formed manifest is refused when", () => {
     ["its fingerprint is not its columns'", { ...head(good), schemaFingerprint: "00" }, good.files],
     ["a file lies outside of the lake", head(good), [dataFile("workers", "x", { key: "../../../etc/passwd" })]],
     ["a file belongs to another dataset", head(good), [dataFile("others", "x")]],
+    ...[
+      "INTEGER) FROM (SELECT 1",
+      "INTEGER; DROP TABLE x",
+      "INTEGER)--(",
+      "",
+      'STRUCT("a INTEGER)',
+      "INTEGER /* */",
+    ].map((type): [string, Record<string, unknown>, DataFile[]] => {
+      const columns = [{ id: 1, name: "a", type }];
+      const fields = { ...head(good), columns, schemaFingerprint: schemaFingerprint(columns) };
+      return [`a column has the type ${type}`, fields, good.files];
+    }),
     ["a file is a manifest", head(good), [dataFile("workers", "x", { key: KEY })]],
   ];
   test.each(cases)("%s", async (_, fields, files, key = KEY) => {

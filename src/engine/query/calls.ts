@@ -1,0 +1,205 @@
+import { LakeError } from "../errors.ts";
+import { isNode, type Node, text } from "./nodes.ts";
+
+/** The wildcards of a pattern that is written out, and the parameters that are part of it. */
+export interface LikePattern {
+  wildcards: number;
+  params: string[];
+}
+
+const MAX_WILDCARDS = 8;
+const MAX_FORMAT = 200;
+const MAX_REPLACEMENT = 32;
+const MAX_SAMPLE = 10_000;
+const MAX_BIGNUM_DIGITS = 1000;
+
+/** Judges a call by its arguments: what one call may cost that neither counts as memory nor can be interrupted. */
+export function assertCall(node: Node, name: string): void {
+  if (Object.hasOwn(CALLS, name)) CALLS[name]?.(argumentsOf(node), name);
+}
+
+const CALLS: Readonly<Record<string, (args: Node[], name: string) => void>> = {
+  approx_top_k: assertSize,
+  array_reduce: assertReduce,
+  bitstring: assertSize,
+  bitstring_agg: assertBitstring,
+  format: assertFormat,
+  list_reduce: assertReduce,
+  printf: assertFormat,
+  reduce: assertReduce,
+  regexp_replace: assertReplacement,
+  reservoir_quantile: assertSize,
+  strftime: assertTimeFormat,
+};
+
+/** A width in a format makes text of any length. */
+function assertFormat([format]: Node[], name: string): void {
+  const value = literalText(format);
+  if (value !== undefined && !/\d{5}|\*|\{[^{}]*\{/.test(value)) return;
+  throw new LakeError(
+    "denied",
+    `${name}() needs its format as a literal without a width of five digits or a computed one.`,
+    { hint: "Write the format into the statement, or join texts with || and pad them with lpad()." },
+  );
+}
+
+function assertTimeFormat(args: Node[]): void {
+  // The format may come first.
+  if (args.some((arg) => (literalText(arg)?.length ?? Number.POSITIVE_INFINITY) <= MAX_FORMAT)) return;
+  throw new LakeError("denied", `strftime() needs its format as a literal of at most ${MAX_FORMAT} characters.`, {
+    hint: "Write the format into the statement: strftime(seen, '%Y-%m').",
+  });
+}
+
+function assertReplacement([, , replacement, options]: Node[]): void {
+  if (options === undefined) return;
+  if ((literalText(replacement)?.length ?? Number.POSITIVE_INFINITY) <= MAX_REPLACEMENT) return;
+  throw new LakeError(
+    "denied",
+    `regexp_replace() with options needs its replacement as a literal of at most ${MAX_REPLACEMENT} characters.`,
+    { hint: "Write it into the statement; replace() takes any text." },
+  );
+}
+
+function assertSize(args: Node[], name: string): void {
+  const size = name === "reservoir_quantile" ? args[2] : args[1];
+  if (size === undefined) return;
+  const value = literal(size);
+  if (typeof value === "number" && value <= MAX_SAMPLE) return;
+  throw new LakeError("denied", `${name}() needs its size as a number of at most ${MAX_SAMPLE}, written out.`, {
+    hint: "Write a smaller number into the statement.",
+  });
+}
+
+function assertBitstring(args: Node[]): void {
+  if (args.length < 2) return;
+  throw new LakeError("denied", "bitstring_agg() with bounds is not available.", {
+    hint: "Leave the bounds out, or use list(DISTINCT …).",
+  });
+}
+
+/** Doubling what was gathered at each item makes a value of any size from a short list. */
+function assertReduce([, lambda]: Node[], name: string): void {
+  if (!lambda || lambda.class !== "LAMBDA") return;
+  const gathered = firstName(lambda.lhs);
+  let uses = 0;
+  let joins = false;
+  const todo: unknown[] = [lambda.expr];
+  for (let value = todo.pop(); value !== undefined; value = todo.pop()) {
+    if (Array.isArray(value)) todo.push(...value.slice(0, MAX_SAMPLE));
+    if (!isNode(value) || value.class === "CONSTANT") continue;
+    if (value.class === "COLUMN_REF" && firstName(value) === gathered) uses++;
+    if (value.class === "FUNCTION" && JOINING.test(text(value.function_name))) joins = true;
+    todo.push(...Object.values(value).filter((child) => typeof child === "object" && child !== null));
+  }
+  if (!joins || uses < 2) return;
+  throw new LakeError("denied", `${name}() with a lambda that joins its first parameter to itself is not available.`, {
+    hint: "Use the first parameter once, as in (all, item) -> all || item.",
+  });
+}
+
+const JOINING =
+  /^(\|\||.*concat.*|.*_cat|.*append|.*prepend|list_value|list_pack|array_value|.*replace|format|printf|.*zip|flatten|.*transform|.*apply)$/i;
+
+/** A LAMBDA's parameters are a column, or a row of columns. */
+function firstName(value: unknown): string {
+  if (!isNode(value)) return "";
+  if (value.class === "FUNCTION") return firstName(argumentsOf(value)[0]);
+  const names = Array.isArray(value.column_names) ? value.column_names : [];
+  return text(names[0]).toLowerCase();
+}
+
+/** Casts that recurse over, or take quadratic time for, whatever the value holds. */
+export function assertCast({ cast_type, child }: Node): void {
+  const type = JSON.stringify(cast_type ?? null);
+  if (VARIANT.test(type) && !isPlain(child)) {
+    throw new LakeError("denied", "Only literals can be cast to VARIANT.", {
+      hint: "Use JSON: to_json(value), or a STRUCT.",
+    });
+  }
+  if (BIGNUM.test(type) && (literalText(child)?.length ?? Number.POSITIVE_INFINITY) > MAX_BIGNUM_DIGITS) throw bignum();
+}
+
+const VARIANT = /"(id|name)":"variant"/i;
+const BIGNUM = /"(id|name)":"(bignum|varint)"/i;
+
+function bignum(): LakeError {
+  return new LakeError("denied", `Only literals of at most ${MAX_BIGNUM_DIGITS} digits can be cast to BIGNUM.`, {
+    hint: "HUGEINT and DECIMAL(38, 0) hold 38 digits.",
+  });
+}
+
+/** Built of constants, none of them JSON, which can be deep although it is short. */
+function isPlain(value: unknown): boolean {
+  if (!isNode(value)) return false;
+  if (value.class === "CONSTANT") return true;
+  if (value.class === "CAST") return !/"UNBOUND"|"json"/i.test(JSON.stringify(value.cast_type)) && isPlain(value.child);
+  const builds = ["struct_pack", "list_value", "row"].includes(text(value.function_name));
+  return value.class === "FUNCTION" && builds && argumentsOf(value).every(isPlain);
+}
+
+const LIKE = /^(!?~~\*?|~~~|(not_)?i?like_escape)$/;
+
+/**
+ * The pattern of a LIKE, ILIKE or GLOB; undefined for other calls. Matching is exponential in its wildcards, and only
+ * for a text that is known beforehand is their number. Throws `denied` and `limit`.
+ */
+export function likePattern(node: Node, name: string): LikePattern | undefined {
+  if (!LIKE.test(name)) return undefined;
+  const found: LikePattern = { wildcards: 0, params: [] };
+  if (!gather(argumentsOf(node)[1], found)) {
+    throw new LakeError("denied", "A pattern of LIKE, ILIKE or GLOB has to be a literal or a parameter.", {
+      hint: "Use contains(text, part), starts_with(text, part) or regexp_matches(text, pattern) for what is computed.",
+    });
+  }
+  assertWildcards(found.wildcards);
+  return found;
+}
+
+/** As `likePattern` does, once the values of the parameters are known. */
+export function assertPatterns(patterns: readonly LikePattern[], given: (param: string) => unknown): void {
+  for (const { wildcards, params } of patterns) {
+    assertWildcards(params.reduce((sum, param) => sum + countWildcards(String(given(param) ?? "")), wildcards));
+  }
+}
+
+function assertWildcards(count: number): void {
+  if (count <= MAX_WILDCARDS) return;
+  throw new LakeError("limit", `A pattern has ${count} wildcards, and may have ${MAX_WILDCARDS}.`, {
+    hint: "Use regexp_matches(text, pattern), which takes any pattern in linear time.",
+  });
+}
+
+/** Whether the expression is made of literals and parameters. */
+function gather(value: unknown, found: LikePattern): boolean {
+  if (!isNode(value)) return false;
+  if (value.class === "CONSTANT") {
+    found.wildcards += countWildcards(literalText(value) ?? "");
+    return true;
+  }
+  if (value.class === "PARAMETER") {
+    found.params.push(text(value.identifier));
+    return true;
+  }
+  if (value.class === "CAST") return gather(value.child, found);
+  const joins = ["||", "concat", "lower", "upper"].includes(text(value.function_name));
+  return value.class === "FUNCTION" && joins && argumentsOf(value).every((arg) => gather(arg, found));
+}
+
+/** Several in a row are one. */
+function countWildcards(pattern: string): number {
+  return pattern.match(/[%*]+/g)?.length ?? 0;
+}
+
+function argumentsOf(node: Node): Node[] {
+  return Array.isArray(node.children) ? node.children.filter(isNode) : [];
+}
+
+function literal(node: Node | undefined): unknown {
+  return node?.class === "CONSTANT" && isNode(node.value) ? node.value.value : undefined;
+}
+
+function literalText(value: unknown): string | undefined {
+  const found = isNode(value) ? literal(value) : undefined;
+  return typeof found === "string" ? found : undefined;
+}
