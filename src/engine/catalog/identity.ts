@@ -5,6 +5,9 @@ import type { Column } from "./types.ts";
 /** Valid unquoted in SQL, in a key and in a URI, on every file system. */
 export const DATASET_NAME = /^[a-z][a-z0-9_]{0,62}$/;
 
+/** Begins the names of the tables that show the catalog itself. */
+const RESERVED = "lakehouse_";
+
 const NAMESPACE = Buffer.from("a8f3c1d24e5b5a6c9d8e7f0a1b2c3d4e", "hex");
 const CATALOG = "catalog/";
 const VERSION_DIGITS = 20;
@@ -13,6 +16,15 @@ const DATA_KEY = /^data\/([a-z][a-z0-9_]{0,62})\/[0-9a-f]{64}\/[0-9a-f]{64}\.par
 
 /** Throws `invalid` with the nearest allowed name. */
 export function assertDatasetName(name: string): void {
+  if (name.startsWith(RESERVED)) {
+    throw new LakeError(
+      "invalid",
+      `${JSON.stringify(name.slice(0, 100))}: names with ${RESERVED} are the server's own.`,
+      {
+        hint: `Use another name, for example ${correctedName(name.slice(RESERVED.length))}.`,
+      },
+    );
+  }
   if (DATASET_NAME.test(name)) return;
   throw new LakeError("invalid", `${JSON.stringify(name.slice(0, 100))} is not a dataset name.`, {
     hint: `Use lower-case letters, digits and _, starting with a letter, at most 63: for example ${correctedName(name)}.`,

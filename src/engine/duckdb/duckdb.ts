@@ -142,7 +142,8 @@ export function translateDuckError(error: unknown, hidePaths: string[] = []): La
   if (error instanceof LakeError) return error;
   let text = error instanceof Error ? error.message : String(error);
   for (const path of hidePaths) text = text.replaceAll(`${path.replace(/\/?$/, "")}/`, "");
-  const [, label = "", message = text] = /^([A-Z][A-Za-z ]+?)(?: Error)?: ([\s\S]*)$/.exec(text) ?? [];
+  const [, label = "", rest = text] = /^([A-Z][A-Za-z ]+?)(?: Error)?: ([\s\S]*)$/.exec(text) ?? [];
+  const message = shortened(rest.trim());
   switch (message.includes("maximum allowed vector size") ? "Out of Memory" : label) {
     case "Out of Memory":
       return new LakeError("limit", `The statement needs more memory than it may use: ${firstLine(message)}`, {
@@ -157,20 +158,31 @@ export function translateDuckError(error: unknown, hidePaths: string[] = []): La
     case "Syntax":
     case "Binder":
     case "Catalog":
+    case "Not implemented":
+      return new LakeError("invalid", `${label} error: ${message}`, { cause: error });
+    // These repeat values of the data, which must not read as if the server spoke.
     case "Conversion":
     case "Invalid Input":
     case "Invalid":
     case "Out of Range":
-    case "Not implemented":
     case "Constraint":
     case "Mismatch Type":
-      return new LakeError("invalid", `${label} error: ${message.trim()}`, { cause: error });
+      return new LakeError("invalid", `${label} error. DuckDB says: ${JSON.stringify(message)}`, { cause: error });
     case "IO":
     case "TransactionContext":
       return new LakeError("unavailable", `DuckDB could not read or write: ${firstLine(message)}`, { cause: error });
     default:
       return new LakeError("internal", "DuckDB failed unexpectedly.", { cause: error });
   }
+}
+
+const MAX_MESSAGE = 2000;
+const MESSAGE_END = 500;
+
+/** The beginning says what is wrong, the end where. */
+function shortened(message: string): string {
+  if (message.length <= MAX_MESSAGE) return message;
+  return `${message.slice(0, MAX_MESSAGE - MESSAGE_END)} … ${message.slice(-MESSAGE_END)}`;
 }
 
 /** `value` as a SQL string literal. */

@@ -51,18 +51,15 @@ async function prepare(connection: Connection, statement: Statement): Promise<Du
   throw notAQuery();
 }
 
-/** The one text column of a query that the guard wrote itself, from a statement with these parameters. */
-export async function texts(
-  connection: Connection,
-  statement: Statement,
-  params: Params | undefined,
-  limit: number,
-): Promise<string[]> {
+/** The one text column of a query that the guard wrote itself, from a statement with these parameters. Throws `limit`. */
+export async function texts(connection: Connection, statement: Statement, execution: Execution): Promise<string[]> {
   const prepared = await connection.raw.prepare(statement.sql);
   try {
-    bindSome(prepared, params);
-    const reader = await prepared.streamAndReadUntil(limit);
-    return reader.getRows().map(([value]) => String(value));
+    bindSome(prepared, execution.params);
+    const { rows, truncatedBy } = await collect(await prepared.stream(), execution);
+    if (truncatedBy !== undefined) await connection.run("SELECT 1");
+    if (truncatedBy === "max_bytes") throw tooMuchText();
+    return rows.map(([value]) => String(value));
   } finally {
     prepared.destroySync();
   }
@@ -78,6 +75,12 @@ export async function openParser(connection: Connection): Promise<(sql: string) 
     const reader = await prepared.runAndReadAll();
     return String(reader.getRows()[0]?.[0] ?? "");
   };
+}
+
+function tooMuchText(): LakeError {
+  return new LakeError("limit", "The values of this PIVOT are too long to be names of columns.", {
+    hint: "Pivot on a part of them, as in left(column, 50), or GROUP BY the column instead.",
+  });
 }
 
 function notAQuery(): LakeError {

@@ -17,7 +17,7 @@ import type { Params } from "./duckdb.ts";
 /**
  * Binds JSON values: whole numbers as BIGINT, others as DOUBLE, lists and objects as LIST and STRUCT where their items
  * agree, else as their JSON text. Throws `invalid` naming the parameters the statement has and was not given, or the
- * other way round.
+ * other way round; `limit` for more values, depth or text than a statement should carry.
  */
 export function bindParams(statement: DuckDBPreparedStatement, params: Params | undefined): void {
   const names = parameterNames(statement);
@@ -54,10 +54,44 @@ function parameterNames(statement: DuckDBPreparedStatement): string[] {
 
 function givenParams(params: Params | undefined): Map<string, unknown> {
   if (params === undefined) return new Map();
+  assertSize(params);
   const entries: [string, unknown][] = Array.isArray(params)
     ? params.map((value, index) => [String(index + 1), value])
     : Object.entries(params).map(([name, value]) => [name.replace(/^\$/, ""), value]);
   return new Map(entries.map(([name, value]) => [name, value ?? null]));
+}
+
+const MAX_VALUES = 10_000;
+const MAX_DEPTH = 32;
+const MAX_TEXT_BYTES = 4 * 2 ** 20;
+
+/** Finding the type of a value takes time in proportion to its size and depth, without a pause. */
+function assertSize(params: Params): void {
+  let values = 0;
+  let bytes = 0;
+  for (const [name, param] of Object.entries(params)) {
+    const shown = Array.isArray(params) ? `$${Number(name) + 1}` : `$${name.replace(/^\$/, "").slice(0, 100)}`;
+    const todo: { value: unknown; depth: number }[] = [{ value: param, depth: 1 }];
+    for (let next = todo.pop(); next; next = todo.pop()) {
+      const { value, depth } = next;
+      if (depth > MAX_DEPTH) throw tooLarge(`${shown} is nested more than ${MAX_DEPTH} deep.`);
+      if (++values > MAX_VALUES) throw tooLarge(`params have more than ${MAX_VALUES} values, at ${shown}.`);
+      if (typeof value === "string") bytes += Buffer.byteLength(value);
+      if (typeof value === "object" && value !== null) {
+        const keys = Array.isArray(value) ? [] : Object.keys(value);
+        for (const key of keys) bytes += Buffer.byteLength(key);
+        for (const child of Object.values(value)) {
+          todo.push({ value: child, depth: depth + 1 });
+          if (todo.length > MAX_VALUES) throw tooLarge(`params have more than ${MAX_VALUES} values, at ${shown}.`);
+        }
+      }
+      if (bytes > MAX_TEXT_BYTES) throw tooLarge(`params have more than ${MAX_TEXT_BYTES} bytes of text, at ${shown}.`);
+    }
+  }
+}
+
+function tooLarge(message: string): LakeError {
+  return new LakeError("limit", message, { hint: "Make the values a dataset with ingest, and join it." });
 }
 
 function mismatch(names: string[], missing: string[], unknown: string[], byPosition: boolean): LakeError {

@@ -4,7 +4,7 @@ import { type CellReader, cellReaders, type Json, NoRoom, typeName } from "./val
 
 export interface ResultLimits {
   maxRows: number;
-  /** Of the rows as JSON text. */
+  /** Of columns and rows as JSON text. */
   maxBytes: number;
   signal: AbortSignal;
 }
@@ -20,14 +20,15 @@ const CELLS_PER_TURN = 4000;
 
 /**
  * Reads rows while they fit; whether there is one more tells exactly if the result was cut. Never holds more than one
- * chunk besides. Throws `limit` when not even the first row fits.
+ * chunk besides. Throws `limit` when not even the columns and the first row fit.
  */
 export async function collect(result: DuckDBResult, limits: ResultLimits): Promise<Collected> {
   const types = result.columnTypes();
   const names = result.columnNames();
   const columns = types.map((type, index) => ({ name: names[index] ?? "", type: typeName(type) }));
   const rows: Json[][] = [];
-  const room = { left: limits.maxBytes };
+  const room = { left: limits.maxBytes - textBytes(columns) };
+  if (room.left < 0) throw headerTooBig(columns.length, limits.maxBytes);
   let cells = 0;
   for (;;) {
     throwIfAborted(limits.signal);
@@ -77,6 +78,14 @@ function textBytes(value: Json): number {
 function largest(values: Json[]): number {
   const sizes = values.map(textBytes);
   return sizes.indexOf(Math.max(...sizes));
+}
+
+function headerTooBig(columns: number, maxBytes: number): LakeError {
+  return new LakeError(
+    "limit",
+    `The names and types of ${columns} columns alone are larger than a result may be (${maxBytes} bytes).`,
+    { hint: "Select fewer columns, or give them shorter names with AS." },
+  );
 }
 
 function firstRowTooBig(column: string, maxBytes: number): LakeError {

@@ -126,7 +126,7 @@ async function* tableOf(
   yield `CREATE OR REPLACE TEMP TABLE ${name} (${definitions.join(", ")})`;
   const shape = literal(JSON.stringify([columns]));
   const insert = (batch: Row[]): string =>
-    `INSERT INTO ${name} BY NAME SELECT unnest(from_json(${literal(JSON.stringify(batch))}, ${shape}), max_depth := 2)`;
+    `INSERT INTO ${name} BY NAME SELECT unnest(from_json(${literal(JSON.stringify(batch, wellFormed))}, ${shape}), max_depth := 2)`;
   let batch: Row[] = [];
   for await (const row of rows) {
     batch.push(row);
@@ -135,4 +135,9 @@ async function* tableOf(
     batch = [];
   }
   if (batch.length > 0) yield insert(batch);
+}
+
+/** Half of a surrogate pair, in the text of one source, would make DuckDB refuse the JSON of all. */
+function wellFormed(_key: string, value: unknown): unknown {
+  return typeof value === "string" ? value.replace(/\p{Surrogate}/gu, "\ufffd") : value;
 }

@@ -14,7 +14,7 @@ import { assertPatterns } from "./calls.ts";
 import { CELL_LIMIT, CELL_LIMITS, MAX_CELL_ITEMS, MAX_CELL_TEXT } from "./cell-limits.ts";
 import { hidePlanPaths } from "./explain.ts";
 import { type FunctionNames, loadFunctionNames } from "./functions.ts";
-import { type Judged, judge } from "./guard.ts";
+import { type Judged, judge, MAX_SQL_CHARS } from "./guard.ts";
 import { openPool, type Pool, type Session } from "./pool.ts";
 import { openRelations, type Relations, type Resolved, show } from "./relations.ts";
 import { withoutEnd } from "./tokens.ts";
@@ -89,7 +89,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   const active = new Set<AbortController>();
   let opening: Promise<Opened> | undefined;
   const leaving = new Set<Promise<void>>();
-  const own = openScope();
+  let own = openScope();
   let underWay = 0;
   let closed = false;
   scope.defer(async () => {
@@ -116,10 +116,28 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         settings.log("warn", "a broken DuckDB instance could not be closed");
       });
       leaving.add(closing);
-      closing.then(() => leaving.delete(closing));
+      void closing.then(() => leaving.delete(closing));
       own = openScope();
     });
   };
+
+  async function onPool<Result>(
+    signal: AbortSignal,
+    work: (session: Session, open: Opened, signal: AbortSignal) => Promise<Result>,
+  ): Promise<Result> {
+    const open = await opened();
+    return open.pool.run(signal, async (session) => {
+      underWay++;
+      try {
+        return await work(session, open, signal);
+      } catch (error) {
+        if (isFatal(error)) leave(open);
+        throw error;
+      } finally {
+        underWay--;
+      }
+    });
+  }
 
   /** Runs `work` on a session, with the deadline and the caller's cancellation as one signal. */
   async function onSession<Result>(
@@ -134,15 +152,12 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     active.add(stop);
     let timer: NodeJS.Timeout | undefined;
     try {
-      const open = await opened();
+      await opened();
       timer = setTimeout(() => stop.abort(timedOut(timeoutMs)), timeoutMs);
-      return await open.pool.run(stop.signal, async (session) => {
-        underWay++;
-        try {
-          return await work(session, open, stop.signal);
-        } finally {
-          underWay--;
-        }
+      return await onPool(stop.signal, work).catch((error: unknown) => {
+        // It was waiting on an instance that another statement broke.
+        if (closed || !(error instanceof LakeError && error.kind === "closed")) throw error;
+        return onPool(stop.signal, work);
       });
     } catch (error) {
       throw explained(error, parts.store.localRoot);
@@ -157,7 +172,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     query: (sql, options = {}) => {
       const started = settings.clock.now().getTime();
       return onSession(options, async (session, open, signal) => {
-        const judged = await judgeOn(session, open, sql, options.params);
+        const judged = await judgeOn(session, open, sql, { params: options.params, signal });
         assertPatterns(judged.patterns, (name) => given(options.params, name));
         const resolved = await open.relations.resolve(judged);
         await show(resolved.relations, session);
@@ -185,8 +200,8 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
       });
     },
     plan: (sql, options = {}) =>
-      onSession(options, async (session, open) => {
-        const judged = await judgeOn(session, open, withoutEnd(sql), undefined);
+      onSession(options, async (session, open, signal) => {
+        const judged = await judgeOn(session, open, withoutEnd(sql), { params: undefined, signal });
         if (judged.explain) {
           throw new LakeError("denied", "EXPLAIN makes no rows to keep.", { hint: "Send the query without EXPLAIN." });
         }
@@ -234,7 +249,12 @@ async function open(scope: Scope, { store, catalog, settings }: Parts): Promise<
 }
 
 /** The guard's view of DuckDB: parsing binds nothing, and what it has run is only what it has allowed. */
-async function judgeOn(session: Session, open: Opened, sql: string, params: Params | undefined): Promise<Judged> {
+async function judgeOn(
+  session: Session,
+  open: Opened,
+  sql: string,
+  { params, signal }: { params: Params | undefined; signal: AbortSignal },
+): Promise<Judged> {
   const before = open.verdicts.get(sql);
   if (before) return before;
   const { connection } = session;
@@ -253,9 +273,10 @@ async function judgeOn(session: Session, open: Opened, sql: string, params: Para
     write: (tree) => text("json_deserialize_sql($1::VARCHAR::JSON)", tree),
     values: async (judged, limit) => {
       askedData = true;
+      assertPatterns(judged.patterns, (name) => given(params, name));
       const { relations } = await open.relations.resolve(judged);
       await show(relations, session);
-      return open.run.texts(connection, judged, params, limit);
+      return open.run.texts(connection, judged, { params, maxRows: limit, maxBytes: MAX_SQL_CHARS, signal });
     },
   });
   if (!askedData && sql.length <= KEPT_VERDICT_CHARS) open.verdicts.set(sql, judged);
@@ -282,6 +303,8 @@ function hideIn(row: Json[], root: string): Json[] {
   return row.map((cell) => (typeof cell === "string" ? hidePlanPaths(cell, root) : cell));
 }
 
+const CELL_LIMIT_RAISED = new RegExp(`${CELL_LIMIT}(\\w{1,40})`);
+
 /** DuckDB refuses every statement after an INTERNAL or FATAL error. */
 function isFatal(error: unknown): boolean {
   const cause = error instanceof LakeError ? error.cause : error;
@@ -291,11 +314,11 @@ function isFatal(error: unknown): boolean {
 /** Errors of DuckDB and of the cell limits in our words. */
 function explained(error: unknown, localRoot: string): LakeError {
   const translated = translateDuckError(error, [localRoot]);
-  const [, name] = translated.message.split(CELL_LIMIT);
+  const [, name] = CELL_LIMIT_RAISED.exec(translated.message) ?? [];
   if (name === undefined) return translated;
   return new LakeError(
     "limit",
-    `${name.trim().slice(0, 40)}() would make a value of more than ${MAX_CELL_TEXT} characters or ${MAX_CELL_ITEMS} items.`,
+    `${name}() would take or make a value that is too large: ${MAX_CELL_TEXT} characters or ${MAX_CELL_ITEMS} items, for some functions less.`,
     { hint: "Make rows instead of one large value: FROM range(…), unnest(…).", cause: error },
   );
 }

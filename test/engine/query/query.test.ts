@@ -96,9 +96,10 @@ describe("results", () => {
     "SELECT map([1], [repeat('x', 10000000)]) AS wide",
     "SELECT union_value(k := repeat('x', 10000000)) AS wide",
     "SELECT repeat('x', 10000000)::BLOB AS wide",
-    "SELECT repeat('x', 10000000)::VARIANT AS wide",
+    "SELECT v AS wide FROM stored",
     "SELECT [[repeat('x', 10000000)]]::VARCHAR[1][] AS wide",
   ])("refuse a first row that does not fit, by the name of its column: %s", async (sql) => {
+    if (sql.includes("stored")) await lake.write("stored", "SELECT repeat('x', 10000000)::VARIANT AS v");
     const error = await failure(query(sql));
     expect(error).toMatchObject({ kind: "limit", message: expect.stringContaining('"wide"') });
     expect((await query("SELECT 1")).rows).toEqual([[1]]);
