@@ -1,4 +1,4 @@
-import { readFile as readFileWithCallback } from "node:fs";
+import { lstatSync, readFile as readFileWithCallback } from "node:fs";
 import { link, lstat, mkdir, open, readdir, realpath, rename, unlink } from "node:fs/promises";
 import { dirname, join, resolve as resolvePath } from "node:path";
 import { promisify } from "node:util";
@@ -175,7 +175,11 @@ export async function openFileStore(scope: Scope, settings: FileStoreSettings): 
     },
     has: async (key) => {
       const path = resolve(key);
-      return explained("read", key, async () => (await unlessMissing(lstat(path)))?.isFile() ?? false);
+      // Asked for every dataset of every statement: in place it takes 10 µs, by way of a thread 250 µs (measured).
+      return explained("read", key, async () => {
+        const stats = await unlessMissing(Promise.resolve().then(() => lstatSync(path, { throwIfNoEntry: false })));
+        return stats?.isFile() ?? false;
+      });
     },
     delete: async (key) => {
       const path = resolve(key);
