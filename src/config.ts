@@ -4,6 +4,7 @@ import { delimiter, resolve } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import { z } from "zod";
 import { nearest } from "./engine/catalog/nearest.ts";
+import { MAX_DIMENSION, MIN_DIMENSION, MODEL_NAME } from "./engine/embed/types.ts";
 import { LakeError } from "./engine/errors.ts";
 import { LOG_LEVELS } from "./log.ts";
 
@@ -20,7 +21,7 @@ const UNITS: Record<string, number> = {
 };
 const TIMES: Record<string, number> = { ms: 1, s: 1e3, m: 60e3, h: 3600e3 };
 
-function measured(units: Record<string, number>, plain: string, example: string) {
+function measured(units: Record<string, number>, plain: string, example: string, least = 1) {
   const names = Object.keys(units).join(", ");
   return z
     .union([z.number(), z.string()])
@@ -31,12 +32,20 @@ function measured(units: Record<string, number>, plain: string, example: string)
       context.addIssue({ code: "custom", message: `expected a number with one of ${names}, for example "${example}"` });
       return z.NEVER;
     })
-    .pipe(z.int().min(1));
+    .pipe(z.int().min(least));
 }
 
-const size = () => measured(UNITS, "B", "256MiB");
+const size = (least = 1) => measured(UNITS, "B", "256MiB", least);
 const duration = () => measured(TIMES, "ms", "30s");
 const count = (least = 1) => z.coerce.number().pipe(z.int().min(least));
+
+/** An address to which a path is added. A password in it would show up in errors. */
+const url = () =>
+  z.string().refine((text) => {
+    const parsed = URL.canParse(text) ? new URL(text) : undefined;
+    return parsed && /^https?:$/.test(parsed.protocol) && !parsed.username && !parsed.password && !/[?#]/.test(text);
+  }, 'expected an http or https address without user, password and query, for example "http://127.0.0.1:11434"');
+const modelName = () => z.string().regex(MODEL_NAME, "expected the name of a model");
 
 /**
  * Every setting once: the name is the key in `lakehouse.toml`, `LAKEHOUSE_<NAME>` in the environment and `--<na-me>` on
@@ -63,6 +72,35 @@ export const configSchema = z.strictObject({
   max_queued_queries: count(0).prefault(128).describe("Queries that wait for their turn; more are refused."),
   max_result_bytes: size().prefault("64KiB").describe("Text one query result may take."),
   refresh: duration().prefault("30s").describe("How often versions committed by other processes are looked for."),
+  embed_provider: z
+    .enum(["auto", "ollama", "openai", "builtin"])
+    .default("auto")
+    .describe("Where embeddings come from. `auto`: Ollama when it runs and has the model at start-up, else builtin."),
+  embed_model: modelName()
+    .optional()
+    .describe("Embedding model. Unset: `nomic-embed-text` with Ollama, `text-embedding-3-small` with openai."),
+  embed_dimension: z.coerce
+    .number()
+    .pipe(z.int().min(MIN_DIMENSION).max(MAX_DIMENSION))
+    .optional()
+    .describe("Length of the vectors, asked for and checked. Unset: the model's own; 512 for builtin."),
+  embed_query_prefix: z
+    .string()
+    .optional()
+    .describe("Put before texts of kind `query`. Unset: what the nomic, e5 and bge families ask for; empty: nothing."),
+  embed_document_prefix: z.string().optional().describe("The same before texts of kind `document`."),
+  embed_long_texts: z
+    .enum(["cut", "refuse"])
+    .default("cut")
+    .describe("What Ollama does with a text longer than the model reads."),
+  embed_timeout: duration().prefault("60s").describe("Longest one call may take to embed all its texts."),
+  embed_concurrency: count().prefault(4).describe("Requests to the embedding service at the same time."),
+  embed_cache_bytes: size(0).prefault("30.72MB").describe("Vectors kept in memory: 10,000 of 768 dimensions. 0: none."),
+  ollama_url: url().default("http://127.0.0.1:11434").describe("Where Ollama listens."),
+  openai_url: url()
+    .default("https://api.openai.com/v1")
+    .describe('An OpenAI-compatible service, up to and with the version; for `embed_provider = "openai"`.'),
+  openai_api_key: z.string().min(1).optional().describe("Its API key. Secret: not a flag.").meta({ secret: true }),
   log_level: z.enum(LOG_LEVELS).default("info").describe("Least serious log line written to stderr."),
 });
 
@@ -106,6 +144,17 @@ export function loadConfig(source: ConfigSource): { config: Config; file: string
 export const envName = (key: string): string => `LAKEHOUSE_${key.toUpperCase()}`;
 export const flagName = (key: string): string => `--${key.replaceAll("_", "-")}`;
 export const settingNames = Object.keys(configSchema.shape) as (keyof Config)[];
+/** What must not be shown, nor be given as a flag, which other users of the machine can read. */
+const isSecret = (name: keyof Config): boolean => configSchema.shape[name].meta()?.secret === true;
+/** The settings that are flags too. */
+export const flagSettings = settingNames.filter((name) => !isSecret(name));
+
+/** The settings as they may be shown. */
+export function redacted(config: Config): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(config).map(([name, value]) => [name, isSecret(name as keyof Config) ? "***" : value]),
+  );
+}
 
 /** Threads the engine gets when the setting is absent. */
 export const defaultThreads = (): number => availableParallelism();
@@ -129,9 +178,15 @@ function parseToml(file: string): Record<string, unknown> {
   try {
     return parse(readFileSync(file, "utf8"));
   } catch (error) {
-    const message = error instanceof TomlError ? error.message : "it could not be read";
-    throw new LakeError("invalid", `lakehouse.toml: ${message}`, { cause: error });
+    const message = error instanceof TomlError ? withoutSecrets(error.message) : "it could not be read";
+    throw new LakeError("invalid", `lakehouse.toml: ${message}`);
   }
+}
+
+/** The message shows lines of the file. */
+function withoutSecrets(message: string): string {
+  const secrets = settingNames.filter(isSecret).join("|");
+  return message.replace(new RegExp(`(["']?\\b(?:${secrets})\\b["']?\\s*=).*`, "g"), "$1 ***");
 }
 
 function configError(error: z.ZodError, origin: Map<string, string>): LakeError {
@@ -147,6 +202,12 @@ function configError(error: z.ZodError, origin: Map<string, string>): LakeError 
 
 export function unknownSetting(name: string, known: string[]): LakeError {
   const [bare = name] = name.split(" ");
+  const secret = settingNames.find((setting) => isSecret(setting) && flagName(setting) === bare);
+  if (secret !== undefined) {
+    return new LakeError("invalid", `${bare} is secret, and flags can be read by others on this machine.`, {
+      hint: `Set ${envName(secret)}, or ${secret} in lakehouse.toml.`,
+    });
+  }
   const close = nearest(bare, known);
   return new LakeError("invalid", `Unknown setting ${name}.`, {
     hint: close.length > 0 ? `Did you mean ${close.join(" or ")}?` : `Known settings: ${known.join(", ")}.`,

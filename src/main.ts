@@ -6,8 +6,9 @@ import {
   configSchema,
   defaultThreads,
   flagName,
+  flagSettings,
   loadConfig,
-  settingNames,
+  redacted,
   unknownSetting,
 } from "./config.ts";
 import { openEngine } from "./engine/engine.ts";
@@ -31,7 +32,7 @@ async function main(argv: string[]): Promise<void> {
   if (version) return print(VERSION);
   const cwd = process.cwd();
   const { config, file: configFile } = loadConfig({ flags, env: process.env, cwd, file });
-  if (printConfig) return print(JSON.stringify({ ...config, allow: config.allow ?? ["."] }, null, 2));
+  if (printConfig) return print(JSON.stringify({ ...redacted(config), allow: config.allow ?? ["."] }, null, 2));
   if (command !== "stdio") {
     throw new LakeError("invalid", `Unknown command ${command}.`, {
       hint: "Leave it out to serve over stdio; see --help.",
@@ -79,6 +80,20 @@ function engineSettings(config: Config, cwd: string, log: EngineSettings["log"])
     maxQueuedQueries: config.max_queued_queries,
     maxResultBytes: config.max_result_bytes,
     refreshMs: config.refresh,
+    embed: {
+      provider: config.embed_provider,
+      model: config.embed_model,
+      dimension: config.embed_dimension,
+      ollamaUrl: config.ollama_url,
+      openaiUrl: config.openai_url,
+      openaiApiKey: config.openai_api_key,
+      queryPrefix: config.embed_query_prefix,
+      documentPrefix: config.embed_document_prefix,
+      truncate: config.embed_long_texts === "cut",
+      timeoutMs: config.embed_timeout,
+      concurrency: config.embed_concurrency,
+      cacheBytes: config.embed_cache_bytes,
+    },
     clock: systemClock,
     log,
   };
@@ -88,7 +103,7 @@ function parseFlags(argv: string[]) {
   const known = ["config", "help", "version", "print-config"];
   const options = {
     ...Object.fromEntries(
-      settingNames.map((name) => [flagName(name).slice(2), { type: "string" as const, multiple: name === "allow" }]),
+      flagSettings.map((name) => [flagName(name).slice(2), { type: "string" as const, multiple: name === "allow" }]),
     ),
     config: { type: "string" as const },
     help: { type: "boolean" as const, short: "h" },
@@ -124,8 +139,8 @@ function parseFlags(argv: string[]) {
 }
 
 function usage(): string {
-  const width = Math.max(...settingNames.map((name) => flagName(name).length)) + 2;
-  const settings = settingNames.map(
+  const width = Math.max(...flagSettings.map((name) => flagName(name).length)) + 2;
+  const settings = flagSettings.map(
     (name) => `  ${flagName(name).padEnd(width)}${configSchema.shape[name].description}`,
   );
   return `lakehouse-mcp ${VERSION}: a lakehouse for LLM agents, as an MCP server.

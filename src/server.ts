@@ -6,6 +6,7 @@ import {
 } from "@modelcontextprotocol/server";
 import type { z } from "zod";
 import { nearest } from "./engine/catalog/nearest.ts";
+import type { EmbedStatus } from "./engine/embed/embedder.ts";
 import type { Engine } from "./engine/engine.ts";
 import { LakeError } from "./engine/errors.ts";
 import type { Log } from "./engine/settings.ts";
@@ -42,7 +43,7 @@ export function createServer(settings: ServerSettings, request: Pick<McpRequestC
   const server = new McpServer(
     { name: "lakehouse-mcp", title: "Lakehouse", version: VERSION },
     {
-      instructions: INSTRUCTIONS,
+      instructions: `${INSTRUCTIONS}\n${embeddingNote(settings.engine.embedStatus())}`,
       capabilities: { tools: {}, prompts: {}, resources: { subscribe: true, listChanged: true }, completions: {} },
     },
   );
@@ -64,6 +65,15 @@ export function createServer(settings: ServerSettings, request: Pick<McpRequestC
   for (const prompt of prompts) prompt.register(server, settings.engine);
   notifyOfChanges(server, settings.engine, request.era);
   return server;
+}
+
+function embeddingNote({ provider, model, lexical }: EmbedStatus): string {
+  if (provider === undefined) {
+    return `embed uses ${model} when Ollama runs and has it, else a builtin lexical model; every result says which.`;
+  }
+  return lexical
+    ? `embed uses ${model}, which is lexical: it compares words and spelling, not meaning.`
+    : `embed uses ${model} (${provider}).`;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { type ListPage, type ListRequest, page } from "./catalog/browse.ts";
 import { parseReference } from "./catalog/identity.ts";
 import type { Catalog, Changes, Head, Manifest, Unreadable } from "./catalog/types.ts";
+import { type Embedded, type EmbedOptions, type EmbedStatus, openEmbedder } from "./embed/embedder.ts";
 import { LakeError } from "./errors.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
@@ -39,6 +40,13 @@ export interface Engine extends AsyncDisposable {
   drop(name: string): Promise<Dropped>;
   /** Names of live datasets that start with `prefix`. */
   complete(prefix: string): Promise<string[]>;
+  /**
+   * Vectors of up to 10,000 texts, in their order. Throws `LakeError`: `invalid` or `limit` naming a text, `unavailable`
+   * with what to do about the embedding service.
+   */
+  embed(texts: readonly string[], options?: EmbedOptions): Promise<Embedded>;
+  /** What embeddings come from, and what the cache holds. */
+  embedStatus(): EmbedStatus;
   /** Tells of commits of this process at once, of others when they are noticed. Returns the way to stop. */
   onChange(listener: (changes: Changes) => void): () => void;
   /** Loads the heavy libraries and the catalog now rather than at the first call. Never throws. */
@@ -62,6 +70,8 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     settings.data === "memory"
       ? openMemoryStore(scope)
       : await openFileStore(scope, { folder: settings.data, label: settings.data });
+
+  const embedder = openEmbedder(scope, settings.embed, settings.log);
 
   let closed = false;
   let opening: Promise<Catalog> | undefined;
@@ -113,11 +123,14 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       const heads = (await catalog()).list();
       return heads.map((head) => head.name).filter((name) => name.startsWith(prefix));
     },
+    embed: (texts, options) => embedder.embed(texts, options),
+    embedStatus: () => embedder.status(),
     onChange: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
     warm: async () => {
+      const choosing = embedder.warm();
       try {
         // What catalog-list needs comes first.
         await catalog();
@@ -125,6 +138,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       } catch (error) {
         if (!closed) settings.log("warn", "warm-up failed; the first call tries again", { error: String(error) });
       }
+      await choosing;
     },
     busy: () => parts !== undefined && parts.query.running() + parts.ingest.running() > 0,
     close,

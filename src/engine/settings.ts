@@ -21,8 +21,34 @@ export interface EngineSettings {
   /** Text one result may take. */
   maxResultBytes: number;
   refreshMs: number;
+  embed: EmbedSettings;
   clock: Clock;
   log: Log;
+}
+
+/** Where embeddings come from. Addresses are settings only, never arguments of a call. */
+export interface EmbedSettings {
+  /** `auto`: Ollama when it runs and has the model at start-up, else builtin. */
+  provider: "auto" | "ollama" | "openai" | "builtin";
+  /** Undefined: the provider's default. */
+  model?: string | undefined;
+  /** Undefined: the model's own. */
+  dimension?: number | undefined;
+  ollamaUrl: string;
+  openaiUrl: string;
+  /** Secret. */
+  openaiApiKey?: string | undefined;
+  /** Undefined: what the model's family asks for. */
+  queryPrefix?: string | undefined;
+  documentPrefix?: string | undefined;
+  /** Whether Ollama cuts a text longer than the model reads, rather than refuses it. */
+  truncate: boolean;
+  /** For all texts of one call together. */
+  timeoutMs: number;
+  /** Requests at the same time. */
+  concurrency: number;
+  /** Vectors kept in memory; 0 for none. */
+  cacheBytes: number;
 }
 
 export interface Clock {

@@ -5,6 +5,7 @@ export const catalog: Resource = {
   name: "catalog",
   title: "Catalog",
   description: "All datasets with their versions and sizes (the first 1,000; catalog-list pages through the rest).",
+  ofCatalog: true,
   read: async (engine) => {
     const { datasets, total, unreadable } = await engine.list({ limit: 1000 });
     return {

@@ -1,6 +1,7 @@
 import { catalog } from "./catalog.ts";
 import { dataset, sample } from "./datasets.ts";
+import { embedStats } from "./embed.ts";
 import type { DatasetResource, Resource } from "./resource.ts";
 
-export const resources: readonly Resource[] = [catalog];
+export const resources: readonly Resource[] = [catalog, embedStats];
 export const datasetResources: readonly DatasetResource[] = [dataset, sample];

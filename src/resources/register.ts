@@ -81,7 +81,8 @@ export function notifyOfChanges(server: McpServer, engine: Engine, era: "legacy"
     if (added.length + removed.length > 0) server.server.sendResourceListChanged().catch(ignore);
     const names = [...added, ...updated, ...removed];
     const uris = names.flatMap((name) => datasetResources.map(({ template }) => template.replace("{name}", name)));
-    for (const uri of [...uris, ...resources.map((resource) => resource.uri)]) {
+    const fixed = resources.filter((resource) => resource.ofCatalog).map((resource) => resource.uri);
+    for (const uri of [...uris, ...fixed]) {
       if (era === "modern" || subscribed.has(uri)) server.server.sendResourceUpdated({ uri }).catch(ignore);
     }
   });

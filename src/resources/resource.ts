@@ -6,6 +6,8 @@ export interface Resource {
   name: string;
   title: string;
   description: string;
+  /** Whether a commit changes it, so that subscribers are told. */
+  ofCatalog: boolean;
   read: (engine: Engine) => Promise<unknown>;
 }
 

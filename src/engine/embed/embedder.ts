@@ -1,0 +1,169 @@
+import { LakeError, throwIfAborted } from "../errors.ts";
+import type { Scope } from "../scope.ts";
+import type { EmbedSettings, Log } from "../settings.ts";
+import { type CacheStats, type Found, openEmbedCache } from "./cache.ts";
+import { openDeadline } from "./deadline.ts";
+import { openGate } from "./gate.ts";
+import { type Models, openModels } from "./models.ts";
+import { assertTexts } from "./texts.ts";
+import type { EmbeddingProvider, EmbedKind, EmbedModel, ProviderName } from "./types.ts";
+
+export interface EmbedOptions {
+  /** Default `document`. */
+  kind?: EmbedKind | undefined;
+  /** Default: the model in use. Another of the same service, or `builtin`. */
+  model?: string | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export interface Embedded {
+  provider: ProviderName;
+  model: string;
+  dimension: number;
+  /** The model compares words and spelling, not meaning. */
+  lexical: boolean;
+  /** In the order of the texts; the caller's own. */
+  vectors: Float32Array[];
+}
+
+export interface EmbedStatus {
+  /** Undefined while `auto` has not chosen. */
+  provider: ProviderName | undefined;
+  /** The model in use, or else the one `auto` will look for. */
+  model: string;
+  dimension: number | undefined;
+  lexical: boolean;
+  /** Why `auto` fell back, and what to do about it. */
+  fallback: { reason: string; next: string | undefined } | undefined;
+  /** Requests to providers, and how many of them failed. */
+  requests: number;
+  failures: number;
+  cache: CacheStats;
+}
+
+export interface Embedder {
+  /**
+   * Vectors of up to 10,000 texts, from memory where they are known. Throws, before anything is sent, `invalid` or
+   * `limit` naming the first text that is wrong; later `unavailable` with what to do about the service, or `invalid`
+   * when it refuses a text.
+   */
+  embed(texts: readonly string[], options?: EmbedOptions): Promise<Embedded>;
+  /** The model that `embed` would use, as far as it is known now. Throws `invalid` when there cannot be such a model. */
+  model(name?: string): Promise<EmbedModel>;
+  status(): EmbedStatus;
+  /** Makes the choice of `auto` now and logs what embeddings come from. Never throws. */
+  warm(): Promise<void>;
+}
+
+/** One request: what services embed well together, what is parsed without blocking, what it takes to send. */
+const BATCH_TEXTS = 64;
+const BATCH_VALUES = 64 * 768;
+const BATCH_CHARS = 2 ** 18;
+/** For the size of the first batch of a model that has not told. */
+const LIKELY_DIMENSION = 1_536;
+
+/** Embeddings from the provider that the settings name; `auto` chooses at the first call, or when it is warmed up. */
+export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log): Embedder {
+  const closing = new AbortController();
+  const cache = openEmbedCache(settings.cacheBytes);
+  const gate = openGate(settings.concurrency);
+  const models = openModels(settings, log, closing.signal);
+  let requests = 0;
+  let failures = 0;
+  scope.defer(() => {
+    const closed = new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
+    closing.abort(closed);
+    cache.close(closed);
+  });
+
+  async function fetchFrom(
+    provider: EmbeddingProvider,
+    texts: readonly string[],
+    kind: EmbedKind,
+    signal: AbortSignal,
+  ): Promise<Found[]> {
+    requests++;
+    try {
+      const vectors = await provider.embed(texts, { kind, signal });
+      return vectors.map((vector) => judge(models, provider, vector));
+    } catch (error) {
+      if (!signal.aborted) failures++;
+      throw error;
+    }
+  }
+
+  function batchLimits(provider: EmbeddingProvider): { texts: number; chars: number } {
+    const fitting = Math.floor(BATCH_VALUES / (models.dimensionOf(provider) ?? LIKELY_DIMENSION));
+    return { texts: Math.max(1, Math.min(BATCH_TEXTS, fitting)), chars: BATCH_CHARS };
+  }
+
+  return {
+    embed: async (texts, { kind = "document", model, signal } = {}) => {
+      throwIfAborted(closing.signal);
+      throwIfAborted(signal);
+      assertTexts(texts);
+      using deadline = openDeadline(settings.timeoutMs, signal, tooLate(settings));
+      const provider = await models.resolve(model);
+      const found = await cache.find(texts, {
+        space: `${provider.model}:${kind}`,
+        limits: () => batchLimits(provider),
+        width: settings.concurrency,
+        fetch: (batch, stop) => gate(stop, () => fetchFrom(provider, batch, kind, stop)),
+        signal: deadline.signal,
+      });
+      const vectors = found.map((each, index) => vectorOf(each, index, provider));
+      const dimension = vectors[0]?.length ?? 0;
+      return { provider: provider.provider, model: provider.model, dimension, lexical: provider.lexical, vectors };
+    },
+    model: async (name) => {
+      const found = await models.resolve(name);
+      const { provider, model, lexical, prefixes } = found;
+      return { provider, model, dimension: models.dimensionOf(found), lexical, prefixes };
+    },
+    status: () => {
+      const choice = models.chosen();
+      const provider = choice?.provider ?? models.preferred;
+      return {
+        provider: choice?.provider.provider,
+        model: provider.model,
+        dimension: models.dimensionOf(provider),
+        lexical: provider.lexical,
+        fallback: choice?.reason && { reason: choice.reason.message, next: choice.reason.hint },
+        requests,
+        failures,
+        cache: cache.stats(),
+      };
+    },
+    warm: async () => {
+      await models.choose();
+    },
+  };
+}
+
+/** The first sound vector tells how long all others of the model are, unless that is known. */
+function judge(models: Models, provider: EmbeddingProvider, vector: Float32Array): Found {
+  if (vector.length === 0) return { problem: "no vector" };
+  if (!vector.every(Number.isFinite)) return { problem: "a vector with a value that is no finite number" };
+  if (!vector.some((value) => value !== 0)) return { problem: "a vector of zeros" };
+  models.learn(provider, vector.length);
+  const dimension = models.dimensionOf(provider);
+  if (vector.length !== dimension) {
+    return { problem: `a vector of ${vector.length} dimensions where ${dimension} are expected` };
+  }
+  return vector;
+}
+
+function vectorOf(found: Found, index: number, { model }: EmbeddingProvider): Float32Array {
+  if (found instanceof Float32Array) return found;
+  throw new LakeError("unavailable", `For texts[${index}], ${model} answered with ${found.problem}.`, {
+    hint: found.problem.includes("dimensions")
+      ? "If the model was changed, start this server again; if embed_dimension is set, the model may not offer it."
+      : "Call again; if it stays, leave this text out, or use another model.",
+  });
+}
+
+function tooLate({ timeoutMs }: EmbedSettings): LakeError {
+  return new LakeError("unavailable", `Embedding took longer than ${timeoutMs} ms.`, {
+    hint: "What is done is remembered: call again, or with fewer texts, or raise embed_timeout.",
+  });
+}

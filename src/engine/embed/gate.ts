@@ -1,0 +1,40 @@
+import { cancelled, throwIfAborted } from "../errors.ts";
+
+/** Runs work when fewer than `limit` others run, in the order of the calls. Aborting gives up the place in the queue. */
+export type Gate = <Result>(signal: AbortSignal, work: () => Promise<Result>) => Promise<Result>;
+
+export function openGate(limit: number): Gate {
+  const waiting: (() => void)[] = [];
+  let running = 0;
+
+  function enter(signal: AbortSignal): Promise<void> {
+    if (running < limit) {
+      running++;
+      return Promise.resolve();
+    }
+    return new Promise((resolve, reject) => {
+      const start = (): void => {
+        signal.removeEventListener("abort", onAbort);
+        resolve();
+      };
+      const onAbort = (): void => {
+        waiting.splice(waiting.indexOf(start), 1);
+        reject(cancelled(signal));
+      };
+      waiting.push(start);
+      signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+
+  return async (signal, work) => {
+    throwIfAborted(signal);
+    await enter(signal);
+    try {
+      return await work();
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else running--;
+    }
+  };
+}

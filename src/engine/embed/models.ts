@@ -1,0 +1,139 @@
+import { LakeError } from "../errors.ts";
+import type { EmbedSettings, Log } from "../settings.ts";
+import { BUILTIN_DIMENSION, openBuiltin } from "./builtin.ts";
+import { openDeadline } from "./deadline.ts";
+import { OLLAMA_MODEL, type OllamaProvider, openOllama } from "./ollama.ts";
+import { OPENAI_MODEL, openOpenAI } from "./openai.ts";
+import { prefixesOf } from "./prefixes.ts";
+import { type EmbeddingProvider, MAX_DIMENSION, MIN_DIMENSION, MODEL_NAME } from "./types.ts";
+
+export interface Choice {
+  provider: EmbeddingProvider;
+  /** Why it is not the one of the settings. */
+  reason?: LakeError;
+}
+
+export interface Models {
+  /** The model of the settings, whether it is there or not. */
+  readonly preferred: EmbeddingProvider;
+  /** Undefined while `auto` has not chosen. */
+  chosen(): Choice | undefined;
+  /** Makes the choice once, looks whether Ollama is ready, and logs both. Never throws. */
+  choose(): Promise<Choice>;
+  /** The provider for the model a caller names, or for none. Throws `invalid` when there cannot be such a model. */
+  resolve(name: string | undefined): Promise<EmbeddingProvider>;
+  /** Length of a model's vectors: set, told by Ollama, or learned from its first vector. */
+  dimensionOf(provider: EmbeddingProvider): number | undefined;
+  learn(provider: EmbeddingProvider, dimension: number): void;
+}
+
+/** Ollama answers at once, or is not there. */
+const PROBE_MS = 1_500;
+
+/**
+ * One choice for the life of the process: vectors of two models cannot be compared, so a service that comes or goes
+ * must not change which one is used.
+ */
+export function openModels(settings: EmbedSettings, log: Log, closed: AbortSignal): Models {
+  const preferred = openPreferred(settings);
+  const dimensions = new Map<string, number>();
+  let choosing: Promise<Choice> | undefined;
+  let chosen: Choice | undefined = settings.provider === "auto" ? undefined : { provider: preferred };
+
+  async function chooseNow(): Promise<Choice> {
+    const reason = "probe" in preferred ? await probe(preferred as OllamaProvider) : undefined;
+    if (reason === undefined) chosen = { provider: preferred };
+    else if (settings.provider === "auto") chosen = { provider: openBuiltin(builtinDimension(settings)), reason };
+    const choice = chosen ?? { provider: preferred };
+    if (!closed.aborted) logChoice(choice, reason);
+    return choice;
+  }
+
+  async function probe(ollama: OllamaProvider): Promise<LakeError | undefined> {
+    const late = new LakeError("unavailable", `Ollama at ${settings.ollamaUrl} did not answer in ${PROBE_MS} ms.`, {
+      hint: "Look whether it is busy or stuck, and start it again with: ollama serve.",
+    });
+    using deadline = openDeadline(PROBE_MS, closed, late);
+    try {
+      const dimension = await ollama.probe(deadline.signal);
+      if (dimension !== undefined) dimensions.set(ollama.model, dimension);
+      return undefined;
+    } catch (error) {
+      return error instanceof LakeError ? error : new LakeError("internal", String(error), { cause: error });
+    }
+  }
+
+  function logChoice({ provider }: Choice, reason: LakeError | undefined): void {
+    const { model, lexical } = provider;
+    const fields = { provider: provider.provider, model, dimension: dimensionOf(provider), lexical };
+    if (reason === undefined) log("info", "embeddings", fields);
+    else log("warn", "embeddings", { ...fields, reason: reason.message, next: reason.hint });
+  }
+
+  const dimensionOf = (provider: EmbeddingProvider): number | undefined =>
+    provider.dimension ?? dimensions.get(provider.model);
+
+  const choose = (): Promise<Choice> => (choosing ??= chooseNow());
+
+  return {
+    preferred,
+    chosen: () => chosen,
+    choose,
+    resolve: async (name) => {
+      if (name === undefined) return (chosen ?? (await choose())).provider;
+      if (!MODEL_NAME.test(name)) {
+        throw new LakeError("invalid", `${JSON.stringify(name.slice(0, 100))} is not the name of a model.`, {
+          hint: `Leave model out, or name one, for example ${OLLAMA_MODEL}.`,
+        });
+      }
+      const builtin = /^builtin(?:-(\d{1,9}))?$/.exec(name);
+      if (builtin) return openBuiltin(builtinDimension(settings, builtin[1]));
+      if (untagged(name) === untagged(preferred.model)) return preferred;
+      if (settings.provider === "builtin") {
+        throw new LakeError("invalid", `There is no model ${name} here: embed_provider is builtin.`, {
+          hint: "Leave model out, or have embed_provider set to auto or ollama.",
+        });
+      }
+      return openRemote(settings, name);
+    },
+    dimensionOf,
+    learn: (provider, dimension) => {
+      if (dimensionOf(provider) === undefined) dimensions.set(provider.model, dimension);
+    },
+  };
+}
+
+function openPreferred(settings: EmbedSettings): EmbeddingProvider {
+  if (settings.provider === "builtin") return openBuiltin(builtinDimension(settings));
+  const { provider, model, dimension, queryPrefix, documentPrefix } = settings;
+  return openRemote(settings, model ?? (provider === "openai" ? OPENAI_MODEL : OLLAMA_MODEL), {
+    dimension,
+    query: queryPrefix,
+    document: documentPrefix,
+  });
+}
+
+/** `own` are the settings for the model they name; another model has a dimension and prefixes of its own. */
+function openRemote(
+  settings: EmbedSettings,
+  name: string,
+  own: { dimension?: number | undefined; query?: string | undefined; document?: string | undefined } = {},
+): EmbeddingProvider {
+  const shared = { dimension: own.dimension, prefixes: prefixesOf(name, own) };
+  return settings.provider === "openai"
+    ? openOpenAI({ ...shared, model: name, url: settings.openaiUrl, key: settings.openaiApiKey })
+    : openOllama({ ...shared, model: untagged(name), url: settings.ollamaUrl, truncate: settings.truncate });
+}
+
+function builtinDimension(settings: EmbedSettings, written?: string): number {
+  const dimension = written === undefined ? (settings.dimension ?? BUILTIN_DIMENSION) : Number(written);
+  if (dimension >= MIN_DIMENSION && dimension <= MAX_DIMENSION) return dimension;
+  throw new LakeError("invalid", `The builtin embedder has no ${dimension} dimensions.`, {
+    hint: `From ${MIN_DIMENSION} to ${MAX_DIMENSION}, for example builtin-${BUILTIN_DIMENSION}.`,
+  });
+}
+
+/** Ollama's own default tag, which some write and some do not. */
+function untagged(model: string): string {
+  return model.replace(/:latest$/, "");
+}

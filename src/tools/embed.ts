@@ -1,0 +1,68 @@
+import { z } from "zod";
+import { openTimeSlice } from "../engine/time-slice.ts";
+import { countOf } from "./render.ts";
+import { defineTool } from "./tool.ts";
+
+/** A vector of 768 dimensions is about 9 kB of JSON. */
+const MAX_TEXTS = 64;
+const SLICE_MS = 5;
+/** Enough for every float32 to come back as it was. */
+const DIGITS = 9;
+
+export const embed = defineTool({
+  name: "embed",
+  title: "Embed texts",
+  effect: "read",
+  description:
+    "Turn texts into embedding vectors, for use outside the lakehouse or to compare a few texts. Use kind query for a question and document for what is searched. The result names the model; vectors of different models cannot be compared. lexical: true means that the model compares words and spelling, not meaning.",
+  input: z.strictObject({
+    texts: z.array(z.string()).min(1).max(MAX_TEXTS).describe("Up to 64 texts, none empty, 32,768 characters each."),
+    kind: z.enum(["query", "document"]).default("document"),
+    model: z
+      .string()
+      .min(1)
+      .max(200)
+      .optional()
+      .describe("Unset: the server's model. Another model of the same service, or builtin."),
+  }),
+  output: z.object({
+    model: z.string(),
+    provider: z.enum(["ollama", "openai", "builtin"]),
+    dimension: z.int(),
+    lexical: z.literal(true).optional().describe("The model compares words and spelling, not meaning."),
+    note: z.string().optional().describe("Why this model is used, and how to get a better one."),
+    vectors: z.array(z.array(z.number())).describe("One a text, in their order."),
+  }),
+  run: async ({ texts, kind, model }, { engine, signal }) => {
+    const embedded = await engine.embed(texts, { kind, model, signal });
+    const inSlices = openTimeSlice(SLICE_MS);
+    const vectors: number[][] = [];
+    for (const vector of embedded.vectors) {
+      vectors.push(await inSlices(() => Array.from(vector, (value) => Number(value.toPrecision(DIGITS)))));
+    }
+    const { fallback } = engine.embedStatus();
+    return {
+      model: embedded.model,
+      provider: embedded.provider,
+      dimension: embedded.dimension,
+      ...(embedded.lexical && { lexical: true as const }),
+      ...(embedded.lexical && fallback && { note: `${fallback.reason} ${fallback.next ?? ""}`.trim() }),
+      vectors,
+    };
+  },
+  text: (result) => {
+    const by = `${result.model} (${result.provider}${result.lexical ? ", lexical: compares words and spelling, not meaning" : ""})`;
+    const lines = [
+      `${countOf(result.vectors.length, "vector")} of ${result.dimension} dimensions by ${by}, each as base64 of little-endian float32:`,
+      ...result.vectors.map((vector, index) => `${index}: ${base64(vector)}`),
+    ];
+    if (result.note !== undefined) lines.push(result.note);
+    return lines.join("\n");
+  },
+});
+
+function base64(vector: readonly number[]): string {
+  const bytes = Buffer.alloc(vector.length * 4);
+  for (const [index, value] of vector.entries()) bytes.writeFloatLE(value, index * 4);
+  return bytes.toString("base64");
+}
