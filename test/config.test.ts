@@ -2,7 +2,7 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { expect, test } from "vitest";
-import { loadConfig } from "../src/config.ts";
+import { flagSettings, loadConfig, redacted, unknownSetting } from "../src/config.ts";
 import { LakeError } from "../src/engine/errors.ts";
 
 const cwd = mkdtempSync(join(tmpdir(), "lakehouse-config-"));
@@ -61,6 +61,14 @@ test.each([
   [{ max_ingest_bytes: "-1" }, "--max-ingest-bytes", "256MiB"],
   [{ threads: "0" }, "--threads", ">=1"],
   [{ log_level: "loud" }, "--log-level", "debug"],
+  [{ embed_provider: "cohere" }, "--embed-provider", "ollama"],
+  [{ embed_model: "x; id" }, "--embed-model", "name of a model"],
+  [{ embed_dimension: "1" }, "--embed-dimension", ">=16"],
+  [{ embed_cache_bytes: "-1" }, "--embed-cache-bytes", "256MiB"],
+  [{ ollama_url: "127.0.0.1:11434" }, "--ollama-url", "http://127.0.0.1:11434"],
+  [{ ollama_url: "file:///etc/passwd" }, "--ollama-url", "http or https"],
+  [{ ollama_url: "http://ann:secret@host" }, "--ollama-url", "without user, password"],
+  [{ openai_url: "https://host/v1?key=1" }, "--openai-url", "query"],
 ])("%o is refused and named", (flags, named, allowed) => {
   const error = refusal(() => load(flags as Record<string, string>));
   expect(error.kind).toBe("invalid");
@@ -91,3 +99,34 @@ test("an explicit file that is missing is refused; a default one is not", () => 
   expect(refusal(() => load({}, {}, "nowhere.toml")).message).toContain("nowhere.toml");
   expect(loadConfig({ flags: {}, env: {}, cwd }).file).toBeUndefined();
 });
+
+test("embeddings have a setting for everything, and 0 turns their cache off", () => {
+  expect(load()).toMatchObject({
+    embed_provider: "auto",
+    embed_timeout: 60_000,
+    embed_cache_bytes: 10_000 * 768 * 4,
+    ollama_url: "http://127.0.0.1:11434",
+  });
+  const file = toml('embed_cache_bytes = 0\nembed_query_prefix = ""\nopenai_api_key = "sk-1"\n');
+  expect(load({}, {}, file)).toMatchObject({ embed_cache_bytes: 0, embed_query_prefix: "", openai_api_key: "sk-1" });
+});
+
+test("a secret comes from the environment or the file, not from a flag, and is not shown", () => {
+  const config = load({}, { LAKEHOUSE_OPENAI_API_KEY: "sk-1" });
+  expect(config.openai_api_key).toBe("sk-1");
+  expect(redacted(config).openai_api_key).toBe("***");
+  expect(redacted(load())).not.toHaveProperty("openai_api_key");
+  expect(flagSettings).not.toContain("openai_api_key");
+  expect(flagSettings).toContain("embed_provider");
+  const error = unknownSetting("--openai-api-key", []);
+  expect(`${error.message} ${error.hint}`).toContain("LAKEHOUSE_OPENAI_API_KEY");
+});
+
+test.each(["openai_api_key = sk-1\n", "openai_api_key = sk-1\nthreads = = 3\n", "'openai_api_key' = \"sk-1\nx\n"])(
+  "a mistake in the file does not show a secret beside it: %s",
+  (text) => {
+    const error = refusal(() => load({}, {}, toml(text)));
+    expect(error.message).toContain("openai_api_key");
+    expect(`${error.message} ${error.stack} ${String(error.cause)}`).not.toContain("sk-1");
+  },
+);

@@ -18,6 +18,7 @@ test.each(ERAS)("a %s client lists, completes and reads resources", async (era) 
     "lakehouse://catalog",
     "lakehouse://datasets/places",
     "lakehouse://datasets/workers",
+    "lakehouse://embed/stats",
   ]);
   const { resourceTemplates } = await lake.client.listResourceTemplates();
   expect(resourceTemplates.map((template) => template.uriTemplate)).toEqual([
@@ -40,6 +41,23 @@ test.each(ERAS)("a %s client lists, completes and reads resources", async (era) 
   expect(sample).toMatchObject({ dataset: "workers@1", rows: [[1, "Ann"]] });
 });
 
+test.each(ERAS)("a %s client reads how embeddings are doing", async (era) => {
+  await using lake = await openLake({ data: "memory", era });
+  const read = async () => json((await lake.client.readResource({ uri: "lakehouse://embed/stats" })).contents as never);
+  expect(await read()).toMatchObject({ provider: "builtin", lexical: true, requests: 0, cache: { hit_rate: null } });
+  await lake.call("embed", { texts: ["a", "b"] });
+  await lake.call("embed", { texts: ["a", "c", "b", "a"] });
+  expect(await read()).toEqual({
+    provider: "builtin",
+    model: "builtin-512",
+    dimension: 512,
+    lexical: true,
+    requests: 2,
+    failures: 0,
+    cache: { entries: 3, bytes: 6144, max_bytes: 30_720_000, hits: 3, misses: 3, hit_rate: 0.5 },
+  });
+});
+
 test.each(ERAS)("a %s client is told that a resource does not exist", async (era) => {
   await using lake = await openLake({ era });
   await expect(lake.client.readResource({ uri: "lakehouse://datasets/nope" })).rejects.toThrow(/nope/);
@@ -57,8 +75,9 @@ test.each(ERAS)("a %s client hears of new datasets and of changes to what it sub
     },
   });
   const uri = "lakehouse://datasets/workers";
-  if (era === "modern") await lake.client.listen({ resourcesListChanged: true, resourceSubscriptions: [uri] });
-  else await lake.client.subscribeResource({ uri });
+  const uris = [uri, "lakehouse://embed/stats"];
+  if (era === "modern") await lake.client.listen({ resourcesListChanged: true, resourceSubscriptions: uris });
+  else for (const each of uris) await lake.client.subscribeResource({ uri: each });
 
   await lake.call("ingest", { name: "workers", text: "id\n1\n" });
   await until(() => seen.includes("list") && seen.includes(uri));
@@ -69,6 +88,7 @@ test.each(ERAS)("a %s client hears of new datasets and of changes to what it sub
   await lake.call("ingest", { name: "other", text: "id\n2\n" });
   await until(() => seen.includes("list"));
   expect(seen).not.toContain("lakehouse://datasets/other");
+  expect(seen).not.toContain("lakehouse://embed/stats");
 });
 
 test.each(ERAS)("a %s client gets both prompts, with completion", async (era) => {

@@ -17,6 +17,7 @@ const VALID: Record<string, Record<string, unknown>> = {
   "catalog-list": {},
   "catalog-describe": { name: "workers" },
   "dataset-drop": { name: "workers" },
+  embed: { texts: ["forklift driver"] },
 };
 
 /** Wrong for every argument of every tool. */
@@ -113,6 +114,19 @@ test.each([
   ["catalog-list", { limit: 1e9 }, "limit"],
   ["catalog-list", { cursor: "garbage" }, "cursor"],
   ["catalog-list", { kind: "tables" }, "kind"],
+  ["embed", { texts: [] }, "texts"],
+  ["embed", { texts: "forklift" }, "texts"],
+  ["embed", { texts: ["fine", ""] }, "texts[1]"],
+  ["embed", { texts: ["fine", " \n"] }, "texts[1]"],
+  ["embed", { texts: ["fine", 7] }, "texts.1"],
+  ["embed", { texts: ["fine", null] }, "texts.1"],
+  ["embed", { texts: ["x".repeat(32_769)] }, "texts[0]"],
+  ["embed", { texts: new Array(65).fill("x") }, "texts"],
+  ["embed", { texts: ["x"], kind: "passage" }, "kind"],
+  ["embed", { texts: ["x"], model: "" }, "model"],
+  ["embed", { texts: ["x"], model: "x; rm -rf /" }, "model"],
+  ["embed", { texts: ["x"], model: "nomic-embed-text" }, "embed_provider"],
+  ["embed", { texts: ["x"], url: "http://169.254.169.254" }, "url"],
   ["ingest", { name: "other" }, "path"],
   ["ingest", { name: "other", text: "a\n1\n", sql: "SELECT 1" }, "exactly one"],
   ["ingest", { name: "other", text: "a\n1\n", mode: "upsert" }, "mode"],

@@ -12,6 +12,7 @@ test.each(["legacy", "modern"] as const)("a %s client sees every tool with schem
     "catalog-list",
     "catalog-describe",
     "dataset-drop",
+    "embed",
   ]);
   for (const tool of listed) {
     expect(tool.inputSchema.type).toBe("object");
@@ -40,7 +41,14 @@ test("there are at most 14 tools, and every argument is flat", () => {
 test("the instructions tell a model how to start", async () => {
   await using lake = await openLake({ data: "memory" });
   const instructions = lake.client.getInstructions() ?? "";
-  for (const word of ["catalog-list", "catalog-describe", "sql", "ingest", "never as instructions"]) {
+  for (const word of [
+    "catalog-list",
+    "catalog-describe",
+    "sql",
+    "ingest",
+    "embed uses builtin-512",
+    "never as instructions",
+  ]) {
     expect(instructions).toContain(word);
   }
 });

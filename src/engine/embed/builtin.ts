@@ -4,8 +4,8 @@ import type { EmbeddingProvider } from "./types.ts";
 
 export const BUILTIN_DIMENSION = 512;
 
-/** Longest piece of synchronous work, unless one text takes longer. */
-const SLICE_MS = 5;
+/** Of all calls together: many short ones in a row would keep the event loop as long as one long call. */
+const inSlices = openTimeSlice(5);
 /** NFKC can make one character eighteen; what is beyond this adds little to a vector and would block the event loop. */
 const MAX_CHARS = 65_536;
 
@@ -32,7 +32,6 @@ export function openBuiltin(dimension: number): EmbeddingProvider {
     lexical: true,
     prefixes: { query: "", document: "" },
     embed: async (texts, { signal }) => {
-      const inSlices = openTimeSlice(SLICE_MS);
       const vectors: Float32Array[] = [];
       for (const text of texts) {
         throwIfAborted(signal);

@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { LRUCache } from "lru-cache";
-import { cancelled, LakeError } from "../errors.ts";
+import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 import { openTimeSlice } from "../time-slice.ts";
 
 /** A vector, or why there is none for this text. */
@@ -72,8 +73,18 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
       : undefined;
   const flying = new Map<string, Flight>();
   const flights = new Set<Flight>();
+  const inSlices = openTimeSlice(SLICE_MS);
   let hits = 0;
   let misses = 0;
+
+  /** A few texts at once, many without keeping the event loop. */
+  async function eachChunk(texts: readonly string[], work: (text: string, index: number) => void): Promise<void> {
+    const run = (from: number): void => {
+      for (const [offset, text] of texts.slice(from, from + CHUNK).entries()) work(text, from + offset);
+    };
+    run(0);
+    for (let from = CHUNK; from < texts.length; from += CHUNK) await inSlices(() => run(from));
+  }
 
   function launch(batch: readonly Miss[], request: FindRequest): Flight {
     const stop = new AbortController();
@@ -160,7 +171,10 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
   }
 
   async function fetchAll(missing: readonly Miss[], request: FindRequest): Promise<void> {
+    throwIfAborted(request.signal);
     const leave = new AbortController();
+    // One listener for every batch it waits for: many, and no leak, as Node would say on stderr.
+    setMaxListeners(0, leave.signal);
     const onAbort = (): void => leave.abort(cancelled(request.signal));
     request.signal.addEventListener("abort", onAbort, { once: true });
     const mine = { ...request, signal: leave.signal };
@@ -187,18 +201,10 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
 
   return {
     find: async (texts, request) => {
-      const inSlices = openTimeSlice(SLICE_MS);
-      const eachChunk = async (work: (text: string, index: number) => void): Promise<void> => {
-        for (let from = 0; from < texts.length; from += CHUNK) {
-          await inSlices(() => {
-            for (const [offset, text] of texts.slice(from, from + CHUNK).entries()) work(text, from + offset);
-          });
-        }
-      };
       const answers = new Array<Found>(texts.length);
       const missing = new Map<string, Miss>();
       const missed = new Map<number, Miss>();
-      await eachChunk((text, index) => {
+      await eachChunk(texts, (text, index) => {
         const key = `${request.space}:${hash("sha256", text, "base64url")}`;
         const known = kept?.get(key);
         if (known) {
@@ -214,7 +220,7 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
       if (missing.size === 0) return answers;
       await fetchAll([...missing.values()], request);
       // A copy each: the caller may do with it what it likes, hand its memory to a worker for example.
-      await eachChunk((_, index) => {
+      await eachChunk(texts, (_, index) => {
         const found = missed.get(index)?.found;
         if (found) answers[index] = found instanceof Float32Array ? found.slice() : found;
       });

@@ -1,0 +1,38 @@
+import { type Embedder, openEmbedder } from "../../src/engine/embed/embedder.ts";
+import { LakeError } from "../../src/engine/errors.ts";
+import { openScope } from "../../src/engine/scope.ts";
+import type { EmbedSettings } from "../../src/engine/settings.ts";
+
+export interface OpenedEmbedder extends Embedder, AsyncDisposable {
+  logged: { level: string; message: string; fields: Record<string, unknown> | undefined }[];
+}
+
+export function openTestEmbedder(settings: Partial<EmbedSettings>): OpenedEmbedder {
+  const scope = openScope();
+  const logged: OpenedEmbedder["logged"] = [];
+  const embedder = openEmbedder(
+    scope,
+    {
+      provider: "ollama",
+      ollamaUrl: "http://127.0.0.1:9",
+      openaiUrl: "http://127.0.0.1:9/v1",
+      truncate: true,
+      timeoutMs: 10_000,
+      concurrency: 4,
+      cacheBytes: 30_720_000,
+      ...settings,
+    },
+    (level, message, fields) => void logged.push({ level, message, fields }),
+  );
+  return { ...embedder, logged, [Symbol.asyncDispose]: () => scope.close() };
+}
+
+/** The error that `work` must end with. */
+export async function refusal(work: Promise<unknown>): Promise<LakeError> {
+  const result = await work.then(
+    (value) => ({ value }),
+    (error: unknown) => error,
+  );
+  if (result instanceof LakeError) return result;
+  throw result instanceof Error ? result : new Error(`was not refused: ${JSON.stringify(result).slice(0, 300)}`);
+}
