@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { packageVersion } from "../demo/server.ts";
 import { benchCatalog } from "./catalog.ts";
 import { type Context, openContext } from "./context.ts";
+import { benchEmbed } from "./embed.ts";
 import { benchIngest } from "./ingest.ts";
 import { benchMany } from "./many.ts";
 import { type Report, render } from "./report.ts";
@@ -14,7 +15,7 @@ import { benchStart } from "./start.ts";
 
 const USAGE = `npm run bench -- [--only NAME]... [--rows N] [--quick] [--json]
 
-  --only NAME  ingest, sql, many, start or catalog; may be repeated (default: all)
+  --only NAME  ingest, sql, many, start, catalog or embed; may be repeated (default: all)
   --rows N     rows of the workers table (default 500000, with --quick 20000)
   --quick      few rounds and small sizes: shows that it runs, not how fast
   --json       one JSON document on stdout
@@ -28,6 +29,7 @@ const CAPABILITIES: Record<string, (context: Context) => Promise<Report>> = {
   many: benchMany,
   start: benchStart,
   catalog: benchCatalog,
+  embed: benchEmbed,
 };
 
 const { values: flags } = parseArgs({

@@ -1,7 +1,7 @@
 /** One measured line. `other` is what it is compared with: the bare library, or the smaller size. */
 export interface Figure {
   what: string;
-  unit: "ms" | "MB" | "kB" | "";
+  unit: "ms" | "µs" | "MB" | "kB" | "";
   ours: number;
   other?: number;
   target?: Target;

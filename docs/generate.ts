@@ -13,6 +13,7 @@ interface JsonSchema {
   items?: JsonSchema;
   anyOf?: JsonSchema[];
   default?: unknown;
+  secret?: boolean;
   properties?: Record<string, JsonSchema>;
   required?: string[];
 }
@@ -27,7 +28,8 @@ function settingsTable(): string {
   const { properties = {} } = z.toJSONSchema(configSchema, { io: "input" }) as JsonSchema;
   const rows = Object.entries(properties).map(([name, setting]) => {
     const fallback = setting.default === undefined ? "" : `\`${String(setting.default)}\``;
-    return `| \`${name}\` | \`${envName(name)}\` | \`${flagName(name)}\` | ${fallback} | ${cell(setting.description ?? "")} |`;
+    const flag = setting.secret ? "" : `\`${flagName(name)}\``;
+    return `| \`${name}\` | \`${envName(name)}\` | ${flag} | ${fallback} | ${cell(setting.description ?? "")} |`;
   });
   return ["| Setting | Environment | Flag | Default | |", "| --- | --- | --- | --- | --- |", ...rows].join("\n");
 }

@@ -130,7 +130,6 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       return () => listeners.delete(listener);
     },
     warm: async () => {
-      const choosing = embedder.warm();
       try {
         // What catalog-list needs comes first.
         await catalog();
@@ -138,7 +137,8 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       } catch (error) {
         if (!closed) settings.log("warn", "warm-up failed; the first call tries again", { error: String(error) });
       }
-      await choosing;
+      // Last: it may load a library that keeps the event loop, and only the first embedding waits for it.
+      await embedder.warm();
     },
     busy: () => parts !== undefined && parts.query.running() + parts.ingest.running() > 0,
     close,

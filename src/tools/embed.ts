@@ -46,7 +46,7 @@ export const embed = defineTool({
       provider: embedded.provider,
       dimension: embedded.dimension,
       ...(embedded.lexical && { lexical: true as const }),
-      ...(embedded.lexical && fallback && { note: `${fallback.reason} ${fallback.next ?? ""}`.trim() }),
+      ...(embedded.lexical && fallback && { note: `${fallback.reason} ${fallback.next}` }),
       vectors,
     };
   },

@@ -7,9 +7,7 @@ import { openTimeSlice } from "../time-slice.ts";
 /** A vector, or why there is none for this text. */
 export type Found = Float32Array | { readonly problem: string };
 
-export interface FindRequest {
-  /** Model and kind: the same text under another of them is another vector. */
-  space: string;
+export interface FetchRequest {
   /** How much goes into one fetch, as it is known at the moment. */
   limits: () => { texts: number; chars: number };
   /** Batches of this call at the same time. */
@@ -20,12 +18,14 @@ export interface FindRequest {
 }
 
 export interface EmbedCache {
+  /** What is known, each vector the caller's own. `space` is model and kind, under which a text has one vector. */
+  look(texts: readonly string[], space: string): Promise<Lookup>;
   /**
-   * What is known is answered at once; the rest is fetched in batches, no text twice, also when several callers ask at
-   * the same time. One caller's cancellation or failed batch does not fail another. Answers are in the order of the
-   * texts, and the caller's own. Throws what `fetch` throws; `invalid` says between which texts to look.
+   * Fetches what was not known, in batches, no text twice, also when several callers ask at the same time. One caller's
+   * cancellation or failed batch does not fail another. Throws what `fetch` throws; `invalid` says between which texts
+   * to look.
    */
-  find(texts: readonly string[], request: FindRequest): Promise<Found[]>;
+  fill(lookup: Lookup, request: FetchRequest): Promise<void>;
   stats(): CacheStats;
   /** Ends every fetch, and whoever waits for one, with this error. */
   close(reason: LakeError): void;
@@ -39,6 +39,13 @@ export interface CacheStats {
   hits: number;
   /** Texts that were not, the same one twice in a call included. */
   misses: number;
+}
+
+export interface Lookup {
+  /** In the order of the texts; the missing ones have none until they are filled in. */
+  readonly answers: Found[];
+  /** By their place; a text that stands in several places is one miss. */
+  readonly missing: ReadonlyMap<number, Miss>;
 }
 
 interface Miss {
@@ -78,15 +85,15 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
   let misses = 0;
 
   /** A few texts at once, many without keeping the event loop. */
-  async function eachChunk(texts: readonly string[], work: (text: string, index: number) => void): Promise<void> {
+  async function eachChunk<Item>(items: readonly Item[], work: (item: Item, index: number) => void): Promise<void> {
     const run = (from: number): void => {
-      for (const [offset, text] of texts.slice(from, from + CHUNK).entries()) work(text, from + offset);
+      for (const [offset, item] of items.slice(from, from + CHUNK).entries()) work(item, from + offset);
     };
     run(0);
-    for (let from = CHUNK; from < texts.length; from += CHUNK) await inSlices(() => run(from));
+    for (let from = CHUNK; from < items.length; from += CHUNK) await inSlices(() => run(from));
   }
 
-  function launch(batch: readonly Miss[], request: FindRequest): Flight {
+  function launch(batch: readonly Miss[], request: FetchRequest): Flight {
     const stop = new AbortController();
     const land = async (): Promise<Map<string, Found>> => {
       try {
@@ -134,12 +141,12 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
     }
   }
 
-  const takeOwn = (batch: readonly Miss[], request: FindRequest): Promise<void> =>
+  const takeOwn = (batch: readonly Miss[], request: FetchRequest): Promise<void> =>
     take(launch(batch, request), batch, request.signal).catch((error: unknown) => {
       throw placed(error, batch);
     });
 
-  async function takeJoined(flight: Flight, batch: readonly Miss[], request: FindRequest): Promise<void> {
+  async function takeJoined(flight: Flight, batch: readonly Miss[], request: FetchRequest): Promise<void> {
     try {
       await take(flight, batch, request.signal);
     } catch (error) {
@@ -150,7 +157,7 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
   }
 
   /** Takes texts from the queue for one batch; those that others are fetching just now come on top. */
-  function nextBatch(queue: Miss[], request: FindRequest): { own: Miss[]; joined: Map<Flight, Miss[]> } {
+  function nextBatch(queue: Miss[], request: FetchRequest): { own: Miss[]; joined: Map<Flight, Miss[]> } {
     const { texts, chars } = request.limits();
     const own: Miss[] = [];
     const joined = new Map<Flight, Miss[]>();
@@ -170,7 +177,7 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
     return { own, joined };
   }
 
-  async function fetchAll(missing: readonly Miss[], request: FindRequest): Promise<void> {
+  async function fetchAll(missing: readonly Miss[], request: FetchRequest): Promise<void> {
     throwIfAborted(request.signal);
     const leave = new AbortController();
     // One listener for every batch it waits for: many, and no leak, as Node would say on stderr.
@@ -200,12 +207,12 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
   }
 
   return {
-    find: async (texts, request) => {
+    look: async (texts, space) => {
       const answers = new Array<Found>(texts.length);
-      const missing = new Map<string, Miss>();
-      const missed = new Map<number, Miss>();
+      const missing = new Map<number, Miss>();
+      const byKey = new Map<string, Miss>();
       await eachChunk(texts, (text, index) => {
-        const key = `${request.space}:${hash("sha256", text, "base64url")}`;
+        const key = `${space}:${hash("sha256", text, "base64")}`;
         const known = kept?.get(key);
         if (known) {
           hits++;
@@ -213,18 +220,18 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
           return;
         }
         misses++;
-        const miss = missing.get(key) ?? { key, text, at: index };
-        missing.set(key, miss);
-        missed.set(index, miss);
+        const miss = byKey.get(key) ?? { key, text, at: index };
+        byKey.set(key, miss);
+        missing.set(index, miss);
       });
-      if (missing.size === 0) return answers;
-      await fetchAll([...missing.values()], request);
+      return { answers, missing };
+    },
+    fill: async ({ answers, missing }, request) => {
+      await fetchAll([...new Set(missing.values())], request);
       // A copy each: the caller may do with it what it likes, hand its memory to a worker for example.
-      await eachChunk(texts, (_, index) => {
-        const found = missed.get(index)?.found;
+      await eachChunk([...missing], ([index, { found }]) => {
         if (found) answers[index] = found instanceof Float32Array ? found.slice() : found;
       });
-      return answers;
     },
     stats: () => ({ entries: kept?.size ?? 0, bytes: kept?.calculatedSize ?? 0, maxBytes, hits, misses }),
     close: (reason) => {

@@ -4,7 +4,7 @@ import type { EmbedSettings, Log } from "../settings.ts";
 import { type CacheStats, type Found, openEmbedCache } from "./cache.ts";
 import { openDeadline } from "./deadline.ts";
 import { openGate } from "./gate.ts";
-import { type Models, openModels } from "./models.ts";
+import { type Choice, type Models, openModels } from "./models.ts";
 import { assertTexts } from "./texts.ts";
 import type { EmbeddingProvider, EmbedKind, EmbedModel, ProviderName } from "./types.ts";
 
@@ -34,7 +34,7 @@ export interface EmbedStatus {
   dimension: number | undefined;
   lexical: boolean;
   /** Why `auto` fell back, and what to do about it. */
-  fallback: { reason: string; next: string | undefined } | undefined;
+  fallback: Choice["fallback"] | undefined;
   /** Requests to providers, and how many of them failed. */
   requests: number;
   failures: number;
@@ -102,16 +102,18 @@ export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log): E
       throwIfAborted(closing.signal);
       throwIfAborted(signal);
       assertTexts(texts);
-      using deadline = openDeadline(settings.timeoutMs, signal, tooLate(settings));
       const provider = await models.resolve(model);
-      const found = await cache.find(texts, {
-        space: `${provider.model}:${kind}`,
-        limits: () => batchLimits(provider),
-        width: settings.concurrency,
-        fetch: (batch, stop) => gate(stop, () => fetchFrom(provider, batch, kind, stop)),
-        signal: deadline.signal,
-      });
-      const vectors = found.map((each, index) => vectorOf(each, index, provider));
+      const lookup = await cache.look(texts, `${provider.model}:${kind}`);
+      if (lookup.missing.size > 0) {
+        using deadline = openDeadline(settings.timeoutMs, signal, tooLate(settings));
+        await cache.fill(lookup, {
+          limits: () => batchLimits(provider),
+          width: settings.concurrency,
+          fetch: (batch, stop) => gate(stop, () => fetchFrom(provider, batch, kind, stop)),
+          signal: deadline.signal,
+        });
+      }
+      const vectors = lookup.answers.map((each, index) => vectorOf(each, index, provider));
       const dimension = vectors[0]?.length ?? 0;
       return { provider: provider.provider, model: provider.model, dimension, lexical: provider.lexical, vectors };
     },
@@ -128,7 +130,7 @@ export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log): E
         model: provider.model,
         dimension: models.dimensionOf(provider),
         lexical: provider.lexical,
-        fallback: choice?.reason && { reason: choice.reason.message, next: choice.reason.hint },
+        fallback: choice?.fallback,
         requests,
         failures,
         cache: cache.stats(),
@@ -143,8 +145,10 @@ export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log): E
 /** The first sound vector tells how long all others of the model are, unless that is known. */
 function judge(models: Models, provider: EmbeddingProvider, vector: Float32Array): Found {
   if (vector.length === 0) return { problem: "no vector" };
-  if (!vector.every(Number.isFinite)) return { problem: "a vector with a value that is no finite number" };
-  if (!vector.some((value) => value !== 0)) return { problem: "a vector of zeros" };
+  let square = 0;
+  for (const value of vector) square += value * value;
+  if (!Number.isFinite(square)) return { problem: "a vector with a value that is no finite number" };
+  if (square === 0) return { problem: "a vector of zeros" };
   models.learn(provider, vector.length);
   const dimension = models.dimensionOf(provider);
   if (vector.length !== dimension) {

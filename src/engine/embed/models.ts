@@ -9,8 +9,14 @@ import { type EmbeddingProvider, MAX_DIMENSION, MIN_DIMENSION, MODEL_NAME } from
 
 export interface Choice {
   provider: EmbeddingProvider;
-  /** Why it is not the one of the settings. */
-  reason?: LakeError;
+  /** Why `auto` did not take Ollama. */
+  fallback?: Missing;
+}
+
+interface Missing {
+  reason: string;
+  /** What to do about it. */
+  next: string;
 }
 
 export interface Models {
@@ -41,15 +47,19 @@ export function openModels(settings: EmbedSettings, log: Log, closed: AbortSigna
   let chosen: Choice | undefined = settings.provider === "auto" ? undefined : { provider: preferred };
 
   async function chooseNow(): Promise<Choice> {
-    const reason = "probe" in preferred ? await probe(preferred as OllamaProvider) : undefined;
-    if (reason === undefined) chosen = { provider: preferred };
-    else if (settings.provider === "auto") chosen = { provider: openBuiltin(builtinDimension(settings)), reason };
-    const choice = chosen ?? { provider: preferred };
-    if (!closed.aborted) logChoice(choice, reason);
-    return choice;
+    let missing = "probe" in preferred ? await probe(preferred as OllamaProvider) : undefined;
+    chosen = { provider: preferred };
+    if (missing && settings.provider === "auto") {
+      missing = { ...missing, next: `${missing.next} Then start this server again.` };
+      chosen = { provider: openBuiltin(builtinDimension(settings)), fallback: missing };
+    }
+    const { provider, model, lexical } = chosen.provider;
+    const fields = { provider, model, dimension: dimensionOf(chosen.provider), lexical, ...missing };
+    if (!closed.aborted) log(missing ? "warn" : "info", "embeddings", fields);
+    return chosen;
   }
 
-  async function probe(ollama: OllamaProvider): Promise<LakeError | undefined> {
+  async function probe(ollama: OllamaProvider): Promise<Missing | undefined> {
     const late = new LakeError("unavailable", `Ollama at ${settings.ollamaUrl} did not answer in ${PROBE_MS} ms.`, {
       hint: "Look whether it is busy or stuck, and start it again with: ollama serve.",
     });
@@ -59,15 +69,9 @@ export function openModels(settings: EmbedSettings, log: Log, closed: AbortSigna
       if (dimension !== undefined) dimensions.set(ollama.model, dimension);
       return undefined;
     } catch (error) {
-      return error instanceof LakeError ? error : new LakeError("internal", String(error), { cause: error });
+      const { message, hint = "" } = error instanceof LakeError ? error : late;
+      return { reason: message, next: hint };
     }
-  }
-
-  function logChoice({ provider }: Choice, reason: LakeError | undefined): void {
-    const { model, lexical } = provider;
-    const fields = { provider: provider.provider, model, dimension: dimensionOf(provider), lexical };
-    if (reason === undefined) log("info", "embeddings", fields);
-    else log("warn", "embeddings", { ...fields, reason: reason.message, next: reason.hint });
   }
 
   const dimensionOf = (provider: EmbeddingProvider): number | undefined =>

@@ -20,6 +20,7 @@ const ATTEMPTS = 3;
 const PAUSE_MS = 100;
 /** Far more than one batch of vectors takes. */
 const MAX_ANSWER_BYTES = 64 * 2 ** 20;
+const MAX_ERROR_BYTES = 2 ** 16;
 const MAX_MESSAGE_CHARS = 300;
 const SIZE_HINT = "This does not look like an embedding service; check its address in the settings.";
 
@@ -70,10 +71,9 @@ export function toVector(list: unknown): Float32Array {
   return vector;
 }
 
-async function readBody(service: Service, response: Response): Promise<string> {
-  const decoder = new TextDecoder();
+async function readBody(service: Service, response: Response): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
   let bytes = 0;
-  let body = "";
   for await (const chunk of response.body ?? []) {
     bytes += (chunk as Uint8Array).byteLength;
     if (bytes > MAX_ANSWER_BYTES) {
@@ -81,17 +81,18 @@ async function readBody(service: Service, response: Response): Promise<string> {
         hint: SIZE_HINT,
       });
     }
-    body += decoder.decode(chunk as Uint8Array, { stream: true });
+    chunks.push(chunk as Uint8Array);
   }
-  return body + decoder.decode();
+  return Buffer.concat(chunks);
 }
 
 /** Some services write NaN, which is not JSON: as null, the vector it stands in can be told from the others. */
-function withoutNaN(body: string): string {
-  return /NaN|Infinity/.test(body) ? body.replace(/-?\b(?:NaN|Infinity)\b/g, "null") : body;
+function withoutNaN(body: Buffer): Buffer | string {
+  if (!body.includes("NaN") && !body.includes("Infinity")) return body;
+  return body.toString().replace(/-?\b(?:NaN|Infinity)\b/g, "null");
 }
 
-function refused(service: Service, status: number, body: string): LakeError {
+function refused(service: Service, status: number, body: Buffer): LakeError {
   const message = messageOf(service, body);
   const known = service.refusal(status, message);
   if (known !== undefined) return known;
@@ -105,10 +106,11 @@ function refused(service: Service, status: number, body: string): LakeError {
 }
 
 /** What services say in `error`, or in `error.message`, on one line. */
-function messageOf(service: Service, body: string): string {
+function messageOf(service: Service, body: Buffer): string {
+  if (body.length > MAX_ERROR_BYTES) return "";
   let said: unknown;
   try {
-    const { error } = JSON.parse(body) as { error?: unknown };
+    const { error } = JSON.parse(body.toString()) as { error?: unknown };
     said = (error as { message?: unknown } | undefined)?.message ?? error;
   } catch {
     said = "";

@@ -27,7 +27,7 @@ test("auto takes the builtin when Ollama does not run, says why, and stays with 
   expect(embedded).toMatchObject({ provider: "builtin", model: "builtin-512", dimension: 512, lexical: true });
   expect(embedder.status().fallback).toEqual({
     reason: `Ollama does not answer at ${server.url}.`,
-    next: expect.stringContaining("ollama serve"),
+    next: expect.stringMatching(/ollama serve.* Then start this server again\.$/),
   });
   expect(embedder.logged).toMatchObject([
     { level: "warn", fields: { provider: "builtin", reason: expect.stringContaining("does not answer") } },
