@@ -1,13 +1,14 @@
 import { type ListPage, type ListRequest, page } from "./catalog/browse.ts";
 import { parseReference } from "./catalog/identity.ts";
 import type { Catalog, Changes, Head, Manifest, Unreadable } from "./catalog/types.ts";
-import { type Embedded, type EmbedOptions, type EmbedStatus, openEmbedder } from "./embed/embedder.ts";
+import type { Embedded, Embedder, EmbedOptions, EmbedStatus } from "./embed/embedder.ts";
+import { planOf } from "./embed/plan.ts";
 import { LakeError } from "./errors.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
 import type { QueryEngine, QueryOptions, QueryResult } from "./query/query.ts";
 import { openScope, type Scope } from "./scope.ts";
-import type { EngineSettings } from "./settings.ts";
+import type { EmbedSettings, EngineSettings } from "./settings.ts";
 import { openFileStore } from "./store/file.ts";
 import { openMemoryStore } from "./store/memory.ts";
 import type { Store } from "./store/store.ts";
@@ -71,12 +72,10 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       ? openMemoryStore(scope)
       : await openFileStore(scope, { folder: settings.data, label: settings.data });
 
-  const embedder = openEmbedder(scope, settings.embed, settings.log);
-
   let closed = false;
   let opening: Promise<Catalog> | undefined;
   const catalog = (): Promise<Catalog> => {
-    if (closed) return Promise.reject(new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." }));
+    if (closed) return Promise.reject(closedError());
     opening ??= loadCatalog(scope, store, settings).then((opened) => {
       opened.onChange((changes) => {
         for (const listener of listeners) listener(changes);
@@ -97,6 +96,15 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     loading ??= loadParts(scope, store, ready, settings);
     parts = await loading;
     return parts;
+  };
+
+  let embedder: Embedder | undefined;
+  const embedding = async (): Promise<Embedder> => {
+    if (embedder) return embedder;
+    const { openEmbedder } = await import("./embed/embedder.ts");
+    if (closed) throw closedError();
+    embedder ??= openEmbedder(scope, settings.embed, settings.log);
+    return embedder;
   };
 
   const close = (): Promise<void> => {
@@ -123,22 +131,21 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       const heads = (await catalog()).list();
       return heads.map((head) => head.name).filter((name) => name.startsWith(prefix));
     },
-    embed: (texts, options) => embedder.embed(texts, options),
-    embedStatus: () => embedder.status(),
+    embed: async (texts, options) => (await embedding()).embed(texts, options),
+    embedStatus: () => embedder?.status() ?? unused(settings.embed),
     onChange: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
     warm: async () => {
       try {
-        // What catalog-list needs comes first.
+        // What catalog-list needs comes first, the model of embeddings, which no other call waits for, last.
         await catalog();
         await (await opened()).warm();
+        await (await embedding()).warm();
       } catch (error) {
         if (!closed) settings.log("warn", "warm-up failed; the first call tries again", { error: String(error) });
       }
-      // Last: it may load a library that keeps the event loop, and only the first embedding waits for it.
-      await embedder.warm();
     },
     busy: () => parts !== undefined && parts.query.running() + parts.ingest.running() > 0,
     close,
@@ -173,6 +180,15 @@ async function loadParts(scope: Scope, store: Store, catalog: Catalog, settings:
       await query.warm();
     },
   };
+}
+
+function unused(settings: EmbedSettings): EmbedStatus {
+  const cache = { entries: 0, bytes: 0, maxBytes: settings.cacheBytes, hits: 0, misses: 0 };
+  return { ...planOf(settings), fallback: undefined, requests: 0, failures: 0, cache };
+}
+
+function closedError(): LakeError {
+  return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
 }
 
 async function drop(catalog: Catalog, name: string): Promise<Dropped> {

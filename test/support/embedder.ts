@@ -3,6 +3,17 @@ import { LakeError } from "../../src/engine/errors.ts";
 import { openScope } from "../../src/engine/scope.ts";
 import type { EmbedSettings } from "../../src/engine/settings.ts";
 
+/** Asks nobody, and would reach nobody. */
+export const EMBED: EmbedSettings = {
+  provider: "builtin",
+  ollamaUrl: "http://127.0.0.1:9",
+  openaiUrl: "http://127.0.0.1:9/v1",
+  truncate: true,
+  timeoutMs: 10_000,
+  concurrency: 4,
+  cacheBytes: 30_720_000,
+};
+
 export interface OpenedEmbedder extends Embedder, AsyncDisposable {
   logged: { level: string; message: string; fields: Record<string, unknown> | undefined }[];
 }
@@ -12,16 +23,7 @@ export function openTestEmbedder(settings: Partial<EmbedSettings>): OpenedEmbedd
   const logged: OpenedEmbedder["logged"] = [];
   const embedder = openEmbedder(
     scope,
-    {
-      provider: "ollama",
-      ollamaUrl: "http://127.0.0.1:9",
-      openaiUrl: "http://127.0.0.1:9/v1",
-      truncate: true,
-      timeoutMs: 10_000,
-      concurrency: 4,
-      cacheBytes: 30_720_000,
-      ...settings,
-    },
+    { ...EMBED, provider: "ollama", ...settings },
     (level, message, fields) => void logged.push({ level, message, fields }),
   );
   return { ...embedder, logged, [Symbol.asyncDispose]: () => scope.close() };

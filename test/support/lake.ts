@@ -7,6 +7,7 @@ import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
 import { createServer } from "../../src/server.ts";
+import { EMBED } from "./embedder.ts";
 
 export type Era = "legacy" | "modern";
 
@@ -53,15 +54,7 @@ export function testSettings(folder: string, settings: Partial<EngineSettings> =
     maxQueuedQueries: 128,
     maxResultBytes: 64 * 1024,
     refreshMs: 0,
-    embed: {
-      provider: "builtin",
-      ollamaUrl: "http://127.0.0.1:9",
-      openaiUrl: "http://127.0.0.1:9/v1",
-      truncate: true,
-      timeoutMs: 10_000,
-      concurrency: 4,
-      cacheBytes: 30_720_000,
-    },
+    embed: EMBED,
     clock: systemClock,
     log: () => {},
     ...settings,

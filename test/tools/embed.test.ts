@@ -1,14 +1,7 @@
 import { expect, test } from "vitest";
+import { EMBED } from "../support/embedder.ts";
 import { openLake, textOf } from "../support/lake.ts";
 import { openOllamaServer, vectorFor } from "../support/ollama.ts";
-
-const embedSettings = {
-  openaiUrl: "http://127.0.0.1:9/v1",
-  truncate: true,
-  timeoutMs: 10_000,
-  concurrency: 4,
-  cacheBytes: 0,
-};
 
 interface Result {
   model: string;
@@ -26,7 +19,7 @@ test("text and structured content each hold every vector exactly", async () => {
   await using server = await openOllamaServer();
   await using lake = await openLake({
     data: "memory",
-    settings: { embed: { ...embedSettings, provider: "auto", ollamaUrl: server.url } },
+    settings: { embed: { ...EMBED, provider: "auto", ollamaUrl: server.url } },
   });
   const result = await lake.raw("embed", { texts: ["one", "two"] });
   const exact = ["one", "two"].map((text) => Float32Array.from(vectorFor(`search_document: ${text}`, 8)));
@@ -46,7 +39,7 @@ test("the builtin says that it is lexical, why it is used and how to get a bette
   await server.stop();
   await using lake = await openLake({
     data: "memory",
-    settings: { embed: { ...embedSettings, provider: "auto", ollamaUrl: server.url, dimension: 16 } },
+    settings: { embed: { ...EMBED, provider: "auto", ollamaUrl: server.url, dimension: 16 } },
   });
   expect(lake.client.getInstructions()).toContain("embed uses nomic-embed-text when Ollama runs");
   const result = await lake.raw("embed", { texts: ["forklift"], kind: "query" });
@@ -74,10 +67,19 @@ test("the largest result is a message of reasonable size", async () => {
   expect(JSON.stringify(result).length).toBeLessThan(2 ** 20);
 });
 
+test("a closed lake embeds nothing, used before or not", async () => {
+  for (const used of [false, true]) {
+    const lake = await openLake({ data: "memory" });
+    if (used) await lake.call("embed", { texts: ["one"] });
+    await lake[Symbol.asyncDispose]();
+    await expect(lake.engine.embed(["one"])).rejects.toMatchObject({ kind: "closed" });
+  }
+});
+
 test("a client that knows what embeddings come from is told so from the start", async () => {
   await using lake = await openLake({
     data: "memory",
-    settings: { embed: { ...embedSettings, provider: "ollama", ollamaUrl: "http://127.0.0.1:9", model: "bge-m3" } },
+    settings: { embed: { ...EMBED, provider: "ollama", ollamaUrl: "http://127.0.0.1:9", model: "bge-m3" } },
   });
   expect(lake.client.getInstructions()).toContain("embed uses bge-m3 (ollama).");
   expect(await lake.refused("embed", { texts: ["one"] })).toMatch(/^unavailable: .*\nNext: .*ollama serve/);

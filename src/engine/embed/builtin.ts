@@ -1,8 +1,7 @@
 import { throwIfAborted } from "../errors.ts";
 import { openTimeSlice } from "../time-slice.ts";
+import { builtinName } from "./plan.ts";
 import type { EmbeddingProvider } from "./types.ts";
-
-export const BUILTIN_DIMENSION = 512;
 
 /** Of all calls together: many short ones in a row would keep the event loop as long as one long call. */
 const inSlices = openTimeSlice(5);
@@ -27,7 +26,7 @@ const GRAM_SIZES = [3, 4];
 export function openBuiltin(dimension: number): EmbeddingProvider {
   return {
     provider: "builtin",
-    model: `builtin-${dimension}`,
+    model: builtinName(dimension),
     dimension,
     lexical: true,
     prefixes: { query: "", document: "" },

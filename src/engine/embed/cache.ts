@@ -66,6 +66,7 @@ interface Flight {
 
 /** What an entry costs besides its vector, so that short vectors are not counted as nothing. */
 const LEAST_BYTES = 512;
+const NOTHING: Found = { problem: "no vector" };
 const CHUNK = 32;
 const SLICE_MS = 5;
 
@@ -81,6 +82,7 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
   const flying = new Map<string, Flight>();
   const flights = new Set<Flight>();
   const inSlices = openTimeSlice(SLICE_MS);
+  let closed: LakeError | undefined;
   let hits = 0;
   let misses = 0;
 
@@ -94,6 +96,7 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
   }
 
   function launch(batch: readonly Miss[], request: FetchRequest): Flight {
+    if (closed) throw closed;
     const stop = new AbortController();
     const land = async (): Promise<Map<string, Found>> => {
       try {
@@ -101,7 +104,7 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
         const founds = await request.fetch(texts, stop.signal);
         const answers = new Map<string, Found>();
         for (const [index, { key }] of batch.entries()) {
-          const found = founds[index] ?? { problem: "there is no vector" };
+          const found = founds[index] ?? NOTHING;
           answers.set(key, found);
           if (found instanceof Float32Array) kept?.set(key, found);
         }
@@ -131,7 +134,7 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
     flight.waiting++;
     try {
       const answers = await orAborted(flight.answers, signal);
-      for (const miss of batch) miss.found = answers.get(miss.key) ?? { problem: "there is no vector" };
+      for (const miss of batch) miss.found = answers.get(miss.key) ?? NOTHING;
     } finally {
       flight.waiting--;
       if (flight.waiting === 0) {
@@ -235,6 +238,7 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
     },
     stats: () => ({ entries: kept?.size ?? 0, bytes: kept?.calculatedSize ?? 0, maxBytes, hits, misses }),
     close: (reason) => {
+      closed = reason;
       for (const flight of flights) flight.stop.abort(reason);
     },
   };

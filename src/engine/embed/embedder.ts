@@ -5,6 +5,7 @@ import { type CacheStats, type Found, openEmbedCache } from "./cache.ts";
 import { openDeadline } from "./deadline.ts";
 import { openGate } from "./gate.ts";
 import { type Choice, type Models, openModels } from "./models.ts";
+import type { Plan } from "./plan.ts";
 import { assertTexts } from "./texts.ts";
 import type { EmbeddingProvider, EmbedKind, EmbedModel, ProviderName } from "./types.ts";
 
@@ -26,13 +27,8 @@ export interface Embedded {
   vectors: Float32Array[];
 }
 
-export interface EmbedStatus {
-  /** Undefined while `auto` has not chosen. */
-  provider: ProviderName | undefined;
-  /** The model in use, or else the one `auto` will look for. */
-  model: string;
-  dimension: number | undefined;
-  lexical: boolean;
+/** The plan of the settings, until `auto` has chosen; then what is in use. */
+export interface EmbedStatus extends Plan {
   /** Why `auto` fell back, and what to do about it. */
   fallback: Choice["fallback"] | undefined;
   /** Requests to providers, and how many of them failed. */

@@ -1,9 +1,10 @@
 import { LakeError } from "../errors.ts";
 import type { EmbedSettings, Log } from "../settings.ts";
-import { BUILTIN_DIMENSION, openBuiltin } from "./builtin.ts";
+import { openBuiltin } from "./builtin.ts";
 import { openDeadline } from "./deadline.ts";
-import { OLLAMA_MODEL, type OllamaProvider, openOllama } from "./ollama.ts";
-import { OPENAI_MODEL, openOpenAI } from "./openai.ts";
+import { type OllamaProvider, openOllama } from "./ollama.ts";
+import { openOpenAI } from "./openai.ts";
+import { BUILTIN_DIMENSION, builtinName, OLLAMA_MODEL, planOf } from "./plan.ts";
 import { prefixesOf } from "./prefixes.ts";
 import { type EmbeddingProvider, MAX_DIMENSION, MIN_DIMENSION, MODEL_NAME } from "./types.ts";
 
@@ -108,13 +109,10 @@ export function openModels(settings: EmbedSettings, log: Log, closed: AbortSigna
 }
 
 function openPreferred(settings: EmbedSettings): EmbeddingProvider {
-  if (settings.provider === "builtin") return openBuiltin(builtinDimension(settings));
-  const { provider, model, dimension, queryPrefix, documentPrefix } = settings;
-  return openRemote(settings, model ?? (provider === "openai" ? OPENAI_MODEL : OLLAMA_MODEL), {
-    dimension,
-    query: queryPrefix,
-    document: documentPrefix,
-  });
+  const { dimension, queryPrefix: query, documentPrefix: document } = settings;
+  return settings.provider === "builtin"
+    ? openBuiltin(builtinDimension(settings))
+    : openRemote(settings, planOf(settings).model, { dimension, query, document });
 }
 
 /** `own` are the settings for the model they name; another model has a dimension and prefixes of its own. */
@@ -133,7 +131,7 @@ function builtinDimension(settings: EmbedSettings, written?: string): number {
   const dimension = written === undefined ? (settings.dimension ?? BUILTIN_DIMENSION) : Number(written);
   if (dimension >= MIN_DIMENSION && dimension <= MAX_DIMENSION) return dimension;
   throw new LakeError("invalid", `The builtin embedder has no ${dimension} dimensions.`, {
-    hint: `From ${MIN_DIMENSION} to ${MAX_DIMENSION}, for example builtin-${BUILTIN_DIMENSION}.`,
+    hint: `From ${MIN_DIMENSION} to ${MAX_DIMENSION}, for example ${builtinName(BUILTIN_DIMENSION)}.`,
   });
 }
 

@@ -1,9 +1,8 @@
 import type { Ollama } from "ollama";
 import { LakeError } from "../errors.ts";
+import { OLLAMA_MODEL } from "./plan.ts";
 import { malformed, request, type Service, toVector } from "./request.ts";
 import type { EmbeddingProvider, Prefixes } from "./types.ts";
-
-export const OLLAMA_MODEL = "nomic-embed-text";
 
 export interface OllamaSettings {
   url: string;

@@ -2,8 +2,6 @@ import { LakeError } from "../errors.ts";
 import { malformed, request, type Service, toVector } from "./request.ts";
 import type { EmbeddingProvider, Prefixes } from "./types.ts";
 
-export const OPENAI_MODEL = "text-embedding-3-small";
-
 export interface OpenAISettings {
   /** Up to and with the version: `https://api.openai.com/v1`. */
   url: string;

@@ -133,6 +133,20 @@ test("a failure over somebody else's text is not shared", async () => {
   expect((await other).vectors).toEqual(expected(["x", "fine"]));
 });
 
+test("closing ends whoever waits for somebody else's request too, and nothing is sent again", async () => {
+  await using server = await openOllamaServer();
+  held(server);
+  const embedder = openTestEmbedder({ ollamaUrl: server.url });
+  const one = refusal(embedder.embed(["a"]));
+  await requested(server, 1);
+  const two = refusal(embedder.embed(["a"]));
+  await sleep(20);
+  await embedder[Symbol.asyncDispose]();
+  expect([(await one).kind, (await two).kind]).toEqual(["closed", "closed"]);
+  await sleep(50);
+  expect(server.requests).toHaveLength(1);
+});
+
 test("the oldest go when the bytes are used up", async () => {
   await using server = await openOllamaServer(256);
   await using embedder = openTestEmbedder({ ollamaUrl: server.url, cacheBytes: 3 * 256 * 4 });
