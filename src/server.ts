@@ -105,12 +105,14 @@ async function callTool(
     const parsed = tool.input.safeParse(args ?? {});
     if (!parsed.success) throw argumentError(tool, parsed.error);
     refuseBrokenText(parsed.data);
+    const progress = progressOf(context);
     const { structured, text } = await tool.call(parsed.data as never, {
       engine,
       signal: context.mcpReq.signal,
-      progress: progressOf(context),
+      progress: progress.report,
       roots,
     });
+    await progress.sent();
     return { content: [{ type: "text" as const, text }], structuredContent: structured };
   } catch (thrown) {
     const error = known(thrown, log);
@@ -141,21 +143,31 @@ function argumentError(tool: Tool, error: z.ZodError): LakeError {
   });
 }
 
-function progressOf(context: ServerContext): ToolContext["progress"] {
+interface Progress {
+  report: ToolContext["progress"];
+  /** Everything reported is on its way: what comes after the result, a client no longer expects. */
+  sent(): Promise<void>;
+}
+
+function progressOf(context: ServerContext): Progress {
   const progressToken = context.mcpReq._meta?.progressToken;
-  if (progressToken === undefined) return () => {};
-  let sent = 0;
+  if (progressToken === undefined) return { report: () => {}, sent: async () => {} };
+  let last = 0;
   let highest = 0;
-  return (fraction, message) => {
-    const progress = Math.min(1, fraction);
-    const now = performance.now();
-    // The protocol wants every value to be greater than the last.
-    if (progress <= highest || (now - sent < PROGRESS_MS && progress < 1)) return;
-    sent = now;
-    highest = progress;
-    const params = { progressToken, progress, total: 1, message };
-    // A client that has gone away does not need its progress.
-    context.mcpReq.notify({ method: "notifications/progress", params }).catch(() => {});
+  let sending: Promise<void> = Promise.resolve();
+  return {
+    report: (fraction, message) => {
+      const progress = Math.min(1, fraction);
+      const now = performance.now();
+      // The protocol wants every value to be greater than the last.
+      if (progress <= highest || (now - last < PROGRESS_MS && progress < 1)) return;
+      last = now;
+      highest = progress;
+      const params = { progressToken, progress, total: 1, message };
+      // A client that has gone away does not need its progress.
+      sending = context.mcpReq.notify({ method: "notifications/progress", params }).catch(() => {});
+    },
+    sent: () => sending,
   };
 }
 
