@@ -132,7 +132,8 @@ export function loadConfig(source: ConfigSource): { config: Config; file: string
       origin.set(key, where(key));
     }
   };
-  if (present) merge(parseToml(file), (key) => `${key} in ${explicit ?? "lakehouse.toml"}`);
+  if (present)
+    merge(parseToml(file, explicit ?? "lakehouse.toml"), (key) => `${key} in ${explicit ?? "lakehouse.toml"}`);
   merge(fromEnv(source.env), envName);
   merge(source.flags, flagName);
 
@@ -174,12 +175,14 @@ function fromEnv(env: ConfigSource["env"]): Record<string, unknown> {
   return values;
 }
 
-function parseToml(file: string): Record<string, unknown> {
+function parseToml(file: string, label: string): Record<string, unknown> {
   try {
     return parse(readFileSync(file, "utf8"));
   } catch (error) {
     const message = error instanceof TomlError ? withoutSecrets(error.message) : "it could not be read";
-    throw new LakeError("invalid", `lakehouse.toml: ${message}`);
+    throw new LakeError("invalid", `${label}: ${message}`, {
+      hint: "README lists the settings and how they are written.",
+    });
   }
 }
 

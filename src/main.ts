@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-import { resolve } from "node:path";
+import { homedir } from "node:os";
+import { dirname, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import {
   type Config,
@@ -66,7 +67,7 @@ function end(log: EngineSettings["log"], message: string): void {
 function engineSettings(config: Config, cwd: string, log: EngineSettings["log"]): EngineSettings {
   return {
     data: config.data === "memory" ? "memory" : resolve(cwd, config.data),
-    allow: (config.allow ?? ["."]).map((folder) => resolve(cwd, folder)),
+    allow: config.allow?.map((folder) => resolve(cwd, folder)) ?? defaultRoots(cwd, log),
     maxIngestBytes: config.max_ingest_bytes,
     maxIngestRows: config.max_ingest_rows,
     ingestTimeoutMs: config.ingest_timeout,
@@ -97,6 +98,13 @@ function engineSettings(config: Config, cwd: string, log: EngineSettings["log"])
     clock: systemClock,
     log,
   };
+}
+
+/** The working directory, but not where a desktop starts its programs: nobody meant to offer the whole disk or home. */
+function defaultRoots(cwd: string, log: EngineSettings["log"]): string[] {
+  if (dirname(cwd) !== cwd && cwd !== homedir()) return [cwd];
+  log("warn", "no folder is allowed for ingest: name one with --allow DIR", { cwd });
+  return [];
 }
 
 function parseFlags(argv: string[]) {

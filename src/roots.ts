@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { McpServer } from "@modelcontextprotocol/server";
 
@@ -15,7 +16,7 @@ export function clientRoots(server: McpServer, enabled: boolean): () => Promise<
     if (!server.server.getClientCapabilities()?.roots) return [];
     try {
       const { roots } = await server.server.listRoots(undefined, { timeout: ROOTS_TIMEOUT_MS });
-      return roots.flatMap(({ uri }) => (uri.startsWith("file://") ? [fileURLToPath(uri)] : []));
+      return roots.flatMap(({ uri }) => folderOf(uri));
     } catch {
       // A client that does not answer offers nothing; it is asked again at the next call.
       asked = undefined;
@@ -27,4 +28,14 @@ export function clientRoots(server: McpServer, enabled: boolean): () => Promise<
     asked = undefined;
   });
   return () => (asked ??= ask());
+}
+
+/** A root that is no folder of this machine offers nothing, and neither does the whole disk. */
+function folderOf(uri: string): string[] {
+  try {
+    const folder = fileURLToPath(uri);
+    return dirname(folder) === folder ? [] : [folder];
+  } catch {
+    return [];
+  }
 }

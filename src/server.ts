@@ -126,10 +126,10 @@ async function callTool(
 
 function argumentError(tool: Tool, error: z.ZodError): LakeError {
   const valid = Object.keys(tool.input.shape);
-  const [first] = error.issues;
-  if (first?.code === "unrecognized_keys") {
-    const [unknown = ""] = first.keys;
-    const [close] = nearest(unknown, valid);
+  const unknown = error.issues.find((issue) => issue.code === "unrecognized_keys")?.keys[0];
+  if (unknown !== undefined) {
+    const missing = error.issues.flatMap(({ path: [name] }) => (typeof name === "string" ? [name] : []));
+    const close = nearest(unknown, valid)[0] ?? (missing.length === 1 ? missing[0] : undefined);
     return new LakeError("invalid", `${tool.name}: unknown argument ${JSON.stringify(unknown.slice(0, 100))}.`, {
       hint: `${close === undefined ? "Remove it" : `Use ${close}, or remove it`} and call again. Valid arguments: ${valid.join(", ")}.`,
     });

@@ -12,7 +12,7 @@ export const ingest = defineTool({
   effect: "write",
   idempotent: true,
   description:
-    "Load a file, inline text or the result of a query into a dataset (CSV, TSV, JSON, NDJSON, Parquet, Arrow IPC; .gz and .zst too). Types are inferred; a column whose values do not all fit stays text, and the result says so. Every call is one atomic, durable version; the same data again changes nothing. A different schema is refused unless schema_change is allow.",
+    "Load a file, inline text or the result of a query into a dataset (CSV, TSV, JSON, NDJSON, also .gz and .zst; Parquet, Arrow IPC). Types are inferred; a column whose values do not all fit stays text, and the result says so. Every call is one atomic, durable version; the same data again changes nothing. A different schema is refused unless schema_change is allow.",
   input: z.strictObject({
     name: z.string().describe("Dataset name: lower-case letters, digits and _, starting with a letter."),
     path: z
@@ -21,7 +21,11 @@ export const ingest = defineTool({
       .max(4096)
       .optional()
       .describe("File to read; relative to the allowed folder. Give one of path, text, sql."),
-    text: z.string().optional().describe("The data itself, for example CSV with a header line."),
+    text: z
+      .string()
+      .max(16_777_216)
+      .optional()
+      .describe("The data itself, for example CSV with a header line; more than 16 MiB goes through path."),
     sql: z.string().min(1).max(262_144).optional().describe("A SELECT whose result becomes the dataset."),
     format: z
       .enum(["csv", "tsv", "json", "ndjson", "parquet", "arrow"])
@@ -82,6 +86,9 @@ export const ingest = defineTool({
         ? `${result.name} is unchanged: version ${result.version} already holds this data (${size}).`
         : `${result.name} is at version ${result.version}: ${size}; ${countOf(result.rows_written, "row")} written.`,
     ];
+    if (notes.dialect !== null) {
+      lines.push(notes.dialect.header ? "The first line was taken as column names." : "There was no header line.");
+    }
     if (notes.encoding !== null) lines.push(`Read as ${notes.encoding}.`);
     if (notes.skipped_rows !== null && notes.skipped_rows.count > 0) {
       const first = notes.skipped_rows.lines.map(({ line, reason }) => `line ${line}: ${reason}`);

@@ -2,6 +2,7 @@ import { Writable } from "node:stream";
 import type { McpServerFactory } from "@modelcontextprotocol/server";
 import { StdioServerTransport, serveStdio as serve } from "@modelcontextprotocol/server/stdio";
 import type { Log } from "../engine/settings.ts";
+import { wholeLines } from "./lines.ts";
 
 export interface StdioSession {
   /** Resolves when the client has closed its end, or after `close`. */
@@ -9,13 +10,18 @@ export interface StdioSession {
   close(): Promise<void>;
 }
 
-/** One message may be this large: inline text for `ingest` has to fit. */
-const MAX_MESSAGE_BYTES = 64 * 2 ** 20;
+/** One message may be this large: inline text for `ingest` has to fit, escaped as JSON. */
+const MAX_MESSAGE_BYTES = 40 * 2 ** 20;
 
 /** Serves one client over stdin and stdout. From here on only the protocol writes to stdout; what others print goes to stderr. */
 export function serveStdio(createServer: McpServerFactory, log: Log): StdioSession {
   const wire = claimStdout();
-  const transport = new StdioServerTransport(process.stdin, wire, { maxBufferSize: MAX_MESSAGE_BYTES });
+  const lines = wholeLines(process.stdin, MAX_MESSAGE_BYTES, (id) => {
+    log("warn", "a message was too long", { id });
+    const message = `The message is longer than ${MAX_MESSAGE_BYTES} bytes. Write the data to a file and use path.`;
+    if (id !== undefined) wire.write(`${JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32600, message } })}\n`);
+  });
+  const transport = new StdioServerTransport(lines, wire, { maxBufferSize: 2 * MAX_MESSAGE_BYTES });
   const { promise: closed, resolve } = withResolvers();
   const handle = serve(createServer, {
     transport,

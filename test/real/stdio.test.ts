@@ -60,6 +60,26 @@ test("stdout carries nothing but the protocol", async () => {
   expect(new Set(answered.flatMap((message) => message.id ?? [])).size).toBe(statements.length + 2);
 });
 
+test("inline text up to the limit is read, more is refused, and the next call is answered", async () => {
+  await using workspace = await openWorkspace();
+  const server = await workspace.start();
+  const text = `a,b\n${`1,${"x".repeat(98)}\n`.repeat(160_000)}`;
+  expect(await server.call("ingest", { name: "large", text })).toMatchObject({ rows: 160_000 });
+  await expect(server.call("ingest", { name: "larger", text: text + text })).rejects.toThrow(/text/);
+  await expect(server.call("ingest", { name: "largest", text: text + text + text })).rejects.toThrow(/use path/);
+  expect((await server.call("sql", { sql: "SELECT count(*) FROM large" })).rows).toEqual([[160_000]]);
+});
+
+test("a server started in / offers no folder by itself", async () => {
+  await using workspace = await openWorkspace();
+  const { stderr } = spawnSync(process.execPath, [MAIN, "--data", join(workspace.folder, "lake")], {
+    cwd: "/",
+    encoding: "utf8",
+    input: "",
+  });
+  expect(stderr).toContain("no folder is allowed");
+});
+
 test("the server ends when its client goes, and on a signal", async () => {
   await using workspace = await openWorkspace();
   for (const stop of ["SIGTERM", "SIGINT", "stdin"] as const) {

@@ -104,6 +104,7 @@ test.each(["ingest", "catalog-describe", "dataset-drop"])("%s refuses every host
 
 test.each([
   ["sql", { sql: "" }, "sql"],
+  ["sql", { query: "SELECT 1" }, "Use sql"],
   ["sql", { sql: "SELECT 1", max_rows: 0 }, "max_rows"],
   ["sql", { sql: "SELECT 1", max_rows: 10_001 }, "max_rows"],
   ["sql", { sql: "SELECT 1", max_rows: 1.5 }, "max_rows"],

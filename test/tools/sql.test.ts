@@ -106,18 +106,53 @@ test("a write is refused and says what to do instead", async () => {
   expect(text).toContain("Next:");
 });
 
-test("cancelling stops DuckDB and the next call is answered", async () => {
-  const abort = new AbortController();
-  const endless = lake.client.callTool(
-    {
-      name: "sql",
-      arguments: { sql: "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range * b.range = 7" },
-    },
-    { signal: abort.signal },
-  );
-  setTimeout(() => abort.abort("enough"), 300);
-  await expect(endless).rejects.toThrow();
-  expect((await lake.call("sql", { sql: "SELECT 1" })).rows).toEqual([[1]]);
+test.each(["legacy", "modern"] as const)(
+  "cancelling by a %s client stops DuckDB: its only place is free again",
+  async (era) => {
+    await using alone = await openLake({ data: "memory", era, settings: { maxConcurrentQueries: 1 } });
+    const abort = new AbortController();
+    const sql = "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range * b.range = 7";
+    const endless = alone.client.callTool({ name: "sql", arguments: { sql } }, { signal: abort.signal });
+    setTimeout(() => abort.abort("enough"), 300);
+    await expect(endless).rejects.toThrow();
+    expect((await alone.call("sql", { sql: "SELECT 1", timeout_ms: 5_000 })).rows).toEqual([[1]]);
+  },
+);
+
+test("a version without its quotes is answered with them", async () => {
+  expect(await lake.refused("sql", { sql: "SELECT * FROM workers@1" })).toContain('FROM "workers@1"');
+});
+
+test.each(["legacy", "modern"] as const)("every type reaches a %s client as JSON", async (era) => {
+  await using typed = await openLake({ data: "memory", era });
+  const values: [string, unknown][] = [
+    ["true", true],
+    ["1::TINYINT", 1],
+    ["1::USMALLINT", 1],
+    ["9007199254740993", "9007199254740993"],
+    ["1::HUGEINT << 100", "1267650600228229401496703205376"],
+    ["1.50::DECIMAL(5,2)", "1.50"],
+    ["'NaN'::DOUBLE", "NaN"],
+    ["'-inf'::FLOAT", "-Infinity"],
+    ["DATE '2024-01-02'", "2024-01-02"],
+    ["TIME '01:02:03.5'", "01:02:03.5"],
+    ["TIMESTAMP '2024-01-02 03:04:05'", "2024-01-02T03:04:05"],
+    ["TIMESTAMPTZ '2024-01-02 03:04:05+01'", "2024-01-02T02:04:05Z"],
+    ["'ab'::BLOB", "YWI="],
+    ["[1, NULL]", [1, null]],
+    ["{'a': [1]}", { a: [1] }],
+    ["MAP {'k': 2}", { k: 2 }],
+    ["'00000000-0000-0000-0000-000000000001'::UUID", "00000000-0000-0000-0000-000000000001"],
+    ["'a'::ENUM('a')", "a"],
+    ["'101'::BIT", "101"],
+    ["INTERVAL 1 DAY", "1 day"],
+    ["NULL", null],
+    ["[1.5, 2]::FLOAT[2]", [1.5, 2]],
+  ];
+  const { rows } = await typed.call<{ rows: unknown[][] }>("sql", {
+    sql: `SELECT ${values.map(([value]) => value).join(", ")}`,
+  });
+  expect(rows[0]).toEqual(values.map(([, json]) => json));
 });
 
 test("1 to 64 statements at once are all answered", async () => {

@@ -142,7 +142,11 @@ function syntaxError(sql: string, tree: Node): LakeError {
     const lines = before.split("\n");
     where = ` at line ${lines.length}, column ${(lines.at(-1)?.length ?? 0) + 1}`;
   }
+  const [version] = /\b[a-z]\w*@\d+/i.exec(sql) ?? [];
   return new LakeError("invalid", `Syntax error${where}: ${message.slice(0, 1000)}`, {
-    hint: "The dialect is DuckDB's. Quote identifiers with \" and texts with '.",
+    hint:
+      version !== undefined
+        ? `A version goes in double quotes: FROM "${version}".`
+        : "The dialect is DuckDB's. Quote identifiers with \" and texts with '.",
   });
 }
