@@ -1,8 +1,8 @@
 import { PassThrough, type Readable } from "node:stream";
 
 const NEWLINE = 0x0a;
-/** Where the id of a request stands, when its method or its arguments do not come first. */
-const SEARCHED_BYTES = 4096;
+/** Clients write the id of a request first or last. */
+const SEARCHED_BYTES = 1024;
 
 /**
  * The lines of `input`, each in one piece: a reader that joins a long message chunk by chunk takes minutes for what takes
@@ -16,21 +16,26 @@ export function wholeLines(
   const output = new PassThrough({ highWaterMark: maxBytes });
   let parts: Buffer[] = [];
   let bytes = 0;
-  let head: Buffer | undefined;
+  /** Both ends of a line that is too long. */
+  let ends: { head: Buffer; tail: Buffer } | undefined;
 
   const endLine = (): void => {
-    if (head) onTooLong(requestId(head));
+    if (ends) onTooLong(requestId(ends.head, ends.tail));
     else output.write(parts.length === 1 ? parts[0] : Buffer.concat(parts, bytes));
     parts = [];
     bytes = 0;
-    head = undefined;
+    ends = undefined;
   };
   const add = (piece: Buffer): void => {
     bytes += piece.length;
-    if (head) return;
+    if (ends) {
+      ends.tail = Buffer.concat([ends.tail, piece.subarray(-SEARCHED_BYTES)]).subarray(-SEARCHED_BYTES);
+      return;
+    }
     parts.push(piece);
     if (bytes <= maxBytes) return;
-    head = Buffer.concat(parts.slice(0, 2)).subarray(0, SEARCHED_BYTES);
+    const head = Buffer.from(parts[0]?.subarray(0, SEARCHED_BYTES) ?? "");
+    ends = { head, tail: Buffer.from(piece.subarray(-SEARCHED_BYTES)) };
     parts = [];
   };
 
@@ -48,7 +53,11 @@ export function wholeLines(
   return output;
 }
 
-function requestId(head: Buffer): string | number | undefined {
-  const [, text, digits] = /"id"\s*:\s*(?:"([^"\\]{1,200})"|(-?\d{1,15}))/.exec(head.toString("utf8")) ?? [];
+function requestId(head: Buffer, tail: Buffer): string | number | undefined {
+  const id = '"id"\\s*:\\s*(?:"([^"\\\\]{1,200})"|(-?\\d{1,15}))';
+  const found =
+    new RegExp(`${id}\\s*\\}\\s*$`).exec(tail.toString("utf8")) ??
+    new RegExp(`^\\s*\\{(?:\\s*"jsonrpc"\\s*:\\s*"2.0"\\s*,)?\\s*${id}`).exec(head.toString("utf8"));
+  const [, text, digits] = found ?? [];
   return text ?? (digits === undefined ? undefined : Number(digits));
 }
