@@ -1,3 +1,4 @@
+import { summary } from "../engine/catalog/browse.ts";
 import type { Resource } from "./resource.ts";
 
 export const catalog: Resource = {
@@ -11,13 +12,7 @@ export const catalog: Resource = {
     return {
       total,
       datasets: datasets.map((head) => ({
-        name: head.name,
-        kind: head.kind,
-        version: head.version,
-        rows: head.rows,
-        bytes: head.bytes,
-        columns: head.columns.length,
-        updated_at: head.updatedAt,
+        ...summary(head),
         uri: `lakehouse://datasets/${head.name}`,
       })),
       unreadable,

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { summary } from "../engine/catalog/browse.ts";
 import { bytesOf, countOf, fence, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
@@ -35,15 +36,7 @@ export const catalogList = defineTool({
   run: async (args, { engine }) => {
     const { datasets, nextCursor, total, unreadable } = await engine.list(args);
     return {
-      datasets: datasets.map((head) => ({
-        name: head.name,
-        kind: head.kind,
-        version: head.version,
-        rows: head.rows,
-        bytes: head.bytes,
-        columns: head.columns.length,
-        updated_at: head.updatedAt,
-      })),
+      datasets: datasets.map(summary),
       ...(nextCursor !== undefined && { next_cursor: nextCursor }),
       total,
       ...(unreadable.length > 0 && { unreadable }),

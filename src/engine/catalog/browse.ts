@@ -39,6 +39,19 @@ export function page(heads: Head[], request: ListRequest): ListPage {
   };
 }
 
+/** What a list says of a dataset, in the field names that leave the engine. */
+export function summary(head: Head) {
+  return {
+    name: head.name,
+    kind: head.kind,
+    version: head.version,
+    rows: head.rows,
+    bytes: head.bytes,
+    columns: head.columns.length,
+    updated_at: head.updatedAt,
+  };
+}
+
 /** Min, max and null count of every column over all files of a version. */
 export function columnStats(manifest: Manifest): Record<string, ColumnStats> {
   const merged: Record<string, ColumnStats> = {};
