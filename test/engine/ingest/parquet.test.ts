@@ -151,13 +151,13 @@ describe("limits", () => {
   test("a small file that holds very many rows is refused from its footer", async () => {
     const source = await made(
       "bomb.parquet",
-      "SELECT 1 AS a FROM range(20000000)",
-      ", COMPRESSION zstd, ROW_GROUP_SIZE 10000000",
+      "SELECT 1 AS a FROM range(200000000)",
+      ", COMPRESSION zstd, ROW_GROUP_SIZE 50000000",
     );
     expect(source.bytes).toBeLessThan(1000);
     await expect(bench.convert(convertParquet, source)).rejects.toMatchObject({
       kind: "limit",
-      message: "bomb.parquet has 20000000 rows; one ingest may write 1000000.",
+      message: "bomb.parquet has 200000000 rows; one ingest may write 1000000.",
       hint: expect.stringContaining("max_ingest_rows"),
     });
   });
