@@ -3,6 +3,7 @@ import { mkdtemp, readFile, realpath } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { meaningTour } from "./meaning.ts";
 import { packageVersion, ROOT, type Server, startServer } from "./server.ts";
 import { count, openTerminal, size, type Terminal, time } from "./terminal.ts";
 import { WORKER_COLUMNS, writeWorkers } from "./workers.ts";
@@ -129,6 +130,7 @@ async function tour(context: Tour, connectMs: number): Promise<void> {
   await showRefusedCopy(context);
   await ingestAgain(context, csv);
   await showDrift(context, first);
+  await showMeaning(context);
   terminal.line(`\n${context.calls.count} tool calls in ${time(context.calls.ms)}. Everything was as expected.`);
   terminal.line(`\n${terminal.bold("Put it in your client")} (Claude Code, Claude Desktop, Cursor): mcp.json`);
   terminal.code((await readFile(join(ROOT, "mcp.json"), "utf8")).trimEnd());
@@ -260,11 +262,33 @@ async function showDrift(context: Tour, first: Ingested): Promise<void> {
   terminal.step("done", "catalog-describe", `untouched: version 1, ${count(live.data.rows)} rows`, live.ms);
 }
 
+async function showMeaning(context: Tour): Promise<void> {
+  await meaningTour({
+    terminal,
+    expect,
+    done: async <T>(tool: string, args: Record<string, unknown>, onProgress?: Progress) => {
+      const answer = await call<T>(context, tool, args, onProgress);
+      expectDone(tool, answer);
+      return answer;
+    },
+    restart: async () => {
+      const started = performance.now();
+      await context.server.close();
+      server = undefined;
+      context.server = (await start(context.rows)).server;
+      server = context.server;
+      return performance.now() - started;
+    },
+  });
+}
+
+type Progress = (fraction: number, message: string) => void;
+
 async function call<T = unknown>(
   { server, calls }: Tour,
   name: string,
   args: Record<string, unknown>,
-  onProgress?: (fraction: number, message: string) => void,
+  onProgress?: Progress,
 ): Promise<Answer<T>> {
   const started = performance.now();
   const result = await server.client.callTool(

@@ -101,6 +101,16 @@ export const configSchema = z.strictObject({
     .default("https://api.openai.com/v1")
     .describe('An OpenAI-compatible service, up to and with the version; for `embed_provider = "openai"`.'),
   openai_api_key: z.string().min(1).optional().describe("Its API key. Secret: not a flag.").meta({ secret: true }),
+  vector_memory: size().prefault("2GiB").describe("Memory that vector indexes may take; a larger one is searched on disk."),
+  vector_threads: count().optional().describe("Threads that a vector index is spread over. Unset: one a core, 4 at most."),
+  vector_ef: count().prefault(64).describe("Candidates a vector search keeps: more finds more, and takes longer."),
+  vector_search: z
+    .enum(["hnsw", "exact"])
+    .default("hnsw")
+    .describe("Search graphs, or compare with every vector: exact, and slower the more there are."),
+  vector_quiet: duration()
+    .prefault("2s")
+    .describe("How long an index is left alone before its graph is saved and its small files are merged."),
   log_level: z.enum(LOG_LEVELS).default("info").describe("Least serious log line written to stderr."),
 });
 

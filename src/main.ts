@@ -95,6 +95,13 @@ function engineSettings(config: Config, cwd: string, log: EngineSettings["log"])
       concurrency: config.embed_concurrency,
       cacheBytes: config.embed_cache_bytes,
     },
+    vector: {
+      memoryBytes: config.vector_memory,
+      threads: config.vector_threads ?? Math.min(4, config.threads ?? defaultThreads()),
+      ef: config.vector_ef,
+      hnsw: config.vector_search === "hnsw",
+      quietMs: config.vector_quiet,
+    },
     clock: systemClock,
     log,
   };

@@ -47,4 +47,36 @@ const loadFile = {
     ),
 };
 
-export const prompts = [exploreDataset, loadFile] as const;
+const buildSearch = {
+  register: (server: McpServer, engine: Engine) =>
+    server.registerPrompt(
+      "build-search",
+      {
+        title: "Build a search",
+        description: "Make a dataset searchable by meaning, try it, and join what it finds in SQL.",
+        argsSchema: z.object({
+          dataset: completable(z.string().describe("Dataset name"), async (prefix) => {
+            const { datasets } = await engine.list({ kind: "table", limit: Number.POSITIVE_INFINITY });
+            return datasets.map((head) => head.name).filter((name) => name.startsWith(prefix));
+          }),
+          text: z.string().optional().describe("Column with the text; chosen from the columns when absent"),
+        }),
+      },
+      ({ dataset, text }) => {
+        const table = JSON.stringify(dataset);
+        const index = `${dataset}_index`;
+        return asUser(`Make the dataset ${table} searchable by meaning and show that it works.
+1. Call catalog-describe for its columns, and sql for a few rows.
+2. Choose the id: a column without NULLs and without a value twice. Check it with sql: count(*), count(id column), count(DISTINCT id column).
+3. ${text === undefined ? "Choose the text: the column that says in words what people will ask for" : `The text is in the column ${JSON.stringify(text)}: take it`}, or a template that puts it together with others, such as {role} in {city}. {resume_text}
+4. Call vector-index-create with name ${JSON.stringify(index)}, dataset ${table}, text, id, and as metadata the few short columns that every hit should show. It can take minutes and reports progress; if it breaks off, call it again with the same arguments and it goes on.
+5. Try three searches as people would ask them: vector-search with k 5 and include ["text"]. Say for each which hits fit and which do not.
+6. Repeat one with where: a condition over columns of the dataset.
+7. Search and join in one statement: sql ${JSON.stringify(`SELECT s.distance, d.* FROM vector_search('${index}', $1, 20) s JOIN ${table} d ON d.<id column>::VARCHAR = s.id ORDER BY s.distance LIMIT 10`)} with params ["what to look for"]; add a WHERE or GROUP BY that answers something about the data.
+8. If results say lexical, the model compares words and spelling, not meaning: search with words as the texts have them, and tell the user. For meaning, the user runs: ollama serve, ollama pull nomic-embed-text, and starts this server again; then drop the index (vector-delete with all: true) and create it again, because an index keeps its model.
+9. Report the index, its size and model, what it finds well and what not, and that vector-index-create with the same arguments brings it up to date after the dataset changes.`);
+      },
+    ),
+};
+
+export const prompts = [exploreDataset, loadFile, buildSearch] as const;

@@ -12,6 +12,7 @@ test.each(ERAS)("a %s client lists, completes and reads resources", async (era) 
   await using lake = await openLake({ era });
   await lake.call("ingest", { name: "workers", text: "id,name\n1,Ann\n" });
   await lake.call("ingest", { name: "places", text: "id,city\n1,Joliet\n" });
+  await lake.call("vector-index-create", { name: "workers_index", dimension: 3, metric: "l2" });
 
   const { resources } = await lake.client.listResources();
   expect(resources.map((resource) => resource.uri).sort()).toEqual([
@@ -19,20 +20,28 @@ test.each(ERAS)("a %s client lists, completes and reads resources", async (era) 
     "lakehouse://datasets/places",
     "lakehouse://datasets/workers",
     "lakehouse://embed/stats",
+    "lakehouse://vectors/workers_index",
   ]);
+  const listed = resources.find(({ uri }) => uri.endsWith("/workers_index"));
+  expect(listed?.description).toBe("0 items of 3 dimensions, version 1");
   const { resourceTemplates } = await lake.client.listResourceTemplates();
   expect(resourceTemplates.map((template) => template.uriTemplate)).toEqual([
     "lakehouse://datasets/{name}",
     "lakehouse://datasets/{name}/sample",
+    "lakehouse://vectors/{name}",
   ]);
-  const { completion } = await lake.client.complete({
-    ref: { type: "ref/resource", uri: "lakehouse://datasets/{name}" },
-    argument: { name: "name", value: "wo" },
-  });
-  expect(completion.values).toEqual(["workers"]);
+  const complete = async (uri: string) => {
+    const ref = { type: "ref/resource" as const, uri };
+    return (await lake.client.complete({ ref, argument: { name: "name", value: "wo" } })).completion.values;
+  };
+  expect(await complete("lakehouse://datasets/{name}")).toEqual(["workers", "workers_index"]);
+  expect(await complete("lakehouse://vectors/{name}")).toEqual(["workers_index"]);
 
   const catalog = json((await lake.client.readResource({ uri: "lakehouse://catalog" })).contents as never);
-  expect(catalog).toMatchObject({ total: 2, datasets: [{ name: "places" }, { name: "workers", rows: 1 }] });
+  expect(catalog).toMatchObject({
+    total: 3,
+    datasets: [{ name: "places" }, { name: "workers", rows: 1 }, { name: "workers_index", kind: "vectors" }],
+  });
   const dataset = json((await lake.client.readResource({ uri: "lakehouse://datasets/workers" })).contents as never);
   expect(dataset).toMatchObject({ name: "workers", columns: [{ name: "id", min: "1" }, { name: "name" }] });
   const sample = json(
@@ -56,6 +65,57 @@ test.each(ERAS)("a %s client reads how embeddings are doing", async (era) => {
     failures: 0,
     cache: { entries: 3, bytes: 6144, max_bytes: 30_720_000, hits: 3, misses: 3, hit_rate: 0.5 },
   });
+});
+
+test.each(ERAS)("a %s client reads how a vector index is doing", async (era) => {
+  await using lake = await openLake({ era });
+  const read = async (name: string) =>
+    json((await lake.client.readResource({ uri: `lakehouse://vectors/${name}` })).contents as never);
+  await lake.call("ingest", { name: "workers", text: "id,role\n1,driver\n2,cook\n" });
+  await lake.call("vector-index-create", { name: "roles", dataset: "workers", text: "role", id: "id" });
+  await lake.call("vector-index-create", { name: "points", dimension: 2, metric: "l2" });
+  const roles = await read("roles");
+  expect(roles).toMatchObject({
+    index: "roles",
+    count: 2,
+    dimension: 512,
+    metric: "cosine",
+    model: "builtin-512",
+    provider: "builtin",
+    lexical: true,
+    prefixes: { query: "", document: "" },
+    source: { dataset: "workers", version: 1, text: "role", id: "id", where: null, metadata: [], complete: true },
+  });
+  expect(roles.segments).toBeGreaterThan(0);
+  expect(roles.bytes).toBeGreaterThan(0);
+  expect(await read("points")).toMatchObject({ count: 0, segments: 0, bytes: 0, model: null, source: null });
+  await lake.call("vector-search", { index: "roles", text: "driver" });
+  expect(await read("roles")).toMatchObject({ memory: { deleted: 0, bytes: expect.any(Number) } });
+  await expect(read("workers")).rejects.toThrow(/workers/);
+  await expect(read("nope")).rejects.toThrow(/nope/);
+});
+
+test.each(ERAS)("a %s client hears of changes to a vector index it subscribed to", async (era) => {
+  const seen: string[] = [];
+  await using lake = await openLake({
+    era,
+    client: (client) => {
+      client.setNotificationHandler("notifications/resources/list_changed", () => void seen.push("list"));
+      client.setNotificationHandler("notifications/resources/updated", ({ params }) => void seen.push(params.uri));
+    },
+  });
+  const uri = "lakehouse://vectors/points";
+  if (era === "modern") await lake.client.listen({ resourcesListChanged: true, resourceSubscriptions: [uri] });
+  else await lake.client.subscribeResource({ uri });
+  await lake.call("vector-index-create", { name: "points", dimension: 2 });
+  await until(() => seen.includes("list") && seen.includes(uri));
+  seen.length = 0;
+  await lake.call("vector-upsert", { index: "points", items: [{ id: "a", vector: [1, 2] }] });
+  await until(() => seen.includes(uri));
+  expect(seen).not.toContain("list");
+  seen.length = 0;
+  await lake.call("vector-delete", { index: "points", all: true });
+  await until(() => seen.includes("list") && seen.includes(uri));
 });
 
 test.each(ERAS)("a %s client is told that a resource does not exist", async (era) => {
@@ -91,11 +151,11 @@ test.each(ERAS)("a %s client hears of new datasets and of changes to what it sub
   expect(seen).not.toContain("lakehouse://embed/stats");
 });
 
-test.each(ERAS)("a %s client gets both prompts, with completion", async (era) => {
+test.each(ERAS)("a %s client gets every prompt, with completion", async (era) => {
   await using lake = await openLake({ era });
   await lake.call("ingest", { name: "workers", text: "id\n1\n" });
   const { prompts } = await lake.client.listPrompts();
-  expect(prompts.map((prompt) => prompt.name)).toEqual(["explore-dataset", "load-file"]);
+  expect(prompts.map((prompt) => prompt.name)).toEqual(["explore-dataset", "load-file", "build-search"]);
   const explore = await lake.client.getPrompt({ name: "explore-dataset", arguments: { dataset: "workers" } });
   expect(JSON.stringify(explore.messages)).toContain("SUMMARIZE");
   const load = await lake.client.getPrompt({ name: "load-file", arguments: { path: "x.csv" } });
@@ -105,4 +165,28 @@ test.each(ERAS)("a %s client gets both prompts, with completion", async (era) =>
     argument: { name: "dataset", value: "w" },
   });
   expect(completion.values).toEqual(["workers"]);
+
+  await lake.call("vector-index-create", { name: "workers_index", dimension: 2 });
+  const search = await lake.client.getPrompt({ name: "build-search", arguments: { dataset: "workers" } });
+  const steps = JSON.stringify(search.messages);
+  for (const step of [
+    "catalog-describe",
+    "vector-index-create",
+    "vector-search",
+    "where",
+    "vector_search",
+    "lexical",
+  ]) {
+    expect(steps).toContain(step);
+  }
+  expect(steps).toContain("Choose the text");
+  const withText = { dataset: "workers", text: "resume_text" };
+  expect(JSON.stringify(await lake.client.getPrompt({ name: "build-search", arguments: withText }))).toContain(
+    "resume_text",
+  );
+  const { completion: tables } = await lake.client.complete({
+    ref: { type: "ref/prompt", name: "build-search" },
+    argument: { name: "dataset", value: "w" },
+  });
+  expect(tables.values).toEqual(["workers"]);
 });

@@ -1,6 +1,6 @@
 import { type ListPage, type ListRequest, page } from "./catalog/browse.ts";
 import { parseReference } from "./catalog/identity.ts";
-import type { Catalog, Changes, Head, Manifest, Unreadable } from "./catalog/types.ts";
+import type { Catalog, Changes, DatasetKind, Head, Manifest, Unreadable } from "./catalog/types.ts";
 import type { Embedded, Embedder, EmbedOptions, EmbedStatus } from "./embed/embedder.ts";
 import { planOf } from "./embed/plan.ts";
 import { LakeError } from "./errors.ts";
@@ -12,12 +12,26 @@ import type { EmbedSettings, EngineSettings } from "./settings.ts";
 import { openFileStore } from "./store/file.ts";
 import { openMemoryStore } from "./store/memory.ts";
 import type { Store } from "./store/store.ts";
+import type {
+  CreateRequest,
+  CreateResult,
+  DeleteRequest,
+  DeleteResult,
+  IndexStatus,
+  Item,
+  SearchRequest,
+  SearchResult,
+  UpsertResult,
+  VectorOptions,
+} from "./vector/types.ts";
+import type { Vectors } from "./vector/vectors.ts";
 import { VERSION } from "./version.ts";
 
 const RECENT_VERSIONS = 10;
 
 export interface Dropped {
   name: string;
+  kind: DatasetKind;
   /** The tombstone. */
   version: number;
   /** The last version with data. */
@@ -48,6 +62,23 @@ export interface Engine extends AsyncDisposable {
   embed(texts: readonly string[], options?: EmbedOptions): Promise<Embedded>;
   /** What embeddings come from, and what the cache holds. */
   embedStatus(): EmbedStatus;
+  /**
+   * Makes a vector index: empty, or of a dataset, whose texts are embedded; called again, it takes over what changed
+   * there, or goes on where it was broken off. Every segment is durable by itself. Throws `conflict` when another index
+   * or a table has the name.
+   */
+  createIndex(request: CreateRequest, options?: VectorOptions): Promise<CreateResult>;
+  /**
+   * Adds up to 10,000 items to an index, or puts them in the place of those with their ids. Durable when it returns, and
+   * when it throws `LakeError`, which names the first item that is wrong, nothing has changed.
+   */
+  upsert(index: string, items: readonly Item[], options?: VectorOptions): Promise<UpsertResult>;
+  /** Deletes items of an index, or drops it. Throws `invalid` unless one of `ids` and `all` is given. */
+  deleteItems(request: DeleteRequest, options?: VectorOptions): Promise<DeleteResult>;
+  /** The nearest items to a text, a vector or an item, nearest first; a filter is SQL. */
+  search(request: SearchRequest, options?: { signal?: AbortSignal | undefined }): Promise<SearchResult>;
+  /** Size, model, files and memory of an index. */
+  indexStatus(name: string): Promise<IndexStatus>;
   /** Tells of commits of this process at once, of others when they are noticed. Returns the way to stop. */
   onChange(listener: (changes: Changes) => void): () => void;
   /** Loads the heavy libraries and the catalog now rather than at the first call. Never throws. */
@@ -93,7 +124,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
   let parts: Parts | undefined;
   const opened = async (): Promise<Parts> => {
     const ready = await catalog();
-    loading ??= loadParts(scope, store, ready, settings);
+    loading ??= loadParts(scope, store, ready, settings, vectors);
     parts = await loading;
     return parts;
   };
@@ -106,6 +137,21 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     embedder ??= openEmbedder(scope, settings.embed, settings.log);
     return embedder;
   };
+
+  let room: Promise<Vectors> | undefined;
+  const openVectors = async (): Promise<Vectors> => {
+    const { query } = await opened();
+    const { openVectors: open } = await import("./vector/vectors.ts");
+    if (closed) throw closedError();
+    return open(scope, { store, catalog: await catalog(), query, embedder: embedding, settings });
+  };
+  async function vectors(): Promise<Vectors> {
+    room ??= openVectors();
+    room.catch(() => {
+      room = undefined;
+    });
+    return room;
+  }
 
   const close = (): Promise<void> => {
     closed = true;
@@ -126,13 +172,30 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       const { heads, total } = await ready.versions(name, RECENT_VERSIONS);
       return { manifest, versions: heads, versionsTotal: total };
     },
-    drop: async (name) => drop(await catalog(), name),
+    drop: async (name) => {
+      const dropped = await drop(await catalog(), name);
+      if (dropped.kind === "vectors") await (await vectors()).forget(name);
+      return dropped;
+    },
     complete: async (prefix) => {
       const heads = (await catalog()).list();
       return heads.map((head) => head.name).filter((name) => name.startsWith(prefix));
     },
     embed: async (texts, options) => (await embedding()).embed(texts, options),
     embedStatus: () => embedder?.status() ?? unused(settings.embed),
+    createIndex: async (request, options) => (await vectors()).create(request, options),
+    upsert: async (index, items, options) => (await vectors()).upsert(index, items, options),
+    deleteItems: async ({ index, ids, all }, options) => {
+      const opened = await vectors();
+      if ((ids === undefined) === (all !== true)) throw oneOf();
+      if (ids) return opened.remove(index, ids, options);
+      const { count } = await opened.status(index);
+      const { version } = await drop(await catalog(), index);
+      await opened.forget(index);
+      return { index, version, deleted: count, missing: [], count: 0, dropped: true };
+    },
+    search: async (request, options) => (await vectors()).search(request, options),
+    indexStatus: async (name) => (await vectors()).status(name),
     onChange: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -165,13 +228,24 @@ async function loadCatalog(scope: Scope, store: Store, settings: EngineSettings)
   return openCatalog(scope, store, { refreshMs, clock, log, engineVersion: VERSION });
 }
 
-async function loadParts(scope: Scope, store: Store, catalog: Catalog, settings: EngineSettings): Promise<Parts> {
+async function loadParts(
+  scope: Scope,
+  store: Store,
+  catalog: Catalog,
+  settings: EngineSettings,
+  vectors: () => Promise<Vectors>,
+): Promise<Parts> {
   const [{ openQueryEngine }, { openIngest }, manifests] = await Promise.all([
     import("./query/query.ts"),
     import("./ingest/ingest.ts"),
     import("./catalog/manifest.ts"),
   ]);
-  const query = openQueryEngine(scope, { store, catalog, settings });
+  const query = openQueryEngine(scope, {
+    store,
+    catalog,
+    settings,
+    search: async ({ filter, ...call }, signal) => (await vectors()).find({ ...call, where: filter }, signal),
+  });
   return {
     query,
     ingest: openIngest(scope, { store, catalog, query, settings }),
@@ -191,9 +265,15 @@ function closedError(): LakeError {
   return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
 }
 
+function oneOf(): LakeError {
+  return new LakeError("invalid", "Give either ids, or all: true.", {
+    hint: "ids deletes these items; all: true drops the whole index.",
+  });
+}
+
 async function drop(catalog: Catalog, name: string): Promise<Dropped> {
   // Explains an unknown or dropped name better than the commit could.
-  await catalog.load(parseReference(name, "a dataset name without a version").name);
+  const { kind } = await catalog.load(parseReference(name, "a dataset name without a version").name);
   let lastVersion = 0;
   const { manifest } = await catalog.commit(name, (current) => {
     if (!current || current.dropped) return undefined;
@@ -203,10 +283,11 @@ async function drop(catalog: Catalog, name: string): Promise<Dropped> {
       dropped: true,
       columns: current.columns,
       files: [],
+      ...(current.index && { index: { ...current.index, count: 0, baseFiles: 0 } }),
       provenance: { operation: "drop", source: "dataset-drop", sourceHash: "", options: {} },
     };
   });
   // Another writer dropped it in between: the caller's wish is fulfilled, by the other's tombstone.
   const version = manifest?.version ?? 0;
-  return { name, version, lastVersion: lastVersion || version - 1 };
+  return { name, kind, version, lastVersion: lastVersion || version - 1 };
 }

@@ -22,7 +22,7 @@ export function runWorker<Result>(
   const { signal, onProgress } = options;
   throwIfAborted(signal);
   return new Promise((resolve, reject) => {
-    const worker = new Worker(compiled(caller, name), { workerData: task, stdout: true, stderr: true });
+    const worker = new Worker(compiledWorker(caller, name), { workerData: task, stdout: true, stderr: true });
     const stop = (): void => {
       if (signal) reject(cancelled(signal));
       void worker.terminate();
@@ -46,8 +46,11 @@ export function runWorker<Result>(
   });
 }
 
-/** Node 20 cannot start a worker from TypeScript: when run from source, as tests are, the one in `dist` serves. */
-function compiled(caller: string, name: string): URL {
+/**
+ * Where the worker `name` of the folder of `caller` is. Node 20 cannot start one from TypeScript: when run from source, as
+ * tests are, the one in `dist` serves.
+ */
+export function compiledWorker(caller: string, name: string): URL {
   const folder = new URL(".", caller).href;
   const from = caller.endsWith(".ts") ? folder.replace(/\/src\/(?!.*\/src\/)/, "/dist/") : folder;
   return new URL(`${name}.js`, from);

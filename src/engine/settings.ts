@@ -22,6 +22,7 @@ export interface EngineSettings {
   maxResultBytes: number;
   refreshMs: number;
   embed: EmbedSettings;
+  vector: VectorSettings;
   clock: Clock;
   log: Log;
 }
@@ -49,6 +50,19 @@ export interface EmbedSettings {
   concurrency: number;
   /** Vectors kept in memory; 0 for none. */
   cacheBytes: number;
+}
+
+export interface VectorSettings {
+  /** What the indexes in memory may take together; one that would be too much is searched on disk. */
+  memoryBytes: number;
+  /** Worker threads that graphs are spread over. */
+  threads: number;
+  /** Candidates a search keeps, when it does not say: more is better and slower. */
+  ef: number;
+  /** False: search exactly, as if hnswlib-node were not installed. */
+  hnsw: boolean;
+  /** How long an index has to be quiet before its graphs are saved, and its small files merged. */
+  quietMs: number;
 }
 
 export interface Clock {

@@ -13,7 +13,7 @@ export const catalog: Resource = {
       total,
       datasets: datasets.map((head) => ({
         ...summary(head),
-        uri: `lakehouse://datasets/${head.name}`,
+        uri: `lakehouse://${head.kind === "vectors" ? "vectors" : "datasets"}/${head.name}`,
       })),
       unreadable,
     };

@@ -3,6 +3,7 @@ import type { DatasetResource } from "./resource.ts";
 
 export const dataset: DatasetResource = {
   template: "lakehouse://datasets/{name}",
+  lists: "table",
   name: "dataset",
   title: "Dataset",
   description: "Schema, statistics and origin of one dataset.",

@@ -2,6 +2,7 @@ import { catalog } from "./catalog.ts";
 import { dataset, sample } from "./datasets.ts";
 import { embedStats } from "./embed.ts";
 import type { DatasetResource, Resource } from "./resource.ts";
+import { vectorIndex } from "./vectors.ts";
 
 export const resources: readonly Resource[] = [catalog, embedStats];
-export const datasetResources: readonly DatasetResource[] = [dataset, sample];
+export const datasetResources: readonly DatasetResource[] = [dataset, sample, vectorIndex];

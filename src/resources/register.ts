@@ -5,6 +5,7 @@ import {
   ResourceNotFoundError,
   ResourceTemplate,
 } from "@modelcontextprotocol/server";
+import type { DatasetKind, Head } from "../engine/catalog/types.ts";
 import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/errors.ts";
 import type { Log } from "../engine/settings.ts";
@@ -22,11 +23,11 @@ export function registerResources(server: McpServer, { engine, log }: { engine: 
       read(url, log, () => resource.read(engine)),
     );
   }
-  for (const [index, resource] of datasetResources.entries()) {
+  for (const resource of datasetResources) {
+    const { lists, kind } = resource;
     const template = new ResourceTemplate(resource.template, {
-      // Every dataset is listed once, under its main address.
-      list: index === 0 ? () => listDatasets(engine, resource.template) : undefined,
-      complete: { name: async (prefix) => (await engine.complete(prefix)).slice(0, COMPLETIONS) },
+      list: lists && (() => listDatasets(engine, resource.template, lists)),
+      complete: { name: async (prefix) => (await namesFrom(engine, prefix, kind)).slice(0, COMPLETIONS) },
     });
     const { name, title, description } = resource;
     server.registerResource(name, template, { title, description, mimeType: JSON_TYPE }, (url, variables) =>
@@ -35,17 +36,32 @@ export function registerResources(server: McpServer, { engine, log }: { engine: 
   }
 }
 
-async function listDatasets(engine: Engine, template: string) {
-  const { datasets } = await engine.list({ limit: LISTED });
+async function namesFrom(engine: Engine, prefix: string, kind: DatasetKind | undefined): Promise<string[]> {
+  if (kind === undefined) return engine.complete(prefix);
+  const { datasets } = await engine.list({ kind, limit: Number.POSITIVE_INFINITY });
+  return datasets.map((head) => head.name).filter((name) => name.startsWith(prefix));
+}
+
+async function listDatasets(engine: Engine, template: string, kind: DatasetKind) {
+  const { datasets } = await engine.list({ kind, limit: LISTED });
   return {
     resources: datasets.map((head) => ({
       uri: template.replace("{name}", head.name),
       name: head.name,
-      description: `${head.rows.toLocaleString("en-US")} rows, ${head.columns.length} columns, version ${head.version}`,
+      description: described(head),
       mimeType: JSON_TYPE,
     })),
   };
 }
+
+function described({ rows, columns, version, index }: Head): string {
+  const size = index
+    ? `${amount(index.count)} items of ${amount(index.dimension)} dimensions`
+    : `${amount(rows)} rows, ${columns.length} columns`;
+  return `${size}, version ${version}`;
+}
+
+const amount = (count: number): string => count.toLocaleString("en-US");
 
 async function read(url: URL, log: Log, load: () => Promise<unknown>) {
   try {

@@ -1,3 +1,4 @@
+import type { DatasetKind } from "../engine/catalog/types.ts";
 import type { Engine } from "../engine/engine.ts";
 
 /** A fixed resource. */
@@ -15,6 +16,10 @@ export interface Resource {
 export interface DatasetResource {
   /** With `{name}` in it. */
   template: string;
+  /** Datasets it is for; undefined for all. */
+  kind?: DatasetKind;
+  /** Kind of datasets that are listed under this address: each under its main one only. */
+  lists?: DatasetKind;
   name: string;
   title: string;
   description: string;

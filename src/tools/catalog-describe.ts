@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { columnStats } from "../engine/catalog/browse.ts";
+import { OPERATIONS } from "../engine/catalog/types.ts";
 import { bytesOf, countOf, fence, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
@@ -31,7 +32,7 @@ export const catalogDescribe = defineTool({
       }),
     ),
     source: z.string().describe("What this version was made from."),
-    operation: z.enum(["create", "replace", "append", "drop"]),
+    operation: z.enum(OPERATIONS),
     versions: z.array(
       z.object({ version: z.int(), operation: z.string(), rows: z.int(), source: z.string(), created_at: z.string() }),
     ),

@@ -12,7 +12,10 @@ export const datasetDrop = defineTool({
     name: z.string(),
     version: z.int().describe("The version that records the drop."),
     recover_from: z.string().describe("Reads as a table in sql."),
-    recover_with: z.object({ name: z.string(), sql: z.string() }).describe("Arguments of ingest that bring it back."),
+    recover_with: z
+      .object({ name: z.string(), sql: z.string() })
+      .optional()
+      .describe("Arguments of ingest that bring it back; a vector index is built again instead."),
   }),
   run: async ({ name }, { engine }) => {
     const dropped = await engine.drop(name);
@@ -21,9 +24,13 @@ export const datasetDrop = defineTool({
       name: dropped.name,
       version: dropped.version,
       recover_from: from,
-      recover_with: { name: dropped.name, sql: `SELECT * FROM "${from}"` },
+      ...(dropped.kind === "table" && { recover_with: { name: dropped.name, sql: `SELECT * FROM "${from}"` } }),
     };
   },
-  text: (result) =>
-    `${result.name} is dropped (version ${result.version}). "${result.recover_from}" stays readable in sql until retention removes it. To bring it back: ingest ${JSON.stringify(result.recover_with)}`,
+  text: ({ name, version, recover_from, recover_with }) =>
+    `${name} is dropped (version ${version}). "${recover_from}" stays readable in sql until retention removes it. ${
+      recover_with
+        ? `To bring it back: ingest ${JSON.stringify(recover_with)}`
+        : "To have the index again, build it with vector-index-create, or fill a new one with vector-upsert."
+    }`,
 });

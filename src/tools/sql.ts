@@ -6,8 +6,7 @@ export const sql = defineTool({
   name: "sql",
   title: "Run SQL",
   effect: "read",
-  description:
-    'Run one read-only SQL statement (DuckDB dialect) over the datasets: SELECT, FROM-first, WITH, PIVOT, DESCRIBE, SUMMARIZE, SHOW TABLES, EXPLAIN. Datasets are tables by name; "name@3" reads version 3. lakehouse_datasets, lakehouse_versions and lakehouse_files describe the catalog. Pass values through params instead of writing them into the text.',
+  description: `Run one read-only SQL statement (DuckDB dialect) over the datasets: SELECT, FROM-first, WITH, PIVOT, DESCRIBE, SUMMARIZE, SHOW TABLES, EXPLAIN. Datasets are tables by name; "name@3" reads version 3. lakehouse_datasets, lakehouse_versions and lakehouse_files describe the catalog. A vector index is a table too (id, text, metadata, vector), and FROM vector_search('index', $1, 20, filter := 'condition') finds in it by text: id, distance, score, metadata. Pass values through params instead of writing them into the text.`,
   input: z.strictObject({
     sql: z
       .string()

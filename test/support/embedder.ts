@@ -1,7 +1,7 @@
 import { type Embedder, openEmbedder } from "../../src/engine/embed/embedder.ts";
 import { LakeError } from "../../src/engine/errors.ts";
 import { openScope } from "../../src/engine/scope.ts";
-import type { EmbedSettings } from "../../src/engine/settings.ts";
+import type { EmbedSettings, VectorSettings } from "../../src/engine/settings.ts";
 
 /** Asks nobody, and would reach nobody. */
 export const EMBED: EmbedSettings = {
@@ -13,6 +13,8 @@ export const EMBED: EmbedSettings = {
   concurrency: 4,
   cacheBytes: 30_720_000,
 };
+
+export const VECTOR: VectorSettings = { memoryBytes: 2 ** 28, threads: 2, ef: 64, hnsw: true, quietMs: 200 };
 
 export interface OpenedEmbedder extends Embedder, AsyncDisposable {
   logged: { level: string; message: string; fields: Record<string, unknown> | undefined }[];

@@ -11,7 +11,7 @@ import { openScope } from "../../src/engine/scope.ts";
 import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
 import { openFileStore } from "../../src/engine/store/file.ts";
 import type { Store } from "../../src/engine/store/store.ts";
-import { EMBED } from "./embedder.ts";
+import { EMBED, VECTOR } from "./embedder.ts";
 
 export interface Ingesting extends AsyncDisposable {
   readonly store: Store;
@@ -65,6 +65,7 @@ export async function openIngesting(
     maxResultBytes: 65_536,
     refreshMs: 0,
     embed: EMBED,
+    vector: VECTOR,
     clock: systemClock,
     log: () => {},
     ...overrides,

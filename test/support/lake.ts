@@ -7,7 +7,7 @@ import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
 import { createServer } from "../../src/server.ts";
-import { EMBED } from "./embedder.ts";
+import { EMBED, VECTOR } from "./embedder.ts";
 
 export type Era = "legacy" | "modern";
 
@@ -55,6 +55,7 @@ export function testSettings(folder: string, settings: Partial<EngineSettings> =
     maxResultBytes: 64 * 1024,
     refreshMs: 0,
     embed: EMBED,
+    vector: VECTOR,
     clock: systemClock,
     log: () => {},
     ...settings,

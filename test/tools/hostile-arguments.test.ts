@@ -18,6 +18,10 @@ const VALID: Record<string, Record<string, unknown>> = {
   "catalog-describe": { name: "workers" },
   "dataset-drop": { name: "workers" },
   embed: { texts: ["forklift driver"] },
+  "vector-index-create": { name: "notes", dataset: "workers", text: "name", id: "id" },
+  "vector-upsert": { index: "workers", items: [{ id: "a", text: "forklift driver" }] },
+  "vector-delete": { index: "workers", ids: ["a"] },
+  "vector-search": { index: "workers", text: "forklift driver" },
 };
 
 /** Wrong for every argument of every tool. */
@@ -53,6 +57,7 @@ async function refusedNaming(tool: string, args: Record<string, unknown>, argume
   const text = textOf(result);
   expect(result.isError, `${tool} accepted ${JSON.stringify(args).slice(0, 200)}: ${text.slice(0, 200)}`).toBe(true);
   expect(text).toContain(argument);
+  expect(text).not.toMatch(/^internal/);
   expect(text).not.toContain(lake.folder);
   expect(text).not.toMatch(/\n\s+at /);
   expect(text.length).toBeLessThan(2_000);
@@ -89,13 +94,23 @@ describe.each(tools.map((tool) => [tool.name, tool] as const))("%s", (name, tool
   });
 });
 
-test.each(["ingest", "catalog-describe", "dataset-drop"])("%s refuses every hostile name", async (tool) => {
+test.each([
+  ["ingest", "name"],
+  ["catalog-describe", "name"],
+  ["dataset-drop", "name"],
+  ["vector-index-create", "name"],
+  ["vector-index-create", "dataset"],
+  ["vector-upsert", "index"],
+  ["vector-delete", "index"],
+  ["vector-search", "index"],
+])("%s refuses every hostile %s", async (tool, argument) => {
   for (const hostile of HOSTILE_NAMES) {
-    const result = await lake.raw(tool, { ...VALID[tool], name: hostile });
+    const result = await lake.raw(tool, { ...VALID[tool], [argument]: hostile });
     const text = textOf(result);
     expect(result.isError, `${tool} accepted ${JSON.stringify(hostile.slice(0, 80))}: ${text.slice(0, 200)}`).toBe(
       true,
     );
+    expect(text).not.toMatch(/^internal/);
     expect(text.length).toBeLessThan(2_000);
     expect(text).not.toContain(lake.folder);
   }
@@ -128,6 +143,54 @@ test.each([
   ["embed", { texts: ["x"], model: "x; rm -rf /" }, "model"],
   ["embed", { texts: ["x"], model: "nomic-embed-text" }, "embed_provider"],
   ["embed", { texts: ["x"], url: "http://169.254.169.254" }, "url"],
+  ["vector-index-create", { name: "notes", dataset: "workers", id: "id" }, "text"],
+  ["vector-index-create", { name: "notes", dataset: "workers", text: "name" }, "id"],
+  ["vector-index-create", { name: "notes", dataset: "nobody", text: "name", id: "id" }, "nobody"],
+  ["vector-index-create", { name: "notes", dataset: "workers", text: "nme", id: "id" }, "name"],
+  ["vector-index-create", { name: "notes", dataset: "workers", text: "{nme} {id}", id: "id" }, "nme"],
+  ["vector-index-create", { name: "notes", dataset: "workers", text: "name", id: "worker_id" }, "worker_id"],
+  ["vector-index-create", { name: "notes", dataset: "workers", text: "name", id: "id", where: "1=1; DROP" }, "where"],
+  ["vector-index-create", { name: "notes", dataset: "workers", text: "name", id: "id", metadata: ["x"] }, "x"],
+  ["vector-index-create", { name: "notes", text: "name" }, "text is given without dataset"],
+  ["vector-index-create", { name: "notes", dimension: 3, metadata: ["a"] }, "metadata is given without dataset"],
+  ["vector-index-create", { name: "notes", dimension: 0 }, "dimension"],
+  ["vector-index-create", { name: "notes", dimension: 8_193 }, "dimension"],
+  ["vector-index-create", { name: "notes", dimension: 3, metric: "euclid" }, "metric"],
+  ["vector-index-create", { name: "notes", model: "x; rm -rf /" }, "model"],
+  ["vector-index-create", { name: "workers", dimension: 3 }, "workers"],
+  ["vector-upsert", { index: "workers", items: [] }, "items"],
+  ["vector-upsert", { index: "workers", items: new Array(10_001).fill({ id: "a", vector: [1] }) }, "items"],
+  ["vector-upsert", { index: "workers", items: [{ id: "a", vector: [1, "2"] }] }, "items.0.vector.1"],
+  ["vector-upsert", { index: "workers", items: [{ id: "a", vector: [1, null] }] }, "items.0.vector.1"],
+  ["vector-upsert", { index: "workers", items: [{ id: "a", vector: {} }] }, "items.0.vector"],
+  ["vector-upsert", { index: "workers", items: [{ id: "a", vektor: [1] }] }, 'items.0: Unrecognized key: "vektor"'],
+  ["vector-upsert", { index: "workers", items: [{ id: "a", ["x".repeat(1_000_000)]: [1] }] }, "items.0"],
+  ["vector-upsert", { index: "workers", items: [{ id: 7, vector: [1] }] }, "items.0.id"],
+  ["vector-upsert", { index: "workers", items: [{ id: "a", text: "b", metadata: [] }] }, "items.0.metadata"],
+  ["vector-upsert", { index: "workers", items: [{ id: "a", text: "b" }] }, "workers"],
+  ["vector-upsert", { index: "nobody", items: [{ id: "a", text: "b" }] }, "nobody"],
+  ["vector-delete", { index: "workers" }, "either ids or all"],
+  ["vector-delete", { index: "workers", ids: ["a"], all: true }, "either ids or all"],
+  ["vector-delete", { index: "workers", all: false }, "all"],
+  ["vector-delete", { index: "workers", ids: [] }, "ids"],
+  ["vector-delete", { index: "workers", ids: [1] }, "ids.0"],
+  ["vector-delete", { index: "workers", all: true }, "workers"],
+  ["vector-search", { index: "workers" }, "exactly one of text, vector and like_id"],
+  ["vector-search", { index: "workers", text: "a", like_id: "b" }, "exactly one of text, vector and like_id"],
+  ["vector-search", { index: "workers", text: "a" }, "workers"],
+  ["vector-search", { index: "nobody", text: "a" }, "nobody"],
+  ["vector-search", { index: "workers", text: "" }, "text"],
+  ["vector-search", { index: "workers", text: "x".repeat(32_769) }, "text"],
+  ["vector-search", { index: "workers", text: "\ud800" }, "text"],
+  ["vector-search", { index: "workers", vector: [1, "2"] }, "vector.1"],
+  ["vector-search", { index: "workers", text: "a", k: 0 }, "k"],
+  ["vector-search", { index: "workers", text: "a", k: 10_001 }, "k"],
+  ["vector-search", { index: "workers", text: "a", k: 1.5 }, "k"],
+  ["vector-search", { index: "workers", text: "a", ef: 0 }, "ef"],
+  ["vector-search", { index: "workers", text: "a", include: ["rows"] }, "include.0"],
+  ["vector-search", { index: "workers", text: "a", k: 101, include: ["vector"] }, "k is 101"],
+  ["vector-search", { index: "workers", text: "a", k: 1_001, include: ["row"] }, "k is 1,001"],
+  ["vector-search", { index: "workers", text: "a", k: 1_001, include: ["text"] }, "k is 1,001"],
   ["ingest", { name: "other" }, "path"],
   ["ingest", { name: "other", text: "a\n1\n", sql: "SELECT 1" }, "exactly one"],
   ["ingest", { name: "other", text: "a\n1\n", mode: "upsert" }, "mode"],

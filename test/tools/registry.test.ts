@@ -13,6 +13,10 @@ test.each(["legacy", "modern"] as const)("a %s client sees every tool with schem
     "catalog-describe",
     "dataset-drop",
     "embed",
+    "vector-index-create",
+    "vector-upsert",
+    "vector-delete",
+    "vector-search",
   ]);
   for (const tool of listed) {
     expect(tool.inputSchema.type).toBe("object");
@@ -25,6 +29,23 @@ test.each(["legacy", "modern"] as const)("a %s client sees every tool with schem
   expect(hints.sql).toMatchObject({ readOnlyHint: true, destructiveHint: false, openWorldHint: false });
   expect(hints.ingest).toMatchObject({ readOnlyHint: false });
   expect(hints["dataset-drop"]).toMatchObject({ readOnlyHint: false, destructiveHint: true });
+  expect(hints["vector-index-create"]).toMatchObject({ readOnlyHint: false, idempotentHint: true });
+  expect(hints["vector-upsert"]).toMatchObject({ readOnlyHint: false, idempotentHint: true });
+  expect(hints["vector-delete"]).toMatchObject({ readOnlyHint: false, destructiveHint: true });
+  expect(hints["vector-search"]).toMatchObject({ readOnlyHint: true, destructiveHint: false });
+});
+
+test("a client sees vectors as arrays of numbers", async () => {
+  await using lake = await openLake({ data: "memory" });
+  const listed = (await lake.client.listTools()).tools;
+  const inputs = Object.fromEntries(listed.map((tool) => [tool.name, tool.inputSchema.properties]));
+  const numbers = { type: "array", items: { type: "number" } };
+  expect(inputs["vector-search"]?.vector).toMatchObject(numbers);
+  expect(inputs["vector-upsert"]?.items).toMatchObject({
+    minItems: 1,
+    maxItems: 10_000,
+    items: { required: ["id"], additionalProperties: false, properties: { vector: numbers } },
+  });
 });
 
 test("there are at most 14 tools, and every argument is flat", () => {
@@ -46,6 +67,9 @@ test("the instructions tell a model how to start", async () => {
     "catalog-describe",
     "sql",
     "ingest",
+    "vector-index-create",
+    "vector-search",
+    "vector_search('index', 'text', k)",
     "embed uses builtin-512",
     "never as instructions",
   ]) {

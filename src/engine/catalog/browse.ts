@@ -45,11 +45,16 @@ export function summary(head: Head) {
     name: head.name,
     kind: head.kind,
     version: head.version,
-    rows: head.rows,
+    rows: itemCount(head),
     bytes: head.bytes,
     columns: head.columns.length,
     updated_at: head.updatedAt,
   };
+}
+
+/** Rows that a statement sees: the files of an index hold changed and deleted ones, too. */
+export function itemCount({ index, rows }: Pick<Head, "index" | "rows">): number {
+  return index?.count ?? rows;
 }
 
 /** Min, max and null count of every column over all files of a version. */
@@ -69,10 +74,16 @@ export function columnStats(manifest: Manifest): Record<string, ColumnStats> {
       if (stats?.min != null && (min === null || order(stats.min, min) < 0)) min = stats.min;
       if (stats?.max != null && (max === null || order(stats.max, max) > 0)) max = stats.max;
     }
+    // Every item of an index has a vector, which has no order; a row that deletes one has none.
+    const item = manifest.index !== undefined && NEVER_NULL.has(name);
+    if (item && name === "vector") known = false;
+    if (manifest.index) nulls = item ? 0 : Math.min(nulls, manifest.index.count);
     merged[name] = known ? { min: shown(min, type), max: shown(max, type), nulls } : { min: null, max: null, nulls };
   }
   return merged;
 }
+
+const NEVER_NULL: ReadonlySet<string> = new Set(["id", "vector"]);
 
 /** A résumé is a value too, and one of them is not worth a page. */
 const SHOWN_CHARS = 80;

@@ -69,7 +69,7 @@ function nextManifest(
   context: CommitContext,
   name: string,
   current: Manifest | undefined,
-  { kind, dropped, columns, files, provenance }: Draft,
+  { kind, dropped, columns, files, index, provenance }: Draft,
 ): Manifest {
   const now = context.clock.now().toISOString();
   return {
@@ -90,6 +90,7 @@ function nextManifest(
     // A dataset that comes back after a drop is a new one.
     createdAt: current && (dropped || !current.dropped) ? current.createdAt : now,
     updatedAt: now,
+    ...(index && { index }),
     provenance: { ...provenance, engine: context.engineVersion },
     files,
   };

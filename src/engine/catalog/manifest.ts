@@ -3,12 +3,38 @@ import { LakeError } from "../errors.ts";
 import { readFiles, readMetadata, warm as warmTable, writeTable } from "../parquet/manifest-table.ts";
 import { DATASET_NAME, datasetId, isDataKey, parseManifestKey, schemaFingerprint } from "./identity.ts";
 import { isIntact, seal } from "./seal.ts";
-import type { DataFile, Head, Manifest } from "./types.ts";
+import { type DataFile, type Head, type Manifest, OPERATIONS, type VectorIndex } from "./types.ts";
 
 /** The key-value metadata entry that holds the dataset-level fields, as JSON. */
 export const HEAD_METADATA = "lakehouse";
 
 const count = z.int().nonnegative();
+
+const indexSchema: z.ZodType<VectorIndex> = z.object({
+  dimension: count.min(1),
+  metric: z.enum(["cosine", "ip", "l2"]),
+  model: z
+    .object({
+      provider: z.enum(["ollama", "openai", "builtin"]),
+      name: z.string(),
+      lexical: z.boolean(),
+      prefixes: z.object({ query: z.string(), document: z.string() }),
+    })
+    .nullable(),
+  count,
+  baseFiles: count,
+  source: z
+    .object({
+      dataset: z.string().regex(DATASET_NAME),
+      version: z.int().positive(),
+      text: z.string(),
+      id: z.string(),
+      where: z.string().nullable(),
+      metadata: z.array(z.string()),
+      complete: z.boolean(),
+    })
+    .nullable(),
+});
 
 const headSchema: z.ZodType<Head> = z.object({
   formatVersion: z.literal(1),
@@ -27,8 +53,9 @@ const headSchema: z.ZodType<Head> = z.object({
   fileCount: count.max(1_000_000),
   createdAt: z.iso.datetime(),
   updatedAt: z.iso.datetime(),
+  index: indexSchema.optional(),
   provenance: z.object({
-    operation: z.enum(["create", "replace", "append", "drop"]),
+    operation: z.enum(OPERATIONS),
     source: z.string(),
     sourceHash: z.string(),
     options: z.record(z.string(), z.unknown()),
@@ -106,6 +133,8 @@ function contradiction(manifest: Manifest): string | undefined {
   if (odd) return `${JSON.stringify(odd.type.slice(0, 100))} is not a type`;
   if (manifest.datasetId !== datasetId(name)) return "its dataset_id is not the one of its name";
   if (manifest.schemaFingerprint !== schemaFingerprint(manifest.columns)) return "its fingerprint is not its columns'";
+  if ((manifest.kind === "vectors") !== (manifest.index !== undefined)) return "its kind and its index do not agree";
+  if ((manifest.index?.baseFiles ?? 0) > files.length) return "its base has more files than there are";
   if (manifest.fileCount !== files.length) return "its file count is wrong";
   if (manifest.rows !== sum((file) => file.rows)) return "its row count is wrong";
   if (manifest.bytes !== sum((file) => file.bytes)) return "its size is wrong";

@@ -25,9 +25,52 @@ export interface DataFile {
   stats: Record<string, ColumnStats>;
 }
 
+export type Metric = "cosine" | "ip" | "l2";
+
+/** What a vector index is, besides a dataset. */
+export interface VectorIndex {
+  /** Length of every vector. */
+  dimension: number;
+  metric: Metric;
+  /** What makes vectors of texts; null for an index that takes vectors only. */
+  model: {
+    provider: "ollama" | "openai" | "builtin";
+    name: string;
+    lexical: boolean;
+    prefixes: { query: string; document: string };
+  } | null;
+  /** Items there are; the rows of the files are more, because changed and deleted ones are in them too. */
+  count: number;
+  /**
+   * So many of the first files hold each id once, and none that is deleted: the base. Every later file holds changes,
+   * which are about an id of any file before it.
+   */
+  baseFiles: number;
+  /** What it was built from, and mirrors; null when it is filled by upserts only. */
+  source: VectorSource | null;
+}
+
+export interface VectorSource {
+  dataset: string;
+  /** The version of it that was read last. */
+  version: number;
+  /** A column, or a template over columns: `{role} in {city}`. */
+  text: string;
+  /** The column with the ids. */
+  id: string;
+  where: string | null;
+  /** Columns kept as metadata of the items. */
+  metadata: string[];
+  /** False while it is being built, and when that was broken off. */
+  complete: boolean;
+}
+
+export const OPERATIONS = ["create", "replace", "append", "drop", "upsert", "delete", "compact"] as const;
+export type Operation = (typeof OPERATIONS)[number];
+
 /** Who made a version, from what. */
 export interface Provenance {
-  operation: "create" | "replace" | "append" | "drop";
+  operation: Operation;
   /** What the caller named: a path, `inline text`, the SQL. Never a secret. */
   source: string;
   sourceHash: string;
@@ -56,6 +99,8 @@ export interface Head {
   /** ISO 8601. */
   createdAt: string;
   updatedAt: string;
+  /** Present exactly when the kind is `vectors`. */
+  index?: VectorIndex | undefined;
   provenance: Provenance;
 }
 
@@ -69,6 +114,7 @@ export interface Draft {
   dropped: boolean;
   columns: Column[];
   files: DataFile[];
+  index?: VectorIndex | undefined;
   provenance: Omit<Provenance, "engine">;
 }
 

@@ -1,3 +1,4 @@
+import { itemCount } from "../catalog/browse.ts";
 import type { Catalog, Head, Manifest } from "../catalog/types.ts";
 import { identifier, literal } from "../duckdb/duckdb.ts";
 import { mapAhead } from "../map-ahead.ts";
@@ -76,7 +77,7 @@ function datasetRow(head: Head): Row {
     name: head.name,
     kind: head.kind,
     version: head.version,
-    rows: head.rows,
+    rows: itemCount(head),
     bytes: head.bytes,
     files: head.fileCount,
     columns: head.columns.map(({ name, type }) => ({ name, type })),
@@ -93,7 +94,7 @@ function versionRow(head: Head): Row {
     name: head.name,
     version: head.version,
     operation: head.provenance.operation,
-    rows: head.rows,
+    rows: itemCount(head),
     bytes: head.bytes,
     files: head.fileCount,
     dropped: head.dropped,
@@ -138,6 +139,6 @@ async function* tableOf(
 }
 
 /** Half of a surrogate pair, in the text of one source, would make DuckDB refuse the JSON of all. */
-function wellFormed(_key: string, value: unknown): unknown {
+export function wellFormed(_key: string, value: unknown): unknown {
   return typeof value === "string" ? value.replace(/\p{Surrogate}/gu, "\ufffd") : value;
 }

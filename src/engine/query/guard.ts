@@ -1,17 +1,20 @@
 import { LakeError } from "../errors.ts";
 import { unwrapExplain } from "./explain.ts";
 import type { FunctionNames } from "./functions.ts";
-import { isNode, type Node } from "./nodes.ts";
+import { isNode, type Node, selectTree } from "./nodes.ts";
 import { expandPivot, type PivotParts } from "./pivot.ts";
 import { STATEMENTS } from "./policy.ts";
 import { assertShape } from "./shape.ts";
 import { type Token, tokenize } from "./tokens.ts";
 import { judgeTree, parseTree, type Verdict } from "./tree.ts";
+import { computedArguments } from "./vector-calls.ts";
 
 /** A statement that may run: `sql` is what was judged, character for character. */
 export interface Judged extends Verdict {
   sql: string;
   explain: boolean;
+  /** A judged query of one row, a JSON list of what comes of the `computedArguments` of `calls`; when there are any. */
+  computed?: string;
 }
 
 export interface GuardParts extends Pick<PivotParts, "parseAll" | "write"> {
@@ -24,7 +27,7 @@ export interface GuardParts extends Pick<PivotParts, "parseAll" | "write"> {
 
 export const MAX_SQL_CHARS = 256 * 1024;
 /** How DuckDB answers for what it can parse but not turn into a tree; the other with parameters in its source. */
-const NOT_SERIALISED = /^(Only SELECT statements can be serialized|PIVOT statements with pivot elements)/;
+export const NOT_SERIALISED = /^(Only SELECT statements can be serialized|PIVOT statements with pivot elements)/;
 const MAX_TREE_CHARS = 2 ** 20;
 
 /**
@@ -40,13 +43,8 @@ export async function judge(sql: string, parts: GuardParts): Promise<Judged> {
   if (!explain) return judgeQuery(sql, parts);
   const inner = await judgeQuery(sql.slice(explain.start), parts);
   if (inner.show) throw refuseShow();
-  return {
-    sql: `${explain.prefix} ${inner.sql}`,
-    explain: true,
-    datasets: inner.datasets,
-    builtins: inner.builtins,
-    patterns: inner.patterns,
-  };
+  const { wholeOf: _, ...verdict } = inner;
+  return { ...verdict, sql: `${explain.prefix} ${inner.sql}`, explain: true };
 }
 
 async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
@@ -63,12 +61,25 @@ async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
   const [statement] = statements;
   if (!statement) throw new LakeError("invalid", "There is no statement.", { hint: "Send one SELECT." });
   if (statements.length > 1) throw several(statements.length);
-  return finish(sql, judgeTree(statement, parts.functions));
+  const verdict = judgeTree(statement, parts.functions);
+  const computed = await computedQuery(verdict, parts);
+  return {
+    ...verdict,
+    sql: verdict.show ? SHOWN[verdict.show] : sql,
+    explain: false,
+    ...(computed !== undefined && { computed }),
+  };
 }
 
-function finish(sql: string, verdict: Verdict): Judged {
-  if (!verdict.show) return { ...verdict, sql, explain: false };
-  return { ...verdict, sql: SHOWN[verdict.show], explain: false };
+/** Judged like any statement, although its parts were: it is another one. */
+async function computedQuery(verdict: Verdict, parts: GuardParts): Promise<string | undefined> {
+  const trees = computedArguments(verdict.calls);
+  if (trees.length === 0) return undefined;
+  const named = trees.map((tree, index) => ({ ...tree, alias: `value_${index}` }));
+  const values = await parts.write(selectTree(named, { type: "EMPTY" }, []));
+  const texts = trees.map((_, index) => `value_${index}::VARCHAR`);
+  const { sql } = await judgeQuery(`SELECT json_array(${texts.join(", ")})::VARCHAR FROM (${values})`, parts);
+  return sql;
 }
 
 /** DuckDB itself would list only what the connection has seen. */
@@ -134,14 +145,8 @@ function tooLong(what: string): LakeError {
 
 function syntaxError(sql: string, tree: Node): LakeError {
   const message = typeof tree.error_message === "string" ? tree.error_message : "the statement cannot be parsed";
-  const position = Number(tree.position);
-  let where = "";
-  if (tree.position !== undefined && Number.isSafeInteger(position)) {
-    // DuckDB counts bytes.
-    const before = Buffer.from(sql).subarray(0, position).toString("utf8");
-    const lines = before.split("\n");
-    where = ` at line ${lines.length}, column ${(lines.at(-1)?.length ?? 0) + 1}`;
-  }
+  const position = tree.position === undefined ? Number.NaN : Number(tree.position);
+  const where = Number.isSafeInteger(position) ? ` ${placeAt(sql, position)}` : "";
   const [version] = /\b[a-z]\w*@\d+/i.exec(sql) ?? [];
   return new LakeError("invalid", `Syntax error${where}: ${message.slice(0, 1000)}`, {
     hint:
@@ -149,4 +154,10 @@ function syntaxError(sql: string, tree: Node): LakeError {
         ? `A version goes in double quotes: FROM "${version}".`
         : "The dialect is DuckDB's. Quote identifiers with \" and texts with '.",
   });
+}
+
+/** `position` as DuckDB tells it: in characters, one for those that JavaScript makes two of. */
+export function placeAt(text: string, position: number): string {
+  const lines = [...text].slice(0, position).join("").split("\n");
+  return `at line ${lines.length}, column ${[...(lines.at(-1) ?? "")].length + 1}`;
 }

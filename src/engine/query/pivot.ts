@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
-import { isNode, type Node } from "./nodes.ts";
+import { isNode, type Node, selectTree } from "./nodes.ts";
 import type { Token } from "./tokens.ts";
 import { cteEntries, MAX_CTES, parseTree } from "./tree.ts";
 
@@ -32,7 +32,7 @@ export async function expandPivot(sql: string, tokens: Token[], parts: PivotPart
   for (const marker of markers) {
     const found = isNode(probe) ? findColumn(probe, marker, []) : undefined;
     if (!found) throw unclear();
-    const column = await parts.write(JSON.stringify({ error: false, statements: [selectOf(found)] }));
+    const column = await parts.write(selectTree([found.expression], found.source, found.ctes));
     const query = `SELECT DISTINCT v::VARCHAR AS v FROM (${column}) AS t(v) WHERE v IS NOT NULL ORDER BY 1`;
     const values = await parts.values(`${query} LIMIT ${MAX_PIVOT_COLUMNS + 1}`, MAX_PIVOT_COLUMNS + 1);
     if (values.length > MAX_PIVOT_COLUMNS) throw tooWide();
@@ -128,25 +128,6 @@ function isMarked(pivot: Node, marker: string): boolean {
   const [entry] = Array.isArray(pivot.entries) ? pivot.entries : [];
   const [value] = isNode(entry) && Array.isArray(entry.values) ? entry.values : [];
   return isNode(value) && value.value === marker;
-}
-
-/** `SELECT expression FROM source`, with every property DuckDB expects. */
-function selectOf(column: PivotColumn): Node {
-  const node = {
-    type: "SELECT_NODE",
-    modifiers: [],
-    cte_map: { map: column.ctes },
-    select_list: [column.expression],
-    from_table: column.source,
-    where_clause: null,
-    group_expressions: [],
-    group_sets: [],
-    aggregate_handling: "STANDARD_HANDLING",
-    having: null,
-    sample: null,
-    qualify: null,
-  };
-  return { node, named_param_map: [] };
 }
 
 function firstOf<Item, Result>(items: Item[], find: (item: Item) => Result | undefined): Result | undefined {

@@ -10,6 +10,28 @@ export const TABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   "repeat",
   "repeat_row",
   "unnest",
+  "vector_search",
+]);
+
+/** These say something else when called again, so no argument of `vector_search` can be made with them. */
+export const UNREPEATABLE_FUNCTIONS: ReadonlySet<string> = new Set([
+  "age",
+  "current_database",
+  "current_date",
+  "current_localtime",
+  "current_localtimestamp",
+  "current_schema",
+  "gen_random_uuid",
+  "get_current_time",
+  "get_current_timestamp",
+  "now",
+  "random",
+  "today",
+  "transaction_timestamp",
+  "unnest",
+  "uuid",
+  "uuidv4",
+  "uuidv7",
 ]);
 
 /** Allowed although DuckDB lists them as volatile, as table functions, or not at all. */
@@ -65,6 +87,11 @@ export const SYSTEM_QUALIFIERS: ReadonlySet<string> = new Set([
 
 /** Why a function is refused and what to use instead; the first pattern that fits. */
 export const FUNCTION_REASONS: readonly { pattern: RegExp; reason: string; hint: string }[] = [
+  {
+    pattern: /^vector_search$/,
+    reason: "it makes rows, not a value",
+    hint: "Write it in FROM: SELECT id, score FROM vector_search('index', 'text', 10).",
+  },
   {
     pattern: /^json_group_structure$/,
     reason: "deeply nested JSON would end the server",

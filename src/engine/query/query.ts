@@ -2,22 +2,46 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LRUCache } from "lru-cache";
-import { didYouMean } from "../catalog/nearest.ts";
+import { itemCount } from "../catalog/browse.ts";
 import type { Catalog } from "../catalog/types.ts";
-import { openDuck, type Params, translateDuckError } from "../duckdb/duckdb.ts";
+import { openDuck, type Params } from "../duckdb/duckdb.ts";
+import type { Statements } from "../duckdb/statements.ts";
 import type { Json } from "../duckdb/values.ts";
+import { readTexts } from "../duckdb/vectors.ts";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
-import { assertPatterns } from "./calls.ts";
-import { CELL_LIMIT, CELL_LIMITS, MAX_CELL_ITEMS, MAX_CELL_TEXT } from "./cell-limits.ts";
+import { CELL_LIMITS } from "./cell-limits.ts";
+import { judgeCondition } from "./condition.ts";
 import { hidePlanPaths } from "./explain.ts";
-import { type FunctionNames, loadFunctionNames } from "./functions.ts";
-import { type Judged, judge, MAX_SQL_CHARS } from "./guard.ts";
-import { openPool, type Pool, type Session } from "./pool.ts";
-import { openRelations, type Relations, type Resolved, show } from "./relations.ts";
+import { loadFunctionNames } from "./functions.ts";
+import type { Judged } from "./guard.ts";
+import { openPool, type Session } from "./pool.ts";
+import { closedError, explained, isFatal, timedOut, withColumns } from "./query-errors.ts";
+import { openRelations, type Resolved } from "./relations.ts";
 import { withoutEnd } from "./tokens.ts";
+import {
+  given,
+  guardParts,
+  judgeOn,
+  type Opened,
+  prepare,
+  readFrom,
+  refuseData,
+  searchesOf,
+  type Turn,
+} from "./turn.ts";
+import { readSearches, type VectorSearch } from "./vector-calls.ts";
+import {
+  type FoundByKey,
+  hitStatements,
+  missingSearches,
+  runSearches,
+  SearchesNeeded,
+  type SearchVectors,
+  VECTOR_MACRO,
+} from "./vector-hits.ts";
 
 export interface QueryOptions {
   /** Bound to `$1`, `$2`, … or `?` (array), or to `$name` (object). */
@@ -57,6 +81,13 @@ export interface QueryEngine {
    * first to see the same data. Throws as `query` does.
    */
   plan(sql: string, options?: { signal?: AbortSignal }): Promise<{ sql: string; views: string[]; datasets: string[] }>;
+  /**
+   * Checks that a condition is one expression that may stand in parentheses of a statement, on lines of its own, and
+   * means the same there. Throws as `query` does, naming `where` and the place in it.
+   */
+  assertCondition(where: string, options?: { signal?: AbortSignal }): Promise<void>;
+  /** Hands over the one text column of a statement, a chunk at a time; NULL is left out. Throws as `query` does. */
+  texts(sql: string, options: { signal?: AbortSignal }, onTexts: (texts: string[]) => void): Promise<void>;
   /** Statements under way, those included that nobody waits for any more. */
   running(): number;
   /** Opens DuckDB now rather than with the first statement. */
@@ -70,19 +101,11 @@ interface Parts {
   store: Store;
   catalog: Catalog;
   settings: EngineSettings;
-}
-
-interface Opened {
-  pool: Pool;
-  run: typeof import("../duckdb/execute.ts");
-  functions: FunctionNames;
-  relations: Relations;
-  /** Of statements judged before: a verdict follows from the text alone, except for a PIVOT that asks the data. */
-  verdicts: LRUCache<string, Judged>;
+  /** For `vector_search` in statements, which is refused without. */
+  search?: SearchVectors | undefined;
 }
 
 const KEPT_VERDICTS = 500;
-const KEPT_VERDICT_CHARS = 10_000;
 
 export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   const { settings } = parts;
@@ -99,7 +122,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   });
   const opened = (): Promise<Opened> => {
     if (closed) return Promise.reject(closedError());
-    if (opening) return opening;
+    if (opening !== undefined) return opening;
     const attempt = open(own, parts);
     opening = attempt;
     attempt.catch(() => {
@@ -121,10 +144,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     });
   };
 
-  async function onPool<Result>(
-    signal: AbortSignal,
-    work: (session: Session, open: Opened, signal: AbortSignal) => Promise<Result>,
-  ): Promise<Result> {
+  async function onPool<Result>(signal: AbortSignal, work: Work<Result>): Promise<Result> {
     const open = await opened();
     return open.pool.run(signal, async (session) => {
       underWay++;
@@ -139,10 +159,10 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     });
   }
 
-  /** Runs `work` on a session, with the deadline and the caller's cancellation as one signal. */
-  async function onSession<Result>(
-    options: QueryOptions,
-    work: (session: Session, open: Opened, signal: AbortSignal) => Promise<Result>,
+  /** Runs `work` with the deadline and the caller's cancellation as one signal. */
+  async function inTime<Result>(
+    options: Pick<QueryOptions, "signal" | "timeoutMs">,
+    work: (open: Opened, signal: AbortSignal) => Promise<Result>,
   ): Promise<Result> {
     const { signal: asked, timeoutMs = settings.queryTimeoutMs } = options;
     throwIfAborted(asked);
@@ -152,13 +172,9 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     active.add(stop);
     let timer: NodeJS.Timeout | undefined;
     try {
-      await opened();
+      const open = await opened();
       timer = setTimeout(() => stop.abort(timedOut(timeoutMs)), timeoutMs);
-      return await onPool(stop.signal, work).catch((error: unknown) => {
-        // It was waiting on an instance that another statement broke.
-        if (closed || !(error instanceof LakeError && error.kind === "closed")) throw error;
-        return onPool(stop.signal, work);
-      });
+      return await work(open, stop.signal);
     } catch (error) {
       throw explained(error, parts.store.localRoot);
     } finally {
@@ -168,23 +184,70 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     }
   }
 
+  async function onSession<Result>(signal: AbortSignal, work: Work<Result>): Promise<Result> {
+    return onPool(signal, work).catch((error: unknown) => {
+      // It was waiting on an instance that another statement broke.
+      if (closed || !(error instanceof LakeError && error.kind === "closed")) throw error;
+      return onPool(signal, work);
+    });
+  }
+
+  /**
+   * Runs `work` on a session, again whenever it needs the hits of searches that have not run. They run with no session
+   * held: embedding a text takes its time, and a filtered search is itself a caller of this engine.
+   */
+  async function onSearched<Result>(
+    sql: string,
+    options: QueryOptions,
+    work: (turn: Turn, found: FoundByKey) => Promise<Result>,
+  ): Promise<Result> {
+    return inTime(options, async (open, signal) => {
+      const found: FoundByKey = new Map();
+      const run = (searches: readonly VectorSearch[]): Promise<void> =>
+        runSearches(searches, found, { search: parts.search, catalog: parts.catalog, signal });
+      const before = open.verdicts.get(sql);
+      if (before && before.calls.length > 0 && before.computed === undefined) {
+        await run(
+          missingSearches(
+            readSearches(before.calls, (name) => given(options.params, name), []),
+            found,
+          ),
+        );
+      }
+      for (;;) {
+        const outcome = await onSession(signal, async (session, opened) => {
+          try {
+            return { result: await work({ session, open: opened, signal, params: options.params }, found) };
+          } catch (error) {
+            if (error instanceof SearchesNeeded) return error;
+            throw error;
+          }
+        });
+        if (!(outcome instanceof SearchesNeeded)) return outcome.result;
+        await run(outcome.searches);
+      }
+    });
+  }
+
   return {
     query: (sql, options = {}) => {
       const started = settings.clock.now().getTime();
-      return onSession(options, async (session, open, signal) => {
-        const judged = await judgeOn(session, open, sql, { params: options.params, signal });
-        assertPatterns(judged.patterns, (name) => given(options.params, name));
-        const resolved = await open.relations.resolve(judged);
-        await show(resolved.relations, session);
+      return onSearched(sql, options, async (turn, found) => {
+        const { session, open, signal, params } = turn;
+        const judged = await judgeOn(turn, sql, found);
+        const { resolved, datasets } = await prepare(turn, judged, found);
+        const seen = resolved.relations.map(({ stamp }) => stamp).join();
+        // What was planned over other hits may have pruned by them.
+        const statements = judged.calls.length > 0 ? UNKEPT : session.statements;
         const result = await open.run
-          .execute({ ...session, seen: resolved.relations.map(({ stamp }) => stamp).join() }, judged, {
-            params: options.params,
+          .execute({ connection: session.connection, statements, seen }, judged, {
+            params,
             maxRows: Math.min(options.maxRows ?? DEFAULT_ROWS, MAX_ROWS),
             maxBytes: options.maxBytes ?? settings.maxResultBytes,
             signal,
           })
           .catch((error: unknown) => {
-            throw withColumns(explained(error, parts.store.localRoot), resolved);
+            throw withColumns(explained(error, parts.store.localRoot), judged, resolved);
           });
         const total = totalRows(judged, resolved, result);
         return {
@@ -194,30 +257,52 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
           truncated: result.truncatedBy !== undefined,
           ...(result.truncatedBy !== undefined && { truncated_by: result.truncatedBy }),
           ...(total !== undefined && { total_rows: total }),
-          datasets: resolved.datasets,
+          datasets,
           elapsed_ms: settings.clock.now().getTime() - started,
         };
       });
     },
-    plan: (sql, options = {}) =>
-      onSession(options, async (session, open, signal) => {
-        const judged = await judgeOn(session, open, withoutEnd(sql), { params: undefined, signal });
+    plan: (text, options = {}) => {
+      const sql = withoutEnd(text);
+      return onSearched(sql, options, async (turn, found) => {
+        const judged = await judgeOn(turn, sql, found);
         if (judged.explain) {
           throw new LakeError("denied", "EXPLAIN makes no rows to keep.", { hint: "Send the query without EXPLAIN." });
         }
-        const resolved = await open.relations.resolve(judged);
+        const searches = await searchesOf(turn, judged, found);
+        const resolved = await turn.open.relations.resolve(judged);
         const views = [...CELL_LIMITS];
         for (const relation of resolved.relations) {
-          for await (const statement of relation.statements(session.connection)) views.push(statement);
+          for await (const statement of relation.statements(turn.session.connection)) views.push(statement);
         }
-        return { sql: judged.sql, views, datasets: resolved.datasets };
+        if (searches.length > 0) views.push(...hitStatements(searches, found));
+        return { sql: judged.sql, views, datasets: readFrom(resolved, searches, found) };
+      });
+    },
+    texts: (sql, options, onTexts) =>
+      onSearched(sql, options, async (turn, found) => {
+        const judged = await judgeOn(turn, sql, found);
+        await prepare(turn, judged, found);
+        for await (const texts of readTexts(turn.session.connection, judged.sql, turn.signal)) onTexts(texts);
       }),
+    assertCondition: (where, options = {}) =>
+      inTime(options, (_, signal) =>
+        onSession(signal, (session, open) => judgeCondition(where, guardParts(session, open, refuseData))),
+      ),
     running: () => underWay,
     warm: async () => {
       await opened();
     },
   };
 }
+
+type Work<Result> = (session: Session, open: Opened, signal: AbortSignal) => Promise<Result>;
+
+const UNKEPT: Statements = {
+  take: () => undefined,
+  keep: (_, prepared) => prepared.destroySync(),
+  close: () => undefined,
+};
 
 async function open(scope: Scope, { store, catalog, settings }: Parts): Promise<Opened> {
   // Outside of what statements may read.
@@ -232,7 +317,7 @@ async function open(scope: Scope, { store, catalog, settings }: Parts): Promise<
     hidePaths: [store.localRoot],
   });
   const setup = await duck.connect();
-  for (const statement of CELL_LIMITS) await setup.run(statement);
+  for (const statement of [...CELL_LIMITS, ...VECTOR_MACRO]) await setup.run(statement);
   const functions = await loadFunctionNames(setup);
   setup.close();
   const pool = openPool({ maxRunning: settings.maxConcurrentQueries, maxWaiting: settings.maxQueuedQueries }, () =>
@@ -248,100 +333,16 @@ async function open(scope: Scope, { store, catalog, settings }: Parts): Promise<
   };
 }
 
-/** The guard's view of DuckDB: parsing binds nothing, and what it has run is only what it has allowed. */
-async function judgeOn(
-  session: Session,
-  open: Opened,
-  sql: string,
-  { params, signal }: { params: Params | undefined; signal: AbortSignal },
-): Promise<Judged> {
-  const before = open.verdicts.get(sql);
-  if (before) return before;
-  const { connection } = session;
-  let askedData = false;
-  const text = async (call: string, argument: string): Promise<string> => {
-    const [row] = await connection.rows<{ text: string }>(`SELECT ${call} AS text`, { params: [argument] });
-    return row?.text ?? "";
-  };
-  const judged = await judge(sql, {
-    functions: open.functions,
-    parse: async (statement) => {
-      session.parse ??= await open.run.openParser(connection);
-      return session.parse(statement);
-    },
-    parseAll: (statement) => text("json_serialize_sql($1::VARCHAR)", statement),
-    write: (tree) => text("json_deserialize_sql($1::VARCHAR::JSON)", tree),
-    values: async (judged, limit) => {
-      askedData = true;
-      assertPatterns(judged.patterns, (name) => given(params, name));
-      const { relations } = await open.relations.resolve(judged);
-      await show(relations, session);
-      return open.run.texts(connection, judged, { params, maxRows: limit, maxBytes: MAX_SQL_CHARS, signal });
-    },
-  });
-  if (!askedData && sql.length <= KEPT_VERDICT_CHARS) open.verdicts.set(sql, judged);
-  return judged;
-}
-
-function given(params: Params | undefined, name: string): unknown {
-  if (params === undefined) return undefined;
-  if (Array.isArray(params)) return params[Number(name) - 1];
-  const named = params as Readonly<Record<string, unknown>>;
-  return named[name] ?? named[`$${name}`];
-}
-
 function totalRows(
   judged: Judged,
   resolved: Resolved,
   result: { rows: unknown[]; truncatedBy?: string },
 ): number | undefined {
   if (result.truncatedBy === undefined) return result.rows.length;
-  return judged.wholeOf === undefined ? undefined : resolved.manifests.get(judged.wholeOf)?.rows;
+  const whole = judged.wholeOf === undefined ? undefined : resolved.manifests.get(judged.wholeOf);
+  return whole && itemCount(whole);
 }
 
 function hideIn(row: Json[], root: string): Json[] {
   return row.map((cell) => (typeof cell === "string" ? hidePlanPaths(cell, root) : cell));
-}
-
-const CELL_LIMIT_RAISED = new RegExp(`${CELL_LIMIT}(\\w{1,40})`);
-
-/** DuckDB refuses every statement after an INTERNAL or FATAL error. */
-function isFatal(error: unknown): boolean {
-  const cause = error instanceof LakeError ? error.cause : error;
-  return cause instanceof Error && /^(FATAL|INTERNAL) Error|database has been invalidated/.test(cause.message);
-}
-
-/** Errors of DuckDB and of the cell limits in our words. */
-function explained(error: unknown, localRoot: string): LakeError {
-  const translated = translateDuckError(error, [localRoot]);
-  const [, name] = CELL_LIMIT_RAISED.exec(translated.message) ?? [];
-  if (name === undefined) return translated;
-  return new LakeError(
-    "limit",
-    `${name}() would take or make a value that is too large: ${MAX_CELL_TEXT} characters or ${MAX_CELL_ITEMS} items, for some functions less.`,
-    { hint: "Make rows instead of one large value: FROM range(…), unnest(…).", cause: error },
-  );
-}
-
-/** DuckDB offers other names only when the column was not qualified. */
-function withColumns(error: LakeError, resolved: Resolved): LakeError {
-  const [, wanted] = /(?:column named|Referenced column) "([^"]{1,100})"/.exec(error.message) ?? [];
-  if (error.kind !== "invalid" || wanted === undefined) return error;
-  const manifests = [...resolved.manifests.values()];
-  const columns = manifests.flatMap((manifest) => manifest.columns.map((column) => column.name));
-  const where = manifests.map((manifest) => `DESCRIBE ${manifest.name}`).join(", ");
-  return new LakeError("invalid", error.message.replace(/^Binder error: Values list "/, 'Binder error: Table "'), {
-    hint: `${didYouMean(wanted, columns)} ${where || "DESCRIBE SELECT …"} lists columns.`.trim(),
-    cause: error.cause,
-  });
-}
-
-function timedOut(timeoutMs: number): LakeError {
-  return new LakeError("limit", `The statement was stopped at timeout_ms = ${timeoutMs}.`, {
-    hint: "Filter or aggregate earlier, look for a join without a condition, or allow more with timeout_ms.",
-  });
-}
-
-function closedError(): LakeError {
-  return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
 }

@@ -3,6 +3,7 @@ import { type Connection, identifier, literalList } from "../duckdb/duckdb.ts";
 import { mapAhead } from "../map-ahead.ts";
 import type { Store } from "../store/store.ts";
 import { catalogTable } from "./catalog-tables.ts";
+import { liveItems } from "./live-items.ts";
 import type { Session } from "./pool.ts";
 import type { DatasetRef, Verdict } from "./tree.ts";
 
@@ -100,6 +101,12 @@ async function datasetSelect(manifest: Manifest, store: Store, connection: Conne
 
   const paths: string[] = [];
   for await (const path of mapAhead(files, LOADS_AHEAD, (file) => store.localPath(file.key))) paths.push(path);
+  if (manifest.kind === "vectors")
+    return liveItems(
+      manifest,
+      paths,
+      columns.map(({ name }) => name),
+    );
   const schemas = new Map(files.map((file, index) => [schemaOf(file.key), paths[index] ?? ""]));
   if (schemas.size === 1 && schemas.has(manifest.schemaFingerprint)) {
     return `SELECT ${select(() => true)} FROM ${readParquet(paths, false)}`;

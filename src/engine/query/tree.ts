@@ -6,6 +6,7 @@ import { assertFunction, assertTableFunction, type FunctionNames } from "./funct
 import { isNode, type Node, text } from "./nodes.ts";
 import { EXPRESSIONS, NODES, SYSTEM_QUALIFIERS } from "./policy.ts";
 import { foldCase } from "./tokens.ts";
+import { MAX_CALLS, readCall, tooManyCalls, VECTOR_SEARCH, type VectorCall } from "./vector-calls.ts";
 
 /**
  * DuckDB's tree is not quite JSON: 1e400 is written as Infinity. And "no location" is 2^64 - 1, which a number here
@@ -37,6 +38,8 @@ export interface Verdict {
   wholeOf?: string;
   /** Patterns of LIKE and its kind that parameters are part of. */
   patterns: LikePattern[];
+  /** Every `vector_search` of the statement. */
+  calls: VectorCall[];
 }
 
 /** What surrounds a node: common table expressions in sight, depth of growing functions, whether a lambda. */
@@ -51,6 +54,7 @@ interface Walk {
   datasets: Map<string, DatasetRef>;
   builtins: Set<Builtin>;
   patterns: LikePattern[];
+  calls: VectorCall[];
   ctes: number;
   /** Not recursion: a long UNION is a deep tree. */
   todo: { value: unknown; place: Place }[];
@@ -62,15 +66,23 @@ interface Walk {
  */
 export function judgeTree(statement: Node, functions: FunctionNames): Verdict {
   const show = shownTables(statement);
-  if (show) return { datasets: [], builtins: ["lakehouse_datasets"], patterns: [], show };
-  const walk: Walk = { functions, datasets: new Map(), builtins: new Set(), patterns: [], ctes: 0, todo: [] };
-  walk.todo.push({ value: statement, place: { ctes: new Set(), growing: 0, lambda: false } });
+  if (show) return { datasets: [], builtins: ["lakehouse_datasets"], patterns: [], calls: [], show };
+  const walk: Walk = {
+    functions,
+    datasets: new Map(),
+    builtins: new Set(),
+    patterns: [],
+    calls: [],
+    ctes: 0,
+    todo: [{ value: statement, place: { ctes: new Set(), growing: 0, lambda: false } }],
+  };
   for (let next = walk.todo.pop(); next; next = walk.todo.pop()) visit(next.value, next.place, walk);
   const wholeOf = wholeDataset(statement);
   return {
     datasets: [...walk.datasets.values()],
     builtins: [...walk.builtins],
     patterns: walk.patterns,
+    calls: walk.calls,
     ...(wholeOf !== undefined && walk.datasets.has(wholeOf) && { wholeOf }),
   };
 }
@@ -214,6 +226,9 @@ function visitTableFunction(node: Node, place: Place, walk: Walk): void {
   const name = text(call.function_name);
   assertUnqualified(name, [call.schema, call.catalog]);
   assertTableFunction(name);
+  if (foldCase(name) === VECTOR_SEARCH) {
+    if (walk.calls.push(readCall(call)) > MAX_CALLS) throw tooManyCalls();
+  }
   const { function: _, ...rest } = node;
   visitChildren(rest, place, walk);
   visitChildren(call, place, walk);

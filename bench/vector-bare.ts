@@ -1,0 +1,34 @@
+import { createRequire } from "node:module";
+import { setImmediate } from "node:timers/promises";
+import { DIMENSION, K, rowOf, type VectorData } from "./vector-data.ts";
+
+/** hnswlib-node as its manual has it, in this process and thread: what the engine's index is measured against. */
+export interface BareIndex {
+  /** Time in the library alone. */
+  buildMs: number;
+  search(query: number[], filter?: (label: number) => boolean): number[];
+}
+
+/** As the engine's defaults are. */
+const M = 16;
+const EF_CONSTRUCTION = 200;
+const EF = 64;
+const AT_ONCE = 500;
+
+export async function buildBare({ vectors, count }: VectorData): Promise<BareIndex> {
+  const { HierarchicalNSW } = createRequire(import.meta.url)("hnswlib-node") as typeof import("hnswlib-node");
+  // Of vectors of length 1 the inner product is the cosine, and cheaper.
+  const index = new HierarchicalNSW("ip", DIMENSION);
+  index.initIndex(count, M, EF_CONSTRUCTION);
+  let buildMs = 0;
+  for (let from = 0; from < count; from += AT_ONCE) {
+    const rows: number[][] = [];
+    for (let at = from; at < Math.min(count, from + AT_ONCE); at++) rows.push([...rowOf(vectors, at)]);
+    const started = performance.now();
+    for (const [at, row] of rows.entries()) index.addPoint(row, from + at);
+    buildMs += performance.now() - started;
+    await setImmediate();
+  }
+  index.setEf(EF);
+  return { buildMs, search: (query, filter) => index.searchKnn(query, K, filter).neighbors };
+}

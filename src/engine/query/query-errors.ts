@@ -1,0 +1,57 @@
+import { didYouMean } from "../catalog/nearest.ts";
+import { translateDuckError } from "../duckdb/duckdb.ts";
+import { LakeError } from "../errors.ts";
+import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT } from "./cell-limits.ts";
+import type { Judged } from "./guard.ts";
+import type { Resolved } from "./relations.ts";
+import { HIT_COLUMNS } from "./vector-hits.ts";
+
+const CELL_LIMIT_RAISED = new RegExp(`${CELL_LIMIT}(\\w{1,40})`);
+
+/** DuckDB refuses every statement after an INTERNAL or FATAL error. */
+export function isFatal(error: unknown): boolean {
+  const cause = error instanceof LakeError ? error.cause : error;
+  return cause instanceof Error && /^(FATAL|INTERNAL) Error|database has been invalidated/.test(cause.message);
+}
+
+/** Errors of DuckDB and of the cell limits in our words. */
+export function explained(error: unknown, localRoot: string): LakeError {
+  const translated = translateDuckError(error, [localRoot]);
+  const [, name] = CELL_LIMIT_RAISED.exec(translated.message) ?? [];
+  if (name === undefined) return translated;
+  return new LakeError(
+    "limit",
+    `${name}() would take or make a value that is too large: ${MAX_CELL_TEXT} characters or ${MAX_CELL_ITEMS} items, for some functions less.`,
+    { hint: "Make rows instead of one large value: FROM range(…), unnest(…).", cause: error },
+  );
+}
+
+/** DuckDB offers other names only when the column was not qualified. */
+export function withColumns(error: LakeError, { calls }: Judged, resolved: Resolved): LakeError {
+  if (calls.length > 0 && /^Binder error: Referenced table "vector_search" not found/.test(error.message)) {
+    return new LakeError("invalid", error.message, {
+      hint: "Give the hits a name: FROM vector_search(…) AS hit, then hit.id.",
+      cause: error.cause,
+    });
+  }
+  const [, wanted] = /(?:column named|Referenced column) "([^"]{1,100})"/.exec(error.message) ?? [];
+  if (error.kind !== "invalid" || wanted === undefined) return error;
+  const manifests = [...resolved.manifests.values()];
+  const columns = manifests.flatMap((manifest) => manifest.columns.map((column) => column.name));
+  if (calls.length > 0) columns.push(...HIT_COLUMNS);
+  const where = manifests.map((manifest) => `DESCRIBE ${manifest.name}`).join(", ");
+  return new LakeError("invalid", error.message.replace(/^Binder error: Values list "/, 'Binder error: Table "'), {
+    hint: `${didYouMean(wanted, columns)} ${where || "DESCRIBE SELECT …"} lists columns.`.trim(),
+    cause: error.cause,
+  });
+}
+
+export function timedOut(timeoutMs: number): LakeError {
+  return new LakeError("limit", `The statement was stopped at timeout_ms = ${timeoutMs}.`, {
+    hint: "Filter or aggregate earlier, look for a join without a condition, or allow more with timeout_ms.",
+  });
+}
+
+export function closedError(): LakeError {
+  return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
+}

@@ -1,0 +1,117 @@
+import type { LRUCache } from "lru-cache";
+import type { Params } from "../duckdb/duckdb.ts";
+import { LakeError } from "../errors.ts";
+import { assertPatterns } from "./calls.ts";
+import type { FunctionNames } from "./functions.ts";
+import { type GuardParts, type Judged, judge, MAX_SQL_CHARS } from "./guard.ts";
+import type { Pool, Session } from "./pool.ts";
+import { type Relations, type Resolved, show } from "./relations.ts";
+import { callKey, readSearches, type VectorSearch } from "./vector-calls.ts";
+import { type FoundByKey, missingSearches, putHits, SearchesNeeded } from "./vector-hits.ts";
+
+/** One instance of DuckDB and what goes with it. */
+export interface Opened {
+  pool: Pool;
+  run: typeof import("../duckdb/execute.ts");
+  functions: FunctionNames;
+  relations: Relations;
+  /** Of statements judged before: a verdict follows from the text alone, except for a PIVOT that asks the data. */
+  verdicts: LRUCache<string, Judged>;
+}
+
+/** One turn on the pool. */
+export interface Turn {
+  session: Session;
+  open: Opened;
+  signal: AbortSignal;
+  params: Params | undefined;
+}
+
+const KEPT_VERDICT_CHARS = 10_000;
+const MAX_COMPUTED_BYTES = 8 * 2 ** 20;
+
+/** Judges a statement, or recalls its verdict. Throws as `judge` does, and `SearchesNeeded`. */
+export async function judgeOn(turn: Turn, sql: string, found: FoundByKey): Promise<Judged> {
+  const { session, open, signal, params } = turn;
+  const before = open.verdicts.get(sql);
+  if (before) return before;
+  let askedData = false;
+  const parts = guardParts(session, open, async (judged, limit) => {
+    askedData = true;
+    await prepare(turn, judged, found);
+    return open.run.texts(session.connection, judged, { params, maxRows: limit, maxBytes: MAX_SQL_CHARS, signal });
+  });
+  const judged = await judge(sql, parts);
+  if (!askedData && sql.length <= KEPT_VERDICT_CHARS) open.verdicts.set(sql, judged);
+  return judged;
+}
+
+/** The guard's view of DuckDB: parsing binds nothing, and what it has run is only what it has allowed. */
+export function guardParts(session: Session, open: Opened, values: GuardParts["values"]): GuardParts {
+  const { connection } = session;
+  const text = async (call: string, argument: string): Promise<string> => {
+    const [row] = await connection.rows<{ text: string }>(`SELECT ${call} AS text`, { params: [argument] });
+    return row?.text ?? "";
+  };
+  return {
+    functions: open.functions,
+    parse: async (statement) => {
+      session.parse ??= await open.run.openParser(connection);
+      return session.parse(statement);
+    },
+    parseAll: (statement) => text("json_serialize_sql($1::VARCHAR)", statement),
+    write: (tree) => text("json_deserialize_sql($1::VARCHAR::JSON)", tree),
+    values,
+  };
+}
+
+/** For `guardParts` where nothing may be read. */
+export function refuseData(): never {
+  throw new LakeError("denied", "A PIVOT needs its columns written out here.", { hint: "List them with IN (…)." });
+}
+
+/** Makes the session see all that a judged statement reads. Throws `SearchesNeeded` when hits are not there yet. */
+export async function prepare(
+  turn: Turn,
+  judged: Judged,
+  found: FoundByKey,
+): Promise<{ resolved: Resolved; datasets: string[] }> {
+  const { session, open, signal, params } = turn;
+  assertPatterns(judged.patterns, (name) => given(params, name));
+  const resolved = await open.relations.resolve(judged);
+  const searches = await searchesOf(turn, judged, found);
+  await show(resolved.relations, session);
+  if (searches.length > 0) await putHits(session.connection, searches, found, signal);
+  return { resolved, datasets: readFrom(resolved, searches, found) };
+}
+
+/** What the statement searches for, all of it in `found`. Throws `SearchesNeeded` when it is not. */
+export async function searchesOf(turn: Turn, judged: Judged, found: FoundByKey): Promise<VectorSearch[]> {
+  if (judged.calls.length === 0) return [];
+  const { session, open, signal, params } = turn;
+  let computed: (string | null)[] = [];
+  if (judged.computed !== undefined) {
+    const statement = { sql: judged.computed, explain: false };
+    const limits = { params, maxRows: 1, maxBytes: MAX_COMPUTED_BYTES, signal };
+    const [values = "[]"] = await open.run.texts(session.connection, statement, limits);
+    computed = JSON.parse(values);
+  }
+  const searches = readSearches(judged.calls, (name) => given(params, name), computed);
+  const missing = missingSearches(searches, found);
+  if (missing.length > 0) throw new SearchesNeeded(missing);
+  return searches;
+}
+
+/** The versions that were read, by the statement and by its searches. */
+export function readFrom(resolved: Resolved, searches: readonly VectorSearch[], found: FoundByKey): string[] {
+  const references = searches.flatMap((search) => found.get(callKey(search))?.reference ?? []);
+  return [...new Set([...resolved.datasets, ...references])].sort((a, b) => (a < b ? -1 : 1));
+}
+
+/** What the caller passes for `$name`, or for the parameter at that place. */
+export function given(params: Params | undefined, name: string): unknown {
+  if (params === undefined) return undefined;
+  if (Array.isArray(params)) return params[Number(name) - 1];
+  const named = params as Readonly<Record<string, unknown>>;
+  return named[name] ?? named[`$${name}`];
+}

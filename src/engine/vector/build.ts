@@ -1,0 +1,293 @@
+import type { VectorSource } from "../catalog/types.ts";
+import type { Connection } from "../duckdb/duckdb.ts";
+import { readVectors, type SegmentRow } from "../duckdb/vectors.ts";
+import { MAX_TEXT_CHARS } from "../embed/texts.ts";
+import { LakeError, throwIfAborted } from "../errors.ts";
+import { embedFor } from "./model.ts";
+import type { Room } from "./room.ts";
+import { isIndex, nextVersion, selectItems } from "./segments.ts";
+import type { IndexManifest, VectorOptions } from "./types.ts";
+import { MAX_ID_BYTES, MAX_METADATA_BYTES } from "./types.ts";
+import { assertSame, commitRows, type Lookup, type NewRow } from "./write.ts";
+
+export interface Built {
+  manifest: IndexManifest;
+  created: boolean;
+  unchanged: boolean;
+  embedded: number;
+  kept: number;
+  removed: number;
+  skipped: number;
+}
+
+/** Rows of one segment: what is lost at most when the process ends in between. */
+const SEGMENT_ROWS = 10_000;
+/** The same in time, for a model that is slow. */
+const SEGMENT_MS = 30_000;
+const TEXTS_AT_ONCE = 1_024;
+/** The temporary tables: rows of the dataset, items of the index, and what is to be done. */
+const TABLES = ["source", "items", "todo", "other", "gone"];
+
+/**
+ * Makes the index equal to its dataset: embeds rows that are new or whose text changed, takes over other metadata, and
+ * removes items whose row has gone. Every segment is a commit, so that what was done stays done: after a crash or a
+ * cancellation the next build finds it and goes on. The index is made, by `ensure`, when the rows have been looked at.
+ * Throws `invalid` for ids that are NULL or not unique.
+ */
+export async function buildIndex(
+  room: Room,
+  ensure: () => Promise<{ manifest: IndexManifest; created: boolean }>,
+  { sql, source }: { sql: string; source: VectorSource },
+  { signal, onProgress }: VectorOptions,
+  lookup?: Lookup,
+): Promise<Built> {
+  const plan = await room.query.plan(sql, signal ? { signal } : {});
+  return room.withConnection(async (connection) => {
+    const run = (statement: string): Promise<void> => connection.run(statement, { signal });
+    for (const view of plan.views) await run(view);
+    await run(`CREATE TEMP TABLE source AS SELECT * FROM (\n${plan.sql}\n)`);
+    await assertIds(connection, source, signal);
+    const { manifest, created } = await ensure();
+    await run(
+      `CREATE TEMP TABLE items AS ${await selectItems(room.store, manifest, ["id", "text", "metadata", "from_dataset"])}`,
+    );
+    const todo = await compare(connection, signal);
+
+    const done = { manifest, embedded: 0 };
+    const commit = async (rows: readonly NewRow[], index: Partial<IndexManifest["index"]>): Promise<void> => {
+      const written = await commitRows(room, done.manifest, { rows, source: source.dataset, index }, signal, lookup);
+      done.manifest = written.manifest;
+    };
+    try {
+      if (todo.embed + todo.other + todo.gone === 0) {
+        done.manifest = await commitSource(room, manifest, { ...source, complete: true });
+      } else {
+        done.manifest = await commitSource(room, manifest, { ...source, complete: false });
+        for await (const ids of idsOf(connection, "gone", signal)) {
+          await commit(
+            ids.map((id) => ({ ...TOMBSTONE, id })),
+            {},
+          );
+        }
+        await keepVectors(room, connection, done.manifest, commit, signal);
+        await embedRows(room, connection, todo.embed, done, commit, { signal, onProgress });
+        done.manifest = await commitSource(room, done.manifest, { ...source, complete: true });
+      }
+    } catch (error) {
+      throw brokenOff(error, manifest.name, done.embedded, todo.embed);
+    } finally {
+      for (const table of TABLES) await connection.run(`DROP TABLE IF EXISTS ${table}`).catch(() => undefined);
+    }
+    return {
+      manifest: done.manifest,
+      created,
+      unchanged: !created && done.manifest.version === manifest.version,
+      embedded: done.embedded,
+      kept: todo.rows - todo.skipped - todo.embed,
+      removed: todo.gone,
+      skipped: todo.skipped,
+    };
+  });
+}
+
+const TOMBSTONE = { vector: undefined, text: null, metadata: null, fromDataset: false };
+const HAS_TEXT = "regexp_matches(s.text, '\\S')";
+
+interface Todo {
+  rows: number;
+  skipped: number;
+  embed: number;
+  other: number;
+  gone: number;
+}
+
+/** What has to be embedded, what keeps its vector and gets other metadata, and what has to go. */
+async function compare(connection: Connection, signal: AbortSignal | undefined): Promise<Todo> {
+  const run = (sql: string): Promise<void> => connection.run(sql, { signal });
+  await run(`CREATE TEMP TABLE todo AS SELECT row_number() OVER () AS n, s.id, s.text, s.metadata
+    FROM source s LEFT JOIN items i ON i.id = s.id WHERE ${HAS_TEXT} AND (i.id IS NULL OR i.text IS DISTINCT FROM s.text)`);
+  await run(`CREATE TEMP TABLE other AS SELECT s.id, s.text, s.metadata FROM source s JOIN items i ON i.id = s.id
+    WHERE ${HAS_TEXT} AND i.text = s.text AND (i.metadata::VARCHAR IS DISTINCT FROM s.metadata OR NOT i.from_dataset)`);
+  await run(`CREATE TEMP TABLE gone AS SELECT i.id FROM items i
+    WHERE i.from_dataset AND i.id NOT IN (SELECT s.id FROM source s WHERE ${HAS_TEXT})`);
+  const [counts] = await connection.rows<Record<keyof Todo, string>>(
+    `SELECT (SELECT count(*) FROM source) AS rows, (SELECT count(*) FROM source s WHERE (${HAS_TEXT}) IS NOT TRUE) AS skipped,
+      (SELECT count(*) FROM todo) AS embed, (SELECT count(*) FROM other) AS other, (SELECT count(*) FROM gone) AS gone`,
+    { signal },
+  );
+  const number = (of: keyof Todo): number => Number(counts?.[of] ?? 0);
+  return {
+    rows: number("rows"),
+    skipped: number("skipped"),
+    embed: number("embed"),
+    other: number("other"),
+    gone: number("gone"),
+  };
+}
+
+async function assertIds(connection: Connection, source: VectorSource, signal: AbortSignal | undefined): Promise<void> {
+  const [nulls] = await connection.rows<{ count: string; empty: string; long: string }>(
+    `SELECT count(*) FILTER (id IS NULL) AS count, count(*) FILTER (id = '') AS empty,
+      count(*) FILTER (strlen(id) > ${MAX_ID_BYTES}) AS long FROM source`,
+    { signal },
+  );
+  const bad = Object.entries({
+    NULL: nulls?.count,
+    "the empty text": nulls?.empty,
+    [`longer than ${MAX_ID_BYTES} bytes`]: nulls?.long,
+  }).find(([, count]) => Number(count) > 0);
+  if (bad) {
+    throw new LakeError(
+      "invalid",
+      `id: ${source.id} is ${bad[0]} in ${bad[1]} rows of ${source.dataset}@${source.version}.`,
+      {
+        hint: `Choose another column, or leave those rows out with where, as in ${source.id} IS NOT NULL.`,
+      },
+    );
+  }
+  const twice = await connection.rows<{ id: string; count: string }>(
+    "SELECT id, count(*) AS count FROM source GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 3",
+    { signal },
+  );
+  if (twice.length > 0) {
+    const some = twice.map(({ id, count }) => `${JSON.stringify(id.slice(0, 50))} ${count} times`).join(", ");
+    throw new LakeError("invalid", `id: ${source.id} is not unique in ${source.dataset}@${source.version}: ${some}.`, {
+      hint: "Choose a column that is different in every row, or make one with ingest {name, sql}.",
+    });
+  }
+  const [long] = await connection.rows<{ id: string; chars: string; bytes: string }>(
+    `SELECT id, length(text) AS chars, strlen(coalesce(metadata, '')) AS bytes FROM source
+     WHERE length(text) > ${MAX_TEXT_CHARS} OR strlen(metadata) > ${MAX_METADATA_BYTES} LIMIT 1`,
+    { signal },
+  );
+  if (!long) return;
+  const text = Number(long.chars) > MAX_TEXT_CHARS;
+  throw new LakeError(
+    "limit",
+    `The ${text ? "text" : "metadata"} of id ${JSON.stringify(long.id.slice(0, 50))} has ${text ? `${long.chars} characters, more than ${MAX_TEXT_CHARS}` : `${long.bytes} bytes, more than ${MAX_METADATA_BYTES}`}.`,
+    {
+      hint: text
+        ? "Use left(column, 32000) in a dataset made with ingest {name, sql}."
+        : "Keep fewer columns as metadata.",
+    },
+  );
+}
+
+/** Rows whose text is as it was: their vectors are read from the index and written again. */
+async function keepVectors(
+  room: Room,
+  connection: Connection,
+  manifest: IndexManifest,
+  commit: (rows: NewRow[], index: object) => Promise<void>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const items = await selectItems(room.store, manifest, ["id", "vector"]);
+  for await (const ids of idsOf(connection, "other", signal)) {
+    const wanted = `SELECT unnest(from_json('${JSON.stringify(ids).replaceAll("'", "''")}', '["VARCHAR"]'))`;
+    const texts = await connection.rows<{ id: string; text: string }>(
+      `SELECT id, text FROM other WHERE id IN (${wanted})`,
+      { signal },
+    );
+    const textOf = new Map(texts.map(({ id, text }) => [id, text]));
+    const sql = `SELECT o.id, v.vector, o.metadata, false FROM other o JOIN (${items}) v ON v.id = o.id WHERE o.id IN (${wanted})`;
+    const rows: NewRow[] = [];
+    const { dimension } = manifest.index;
+    for await (const part of readVectors(connection, sql, dimension, signal)) {
+      for (const [at, id] of part.ids.entries()) {
+        const vector = part.vectors.slice(at * dimension, (at + 1) * dimension);
+        rows.push({ id, vector, text: textOf.get(id) ?? null, metadata: part.metadata[at] ?? null, fromDataset: true });
+      }
+    }
+    if (rows.length > 0) await commit(rows, {});
+  }
+}
+
+async function embedRows(
+  room: Room,
+  connection: Connection,
+  total: number,
+  done: { manifest: IndexManifest; embedded: number },
+  commit: (rows: SegmentRow[], index: object) => Promise<void>,
+  { signal, onProgress }: VectorOptions,
+): Promise<void> {
+  let rows: SegmentRow[] = [];
+  let since = performance.now();
+  const flush = async (): Promise<void> => {
+    if (rows.length === 0) return;
+    onProgress?.(Math.min(0.99, (done.embedded + rows.length) / total), "committing");
+    await commit(rows, {});
+    done.embedded += rows.length;
+    rows = [];
+    since = performance.now();
+  };
+  for (let from = 1; from <= total; from += TEXTS_AT_ONCE) {
+    throwIfAborted(signal);
+    const part = await connection.rows<{ id: string; text: string; metadata: string | null }>(
+      `SELECT id, text, metadata FROM todo WHERE n >= ${from} AND n < ${from + TEXTS_AT_ONCE} ORDER BY n`,
+      { signal },
+    );
+    const before = done.embedded + rows.length;
+    const vectors = await embedFor(
+      room,
+      done.manifest,
+      part.map((row) => row.text),
+      "document",
+      (at) => `the text of id ${JSON.stringify(part[at]?.id ?? "")}`,
+      {
+        signal,
+        onProgress: (fraction) =>
+          onProgress?.(Math.min(0.99, (before + fraction * part.length) / total), `embedding ${total} texts`),
+      },
+    );
+    for (const [at, row] of part.entries()) {
+      rows.push({ id: row.id, vector: vectors[at], text: row.text, metadata: row.metadata, fromDataset: true });
+    }
+    if (rows.length >= SEGMENT_ROWS || performance.now() - since > SEGMENT_MS) await flush();
+  }
+  await flush();
+  onProgress?.(1, "committed");
+}
+
+async function* idsOf(
+  connection: Connection,
+  table: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<string[]> {
+  for (let from = 0; ; from += SEGMENT_ROWS) {
+    const rows = await connection.rows<{ id: string }>(
+      `SELECT id FROM ${table} ORDER BY id LIMIT ${SEGMENT_ROWS} OFFSET ${from}`,
+      { signal },
+    );
+    if (rows.length > 0) yield rows.map(({ id }) => id);
+    if (rows.length < SEGMENT_ROWS) return;
+  }
+}
+
+/** Records what the index mirrors, unless that is what it says already. */
+async function commitSource(room: Room, manifest: IndexManifest, source: VectorSource): Promise<IndexManifest> {
+  const { manifest: committed } = await room.catalog.commit(manifest.name, (current) => {
+    assertSame(current, manifest);
+    if (JSON.stringify(current.index.source) === JSON.stringify(source)) return undefined;
+    return nextVersion(current, {
+      files: current.files,
+      index: { ...current.index, source },
+      operation: "upsert",
+      source: source.dataset,
+    });
+  });
+  if (!isIndex(committed)) throw new LakeError("internal", "The catalog has no index after a commit.");
+  return committed;
+}
+
+/** The caller's cancellation says that nothing was changed, which is not so here. */
+function brokenOff(error: unknown, name: string, embedded: number, total: number): unknown {
+  if (!(error instanceof LakeError)) return error;
+  const message = `${error.message} Of ${total} texts to embed, ${embedded} are in ${name}, and stay there.`;
+  const hint = "Call vector-index-create again with the same arguments: it goes on from there.";
+  const first =
+    error.kind === "unavailable" && error.message.startsWith("The call was cancelled") ? undefined : error.hint;
+  return new LakeError(error.kind, message, {
+    hint: first === undefined ? hint : `${first} ${hint}`,
+    cause: error.cause ?? error,
+  });
+}

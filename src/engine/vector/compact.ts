@@ -1,0 +1,103 @@
+import type { DataFile } from "../catalog/types.ts";
+import { literalList } from "../duckdb/duckdb.ts";
+import { LakeError } from "../errors.ts";
+import type { Room } from "./room.ts";
+import { isIndex, nextVersion, pathsOf, selectItems, writeQuery } from "./segments.ts";
+import type { IndexManifest } from "./types.ts";
+import { assertSame } from "./write.ts";
+
+/** Files with changes that are merged into one, once there are so many. */
+const MAX_CHANGE_FILES = 8;
+/** Changes are merged into the base when they are so large a part of it. */
+const MAX_CHANGED = 0.2;
+/** A base of many small files is written anew as few. */
+const MAX_SMALL_FILES = 16;
+const SMALL_BYTES = 16 * 1024 ** 2;
+const FILE_BYTES = 1024 ** 3;
+
+/**
+ * Writes the same items into fewer files, as one commit that changes nothing else: what others commit meanwhile stays on
+ * top of it. False when there was nothing to do, or somebody else has done it.
+ */
+export async function compact(room: Room, name: string, signal: AbortSignal): Promise<boolean> {
+  const manifest = await room.catalog.load(name).catch(() => undefined);
+  if (!isIndex(manifest)) return false;
+  const { files, index } = manifest;
+  const base = files.slice(0, index.baseFiles);
+  const changes = files.slice(index.baseFiles);
+  if (shouldRewrite(manifest, base, changes)) {
+    const merged = await writeBase(room, manifest, signal);
+    return replace(room, manifest, files, merged, merged.length);
+  }
+  if (changes.length < MAX_CHANGE_FILES) return false;
+  const merged = await writeChanges(room, manifest, changes, signal);
+  return replace(room, manifest, files, [...base, merged], base.length);
+}
+
+function shouldRewrite({ index }: IndexManifest, base: DataFile[], changes: DataFile[]): boolean {
+  const changed = rowsOf(changes);
+  const small = base.filter((file) => file.bytes < SMALL_BYTES).length;
+  if (small > MAX_SMALL_FILES) return true;
+  if (index.count === 0) return base.length + changes.length > 0;
+  return changes.length >= MAX_CHANGE_FILES && changed > rowsOf(base) * MAX_CHANGED;
+}
+
+function rowsOf(files: DataFile[]): number {
+  return files.reduce((sum, file) => sum + file.rows, 0);
+}
+
+/** All live items; files of a gigabyte at most, each read from all, which is rare and keeps memory bounded. */
+async function writeBase(room: Room, manifest: IndexManifest, signal: AbortSignal): Promise<DataFile[]> {
+  if (manifest.index.count === 0) return [];
+  const items = await selectItems(room.store, manifest, ["id", "vector", "text", "metadata", "from_dataset"]);
+  const parts = Math.max(1, Math.ceil(manifest.bytes / FILE_BYTES));
+  const written: DataFile[] = [];
+  for (let part = 0; part < parts; part++) {
+    const some = parts === 1 ? "" : ` WHERE hash(id) % ${parts} = ${part}`;
+    const select = `SELECT *, false AS deleted FROM (${items})${some}`;
+    const file = await room.withConnection((connection) => writeQuery(room, connection, manifest, select, signal));
+    if (file.rows > 0) written.push(file);
+  }
+  // The count was kept by every commit, the rows are what is there: if they differ, leave all as it is.
+  if (rowsOf(written) !== manifest.index.count) {
+    throw new LakeError(
+      "corrupt",
+      `${manifest.name} has ${rowsOf(written)} items where ${manifest.index.count} are counted.`,
+    );
+  }
+  return written;
+}
+
+/** The last change of every id. Tombstones stay: the base may have what they are about. */
+async function writeChanges(
+  room: Room,
+  manifest: IndexManifest,
+  changes: DataFile[],
+  signal: AbortSignal,
+): Promise<DataFile> {
+  const paths = await pathsOf(room.store, changes);
+  const select = `SELECT * FROM read_parquet(${literalList(paths)}, hive_partitioning = false)
+    QUALIFY row_number() OVER (PARTITION BY id ORDER BY file_index DESC) = 1`;
+  return room.withConnection((connection) => writeQuery(room, connection, manifest, select, signal));
+}
+
+async function replace(
+  room: Room,
+  manifest: IndexManifest,
+  before: DataFile[],
+  merged: DataFile[],
+  baseFiles: number,
+): Promise<boolean> {
+  const { committed } = await room.catalog.commit(manifest.name, (current) => {
+    if (!isIndex(current)) return undefined;
+    assertSame(current, manifest);
+    if (!before.every(({ key }, at) => current.files[at]?.key === key)) return undefined;
+    return nextVersion(current, {
+      files: [...merged, ...current.files.slice(before.length)],
+      index: { ...current.index, baseFiles },
+      operation: "compact",
+      source: "compaction",
+    });
+  });
+  return committed;
+}

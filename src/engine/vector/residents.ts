@@ -1,0 +1,189 @@
+import { LakeError } from "../errors.ts";
+import type { Scope } from "../scope.ts";
+import { loadResident, type Resident, Stale, unlessAborted } from "./resident.ts";
+import type { Room } from "./room.ts";
+import { restoreSaved, saveResident } from "./saved.ts";
+import { openShardPool } from "./shards.ts";
+import type { IndexManifest } from "./types.ts";
+
+export interface Residents {
+  /**
+   * The index in memory at this version or a later one; undefined when it is too large for that. Loading goes on for
+   * others when the caller leaves.
+   */
+  use<Result>(
+    manifest: IndexManifest,
+    signal: AbortSignal | undefined,
+    work: (resident: Resident) => Promise<Result>,
+  ): Promise<Result | undefined>;
+  /** What is in memory already, at whatever version. */
+  peek(name: string): Resident | undefined;
+  forget(name: string): Promise<void>;
+  /** Puts a new one, read from the segments, in the place of one that has gathered many dead places. */
+  renew(name: string): Promise<void>;
+  /** Saves the graphs once they are complete. */
+  save(name: string): Promise<void>;
+  bytes(): number;
+  accelerated(): Promise<{ hnsw: boolean; reason?: string | undefined }>;
+}
+
+interface Entry {
+  opening: Promise<Resident>;
+  resident?: Resident;
+  bytes: number;
+  users: number;
+  usedAt: number;
+  /** The version that is saved. */
+  saved: number;
+  /** No longer offered: closed when its last user has left. */
+  retired: boolean;
+}
+
+/** Besides its vector: links of a graph, id, metadata, about. */
+const ITEM_OVERHEAD = 500;
+/** Graphs of so few are grown again sooner than read. */
+const MIN_SAVED_ITEMS = 256;
+
+export function openResidents(scope: Scope, room: Room): Residents {
+  const { vector, log } = room.settings;
+  const closing = new AbortController();
+  const entries = new Map<string, Entry>();
+  const pool = openShardPool(scope, { threads: vector.threads, hnsw: vector.hnsw });
+  let uses = 0;
+  scope.defer(() => closing.abort(new LakeError("closed", "The lakehouse is closed.")));
+
+  const total = (): number => [...entries.values()].reduce((sum, entry) => sum + entry.bytes, 0);
+
+  /** Makes room by letting go of what was not used for longest. False when there is none to be made. */
+  async function makeRoom(bytes: number): Promise<boolean> {
+    if (bytes > vector.memoryBytes) return false;
+    while (total() + bytes > vector.memoryBytes) {
+      const idle = [...entries].filter(([, entry]) => entry.users === 0 && entry.resident);
+      const [oldest] = idle.sort(([, a], [, b]) => a.usedAt - b.usedAt);
+      if (!oldest) return false;
+      await forget(oldest[0]);
+    }
+    return true;
+  }
+
+  async function open(manifest: IndexManifest): Promise<Resident> {
+    const started = performance.now();
+    const { hnsw } = await pool.accelerated();
+    const restored = hnsw ? await restoreSaved(room, pool, manifest) : undefined;
+    const resident = restored ?? (await loadResident(room, pool, manifest, closing.signal));
+    log("info", "vector index in memory", {
+      index: manifest.name,
+      items: manifest.index.count,
+      from: restored ? "snapshot" : "segments",
+      ms: Math.round(performance.now() - started),
+    });
+    return resident;
+  }
+
+  function enter(name: string, bytes: number, opening: Promise<Resident>): Entry {
+    const entry: Entry = { opening, bytes, users: 0, usedAt: ++uses, saved: 0, retired: false };
+    entries.set(name, entry);
+    opening.then(
+      (resident) => {
+        entry.resident = resident;
+      },
+      () => {
+        if (entries.get(name) === entry) entries.delete(name);
+      },
+    );
+    return entry;
+  }
+
+  async function forget(name: string): Promise<void> {
+    const entry = entries.get(name);
+    if (!entry) return;
+    entries.delete(name);
+    await retire(entry);
+  }
+
+  async function retire(entry: Entry): Promise<void> {
+    entry.retired = true;
+    if (entry.users > 0) return;
+    const resident = await entry.opening.catch(() => undefined);
+    await resident?.shards.close();
+  }
+
+  function leave(entry: Entry): void {
+    entry.users--;
+    if (entry.retired)
+      retire(entry).catch((error: unknown) => log("warn", "an index was not closed", { error: String(error) }));
+  }
+
+  async function entryFor(manifest: IndexManifest): Promise<Entry | undefined> {
+    const { name, index } = manifest;
+    const found = entries.get(name);
+    if (found) return found;
+    const bytes = sizeOf(manifest);
+    if (!(await makeRoom(bytes))) return undefined;
+    // Another caller may have opened it meanwhile.
+    return entries.get(name) ?? enter(name, index.count === 0 ? 0 : bytes, open(manifest));
+  }
+
+  /** The entry at `manifest` or later, read anew when there is no way from what is in memory. */
+  async function ready(manifest: IndexManifest, signal: AbortSignal | undefined): Promise<Entry | undefined> {
+    for (let attempt = 1; ; attempt++) {
+      const entry = await entryFor(manifest);
+      if (!entry) return undefined;
+      entry.users++;
+      try {
+        const resident = await unlessAborted(entry.opening, signal);
+        if (resident.shards.broken) throw new Stale("a worker ended");
+        await unlessAborted(resident.advance(manifest), signal);
+        entry.bytes = sizeOf(resident.manifest);
+        entry.usedAt = ++uses;
+        return entry;
+      } catch (error) {
+        leave(entry);
+        if (!(error instanceof Stale) || attempt > 2) throw error;
+        log("info", "a vector index is read anew", { index: manifest.name, reason: error.message });
+        if (entries.get(manifest.name) === entry) await forget(manifest.name);
+      }
+    }
+  }
+
+  return {
+    use: async (manifest, signal, work) => {
+      const entry = await ready(manifest, signal);
+      if (!entry?.resident) return undefined;
+      try {
+        return await work(entry.resident);
+      } finally {
+        leave(entry);
+      }
+    },
+    peek: (name) => entries.get(name)?.resident,
+    forget,
+    renew: async (name) => {
+      const before = entries.get(name);
+      if (!before?.resident) return;
+      const fresh = await loadResident(room, pool, before.resident.manifest, closing.signal);
+      if (entries.get(name) !== before) {
+        await fresh.shards.close();
+        return;
+      }
+      entries.delete(name);
+      enter(name, before.bytes, Promise.resolve(fresh)).resident = fresh;
+      await retire(before);
+    },
+    save: async (name) => {
+      const entry = entries.get(name);
+      const resident = entry?.resident;
+      if (!entry || !resident || resident.manifest.index.count < MIN_SAVED_ITEMS) return;
+      if (resident.manifest.version === entry.saved || !(await pool.accelerated()).hnsw) return;
+      await resident.shards.settled(closing.signal);
+      if (entries.get(name) !== entry) return;
+      entry.saved = await saveResident(room, resident);
+    },
+    bytes: total,
+    accelerated: () => pool.accelerated(),
+  };
+}
+
+function sizeOf({ index }: IndexManifest): number {
+  return index.count * (index.dimension * 4 + ITEM_OVERHEAD);
+}

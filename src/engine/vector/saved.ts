@@ -1,0 +1,152 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { LakeError } from "../errors.ts";
+import { type Resident, restoreResident, Stale } from "./resident.ts";
+import type { Room } from "./room.ts";
+import { isIndex } from "./segments.ts";
+import type { ShardPool } from "./shards.ts";
+import { decodeItems, encodeItems, readSnapshot, writeSnapshot } from "./snapshot.ts";
+import type { IndexManifest } from "./types.ts";
+
+const VERSION_DIGITS = 20;
+
+const fieldsSchema = z.object({
+  index: z.string(),
+  version: z.int().positive(),
+  commitId: z.uuid(),
+  dimension: z.int().positive(),
+  metric: z.enum(["cosine", "ip", "l2"]),
+  count: z.int().nonnegative(),
+  slots: z.int().nonnegative(),
+  shards: z.int().min(1).max(64),
+  savedAt: z.iso.datetime(),
+});
+
+export interface Saved {
+  key: string;
+  version: number;
+  bytes: number;
+}
+
+/** `vectors/<name>/<version>.lhv1` */
+function snapshotKey(name: string, version: number): string {
+  return `${snapshotPrefix(name)}${String(version).padStart(VERSION_DIGITS, "0")}.lhv1`;
+}
+
+function snapshotPrefix(name: string): string {
+  return `vectors/${name}/`;
+}
+
+/** What is saved of an index, the newest first. */
+export async function listSaved(room: Pick<Room, "store">, name: string): Promise<Saved[]> {
+  const found: Saved[] = [];
+  for await (const { key, size } of room.store.list(snapshotPrefix(name))) {
+    const [, digits] = /\/(\d{20})\.lhv1$/.exec(key) ?? [];
+    if (digits !== undefined) found.push({ key, version: Number(digits), bytes: size });
+  }
+  return found.reverse();
+}
+
+/** Removes what is saved of an index, or what is older than `before`. */
+export async function removeSaved(room: Pick<Room, "store">, name: string, before = Infinity): Promise<void> {
+  for (const { key, version } of await listSaved(room, name)) if (version < before) await room.store.delete(key);
+}
+
+/**
+ * Saves graphs, items and which version they are of, and then removes older ones. Everything in it can be made again, so
+ * nothing depends on it. All vectors have to be in the graphs.
+ */
+export async function saveResident(room: Room, resident: Resident): Promise<number> {
+  const { manifest, slots, shards } = resident;
+  const { name, version, commitId, index } = manifest;
+  const folder = join(await room.folder(), `save-${randomUUID()}`);
+  await mkdir(folder);
+  try {
+    // Both of the same moment: the request to the shards is on its way before anything else can change them.
+    const saving = shards.save(folder);
+    const items = resident.items();
+    const graphs = await saving;
+    const path = join(folder, "snapshot");
+    const { dimension, metric, count } = index;
+    const savedAt = room.settings.clock.now().toISOString();
+    const fields = { index: name, version, commitId, dimension, metric, count, slots, shards: graphs.length, savedAt };
+    await writeSnapshot(path, fields, [encodeItems(items), ...graphs.map((graph) => ({ path: graph }))]);
+    await room.store.put(snapshotKey(name, version), { path });
+    await removeSaved(room, name, version);
+    return version;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * The index as it was saved last, at whatever version that was, or undefined when nothing of use is saved. What cannot
+ * be read is removed and logged: the segments hold all of it.
+ */
+export async function restoreSaved(
+  room: Room,
+  pool: ShardPool,
+  manifest: IndexManifest,
+): Promise<Resident | undefined> {
+  for (const saved of await listSaved(room, manifest.name)) {
+    if (saved.version > manifest.version) continue;
+    const folder = join(await room.folder(), `load-${randomUUID()}`);
+    await mkdir(folder);
+    try {
+      return await restore(room, pool, manifest, saved, folder);
+    } catch (error) {
+      const useless = error instanceof Stale || (error instanceof LakeError && error.kind === "corrupt");
+      if (!useless) throw error;
+      room.settings.log("warn", "a saved vector index is of no use and was removed", {
+        key: saved.key,
+        reason: error.message,
+      });
+      await room.store.delete(saved.key);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+  return undefined;
+}
+
+async function restore(
+  room: Room,
+  pool: ShardPool,
+  newest: IndexManifest,
+  saved: Saved,
+  folder: string,
+): Promise<Resident> {
+  const { name, version, index } = newest;
+  const path = await room.store.localPath(saved.key);
+  const { fields, sections } = await readSnapshot(path, { folder, fields: fieldsSchema });
+  const of = saved.version === version ? newest : await room.catalog.load(name, saved.version).catch(() => undefined);
+  const fits =
+    isIndex(of) &&
+    of.createdAt === newest.createdAt &&
+    fields.index === name &&
+    fields.version === of.version &&
+    fields.commitId === of.commitId &&
+    fields.dimension === index.dimension &&
+    fields.metric === index.metric &&
+    fields.count === of.index.count &&
+    sections.length === fields.shards + 1;
+  const [items, ...graphs] = sections;
+  if (!fits || items === undefined) throw new LakeError("corrupt", "It is of another version or another index.");
+  const resident = await restoreResident(room, pool, of, { graphs, slots: fields.slots, items: decodeItems(items) });
+  try {
+    await resident.advance(newest);
+    return resident;
+  } catch (error) {
+    await resident.shards.close();
+    throw error;
+  }
+}
+
+/** When the newest of what is saved was saved; null when that cannot be read. */
+export async function savedAt(room: Room, saved: Saved): Promise<number | null> {
+  const bytes = await room.store.getRange(saved.key, 0, 64 * 1024);
+  const [, time] = /"savedAt":"([0-9T:.Z-]{20,30})"/.exec(Buffer.from(bytes ?? []).toString("latin1")) ?? [];
+  return time === undefined ? null : Date.parse(time);
+}

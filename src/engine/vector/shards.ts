@@ -1,0 +1,335 @@
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
+import type { Metric } from "../catalog/types.ts";
+import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
+import { compiledWorker } from "../run-worker.ts";
+import type { Scope } from "../scope.ts";
+import { mergeHits } from "./distances.ts";
+import { loadHnsw } from "./hnsw.ts";
+import type { ShardHits, ShardQuery, ShardStats } from "./shard.ts";
+import type { ShardAnswers, ShardReply, ShardRequest, ShardTask, ShardWorkerData } from "./shard-worker.ts";
+
+export interface ShardPool {
+  /** Whether graphs are used, and why not. */
+  accelerated(): Promise<{ hnsw: boolean; reason?: string }>;
+  /** An empty index. Throws `closed` once the pool is. */
+  openIndex(options: IndexOptions): ShardedIndex;
+}
+
+export interface IndexOptions {
+  dimension: number;
+  metric: Metric;
+  /** Parts that are searched side by side; slot `s` is in part `s % shards`. */
+  shards: number;
+}
+
+/**
+ * Vectors by slot, an unsigned 32-bit integer that is never used twice, spread over worker threads. Calls that write
+ * (`add`, `remove`, `settled`, `save`, `load`) take effect in the order they were made, also when not awaited. After
+ * `close` all of them throw `closed`; when a worker has died, `internal`.
+ */
+export interface ShardedIndex {
+  /** Copies `vectors`, which lie back to back and must not change before it resolves: then they are searchable. */
+  add(slots: Uint32Array, vectors: Float32Array): Promise<void>;
+  /** Slots that are not there are ignored. */
+  remove(slots: Uint32Array): Promise<void>;
+  /** At most `k`, nearest first. */
+  search(query: Float32Array, options: ShardQuery & { signal?: AbortSignal | undefined }): Promise<ShardHits>;
+  /** Under cosine, of length 1. */
+  vector(slot: number): Promise<Float32Array | undefined>;
+  stats(): Promise<ShardStats>;
+  /** Resolves when no vector waits for the graph. */
+  settled(signal?: AbortSignal): Promise<void>;
+  /**
+   * Writes one file a shard into `folder` and returns their paths, by shard. What is added and removed meanwhile is not
+   * in them. Throws `conflict` when vectors wait for the graph or another save runs.
+   */
+  save(folder: string): Promise<string[]>;
+  /** Reads what an index of the same dimension, metric and number of shards saved. This one has to be empty. */
+  load(paths: readonly string[]): Promise<void>;
+  /** Gives the memory back. Calls in flight fail or finish. Closing twice is harmless. */
+  close(): Promise<void>;
+  /** A worker of this index has died: open another. */
+  readonly broken: boolean;
+}
+
+interface Member {
+  worker: Worker;
+  /** Of requests that are not answered yet, by their number. */
+  calls: Map<number, { resolve: (done: unknown) => void; reject: (error: LakeError) => void }>;
+  /** Requests of this turn: one message for all of them, since a message costs more than what is in it. */
+  outbox: { requests: ShardRequest[]; transfer: ArrayBuffer[] };
+  stopFlag: Int32Array;
+  exited: Promise<unknown>;
+  /** Why it takes no more requests. */
+  ended: LakeError | undefined;
+}
+
+/** A message with vectors: what is copied, and later let go of, at once. */
+const PIECE_BYTES = 4 * 1024 ** 2;
+
+/**
+ * Threads start with the first index, and end with `scope`, whatever they are doing. They keep no process alive, but close
+ * the scope before `process.exit`: a thread that is building then aborts the process.
+ */
+export function openShardPool(scope: Scope, settings: { threads: number; hnsw: boolean }): ShardPool {
+  const members: (Member | undefined)[] = [];
+  let opened = 0;
+  let closed = false;
+  scope.defer(async () => {
+    closed = true;
+    const running = members.filter((member) => member !== undefined);
+    for (const member of running) end(member, poolClosed());
+    await Promise.all(running.map(stop));
+  });
+
+  const memberAt = (at: number): Member => {
+    const there = members[at];
+    if (there && !there.ended) return there;
+    const member = startMember();
+    members[at] = member;
+    return member;
+  };
+
+  return {
+    accelerated: async () => {
+      if (!settings.hnsw) return { hnsw: false, reason: "hnswlib-node is switched off." };
+      const { hnsw, reason } = loadHnsw();
+      return reason === undefined ? { hnsw: hnsw !== undefined } : { hnsw: false, reason };
+    },
+    openIndex: (options) => {
+      if (closed) throw poolClosed();
+      opened += 1;
+      const homes = Array.from({ length: options.shards }, (_, shard) => memberAt((opened + shard) % settings.threads));
+      return openIndex(opened, { ...options, hnsw: settings.hnsw }, homes);
+    },
+  };
+}
+
+function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, homes: Member[]): ShardedIndex {
+  const { dimension, metric, shards, hnsw } = options;
+  const members = [...new Set(homes)];
+  const shardsOf = members.map((member) => homes.flatMap((home, shard) => (home === member ? [shard] : [])));
+  let closing: Promise<void> | undefined;
+  let lastWrite: Promise<unknown> = Promise.resolve();
+
+  const refuseClosed = (): void => {
+    if (closing) throw new LakeError("closed", "The index is closed.");
+  };
+  const toAll = <Task extends ShardTask>(task: (own: number[]) => Task): Promise<ShardAnswers[Task["op"]][]> =>
+    Promise.all(members.map((member, at) => ask(member, index, task(shardsOf[at] as number[]))));
+  const toShard = <Task extends ShardTask & { shard: number }>(
+    task: Task,
+    transfer: ArrayBuffer[] = [],
+  ): Promise<ShardAnswers[Task["op"]]> => ask(homes[task.shard] as Member, index, task, transfer);
+
+  /** A worker takes messages in the order sent; so a write is sent when all of those before it are. */
+  const inOrder = async <T>(send: () => Promise<{ answer: Promise<T> }>): Promise<T> => {
+    refuseClosed();
+    const sent = lastWrite.then(send);
+    lastWrite = sent.catch(() => {});
+    return (await sent).answer;
+  };
+  const write = <T>(send: () => Promise<T>): Promise<T> => inOrder(async () => ({ answer: send() }));
+
+  const sendVectors = async (slots: Uint32Array, vectors: Float32Array): Promise<{ answer: Promise<void> }> => {
+    const rows = Math.max(1, Math.floor(PIECE_BYTES / (dimension * 4)));
+    // Failures are kept until all are sent: nobody waits for the answers before.
+    const failures: unknown[] = [];
+    const answers: Promise<void>[] = [];
+    for (let start = 0; start < slots.length; start += rows) {
+      if (start > 0) await setImmediate();
+      const piece = slots.subarray(start, start + rows);
+      for (const { shard, at } of split(piece, shards)) {
+        const own = new Float32Array(at.length * dimension);
+        at.forEach((from, to) => {
+          own.set(vectors.subarray((start + from) * dimension, (start + from + 1) * dimension), to * dimension);
+        });
+        const task = {
+          op: "add" as const,
+          shard,
+          slots: Uint32Array.from(at, (from) => piece[from] as number),
+          vectors: own,
+        };
+        answers.push(toShard(task, [own.buffer]).catch((error: unknown) => void failures.push(error)));
+      }
+    }
+    const all = async (): Promise<void> => {
+      await Promise.all(answers);
+      if (failures.length > 0) throw failures[0];
+    };
+    return { answer: all() };
+  };
+
+  const search: ShardedIndex["search"] = async (query, { signal, ...options }) => {
+    refuseClosed();
+    throwIfAborted(signal);
+    const ef = efOfShard(options, shards);
+    const found = untilAborted(
+      toAll(() => ({ op: "search", query, ...options, ef })),
+      signal,
+    );
+    const hits = await found;
+    return { ...mergeHits(hits, options.k), exact: hits.every(({ exact }) => exact) };
+  };
+
+  const save = async (folder: string): Promise<string[]> => {
+    const paths = homes.map((_, shard) => join(folder, `shard-${shard}.hnsw`));
+    await write(() => toAll((own) => ({ op: "save", paths: pick(paths, own) })));
+    return paths;
+  };
+
+  const load = async (paths: readonly string[]): Promise<void> => {
+    if (paths.length !== shards) {
+      throw new LakeError("corrupt", `The index has ${shards} shards, what was saved ${paths.length}.`);
+    }
+    await write(() => toAll((own) => ({ op: "load", paths: pick(paths, own) })));
+  };
+
+  const stats = async (): Promise<ShardStats> => {
+    refuseClosed();
+    const parts = await toAll(() => ({ op: "stats" }));
+    const sum = (of: keyof ShardStats): number => parts.reduce((all, part) => all + part[of], 0);
+    return { graph: sum("graph"), pending: sum("pending"), deleted: sum("deleted"), bytes: sum("bytes") };
+  };
+
+  // Without one of its shards an index is nothing; whoever asks it next is told.
+  toAll((own) => ({ op: "open", dimension, metric, hnsw, shards: own })).catch(() => {});
+  return {
+    add: (slots, vectors) => inOrder(() => sendVectors(slots, vectors)),
+    remove: async (slots) => {
+      const parts = split(slots, shards);
+      const part = (at: number[]): Uint32Array => Uint32Array.from(at, (from) => slots[from] as number);
+      await write(() => Promise.all(parts.map(({ shard, at }) => toShard({ op: "remove", shard, slots: part(at) }))));
+    },
+    search,
+    vector: async (slot) => {
+      refuseClosed();
+      return toShard({ op: "vector", shard: slot % shards, slot });
+    },
+    stats,
+    settled: async (signal) => {
+      throwIfAborted(signal);
+      await untilAborted(
+        write(() => toAll(() => ({ op: "settled" }))),
+        signal,
+      );
+    },
+    save,
+    load,
+    close: () => {
+      // A worker that has died holds nothing any more.
+      closing ??= lastWrite
+        .then(() => toAll(() => ({ op: "close" })))
+        .then(
+          () => {},
+          () => {},
+        );
+      return closing;
+    },
+    get broken() {
+      return members.some(({ ended }) => ended !== undefined);
+    },
+  };
+}
+
+/**
+ * A search of all shards finds what one graph's search with `ef` candidates finds with fewer in each: the nearest are
+ * spread over them.
+ */
+function efOfShard({ k, ef }: ShardQuery, shards: number): number {
+  return shards === 1 ? ef : Math.max(k, Math.ceil(ef / shards) + 4);
+}
+
+/** Positions in `slots`, by the shard they belong to; shards without one are left out. */
+function split(slots: Uint32Array, shards: number): { shard: number; at: number[] }[] {
+  const parts = Array.from({ length: shards }, (_, shard) => ({ shard, at: [] as number[] }));
+  slots.forEach((slot, at) => void parts[slot % shards]?.at.push(at));
+  return parts.filter(({ at }) => at.length > 0);
+}
+
+function pick(paths: readonly string[], shards: number[]): Record<number, string> {
+  return Object.fromEntries(shards.map((shard) => [shard, paths[shard] as string]));
+}
+
+let requests = 0;
+
+function ask<Task extends ShardTask>(
+  member: Member,
+  index: number,
+  task: Task,
+  transfer: ArrayBuffer[] = [],
+): Promise<ShardAnswers[Task["op"]]> {
+  return new Promise((resolve, reject) => {
+    if (member.ended) {
+      reject(member.ended);
+      return;
+    }
+    requests += 1;
+    const request: ShardRequest = { ...task, id: requests, index };
+    member.calls.set(requests, { resolve: resolve as (done: unknown) => void, reject });
+    const { outbox } = member;
+    if (outbox.requests.length === 0) process.nextTick(post, member);
+    outbox.requests.push(request);
+    outbox.transfer.push(...transfer);
+  });
+}
+
+function post(member: Member): void {
+  const { requests: waiting, transfer } = member.outbox;
+  member.outbox = { requests: [], transfer: [] };
+  if (!member.ended) member.worker.postMessage(waiting, transfer);
+}
+
+function startMember(): Member {
+  const stopFlag = new Int32Array(new SharedArrayBuffer(4));
+  const workerData: ShardWorkerData = { stop: stopFlag };
+  const script = compiledWorker(import.meta.url, "shard-worker");
+  const worker = new Worker(script, { workerData, stdout: true, stderr: true });
+  const exited = new Promise((resolve) => worker.once("exit", resolve));
+  const outbox = { requests: [], transfer: [] };
+  const member: Member = { worker, calls: new Map(), outbox, stopFlag, exited, ended: undefined };
+  worker.on("message", (replies: ShardReply[]) => {
+    for (const reply of replies) {
+      const call = member.calls.get(reply.id);
+      member.calls.delete(reply.id);
+      if ("done" in reply) call?.resolve(reply.done);
+      else call?.reject(new LakeError(reply.failed.kind, reply.failed.message, { hint: reply.failed.hint }));
+    }
+  });
+  const hint = "Call again: the index is read anew.";
+  worker.on("error", (cause) => end(member, new LakeError("internal", "A search worker failed.", { cause, hint })));
+  worker.on("exit", () => end(member, new LakeError("internal", "A search worker ended unexpectedly.", { hint })));
+  worker.unref();
+  return member;
+}
+
+function end(member: Member, error: LakeError): void {
+  if (member.ended) return;
+  member.ended = error;
+  for (const { reject } of member.calls.values()) reject(error);
+  member.calls.clear();
+}
+
+/** Not by `terminate`: in the middle of a call into hnswlib-node that aborts the process. A turn is a few milliseconds. */
+async function stop({ worker, stopFlag, exited }: Member): Promise<void> {
+  Atomics.store(stopFlag, 0, 1);
+  worker.ref();
+  worker.postMessage([]);
+  await exited;
+}
+
+function poolClosed(): LakeError {
+  return new LakeError("closed", "The search workers are closed.");
+}
+
+/** What `work` gives, or the caller's cancellation; the worker goes on. */
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(cancelled(signal));
+    signal.addEventListener("abort", stop, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
+}

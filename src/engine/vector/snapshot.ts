@@ -1,0 +1,291 @@
+import { type FileHandle, open, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { crc32 } from "node:zlib";
+import { z } from "zod";
+import { LakeError } from "../errors.ts";
+
+/*
+ * "LHV1", length of the envelope (uint32, big-endian), envelope, sections back to back, nothing else. The envelope is
+ * JSON: its checksum, then what the checksum covers; spaces fill it up, since it is written last.
+ */
+const MAGIC = "LHV1";
+const PREFIX_BYTES = 8;
+const MAX_ENVELOPE_BYTES = 1024 ** 2;
+const PIECE_BYTES = 1024 ** 2;
+/** `{"crc32":"89abcdef",`: the checksum covers the length before it, and all of the envelope after it. */
+const CHECKSUM_BYTES = 20;
+
+const envelopeSchema = z.object({
+  fields: z.unknown(),
+  sections: z.array(z.object({ bytes: z.int().nonnegative(), crc32: z.int().nonnegative() })),
+});
+
+type Section = z.infer<typeof envelopeSchema>["sections"][number];
+
+/**
+ * Writes a snapshot: `fields`, which go to JSON and back, and one section for each file or sequence of bytes. Not synced:
+ * a torn one is refused when it is read.
+ */
+export async function writeSnapshot(
+  path: string,
+  fields: Record<string, unknown>,
+  sections: ({ path: string } | AsyncIterable<Uint8Array>)[],
+): Promise<{ bytes: number }> {
+  const widest = sections.map(() => ({ bytes: Number.MAX_SAFE_INTEGER, crc32: 2 ** 32 - 1 }));
+  const room = envelopeOf(fields, widest, 0).length;
+  if (room > MAX_ENVELOPE_BYTES) throw new LakeError("internal", "The fields of a snapshot are too long.");
+  const file = await open(path, "w");
+  try {
+    let bytes = PREFIX_BYTES + room;
+    const written: Section[] = [];
+    for (const section of sections) {
+      const pieces = "path" in section ? readPieces(section.path) : section;
+      const one = await copy(pieces, file, bytes);
+      written.push(one);
+      bytes += one.bytes;
+    }
+    await writeAll(file, envelopeOf(fields, written, room), PREFIX_BYTES);
+    await writeAll(file, prefixOf(room), 0);
+    return { bytes };
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Unpacks a snapshot's sections into files of `folder` and returns their paths. Throws `corrupt`, and nothing else, for
+ * whatever is wrong with it.
+ */
+export async function readSnapshot<Fields extends z.ZodType>(
+  path: string,
+  options: { folder: string; fields: Fields },
+): Promise<{ fields: z.infer<Fields>; sections: string[] }> {
+  const paths: string[] = [];
+  try {
+    const file = await open(path);
+    try {
+      const { size } = await file.stat();
+      const { start, fields, sections } = await readEnvelope(file, size, options.fields);
+      let at = start;
+      for (const [number, section] of sections.entries()) {
+        const to = join(options.folder, `section-${number}`);
+        paths.push(to);
+        await unpack(file, at, section, to, number);
+        at += section.bytes;
+      }
+      return { fields, sections: paths };
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    for (const left of paths) await rm(left, { force: true }).catch(() => {});
+    if (error instanceof LakeError) throw error;
+    throw corrupt(`it cannot be read (${error instanceof Error ? error.message : error})`, error);
+  }
+}
+
+function prefixOf(length: number): Buffer {
+  const prefix = Buffer.from(`${MAGIC}0000`, "latin1");
+  prefix.writeUInt32BE(length, MAGIC.length);
+  return prefix;
+}
+
+/** At least `room` bytes. */
+function envelopeOf(fields: Record<string, unknown>, sections: Section[], room: number): Buffer {
+  const body = Buffer.from(`"body":${JSON.stringify({ fields, sections })}}`);
+  const rest = Buffer.alloc(Math.max(body.length, room - CHECKSUM_BYTES), " ");
+  body.copy(rest);
+  return Buffer.concat([checksumOf(rest), rest]);
+}
+
+function checksumOf(rest: Buffer): Buffer {
+  const length = prefixOf(CHECKSUM_BYTES + rest.length);
+  return Buffer.from(`{"crc32":"${crc32(rest, crc32(length)).toString(16).padStart(8, "0")}",`, "latin1");
+}
+
+async function readEnvelope<Fields extends z.ZodType>(
+  file: FileHandle,
+  size: number,
+  schema: Fields,
+): Promise<{ start: number; fields: z.infer<Fields>; sections: Section[] }> {
+  if (size < PREFIX_BYTES) throw corrupt(`it is truncated: ${size} bytes`);
+  const prefix = await read(file, 0, PREFIX_BYTES);
+  if (prefix.toString("latin1", 0, MAGIC.length) !== MAGIC) throw corrupt(`it does not begin with ${MAGIC}`);
+  const length = prefix.readUInt32BE(MAGIC.length);
+  if (length <= CHECKSUM_BYTES || length > MAX_ENVELOPE_BYTES) throw corrupt(`its envelope has ${length} bytes`);
+  const start = PREFIX_BYTES + length;
+  if (size < start) throw corrupt(`it is truncated: ${size} bytes, and the envelope ends at ${start}`);
+  const envelope = await read(file, PREFIX_BYTES, length);
+  const rest = envelope.subarray(CHECKSUM_BYTES);
+  if (!checksumOf(rest).equals(envelope.subarray(0, CHECKSUM_BYTES))) throw corrupt("its envelope's checksum is wrong");
+
+  const body = parse(envelope.toString("utf8"));
+  const sections = body.sections;
+  const end = sections.reduce((sum, { bytes }) => sum + bytes, start);
+  if (size < end) throw corrupt(`it is truncated: ${size} bytes of ${end}`);
+  if (size > end) throw corrupt(`${size - end} bytes follow its end`);
+  const fields = schema.safeParse(body.fields);
+  if (!fields.success) throw corrupt(`its fields are not as expected: ${z.prettifyError(fields.error).slice(0, 200)}`);
+  return { start, fields: fields.data, sections };
+}
+
+function parse(text: string): z.infer<typeof envelopeSchema> {
+  try {
+    return envelopeSchema.parse((JSON.parse(text) as { body: unknown }).body);
+  } catch (error) {
+    throw corrupt("its envelope is not as expected", error);
+  }
+}
+
+async function unpack(file: FileHandle, start: number, section: Section, to: string, number: number): Promise<void> {
+  const target = await open(to, "w");
+  try {
+    const { crc32: found } = await copy(filePieces(file, start, start + section.bytes), target, 0);
+    if (found !== section.crc32) throw corrupt(`the checksum of section ${number} is wrong`);
+  } finally {
+    await target.close();
+  }
+}
+
+/** Reads the next piece while one is written. */
+async function copy(pieces: AsyncIterable<Uint8Array>, to: FileHandle, start: number): Promise<Section> {
+  let [bytes, checksum] = [0, 0];
+  let writing: Promise<unknown> = Promise.resolve();
+  try {
+    for await (const piece of pieces) {
+      await writing;
+      writing = writeAll(to, piece, start + bytes);
+      // A failure is thrown where it is waited for.
+      writing.catch(() => {});
+      checksum = crc32(piece, checksum);
+      bytes += piece.length;
+    }
+  } finally {
+    await writing;
+  }
+  return { bytes, crc32: checksum };
+}
+
+async function* readPieces(path: string): AsyncIterable<Uint8Array> {
+  const file = await open(path);
+  try {
+    yield* filePieces(file, 0, (await file.stat()).size);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Two buffers take turns: a piece is good until the next but one is asked for. */
+async function* filePieces(file: FileHandle, start: number, end: number): AsyncIterable<Uint8Array> {
+  const size = Math.min(PIECE_BYTES, end - start);
+  const buffers = [Buffer.allocUnsafe(size), Buffer.allocUnsafe(size)];
+  for (let at = start; at < end; at += size) {
+    buffers.reverse();
+    yield await readInto(file, at, (buffers[0] as Buffer).subarray(0, Math.min(size, end - at)));
+  }
+}
+
+function read(file: FileHandle, start: number, length: number): Promise<Buffer> {
+  return readInto(file, start, Buffer.alloc(length));
+}
+
+async function readInto(file: FileHandle, start: number, buffer: Buffer): Promise<Buffer> {
+  for (let at = 0; at < buffer.length; ) {
+    const { bytesRead } = await file.read(buffer, at, buffer.length - at, start + at);
+    if (bytesRead === 0) throw corrupt(`it is truncated at ${start + at} bytes`);
+    at += bytesRead;
+  }
+  return buffer;
+}
+
+async function writeAll(file: FileHandle, bytes: Uint8Array, start: number): Promise<void> {
+  for (let at = 0; at < bytes.length; ) {
+    at += (await file.write(bytes, at, bytes.length - at, start + at)).bytesWritten;
+  }
+}
+
+function corrupt(what: string, cause?: unknown): LakeError {
+  return new LakeError("corrupt", `The saved index is of no use: ${what}.`, {
+    hint: "It is built again from its segments.",
+    cause,
+  });
+}
+
+/** What is kept of an item besides its vector. */
+export interface SavedItem {
+  slot: number;
+  id: string;
+  /** JSON. */
+  metadata: string | null;
+}
+
+// An item: slot, bytes of the id, bytes of the metadata or NONE (uint32, little-endian), then the two.
+const HEADER_BYTES = 12;
+const NONE = 0xff_ff_ff_ff;
+const BATCH_BYTES = 256 * 1024;
+/** Longest item that is taken for one: a wrong length must not make a buffer of it. */
+const MAX_ITEM_BYTES = 64 * 1024 ** 2;
+
+/** The items as a section, in short turns. */
+export async function* encodeItems(items: Iterable<SavedItem>): AsyncIterable<Uint8Array> {
+  let buffer = Buffer.allocUnsafe(BATCH_BYTES);
+  let used = 0;
+  for (const { slot, id, metadata } of items) {
+    const most = HEADER_BYTES + 3 * (id.length + (metadata?.length ?? 0));
+    if (used + most > buffer.length) {
+      if (used > 0) yield buffer.subarray(0, used);
+      await setImmediate();
+      buffer = Buffer.allocUnsafe(Math.max(BATCH_BYTES, most));
+      used = 0;
+    }
+    const idBytes = buffer.write(id, used + HEADER_BYTES);
+    const metadataBytes = metadata === null ? NONE : buffer.write(metadata, used + HEADER_BYTES + idBytes);
+    buffer.writeUInt32LE(slot, used);
+    buffer.writeUInt32LE(idBytes, used + 4);
+    buffer.writeUInt32LE(metadataBytes, used + 8);
+    used += HEADER_BYTES + idBytes + (metadata === null ? 0 : metadataBytes);
+  }
+  if (used > 0) yield buffer.subarray(0, used);
+}
+
+/** The items of a section's file, a batch of them a turn. Throws `corrupt`. */
+export async function* decodeItems(path: string): AsyncIterable<SavedItem[]> {
+  let rest: Uint8Array = new Uint8Array(0);
+  for await (const piece of itemPieces(path)) {
+    const bytes = Buffer.concat([rest, piece]);
+    const { items, end } = decode(bytes);
+    rest = bytes.subarray(end);
+    if (rest.length > MAX_ITEM_BYTES) throw corrupt("an item is too long");
+    if (items.length > 0) yield items;
+    await setImmediate();
+  }
+  if (rest.length > 0) throw corrupt("its last item is truncated");
+}
+
+async function* itemPieces(path: string): AsyncIterable<Uint8Array> {
+  try {
+    for await (const piece of readPieces(path)) {
+      for (let at = 0; at < piece.length; at += BATCH_BYTES) yield piece.subarray(at, at + BATCH_BYTES);
+    }
+  } catch (error) {
+    throw error instanceof LakeError ? error : corrupt("its items cannot be read", error);
+  }
+}
+
+/** The whole items at the beginning of `bytes`. */
+function decode(bytes: Buffer): { items: SavedItem[]; end: number } {
+  const items: SavedItem[] = [];
+  let end = 0;
+  while (end + HEADER_BYTES <= bytes.length) {
+    const [idBytes, metadataBytes] = [bytes.readUInt32LE(end + 4), bytes.readUInt32LE(end + 8)];
+    const idEnd = end + HEADER_BYTES + idBytes;
+    const next = idEnd + (metadataBytes === NONE ? 0 : metadataBytes);
+    if (next > bytes.length) break;
+    const id = bytes.toString("utf8", end + HEADER_BYTES, idEnd);
+    const metadata = metadataBytes === NONE ? null : bytes.toString("utf8", idEnd, next);
+    items.push({ slot: bytes.readUInt32LE(end), id, metadata });
+    end = next;
+  }
+  return { items, end };
+}

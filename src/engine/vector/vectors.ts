@@ -1,0 +1,246 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
+import type { Scope } from "../scope.ts";
+import { buildIndex } from "./build.ts";
+import { compact } from "./compact.ts";
+import { ensureIndex } from "./create.ts";
+import { openResidents } from "./residents.ts";
+import { openRoom, type RoomParts } from "./room.ts";
+import { listSaved, removeSaved, savedAt } from "./saved.ts";
+import { find, type RawHit, search } from "./search.ts";
+import { findItems, loadIndex } from "./segments.ts";
+import { sourceQuery } from "./template.ts";
+import type {
+  CreateRequest,
+  CreateResult,
+  DeleteResult,
+  IndexManifest,
+  IndexStatus,
+  Item,
+  SearchRequest,
+  SearchResult,
+  UpsertResult,
+  VectorOptions,
+} from "./types.ts";
+import { deleteItems, type Lookup, summaryOf, upsertItems } from "./write.ts";
+
+export interface Vectors {
+  /**
+   * Makes an index, or builds one from a dataset, or brings one that was built up to the dataset's newest version. Every
+   * segment of a build is durable by itself; called again after it was broken off, it goes on. Throws `conflict` when
+   * there is another index or a table of the name.
+   */
+  create(request: CreateRequest, options?: VectorOptions): Promise<CreateResult>;
+  /**
+   * Adds items or puts them in the place of those with their ids, as one commit: durable when it returns, and when it
+   * throws nothing has changed. Throws `invalid` or `limit` naming the first item that cannot be stored.
+   */
+  upsert(index: string, items: readonly Item[], options?: VectorOptions): Promise<UpsertResult>;
+  /** Deletes items, as one commit. Ids that are not there are no error. */
+  remove(index: string, ids: readonly string[], options?: VectorOptions): Promise<DeleteResult>;
+  /** The nearest items, nearest first. Throws `invalid` naming the argument, `not_found` for an index or an item. */
+  search(request: SearchRequest, options?: { signal?: AbortSignal | undefined }): Promise<SearchResult>;
+  /** The same for `vector_search` inside of a statement. */
+  find(request: SearchRequest, signal: AbortSignal): Promise<{ reference: string; hits: RawHit[] }>;
+  status(name: string): Promise<IndexStatus>;
+  /** Lets go of a dropped index, in memory and on disk. */
+  forget(name: string): Promise<void>;
+}
+
+/** When the graph has so many dead places, and at least so many, it is grown anew. */
+const MAX_DEAD = 0.3;
+const MIN_DEAD = 1_000;
+const CLOSE_GRACE_MS = 3_000;
+
+export function openVectors(scope: Scope, parts: RoomParts): Vectors {
+  const { settings, catalog } = parts;
+  const room = openRoom(scope, parts);
+  const residents = openResidents(scope, room);
+  const closing = new AbortController();
+  const tending = new Map<string, NodeJS.Timeout>();
+  const underWay = new Set<Promise<unknown>>();
+  scope.defer(async () => {
+    closing.abort(new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." }));
+    for (const timer of tending.values()) clearTimeout(timer);
+    await Promise.race([Promise.allSettled(underWay), delay(CLOSE_GRACE_MS, undefined, { ref: false })]);
+  });
+  catalog.onChange(({ removed, updated }) => {
+    for (const name of removed) residents.forget(name).catch(() => undefined);
+    for (const name of updated) if (residents.peek(name)) tendLater(name);
+  });
+
+  function track<Result>(work: Promise<Result>): Promise<Result> {
+    underWay.add(work);
+    const end = (): void => void underWay.delete(work);
+    work.then(end, end);
+    return work;
+  }
+
+  /** Runs `work` until the caller or the lake stops it. */
+  function during<Result>(
+    { signal }: { signal?: AbortSignal | undefined },
+    work: (signal: AbortSignal) => Promise<Result>,
+  ): Promise<Result> {
+    const either = signal ? AbortSignal.any([signal, closing.signal]) : closing.signal;
+    throwIfAborted(either);
+    return track(
+      work(either).catch((error: unknown) => {
+        // What was closed under it fails in ways of its own.
+        throw closing.signal.aborted ? cancelled(closing.signal) : error;
+      }),
+    );
+  }
+
+  /** Once an index has been left alone for a while: fewer files, a graph without dead places, and that saved. */
+  function tendLater(name: string): void {
+    clearTimeout(tending.get(name));
+    if (closing.signal.aborted) return;
+    const timer = setTimeout(() => {
+      tending.delete(name);
+      track(tend(name)).catch((error: unknown) => {
+        // It changed while it was saved: another time.
+        if (error instanceof LakeError && error.kind === "conflict") tendLater(name);
+        else if (!closing.signal.aborted)
+          settings.log("warn", "a vector index could not be tended", { index: name, error: String(error) });
+      });
+    }, settings.vector.quietMs);
+    timer.unref();
+    tending.set(name, timer);
+  }
+
+  async function tend(name: string): Promise<void> {
+    await compact(room, name, closing.signal);
+    const resident = residents.peek(name);
+    if (!resident) return;
+    if (resident.dead > MIN_DEAD && resident.dead > resident.slots * MAX_DEAD) await residents.renew(name);
+    await residents.save(name);
+  }
+
+  /** Has the new version in memory soon, where the index is there: then the next search need not wait for it. */
+  function follow(manifest: IndexManifest): void {
+    if (residents.peek(manifest.name)) {
+      track(residents.use(manifest, closing.signal, async () => undefined)).catch(() => undefined);
+    }
+    tendLater(manifest.name);
+  }
+
+  const lookupUntil =
+    (signal: AbortSignal): Lookup =>
+    async (manifest, ids) => {
+      const resident = residents.peek(manifest.name);
+      if (resident?.manifest.commitId !== manifest.commitId) return findItems(room, manifest, ids, signal);
+      const found = new Map<string, string | null>();
+      for (const id of ids) {
+        const slot = resident.slotOf(id);
+        if (slot !== undefined) found.set(id, resident.metadataOf(slot));
+      }
+      return found;
+    };
+
+  async function create(request: CreateRequest, options: VectorOptions, signal: AbortSignal): Promise<CreateResult> {
+    if (!request.source) {
+      const { manifest, created } = await ensureIndex(room, request, undefined, signal);
+      return {
+        ...summaryOf(manifest),
+        created,
+        unchanged: !created,
+        embedded: 0,
+        kept: manifest.index.count,
+        removed: 0,
+        skipped: 0,
+      };
+    }
+    const dataset = await catalog.load(request.source.dataset);
+    if (dataset.kind !== "table") {
+      throw new LakeError("invalid", `dataset: ${dataset.name} is a vector index.`, {
+        hint: "Give the name of a table.",
+      });
+    }
+    const query = sourceQuery(dataset, request.source);
+    if (request.source.where !== undefined) await room.query.assertCondition(request.source.where);
+    const source = {
+      dataset: dataset.name,
+      version: dataset.version,
+      text: request.source.text,
+      id: query.id,
+      where: request.source.where ?? null,
+      metadata: query.metadata,
+      complete: false,
+    };
+    const built = await buildIndex(
+      room,
+      () => ensureIndex(room, request, source, signal),
+      { sql: query.sql, source },
+      { ...options, signal },
+      lookupUntil(signal),
+    ).finally(() => tendLater(request.name));
+    const { manifest, ...counts } = built;
+    follow(manifest);
+    return { ...summaryOf(manifest), ...counts };
+  }
+
+  return {
+    create: (request, options = {}) => during(options, (signal) => create(request, options, signal)),
+    upsert: (index, items, options = {}) =>
+      during(options, async (signal) => {
+        const done = await upsertItems(room, index, items, { ...options, signal }, lookupUntil(signal));
+        follow(done.manifest);
+        return { ...summaryOf(done.manifest), inserted: done.inserted, updated: done.updated };
+      }),
+    remove: (index, ids, options = {}) =>
+      during(options, async (signal) => {
+        const { manifest, result } = await deleteItems(room, index, ids, signal, lookupUntil(signal));
+        follow(manifest);
+        return result;
+      }),
+    search: (request, options = {}) =>
+      during(options, async (signal) => {
+        const found = await search(room, residents, request, signal);
+        return found;
+      }),
+    find: (request, signal) =>
+      during({ signal }, async (either) => {
+        const { manifest, hits } = await find(room, residents, request, either);
+        return { reference: `${manifest.name}@${manifest.version}`, hits };
+      }),
+    status: (name) => during({}, () => status(name)),
+    forget: async (name) => {
+      await residents.forget(name);
+      await removeSaved(room, name);
+    },
+  };
+
+  async function status(name: string): Promise<IndexStatus> {
+    const manifest = await loadIndex(room, name);
+    const { index, files } = manifest;
+    const resident = residents.peek(name);
+    const [saved] = await listSaved(room, name);
+    const at = saved ? await savedAt(room, saved) : null;
+    const stats = resident && (await resident.shards.stats());
+    return {
+      ...summaryOf(manifest),
+      index_details: index,
+      updated_at: manifest.updatedAt,
+      segments: files.length,
+      changes: files.length - index.baseFiles,
+      bytes: manifest.bytes,
+      ...(resident &&
+        stats && {
+          memory: {
+            bytes: stats.bytes + resident.itemBytes,
+            graph: stats.graph,
+            pending: stats.pending,
+            deleted: resident.dead,
+            method: (await residents.accelerated()).hnsw ? ("hnsw" as const) : ("exact" as const),
+          },
+        }),
+      snapshot: saved
+        ? {
+            version: saved.version,
+            age_ms: at === null ? null : Math.max(0, settings.clock.now().getTime() - at),
+            bytes: saved.bytes,
+          }
+        : null,
+    };
+  }
+}

@@ -1,0 +1,61 @@
+import { z } from "zod";
+import { LakeError } from "../engine/errors.ts";
+import { MAX_ITEMS } from "../engine/vector/types.ts";
+import { countOf, fence } from "./render.ts";
+import { defineTool } from "./tool.ts";
+import { index } from "./vector-schema.ts";
+
+/** The caller has sent them and can count the rest. */
+const SHOWN_IDS = 100;
+
+export const vectorDelete = defineTool({
+  name: "vector-delete",
+  title: "Delete vectors",
+  effect: "destroy",
+  description:
+    "Delete items from a vector index by id, or drop the index as a whole with all: true. One call is one atomic, durable version. Ids that are not there are reported, not refused. An index of a dataset gets its rows back at the next vector-index-create.",
+  input: z.strictObject({
+    index,
+    ids: z.array(z.string()).min(1).max(MAX_ITEMS).optional().describe("1 to 10,000. Give either ids or all."),
+    all: z.literal(true).optional().describe("Drops the index; its versions stay readable in sql."),
+  }),
+  output: z.object({
+    index: z.string(),
+    version: z.int(),
+    deleted: z.int(),
+    missing: z.array(z.string()).describe("Ids that were not there."),
+    count: z.int().describe("Items left."),
+    dropped: z.boolean(),
+  }),
+  run: async (args, { engine, signal, progress }) => {
+    if ((args.ids === undefined) === (args.all === undefined)) {
+      throw new LakeError("invalid", "Give either ids or all.", {
+        hint: "ids deletes these items; all: true drops the index as a whole.",
+      });
+    }
+    const result = await engine.deleteItems(args, { signal, onProgress: progress });
+    const { index: name, version, deleted, missing, count, dropped } = result;
+    return { index: name, version, deleted, missing, count, dropped };
+  },
+  text: ({ index: name, version, deleted, missing, count, dropped }) => {
+    if (dropped) {
+      return `${name} is dropped (version ${version}). "${name}@${version - 1}" stays readable in sql until retention removes it.`;
+    }
+    const lines = [
+      `${countOf(deleted, "item")} deleted. ${name} is at version ${version}: ${countOf(count, "item")} left.`,
+    ];
+    if (missing.length > 0) {
+      const more = missing.length - SHOWN_IDS;
+      lines.push(
+        `Not there: ${countOf(missing.length, "id")}${more > 0 ? `, the first ${SHOWN_IDS} of them` : ""}:`,
+        fence(
+          missing
+            .slice(0, SHOWN_IDS)
+            .map((id) => JSON.stringify(id))
+            .join("\n"),
+        ),
+      );
+    }
+    return lines.join("\n");
+  },
+});

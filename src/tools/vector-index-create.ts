@@ -1,0 +1,127 @@
+import { z } from "zod";
+import { MAX_DIMENSION } from "../engine/embed/types.ts";
+import { LakeError } from "../engine/errors.ts";
+import type { SourceRequest } from "../engine/vector/types.ts";
+import { countOf } from "./render.ts";
+import { defineTool } from "./tool.ts";
+import { inWords, metric, summaryOf, summaryShape } from "./vector-schema.ts";
+
+const column = z.string().min(1).max(1_000);
+
+export const vectorIndexCreate = defineTool({
+  name: "vector-index-create",
+  title: "Create a vector index",
+  effect: "write",
+  idempotent: true,
+  description:
+    "Create a vector index: of a dataset (dataset, text, id), or empty for vector-upsert (name, and dimension when it takes vectors only). Running it again with the same arguments after a new version of the dataset embeds only rows whose text changed and removes those that went; after a broken-off build it goes on. An index is a dataset: catalog-list shows it, sql reads it, dataset-drop drops it.",
+  input: z.strictObject({
+    name: z.string().describe("Name of the index, of the same kind as a dataset name; not taken by a dataset."),
+    dataset: z.string().min(1).max(100).optional().describe("Dataset to index; needs text and id."),
+    text: z
+      .string()
+      .min(1)
+      .max(4_096)
+      .optional()
+      .describe("What is embedded: a column, or a template over columns: {role} in {city}. {resume_text}"),
+    id: column.optional().describe("Column with the ids: no NULL, no value twice."),
+    where: z.string().min(1).max(16_384).optional().describe("SQL condition: which rows are indexed. Unset: all."),
+    metadata: z
+      .array(column)
+      .max(100)
+      .optional()
+      .describe("Columns kept with the items as metadata, to be in every hit. where can use the others too."),
+    dimension: z
+      .int()
+      .min(1)
+      .max(MAX_DIMENSION)
+      .optional()
+      .describe("Length of the vectors. Alone: an index without a model. With a model: has to be the model's."),
+    metric: metric.optional().describe("Unset: cosine. ip: inner product. l2: Euclidean."),
+    model: z
+      .string()
+      .min(1)
+      .max(200)
+      .optional()
+      .describe("What makes vectors of texts. Unset: the server's model, unless dimension alone is given."),
+  }),
+  output: z.object({
+    ...summaryShape,
+    note: z.string().optional().describe("Why this model is used, and how to get a better one."),
+    created: z.boolean(),
+    unchanged: z.boolean().describe("There was nothing to do; no new version."),
+    embedded: z.int().describe("Rows whose text was embedded now."),
+    kept: z.int().describe("Rows that were in the index already."),
+    removed: z.int().describe("Items removed, because their rows went."),
+    skipped: z.int().describe("Rows without a text, not in the index."),
+  }),
+  run: async (args, { engine, signal, progress }) => {
+    const { name, dimension, model } = args;
+    const request = { name, dimension, metric: args.metric, model, source: sourceOf(args) };
+    const result = await engine.createIndex(request, { signal, onProgress: progress });
+    const { created, unchanged, embedded, kept, removed, skipped } = result;
+    const { fallback } = engine.embedStatus();
+    return {
+      ...summaryOf(result),
+      ...(result.lexical && fallback && { note: `${fallback.reason} ${fallback.next}` }),
+      created,
+      unchanged,
+      embedded,
+      kept,
+      removed,
+      skipped,
+    };
+  },
+  text: (result, args) => {
+    const { index, version } = result;
+    const lines = [
+      result.unchanged
+        ? `${index} is unchanged: version ${version}, ${inWords(result)}.`
+        : `${index} is ${result.created ? "created" : "brought up to date"}, version ${version}: ${inWords(result)}.`,
+    ];
+    if (args.dataset !== undefined) {
+      const { embedded, kept, removed, skipped } = result;
+      const without = skipped > 0 ? `, ${countOf(skipped, "row")} without a text skipped` : "";
+      lines.push(`${countOf(embedded, "text")} embedded, ${amount(kept)} kept, ${amount(removed)} removed${without}.`);
+    }
+    if (result.note !== undefined) lines.push(result.note);
+    lines.push(result.count === 0 ? FILL : searchWith(index, result.model !== null));
+    return lines.join("\n");
+  },
+});
+
+const FILL = "It is empty: fill it with vector-upsert.";
+
+function searchWith(index: string, byText: boolean): string {
+  const sql = `SELECT * FROM vector_search('${index}', $1, 10)`;
+  return byText
+    ? `Search with vector-search {"index":"${index}","text":…}, or in sql: ${sql}`
+    : `Search with vector-search {"index":"${index}","vector":…}.`;
+}
+
+const amount = (count: number): string => count.toLocaleString("en-US");
+
+interface Arguments {
+  dataset?: string | undefined;
+  text?: string | undefined;
+  id?: string | undefined;
+  where?: string | undefined;
+  metadata?: string[] | undefined;
+}
+
+function sourceOf({ dataset, text, id, where, metadata }: Arguments): SourceRequest | undefined {
+  if (dataset === undefined) {
+    const stray = Object.entries({ text, id, where, metadata }).find(([, value]) => value !== undefined)?.[0];
+    if (stray === undefined) return undefined;
+    throw new LakeError("invalid", `${stray} is given without dataset.`, {
+      hint: "Give dataset, text and id to index a dataset; leave text, id, where and metadata out for an empty index.",
+    });
+  }
+  if (text === undefined || id === undefined) {
+    const missing = [...(text === undefined ? ["text"] : []), ...(id === undefined ? ["id"] : [])];
+    throw new LakeError("invalid", `dataset needs text and id: ${missing.join(" and ")} missing.`, {
+      hint: "text: the column to embed, or a template such as {role} in {city}; id: the column with the ids. catalog-describe lists the columns.",
+    });
+  }
+  return { dataset, text, id, where, metadata };
+}

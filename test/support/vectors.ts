@@ -1,0 +1,96 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Engine, openEngine } from "../../src/engine/engine.ts";
+import { LakeError } from "../../src/engine/errors.ts";
+import type { EngineSettings } from "../../src/engine/settings.ts";
+import { testSettings } from "./lake.ts";
+
+export interface VectorLake extends AsyncDisposable {
+  engine: Engine;
+  /** Holds `inbox/` and `lake/`. */
+  folder: string;
+  logged: { message: string; fields: Record<string, unknown> | undefined }[];
+  /** Closes the engine and opens another over the same folder. */
+  reopen(settings?: Partial<EngineSettings>): Promise<Engine>;
+  /** Another engine over the same folder, as another process would have. */
+  another(): Promise<Engine>;
+  csv(name: string, text: string): Promise<void>;
+}
+
+export async function openVectorLake(settings: Partial<EngineSettings> = {}): Promise<VectorLake> {
+  const folder = await mkdtemp(join(tmpdir(), "lakehouse-test-"));
+  await mkdir(join(folder, "inbox"));
+  const logged: VectorLake["logged"] = [];
+  const log: EngineSettings["log"] = (_level, message, fields) => void logged.push({ message, fields });
+  const open = (more: Partial<EngineSettings> = {}): Promise<Engine> =>
+    openEngine(testSettings(folder, { log, ...settings, ...more }));
+  const others: Engine[] = [];
+  const lake: VectorLake = {
+    engine: await open(),
+    folder,
+    logged,
+    reopen: async (more) => {
+      await lake.engine.close();
+      lake.engine = await open(more);
+      return lake.engine;
+    },
+    another: async () => {
+      const engine = await open();
+      others.push(engine);
+      return engine;
+    },
+    csv: async (name, text) => {
+      await writeFile(join(folder, "inbox", `${name}.csv`), text);
+      await lake.engine.ingest({ name, source: { path: `${name}.csv` } });
+    },
+    [Symbol.asyncDispose]: async () => {
+      for (const engine of [lake.engine, ...others]) await engine.close();
+      await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+  return lake;
+}
+
+/** The error that `work` ends with. */
+export async function failure(work: Promise<unknown>): Promise<LakeError> {
+  const error = await work.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  if (error instanceof LakeError) return error;
+  throw new Error(`expected a LakeError, got ${String(error)}`);
+}
+
+/** Numbers that are the same in every run. */
+export function openRandom(seed: number): () => number {
+  let state = seed | 0 || 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+}
+
+export function randomVector(random: () => number, dimension: number): number[] {
+  return Array.from({ length: dimension }, () => Math.fround(random() * 2 - 1));
+}
+
+export function cosine(a: readonly number[], b: readonly number[]): number {
+  let dot = 0;
+  let aa = 0;
+  let bb = 0;
+  for (const [at, x] of a.entries()) {
+    const y = b[at] ?? 0;
+    dot += x * y;
+    aa += x * x;
+    bb += y * y;
+  }
+  return 1 - dot / Math.sqrt(aa * bb);
+}
+
+/** Waits until `done` says so, for as long as a test may take. */
+export async function until(done: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await done())) await new Promise((resolve) => setTimeout(resolve, 20));
+}
