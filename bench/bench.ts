@@ -12,11 +12,13 @@ import { benchMany } from "./many.ts";
 import { type Report, render } from "./report.ts";
 import { benchSql } from "./sql.ts";
 import { benchStart } from "./start.ts";
+import { benchVectors } from "./vectors.ts";
 
-const USAGE = `npm run bench -- [--only NAME]... [--rows N] [--quick] [--json]
+const USAGE = `npm run bench -- [--only NAME]... [--rows N] [--sizes N,N] [--quick] [--json]
 
-  --only NAME  ingest, sql, many, start, catalog or embed; may be repeated (default: all)
+  --only NAME  ingest, sql, many, start, catalog, embed or vectors; may be repeated (default: all)
   --rows N     rows of the workers table (default 500000, with --quick 20000)
+  --sizes N,N  vectors in an index (default 100000, with --quick 10000); several show how the figures grow
   --quick      few rounds and small sizes: shows that it runs, not how fast
   --json       one JSON document on stdout
 
@@ -30,12 +32,14 @@ const CAPABILITIES: Record<string, (context: Context) => Promise<Report>> = {
   start: benchStart,
   catalog: benchCatalog,
   embed: benchEmbed,
+  vectors: (context) => benchVectors(context, sizesOf(flags.sizes)),
 };
 
 const { values: flags } = parseArgs({
   options: {
     only: { type: "string", multiple: true, default: Object.keys(CAPABILITIES) },
     rows: { type: "string" },
+    sizes: { type: "string" },
     quick: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
@@ -52,6 +56,7 @@ else {
 async function main(): Promise<void> {
   const rows = Number(flags.rows ?? (flags.quick ? 20_000 : 500_000));
   if (!Number.isSafeInteger(rows) || rows < 1) throw new Error(`--rows ${flags.rows}: expected a whole number`);
+  sizesOf(flags.sizes);
   const unknown = flags.only.find((name) => !Object.hasOwn(CAPABILITIES, name));
   if (unknown !== undefined) throw new Error(`--only ${unknown}: expected ${Object.keys(CAPABILITIES).join(", ")}`);
 
@@ -79,6 +84,12 @@ async function main(): Promise<void> {
   } finally {
     cleanUp();
   }
+}
+
+function sizesOf(text: string | undefined): number[] | undefined {
+  const sizes = text?.split(",").map(Number);
+  if (sizes?.every((size) => Number.isSafeInteger(size) && size >= 1_000) ?? true) return sizes;
+  throw new Error(`--sizes ${text}: expected whole numbers from 1000, separated by commas`);
 }
 
 async function describeMachine(): Promise<Record<string, string>> {

@@ -59,14 +59,7 @@ function openRandom(seed: number): { uniform: () => number; gaussian: () => numb
 }
 
 /** By the inner product, nearest first: `lists` lists of indexes for each query. */
-function nearest({
-  vectors,
-  queries,
-  dimension,
-  k,
-  masks,
-  lists,
-}: Extract<DataTask, { op: "nearest" }>): number[][] {
+function nearest({ vectors, queries, dimension, k, masks, lists }: Extract<DataTask, { op: "nearest" }>): number[][] {
   const count = masks.length;
   const asked = queries.length / dimension;
   const found = Array.from({ length: asked * lists }, () => ({ at: [] as number[], products: [] as number[] }));

@@ -71,7 +71,7 @@ export function openTerminal(stream: NodeJS.WriteStream): Terminal {
   };
 }
 
-const NAME_WIDTH = 18;
+const NAME_WIDTH = 21;
 const TIME_WIDTH = 10;
 
 export function time(ms: number): string {

@@ -101,8 +101,12 @@ export const configSchema = z.strictObject({
     .default("https://api.openai.com/v1")
     .describe('An OpenAI-compatible service, up to and with the version; for `embed_provider = "openai"`.'),
   openai_api_key: z.string().min(1).optional().describe("Its API key. Secret: not a flag.").meta({ secret: true }),
-  vector_memory: size().prefault("2GiB").describe("Memory that vector indexes may take; a larger one is searched on disk."),
-  vector_threads: count().optional().describe("Threads that a vector index is spread over. Unset: one a core, 4 at most."),
+  vector_memory: size()
+    .prefault("2GiB")
+    .describe("Memory that vector indexes may take; a larger one is searched on disk."),
+  vector_threads: count()
+    .optional()
+    .describe("Threads that a vector index is spread over. Unset: one a core, 4 at most."),
   vector_ef: count().prefault(64).describe("Candidates a vector search keeps: more finds more, and takes longer."),
   vector_search: z
     .enum(["hnsw", "exact"])

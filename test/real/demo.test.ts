@@ -52,12 +52,19 @@ test("the demo tells the whole story, leaves nothing behind and exits with 0", a
     /✓ ingest +the same file again: unchanged, still version 1/,
     /⊘ ingest +a file whose hourly_rate is now pay_rate/,
     /✓ catalog-describe +untouched: version 1, 2,000 rows/,
-    /11 tool calls in .* Everything was as expected\./,
+    /✓ vector-index-create +resumes: 2,000 résumés, 512 dimensions by builtin-512/,
+    /✓ vector-search +"certified forklift driver, night shifts are fine"/,
+    /✓ vector-search +the same, where state = 'IL' AND available AND reliability > 0\.9/,
+    /✓ sql +meaning and facts in one statement/,
+    /✓ \(restart\) +the server was stopped and started again/,
+    /✓ vector-search +the same question, after the restart/,
+    /builtin-512 compares words and spelling, not meaning\. For meaning, run: ollama pull nomic-embed-text/,
+    /17 tool calls in .* Everything was as expected\./,
     /npx/,
   ]) {
     expect(output).toMatch(line);
   }
-  expect(output.match(/✓ sql/g)).toHaveLength(4);
+  expect(output.match(/✓ sql/g)).toHaveLength(5);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: this looks for one.
   expect(output).not.toMatch(/\u001b/);
   expect(code).toBe(0);

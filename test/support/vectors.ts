@@ -77,6 +77,10 @@ export function randomVector(random: () => number, dimension: number): number[] 
   return Array.from({ length: dimension }, () => Math.fround(random() * 2 - 1));
 }
 
+export function sorted(texts: readonly string[]): string[] {
+  return [...texts].sort((a, b) => (a < b ? -1 : 1));
+}
+
 export function cosine(a: readonly number[], b: readonly number[]): number {
   let dot = 0;
   let aa = 0;

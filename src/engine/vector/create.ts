@@ -90,5 +90,5 @@ function assertFits(manifest: IndexManifest, request: CreateRequest, source: Vec
 }
 
 function show(value: unknown): string {
-  return (JSON.stringify(value) ?? "none").slice(0, 200);
+  return JSON.stringify(value).slice(0, 200);
 }

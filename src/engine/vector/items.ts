@@ -163,6 +163,6 @@ function isShallow(value: unknown, depth: number): boolean {
 }
 
 function shown(value: unknown): string {
-  const text = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
-  return text.slice(0, 100);
+  const plain = typeof value === "number" || value === undefined;
+  return (plain ? String(value) : JSON.stringify(value)).slice(0, 100);
 }

@@ -56,34 +56,36 @@ function openItems(manifest: IndexManifest, shards: ShardedIndex) {
   let alive = new Uint8Array(1024);
   let itemBytes = 0;
 
-  /** In one turn of the event loop, so that no search sees half of it. */
-  function apply(batches: readonly VectorRows[]): void {
+  /** Takes over what was committed. Searches see all of it, in the shards and here, or nothing. */
+  async function apply(batches: readonly VectorRows[], onPublish?: () => void): Promise<void> {
     const { dimension } = manifest.index;
-    const removed: Slot[] = [];
-    for (const rows of batches) {
+    const next = new Map<string, Slot | undefined>();
+    const inserts: { id: string; json: string | null }[] = [];
+    const first = ids.length;
+    const added = batches.map((rows) => {
       const live = rows.deleted.reduce((count, deleted) => count + (deleted ? 0 : 1), 0);
       const slots = new Uint32Array(live);
       const vectors = live === rows.ids.length ? rows.vectors : new Float32Array(live * dimension);
       let at = 0;
       for (const [row, id] of rows.ids.entries()) {
-        const before = slotOf.get(id);
-        if (before !== undefined) {
-          removed.push(before);
-          alive[before] = 0;
-        }
-        if (rows.deleted[row]) {
-          slotOf.delete(id);
-          continue;
-        }
+        const deleted = rows.deleted[row] === true;
+        next.set(id, deleted ? undefined : first + inserts.length);
+        if (deleted) continue;
         if (vectors !== rows.vectors) {
           vectors.set(rows.vectors.subarray(row * dimension, (row + 1) * dimension), at * dimension);
         }
-        slots[at++] = insert(id, rows.metadata[row] ?? null);
+        slots[at++] = first + inserts.length;
+        inserts.push({ id, json: rows.metadata[row] ?? null });
       }
-      // Both are posted at once, in the order of the calls; an error of a shard shows up in its next answer.
-      if (live > 0) shards.add(slots, vectors).catch(() => undefined);
-    }
-    if (removed.length > 0) shards.remove(Uint32Array.from(removed)).catch(() => undefined);
+      return { slots, vectors };
+    });
+    const removed = [...next.keys()].flatMap((id) => slotOf.get(id) ?? []);
+    await shards.change(added, Uint32Array.from(removed), () => {
+      for (const slot of removed) alive[slot] = 0;
+      for (const [id, slot] of next) if (slot === undefined) slotOf.delete(id);
+      for (const { id, json } of inserts) insert(id, json);
+      onPublish?.();
+    });
   }
 
   function insert(id: string, json: string | null): Slot {
@@ -127,7 +129,7 @@ export async function loadResident(
       const select = await selectItems(room.store, manifest, ["id", "vector", "metadata"]);
       const sql = `SELECT id, vector, metadata::VARCHAR AS metadata, false AS deleted FROM (${select})`;
       await room.withConnection(async (connection) => {
-        for await (const rows of readVectors(connection, sql, dimension, signal)) items.apply([rows]);
+        for await (const rows of readVectors(connection, sql, dimension, signal)) await items.apply([rows]);
       });
     }
     return openResident(room, manifest, shards, items);
@@ -172,8 +174,7 @@ export async function restoreResident(
     if (items.slotOf.size !== manifest.index.count) throw new LakeError("corrupt", "It has another number of items.");
     await loading;
     const { graph, pending } = await shards.stats();
-    if (graph + pending !== manifest.index.count)
-      throw new LakeError("corrupt", "Its graphs miss some items.");
+    if (graph + pending !== manifest.index.count) throw new LakeError("corrupt", "Its graphs miss some items.");
     return openResident(room, manifest, shards, items);
   } catch (error) {
     await shards.close();
@@ -198,7 +199,11 @@ function openResident(
       if (!isIndex(next) || !continues(held, next)) throw new Stale(`version ${version} does not go on from it`);
       if (next.provenance.operation !== "compact") {
         const added = next.files.slice(held.files.length);
-        if (added.length > 0) items.apply(await readChanges(room, next, added));
+        if (added.length > 0) {
+          await items.apply(await readChanges(room, next, added), () => {
+            held = next;
+          });
+        }
       }
       held = next;
     }

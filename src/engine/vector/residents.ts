@@ -44,7 +44,8 @@ const ITEM_OVERHEAD = 500;
 /** Graphs of so few are grown again sooner than read. */
 const MIN_SAVED_ITEMS = 256;
 
-export function openResidents(scope: Scope, room: Room): Residents {
+/** `onRead` is told of an index that was read from its segments: there is nothing saved of it. */
+export function openResidents(scope: Scope, room: Room, onRead: (name: string) => void): Residents {
   const { vector, log } = room.settings;
   const closing = new AbortController();
   const entries = new Map<string, Entry>();
@@ -77,6 +78,7 @@ export function openResidents(scope: Scope, room: Room): Residents {
       from: restored ? "snapshot" : "segments",
       ms: Math.round(performance.now() - started),
     });
+    if (!restored) onRead(manifest.name);
     return resident;
   }
 

@@ -105,10 +105,10 @@ function statsOf(row: CopyRow): Record<string, ColumnStats> {
   const stats: Record<string, ColumnStats> = {};
   for (const column of ITEM_COLUMNS) {
     const of = found.get(column);
-    const range = column === "id" && of;
+    const range = column === "id" ? of : undefined;
     stats[column] = {
-      min: (range && range.get("min")) || null,
-      max: (range && range.get("max")) || null,
+      min: range?.get("min") ?? null,
+      max: range?.get("max") ?? null,
       nulls: Number(of?.get("null_count") ?? 0),
     };
   }

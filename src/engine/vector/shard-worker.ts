@@ -2,14 +2,15 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { Metric } from "../catalog/types.ts";
 import { type ErrorKind, LakeError } from "../errors.ts";
 import { mergeHits } from "./distances.ts";
+import type { ShardHits } from "./graph-search.ts";
 import { loadHnsw } from "./hnsw.ts";
-import { openShard, type Shard, type ShardHits, type ShardQuery, type ShardStats } from "./shard.ts";
+import { openShard, type Shard, type ShardQuery, type ShardStats } from "./shard.ts";
 
 /** What the worker is asked. `shard` counts within the index; a worker has some of them. */
 export type ShardTask =
   | { op: "open"; dimension: number; metric: Metric; hnsw: boolean; shards: number[] }
-  | { op: "add"; shard: number; slots: Uint32Array; vectors: Float32Array }
-  | { op: "remove"; shard: number; slots: Uint32Array }
+  | { op: "stage"; shard: number; slots: Uint32Array; vectors: Float32Array }
+  | { op: "publish"; removed: Uint32Array }
   | ({ op: "search"; query: Float32Array } & ShardQuery)
   | { op: "vector"; shard: number; slot: number }
   | { op: "stats" }
@@ -21,8 +22,8 @@ export type ShardTask =
 /** What it answers, by what it was asked. */
 export interface ShardAnswers {
   open: undefined;
-  add: undefined;
-  remove: undefined;
+  stage: undefined;
+  publish: undefined;
   search: ShardHits;
   vector: Float32Array | undefined;
   stats: ShardStats;
@@ -45,6 +46,8 @@ export type ShardReply =
 
 interface Index {
   shards: Map<number, Shard>;
+  /** What no search sees before it is published. */
+  staged: { shard: Shard; slots: Uint32Array; vectors: Float32Array }[];
   /** Requests to answer once nothing waits for the graphs. */
   waiting: number[];
 }
@@ -105,16 +108,23 @@ function handle(request: ShardRequest): unknown {
     const { dimension, metric, shards } = request;
     const hnsw = request.hnsw ? loadHnsw().hnsw : undefined;
     const open = (shard: number): Shard => openShard({ dimension, metric, hnsw, seed: 100 + shard });
-    indexes.set(request.index, { shards: new Map(shards.map((shard) => [shard, open(shard)])), waiting: [] });
+    indexes.set(request.index, {
+      shards: new Map(shards.map((shard) => [shard, open(shard)])),
+      staged: [],
+      waiting: [],
+    });
     return undefined;
   }
   const index = indexes.get(request.index);
   if (!index) throw new LakeError("closed", "The index is closed.");
   switch (request.op) {
-    case "add":
-      return shardOf(index, request.shard).add(request.slots, request.vectors);
-    case "remove":
-      return shardOf(index, request.shard).remove(request.slots);
+    case "stage":
+      index.staged.push({ ...request, shard: shardOf(index, request.shard) });
+      return undefined;
+    case "publish":
+      for (const shard of index.shards.values()) shard.remove(request.removed);
+      for (const { shard, slots, vectors } of index.staged.splice(0)) shard.add(slots, vectors);
+      return undefined;
     case "search":
       return search(index, request.query, request);
     case "vector":

@@ -1,7 +1,8 @@
 import { stat, writeFile } from "node:fs/promises";
 import type { Metric } from "../catalog/types.ts";
 import { LakeError } from "../errors.ts";
-import { distanceFor, fromHnsw, type Hits, mergeHits, normalise, openNearest } from "./distances.ts";
+import { distanceFor, type Hits, mergeHits, normalise, openNearest } from "./distances.ts";
+import { nearestInGraph, type ShardHits } from "./graph-search.ts";
 import type { Graph, Hnsw } from "./hnsw.ts";
 
 export interface ShardOptions {
@@ -22,11 +23,6 @@ export interface ShardQuery {
   allowed?: Uint8Array | undefined;
   /** Exactly these slots, as far as they are here. */
   only?: Uint32Array | undefined;
-}
-
-export interface ShardHits extends Hits {
-  /** Every vector that may be a hit was compared. */
-  exact: boolean;
 }
 
 export interface ShardStats {
@@ -256,74 +252,21 @@ export function openShard(options: ShardOptions): Shard {
         matching += 1;
       });
     }
-    const wanted = Math.min(k, matching);
-    if (wanted === 0) return { ...EMPTY, exact: true };
-    const width = Math.max(ef, k);
-    const compareAll = (): ShardHits => {
+    const compareAll = (except: ReadonlySet<number>): Hits => {
       const slots: number[] = [];
-      eachInGraph(allowed, (slot) => slots.push(slot));
-      return { ...compare(query, slots, k), exact: true };
+      eachInGraph(allowed, (slot) => {
+        if (!except.has(slot)) slots.push(slot);
+      });
+      return compare(query, slots, k);
     };
-    const readCost = matching * READ_US(dimension);
-    const visitCost = VISIT_US(dimension);
-    const visits = Math.min(graph.count, (width / matching) * graph.count * VISITS);
-    if (readCost < visits * visitCost) return compareAll();
-    let found = tryGraph(graph, query, { wanted, width, allowed, share: matching / graph.count });
-    if (!found) {
-      if (readCost < graph.count * visitCost) return compareAll();
-      found = walkGraph(graph, query, { wanted, width: width * WIDER, filter: filterFor(allowed) });
-    }
-    if (found.slots.length >= wanted) return { ...found, exact: false };
-    // Fewer than there are: the search has seen all it can reach. No link leads to the rest.
-    const reached = new Set(found.slots);
-    const rest: number[] = [];
-    eachInGraph(allowed, (slot) => {
-      if (!reached.has(slot)) rest.push(slot);
-    });
-    return { ...mergeHits([found, compare(query, rest, k)], k), exact: true };
+    const from = { graph, metric, dimension, matching, filtered: allowed !== undefined, compareAll };
+    return nearestInGraph(from, query, { k, ef, filter: filterFor(allowed) });
   };
 
   /** Undefined for none: without one the library is faster. */
   const filterFor = (allowed: Uint8Array | undefined): ((slot: number) => boolean) | undefined => {
     if (allowed) return (slot) => places[slot] === GRAPH && isAllowed(allowed, slot);
     return late.length > 0 ? (slot) => places[slot] === GRAPH : undefined;
-  };
-
-  const walkGraph = (
-    from: Graph,
-    query: Float32Array,
-    { wanted, width, filter }: { wanted: number; width: number; filter: ((slot: number) => boolean) | undefined },
-  ): Hits => {
-    const { labels, distances } = from.search(query, wanted, width, filter);
-    const toOurs = (value: number): number => fromHnsw(metric, value);
-    return { slots: Uint32Array.from(labels), distances: Float32Array.from(distances, toOurs) };
-  };
-
-  /**
-   * A filter of a `share` of all elements usually lets that share through around the query, too. Where it lets through
-   * much less, what is allowed lies farther away, as when it selects other clusters: links lead there by chance, and a
-   * search of this width misses some. Undefined then.
-   */
-  const tryGraph = (
-    from: Graph,
-    query: Float32Array,
-    of: { wanted: number; width: number; allowed: Uint8Array | undefined; share: number },
-  ): Hits | undefined => {
-    const { wanted, width, allowed, share } = of;
-    const filter = filterFor(allowed);
-    if (!allowed || !filter) return walkGraph(from, query, { wanted, width, filter });
-    const most = (width / share) * MOST_ASKED;
-    let [asked, passed] = [0, 0];
-    const counting = (slot: number): boolean => {
-      asked += 1;
-      // A filter cannot stop a search; one that lets everything through ends it soon.
-      if (asked > most) return true;
-      const passes = filter(slot);
-      if (passes) passed += 1;
-      return passes;
-    };
-    const hits = walkGraph(from, query, { wanted, width, filter: counting });
-    return asked > most || passed < asked * share * USUAL_SHARE ? undefined : hits;
   };
 
   const search = (given: Float32Array, options: ShardQuery): ShardHits => {
@@ -406,21 +349,6 @@ export function openShard(options: ShardOptions): Shard {
     },
   };
 }
-
-// A filter only decides what may be a hit: the search visits elements until it has as many candidates as it is wide, or
-// has seen all. The fewer may be hits the longer it takes, until reading just those out of the graph is cheaper.
-
-/** Microseconds, measured: reading a vector out of the graph and comparing it, and visiting an element in a search. */
-const READ_US = (dimension: number): number => 1.5 + dimension * 0.062;
-const VISIT_US = (dimension: number): number => 0.3 + dimension * 0.0004;
-/** Elements visited for each candidate, per share of the elements that may be one. Measured: 7 to 11. */
-const VISITS = 8;
-/** The filter is asked 1.4 to 3 times for each candidate, per share, where what it allows is spread evenly. */
-const MOST_ASKED = 4;
-/** What it lets through there, of what it would on average: 0.78 and more. */
-const USUAL_SHARE = 0.8;
-/** Recall@10 is 0.85 at the usual width for filters on other clusters than the query's, and 0.97 at this. */
-const WIDER = 8;
 
 function isAllowed(allowed: Uint8Array, slot: number): boolean {
   return ((allowed[slot >>> 3] ?? 0) & (1 << (slot & 7))) !== 0;

@@ -6,8 +6,9 @@ import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 import { compiledWorker } from "../run-worker.ts";
 import type { Scope } from "../scope.ts";
 import { mergeHits } from "./distances.ts";
+import type { ShardHits } from "./graph-search.ts";
 import { loadHnsw } from "./hnsw.ts";
-import type { ShardHits, ShardQuery, ShardStats } from "./shard.ts";
+import type { ShardQuery, ShardStats } from "./shard.ts";
 import type { ShardAnswers, ShardReply, ShardRequest, ShardTask, ShardWorkerData } from "./shard-worker.ts";
 
 export interface ShardPool {
@@ -26,7 +27,7 @@ export interface IndexOptions {
 
 /**
  * Vectors by slot, an unsigned 32-bit integer that is never used twice, spread over worker threads. Calls that write
- * (`add`, `remove`, `settled`, `save`, `load`) take effect in the order they were made, also when not awaited. After
+ * (`add`, `remove`, `change`, `settled`, `save`, `load`) take effect in the order they were made, also when not awaited. After
  * `close` all of them throw `closed`; when a worker has died, `internal`.
  */
 export interface ShardedIndex {
@@ -34,6 +35,11 @@ export interface ShardedIndex {
   add(slots: Uint32Array, vectors: Float32Array): Promise<void>;
   /** Slots that are not there are ignored. */
   remove(slots: Uint32Array): Promise<void>;
+  /**
+   * Additions and removals that every search sees all of, or none: one that is asked for before `onPublish` is called
+   * none, one after it all.
+   */
+  change(added: readonly Vectors[], removed: Uint32Array, onPublish?: () => void): Promise<void>;
   /** At most `k`, nearest first. */
   search(query: Float32Array, options: ShardQuery & { signal?: AbortSignal | undefined }): Promise<ShardHits>;
   /** Under cosine, of length 1. */
@@ -54,6 +60,12 @@ export interface ShardedIndex {
   readonly broken: boolean;
 }
 
+export interface Vectors {
+  slots: Uint32Array;
+  /** Back to back. */
+  vectors: Float32Array;
+}
+
 interface Member {
   worker: Worker;
   /** Of requests that are not answered yet, by their number. */
@@ -68,6 +80,7 @@ interface Member {
 
 /** A message with vectors: what is copied, and later let go of, at once. */
 const PIECE_BYTES = 4 * 1024 ** 2;
+const NONE = new Uint32Array(0);
 
 /**
  * Threads start with the first index, and end with `scope`, whatever they are doing. They keep no process alive, but close
@@ -133,11 +146,9 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
   };
   const write = <T>(send: () => Promise<T>): Promise<T> => inOrder(async () => ({ answer: send() }));
 
-  const sendVectors = async (slots: Uint32Array, vectors: Float32Array): Promise<{ answer: Promise<void> }> => {
+  /** Sends vectors in pieces, which no search sees yet. Failures are told with what is published. */
+  const stage = async ({ slots, vectors }: Vectors): Promise<void> => {
     const rows = Math.max(1, Math.floor(PIECE_BYTES / (dimension * 4)));
-    // Failures are kept until all are sent: nobody waits for the answers before.
-    const failures: unknown[] = [];
-    const answers: Promise<void>[] = [];
     for (let start = 0; start < slots.length; start += rows) {
       if (start > 0) await setImmediate();
       const piece = slots.subarray(start, start + rows);
@@ -146,21 +157,20 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
         at.forEach((from, to) => {
           own.set(vectors.subarray((start + from) * dimension, (start + from + 1) * dimension), to * dimension);
         });
-        const task = {
-          op: "add" as const,
-          shard,
-          slots: Uint32Array.from(at, (from) => piece[from] as number),
-          vectors: own,
-        };
-        answers.push(toShard(task, [own.buffer]).catch((error: unknown) => void failures.push(error)));
+        const picked = Uint32Array.from(at, (from) => piece[from] as number);
+        toShard({ op: "stage", shard, slots: picked, vectors: own }, [own.buffer]).catch(() => {});
       }
     }
-    const all = async (): Promise<void> => {
-      await Promise.all(answers);
-      if (failures.length > 0) throw failures[0];
-    };
-    return { answer: all() };
   };
+
+  const change: ShardedIndex["change"] = (added, removed, onPublish) =>
+    inOrder(async () => {
+      for (const vectors of added) await stage(vectors);
+      // Requests of one turn reach all workers in the order they were made.
+      const published = toAll(() => ({ op: "publish", removed }));
+      onPublish?.();
+      return { answer: published.then(() => undefined) };
+    });
 
   const search: ShardedIndex["search"] = async (query, { signal, ...options }) => {
     refuseClosed();
@@ -197,12 +207,9 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
   // Without one of its shards an index is nothing; whoever asks it next is told.
   toAll((own) => ({ op: "open", dimension, metric, hnsw, shards: own })).catch(() => {});
   return {
-    add: (slots, vectors) => inOrder(() => sendVectors(slots, vectors)),
-    remove: async (slots) => {
-      const parts = split(slots, shards);
-      const part = (at: number[]): Uint32Array => Uint32Array.from(at, (from) => slots[from] as number);
-      await write(() => Promise.all(parts.map(({ shard, at }) => toShard({ op: "remove", shard, slots: part(at) }))));
-    },
+    add: (slots, vectors) => change([{ slots, vectors }], NONE),
+    remove: (slots) => change([], slots),
+    change,
     search,
     vector: async (slot) => {
       refuseClosed();

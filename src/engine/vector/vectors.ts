@@ -8,7 +8,7 @@ import { openResidents } from "./residents.ts";
 import { openRoom, type RoomParts } from "./room.ts";
 import { listSaved, removeSaved, savedAt } from "./saved.ts";
 import { find, type RawHit, search } from "./search.ts";
-import { findItems, loadIndex } from "./segments.ts";
+import { findItems, isIndex, loadIndex } from "./segments.ts";
 import { sourceQuery } from "./template.ts";
 import type {
   CreateRequest,
@@ -55,10 +55,10 @@ const CLOSE_GRACE_MS = 3_000;
 export function openVectors(scope: Scope, parts: RoomParts): Vectors {
   const { settings, catalog } = parts;
   const room = openRoom(scope, parts);
-  const residents = openResidents(scope, room);
   const closing = new AbortController();
   const tending = new Map<string, NodeJS.Timeout>();
   const underWay = new Set<Promise<unknown>>();
+  const residents = openResidents(scope, room, tendLater);
   scope.defer(async () => {
     closing.abort(new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." }));
     for (const timer of tending.values()) clearTimeout(timer);
@@ -110,6 +110,11 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
 
   async function tend(name: string): Promise<void> {
     await compact(room, name, closing.signal);
+    if (!residents.peek(name)) return;
+    const manifest = await catalog.load(name).catch(() => undefined);
+    if (!isIndex(manifest)) return;
+    // What is saved is the newest version, or the next start has to go on from it.
+    await residents.use(manifest, closing.signal, async () => undefined);
     const resident = residents.peek(name);
     if (!resident) return;
     if (resident.dead > MIN_DEAD && resident.dead > resident.slots * MAX_DEAD) await residents.renew(name);

@@ -11,7 +11,6 @@ import {
   type IndexSummary,
   type Item,
   MAX_ITEMS,
-  type UpsertResult,
   type VectorOptions,
 } from "./types.ts";
 
@@ -64,7 +63,7 @@ export async function commitRows(
       });
       if (stored.length === 0) return undefined;
       const kept = rows.flatMap((row) => (row.metadata === undefined ? [existing.get(row.id) ?? null] : []));
-      const key = JSON.stringify([kept, deletes > 0 ? [...known].sort() : []]);
+      const key = JSON.stringify([kept, deletes > 0 ? ids.filter((id) => known.has(id)) : []]);
       if (written?.for !== key) written = { for: key, file: await writeSegment(room, manifest, stored, signal) };
       const { index, files } = current;
       const inserts = known.size === 0 && deletes === 0;

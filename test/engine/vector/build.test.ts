@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Engine } from "../../../src/engine/engine.ts";
 import type { CreateRequest } from "../../../src/engine/vector/types.ts";
-import { failure, openVectorLake } from "../../support/vectors.ts";
+import { failure, openVectorLake, sorted } from "../../support/vectors.ts";
 
 const ROWS = `id,role,city,state,resume,rate
 1,forklift driver,Joliet,IL,certified on reach trucks; nights ok,21
@@ -233,7 +233,7 @@ test("a filter is SQL over the dataset's columns as they are now, and over metad
   });
   const found = async (where: string): Promise<{ ids: string[]; matched: number | undefined }> => {
     const { hits, matched } = await engine.search({ index: "resumes", text: "driver", where });
-    return { ids: hits.map((hit) => hit.id).sort(), matched };
+    return { ids: sorted(hits.map((hit) => hit.id)), matched };
   };
   expect(await found("state = 'IL' AND rate > 20")).toEqual({ ids: ["1", "4"], matched: 2 });
   expect(await found("metadata->>'role' = 'welder'")).toEqual({ ids: ["2"], matched: 1 });

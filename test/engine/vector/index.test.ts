@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Item } from "../../../src/engine/vector/types.ts";
-import { cosine, failure, openRandom, openVectorLake, randomVector } from "../../support/vectors.ts";
+import { cosine, failure, openRandom, openVectorLake, randomVector, sorted } from "../../support/vectors.ts";
 
 const D = 8;
 const random = openRandom(7);
@@ -184,7 +184,7 @@ test("ids with quotes, other scripts and 1 kB come back as they were", async () 
     ids.map((id, n) => ({ id, vector: [1, n], metadata: { id } })),
   );
   const { hits } = await engine.search({ index: "things", vector: [1, 0], k: 100 });
-  expect(hits.map((hit) => hit.id).sort()).toEqual([...ids].sort());
+  expect(sorted(hits.map((hit) => hit.id))).toEqual(sorted(ids));
   for (const hit of hits) expect(hit.metadata).toEqual({ id: hit.id });
   for (const id of ids) {
     const found = await engine.search({ index: "things", likeId: id, k: 100, include: ["vector"] });

@@ -10,8 +10,9 @@ import {
   openNearest,
   scoreOf,
 } from "../../../src/engine/vector/distances.ts";
+import type { ShardHits } from "../../../src/engine/vector/graph-search.ts";
 import { loadHnsw } from "../../../src/engine/vector/hnsw.ts";
-import { openShard, type Shard, type ShardHits } from "../../../src/engine/vector/shard.ts";
+import { openShard, type Shard } from "../../../src/engine/vector/shard.ts";
 
 type Metric = "cosine" | "ip" | "l2";
 const DIMENSION = 64;

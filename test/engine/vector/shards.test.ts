@@ -6,7 +6,7 @@ import type { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openScope, type Scope } from "../../../src/engine/scope.ts";
 import { distance } from "../../../src/engine/vector/distances.ts";
-import type { ShardHits } from "../../../src/engine/vector/shard.ts";
+import type { ShardHits } from "../../../src/engine/vector/graph-search.ts";
 import { openShardPool, type ShardedIndex, type ShardPool } from "../../../src/engine/vector/shards.ts";
 
 const DIMENSION = 64;
@@ -247,12 +247,13 @@ describe("the worker threads", () => {
     // Without the library: a thread that is terminated inside of it takes the process with it.
     const pool = open({ hnsw: false });
     const index = empty(pool);
-    const adding = expect(index.add(slots(0, COUNT), all)).rejects.toMatchObject({
-      name: "LakeError",
-      kind: "internal",
-    });
+    await index.add(slots(0, COUNT), all);
+    const searching = Promise.allSettled(Array.from({ length: 2_000 }, () => index.search(query, { k: 1, ef: 64 })));
+    await sleep(5);
     await workers[0]?.terminate();
-    await adding;
+    const failed = (await searching).filter((result) => result.status === "rejected");
+    expect(failed.length).toBeGreaterThan(0);
+    for (const { reason } of failed) expect(reason).toMatchObject({ name: "LakeError", kind: "internal" });
     expect(index.broken).toBe(true);
     await expect(index.search(query, { k: 1, ef: 64 })).rejects.toMatchObject({ kind: "internal" });
     await expect(index.add(Uint32Array.of(COUNT), query)).rejects.toMatchObject({ kind: "internal" });
