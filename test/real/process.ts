@@ -18,7 +18,15 @@ export interface ServerProcess extends AsyncDisposable {
 export interface Workspace extends AsyncDisposable {
   folder: string;
   file(name: string, content: string): Promise<string>;
-  start(options?: { era?: Era; args?: string[]; env?: Record<string, string> }): Promise<ServerProcess>;
+  start(options?: StartOptions): Promise<ServerProcess>;
+}
+
+export interface StartOptions {
+  era?: Era;
+  args?: string[];
+  env?: Record<string, string>;
+  /** Another copy of the built server. */
+  main?: string;
 }
 
 /** A folder with an inbox and a lake, in which built servers are started as a client starts them. */
@@ -33,8 +41,8 @@ export async function openWorkspace(): Promise<Workspace> {
       await writeFile(path, content);
       return path;
     },
-    start: async ({ era = "modern", args = [], env = {} } = {}) => {
-      const server = await start(folder, era, args, env);
+    start: async (options = {}) => {
+      const server = await start(folder, options);
       running.push(server);
       return server;
     },
@@ -45,10 +53,13 @@ export async function openWorkspace(): Promise<Workspace> {
   };
 }
 
-async function start(folder: string, era: Era, args: string[], env: Record<string, string>): Promise<ServerProcess> {
+async function start(
+  folder: string,
+  { era = "modern", args = [], env = {}, main = MAIN }: StartOptions,
+): Promise<ServerProcess> {
   const transport = new StdioClientTransport({
     command: process.execPath,
-    args: [MAIN, "--data", join(folder, "lake"), "--allow", join(folder, "inbox"), ...args],
+    args: [main, "--data", join(folder, "lake"), "--allow", join(folder, "inbox"), ...args],
     env,
     cwd: folder,
     stderr: "pipe",
@@ -67,7 +78,7 @@ async function start(folder: string, era: Era, args: string[], env: Record<strin
     pid: transport.pid ?? 0,
     stderr: () => stderr,
     call: async (name, args_ = {}) => {
-      const result = await client.callTool({ name, arguments: args_ });
+      const result = await client.callTool({ name, arguments: args_ }, { timeout: 120_000 });
       if (result.isError) throw new Error(JSON.stringify(result.content));
       return result.structuredContent as Record<string, unknown>;
     },

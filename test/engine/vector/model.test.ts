@@ -1,0 +1,84 @@
+import { expect, test } from "vitest";
+import { EMBED } from "../../support/embedder.ts";
+import { ollamaAnswer, openOllamaServer } from "../../support/ollama.ts";
+import { failure, openVectorLake } from "../../support/vectors.ts";
+
+test("an index of Ollama's texts is refused by a server with another model, with both names", async () => {
+  await using ollama = await openOllamaServer();
+  await using lake = await openVectorLake({ embed: { ...EMBED, provider: "ollama", ollamaUrl: ollama.url } });
+  expect(await lake.engine.createIndex({ name: "texts" })).toMatchObject({
+    model: "nomic-embed-text",
+    provider: "ollama",
+    lexical: false,
+  });
+  await lake.engine.upsert("texts", [
+    { id: "a", text: "forklift driver" },
+    { id: "b", text: "registered nurse" },
+  ]);
+  expect(ollama.requests.at(-1)?.input).toEqual([
+    "search_document: forklift driver",
+    "search_document: registered nurse",
+  ]);
+  const { hits, note } = await lake.engine.search({ index: "texts", text: "nurse", k: 1 });
+  expect(hits).toHaveLength(1);
+  expect(note).toBeUndefined();
+  expect(ollama.requests.at(-1)?.input).toEqual(["search_query: nurse"]);
+
+  const builtin = await lake.reopen({ embed: EMBED });
+  for (const work of [
+    builtin.search({ index: "texts", text: "nurse" }),
+    builtin.upsert("texts", [{ id: "c", text: "welder" }]),
+  ]) {
+    const error = await failure(work);
+    expect(error.kind).toBe("invalid");
+    expect(error.message).toMatch(/texts was made with nomic-embed-text \(ollama, \d+ dimensions\)/);
+    expect(error.message).toContain("builtin-512 (builtin)");
+  }
+  expect((await builtin.search({ index: "texts", likeId: "a", k: 1 })).hits).toMatchObject([{ id: "b" }]);
+});
+
+test("a model that has gone, or answers with vectors of another length, changes nothing", async () => {
+  await using ollama = await openOllamaServer();
+  await using lake = await openVectorLake({ embed: { ...EMBED, provider: "ollama", ollamaUrl: ollama.url } });
+  const { engine } = lake;
+  await engine.createIndex({ name: "texts" });
+  await engine.upsert("texts", [{ id: "a", text: "forklift driver" }]);
+  ollama.behave((_, __, vectors) => ollamaAnswer(vectors.map((vector) => vector.slice(1))));
+  const short = await failure(engine.upsert("texts", [{ id: "b", text: "welder" }]));
+  expect(short.kind).toBe("unavailable");
+  expect(short.message).toMatch(/items\[0\]\.text/);
+  ollama.behave(undefined);
+  ollama.models.clear();
+  const gone = await failure(engine.upsert("texts", [{ id: "b", text: "nurse" }]));
+  expect(gone.hint).toContain("ollama pull");
+  expect(await engine.indexStatus("texts")).toMatchObject({ count: 1, version: 2 });
+});
+
+test("a text that one of many fails on is named by its item", async () => {
+  await using ollama = await openOllamaServer();
+  await using lake = await openVectorLake({ embed: { ...EMBED, provider: "ollama", ollamaUrl: ollama.url } });
+  await lake.engine.createIndex({ name: "texts" });
+  ollama.behave(({ input }, _, vectors) =>
+    ollamaAnswer(vectors.map((vector, at) => (input[at]?.includes("poison") ? vector.map(() => 0) : vector))),
+  );
+  const items = Array.from({ length: 300 }, (_, n) => ({ id: `i${n}`, text: n === 271 ? "poison" : `text ${n}` }));
+  const error = await failure(lake.engine.upsert("texts", items));
+  expect(error.message).toContain("items[271].text");
+  expect(error.message).toContain("a vector of zeros");
+  expect(await lake.engine.indexStatus("texts")).toMatchObject({ count: 0, version: 1 });
+});
+
+test.each([
+  { request: { dimension: 0 }, says: /dimension is 0/ },
+  { request: { dimension: 9_000 }, says: /dimension is 9000/ },
+  { request: { dimension: 1.5 }, says: /dimension is 1.5/ },
+  { request: { dimension: 100, model: "builtin" }, says: /dimension is 100, and vectors of builtin-512 have 512/ },
+  { request: { model: "nomic-embed-text" }, says: /There is no model nomic-embed-text here/ },
+  { request: { name: "Bad Name" }, says: /"Bad Name" is not a dataset name/ },
+  { request: { name: "lakehouse_x", dimension: 2 }, says: /names with lakehouse_ are the server's own/ },
+])("an index with $request is refused", async ({ request, says }) => {
+  await using lake = await openVectorLake();
+  const error = await failure(lake.engine.createIndex({ name: "texts", ...request }));
+  expect(error.message).toMatch(says);
+  expect((await lake.engine.list()).total).toBe(0);
+});
