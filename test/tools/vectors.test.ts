@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { tools } from "../../src/tools/index.ts";
+import { WITHOUT_HNSW } from "../support/hnsw.ts";
 import { type Lake, openLake, stable, textOf } from "../support/lake.ts";
 
 interface Found {
@@ -58,7 +59,8 @@ async function openResumes(): Promise<Lake> {
   return lake;
 }
 
-test.each(["legacy", "modern"] as const)(
+// Whole answers, which without hnswlib-node say so.
+test.skipIf(WITHOUT_HNSW).each(["legacy", "modern"] as const)(
   "a %s client fills an index with vectors, searches it and empties it",
   async (era) => {
     await using lake = await openLake({ era });
@@ -155,7 +157,7 @@ test.each(["legacy", "modern"] as const)(
   },
 );
 
-test("an index of a dataset says what it did, what it is made by, and finds by text", async () => {
+test.skipIf(WITHOUT_HNSW)("an index of a dataset says what it did, what it is made by, and finds by text", async () => {
   await using lake = await openLake();
   await lake.call("ingest", { name: "workers", text: WORKERS });
   const built = await answer(lake, "vector-index-create", BUILD);
