@@ -71,6 +71,8 @@ export async function appendRows(
         part.map((row) => row.fromDataset),
       );
       appender.appendDataChunk(chunk);
+      // Left to the end, all of it would move into the table at once, on this thread: 85 ms for 10,000 × 768.
+      appender.flushSync();
       await new Promise(setImmediate);
     }
   } finally {

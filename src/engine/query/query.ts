@@ -25,6 +25,7 @@ import {
   given,
   guardParts,
   judgeOn,
+  KEPT_VERDICT_CHARS,
   type Opened,
   prepare,
   readFrom,
@@ -286,9 +287,11 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         for await (const texts of readTexts(turn.session.connection, judged.sql, turn.signal)) onTexts(texts);
       }),
     assertCondition: (where, options = {}) =>
-      inTime(options, (_, signal) =>
-        onSession(signal, (session, open) => judgeCondition(where, guardParts(session, open, refuseData))),
-      ),
+      inTime(options, async (opened, signal) => {
+        if (opened.conditions.has(where)) return;
+        await onSession(signal, (session, open) => judgeCondition(where, guardParts(session, open, refuseData)));
+        if (where.length <= KEPT_VERDICT_CHARS) opened.conditions.set(where, true);
+      }),
     running: () => underWay,
     warm: async () => {
       await opened();
@@ -330,6 +333,7 @@ async function open(scope: Scope, { store, catalog, settings }: Parts): Promise<
     relations: openRelations({ store, catalog }),
     run: await import("../duckdb/execute.ts"),
     verdicts: new LRUCache({ max: KEPT_VERDICTS }),
+    conditions: new LRUCache({ max: KEPT_VERDICTS }),
   };
 }
 

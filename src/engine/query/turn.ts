@@ -17,6 +17,8 @@ export interface Opened {
   relations: Relations;
   /** Of statements judged before: a verdict follows from the text alone, except for a PIVOT that asks the data. */
   verdicts: LRUCache<string, Judged>;
+  /** Conditions that were found to be in order. */
+  conditions: LRUCache<string, true>;
 }
 
 /** One turn on the pool. */
@@ -27,7 +29,7 @@ export interface Turn {
   params: Params | undefined;
 }
 
-const KEPT_VERDICT_CHARS = 10_000;
+export const KEPT_VERDICT_CHARS = 10_000;
 const MAX_COMPUTED_BYTES = 8 * 2 ** 20;
 
 /** Judges a statement, or recalls its verdict. Throws as `judge` does, and `SearchesNeeded`. */

@@ -274,6 +274,8 @@ function ask<Task extends ShardTask>(
       return;
     }
     requests += 1;
+    // Whoever waits for an answer keeps the process, an idle worker does not.
+    if (member.calls.size === 0) member.worker.ref();
     const request: ShardRequest = { ...task, id: requests, index };
     member.calls.set(requests, { resolve: resolve as (done: unknown) => void, reject });
     const { outbox } = member;
@@ -304,6 +306,7 @@ function startMember(): Member {
       if ("done" in reply) call?.resolve(reply.done);
       else call?.reject(new LakeError(reply.failed.kind, reply.failed.message, { hint: reply.failed.hint }));
     }
+    if (member.calls.size === 0) worker.unref();
   });
   const hint = "Call again: the index is read anew.";
   worker.on("error", (cause) => end(member, new LakeError("internal", "A search worker failed.", { cause, hint })));
