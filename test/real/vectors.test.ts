@@ -76,6 +76,23 @@ test.skipIf(WITHOUT_HNSW)("with it, and after a restart from what was saved, the
   expect(again.stderr()).toContain('"from":"snapshot"');
 });
 
+test.skipIf(WITHOUT_HNSW)("a server that is closed while its graphs grow ends in order", async () => {
+  await using workspace = await openWorkspace();
+  const server = await workspace.start({ env: BUILTIN });
+  await server.call("vector-index-create", { name: "things", dimension: 64 });
+  for (let from = 0; from < 20_000; from += 5_000) {
+    const items = Array.from({ length: 5_000 }, (_, n) => ({
+      id: `i${from + n}`,
+      vector: Array.from({ length: 64 }, (__, at) => Math.sin((from + n + 1) * (at + 1))),
+    }));
+    await server.call("vector-upsert", { index: "things", items });
+  }
+  await server.call("vector-search", { index: "things", like_id: "i7" });
+  await server.client.close();
+  await until(() => server.stderr().includes('"message":"closed"'));
+  expect(server.stderr()).not.toMatch(/FATAL|napi|too long/);
+});
+
 test("a build that is killed goes on from its last segment", async () => {
   await using workspace = await openWorkspace();
   const first = await workspace.start({ env: BUILTIN });
