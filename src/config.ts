@@ -37,6 +37,7 @@ function measured(units: Record<string, number>, plain: string, example: string,
 
 const size = (least = 1) => measured(UNITS, "B", "256MiB", least);
 const duration = () => measured(TIMES, "ms", "30s");
+const atMost = (schema: z.ZodType<number, number | string | undefined>, most: number) => schema.pipe(z.int().max(most));
 const count = (least = 1) => z.coerce.number().pipe(z.int().min(least));
 
 /** An address to which a path is added. A password in it would show up in errors. */
@@ -45,6 +46,14 @@ const url = () =>
     const parsed = URL.canParse(text) ? new URL(text) : undefined;
     return parsed && /^https?:$/.test(parsed.protocol) && !parsed.username && !parsed.password && !/[?#]/.test(text);
   }, 'expected an http or https address without user, password and query, for example "http://127.0.0.1:11434"');
+const NOT_EMPTY = "expected a value; leave it out to go without";
+/** Names or addresses. Neither has commas in it: `a,b` in the environment or a flag is two of them. */
+const names = () =>
+  z
+    .array(z.string())
+    .min(1, NOT_EMPTY)
+    .transform((items) => items.flatMap((item) => item.split(",")).map((item) => item.trim()))
+    .refine((items) => !items.includes(""), "one of them is empty");
 const modelName = () => z.string().regex(MODEL_NAME, "expected the name of a model");
 
 /**
@@ -115,6 +124,45 @@ export const configSchema = z.strictObject({
   vector_quiet: duration()
     .prefault("2s")
     .describe("How long an index is left alone before its graph is saved and its small files are merged."),
+  http: z
+    .string()
+    .min(1)
+    .default("127.0.0.1:3110")
+    .describe("Where `serve` listens. Beyond this machine it wants a token, and `LAKEHOUSE_ALLOW_NONLOOPBACK=1`."),
+  http_token: z
+    .string()
+    .min(1, NOT_EMPTY)
+    .optional()
+    .describe("Bearer tokens, each with its name: `name:token`, separated by commas. Secret: environment only.")
+    .meta({ secret: true, envOnly: true, gate: true }),
+  http_token_file: z
+    .string()
+    .min(1, NOT_EMPTY)
+    .optional()
+    .describe("File of bearer tokens, one `name:token` a line; a change counts at once.")
+    .meta({ gate: true }),
+  allowed_hosts: names()
+    .optional()
+    .describe("Names that clients may reach `serve` by, beside those of `http` and `public_url`; and origins."),
+  allowed_ips: names()
+    .optional()
+    .describe("Addresses and CIDR ranges that are let in. Unset: all.")
+    .meta({ gate: true }),
+  trusted_proxies: names()
+    .optional()
+    .describe("Addresses and CIDR ranges of proxies whose `X-Forwarded-For` is believed."),
+  oauth_issuer: url().optional().describe("Identity provider whose JWTs are accepted as bearer tokens."),
+  oauth_audience: z.string().min(1).optional().describe("Audience they must have. Unset: `public_url` with `/mcp`."),
+  public_url: url()
+    .optional()
+    .describe("Address that clients use, when a proxy is in front: `https://lake.example.com`."),
+  max_sessions: count()
+    .prefault(64)
+    .describe("Sessions of 2025 clients that are open; and subscriptions of newer ones."),
+  session_idle: duration().prefault("30m").describe("How long a session that is not used is kept."),
+  max_in_flight: count().prefault(64).describe("HTTP requests that are served at the same time; more get a 503."),
+  max_body_bytes: atMost(size().prefault("4MiB"), 2 ** 28).describe("Longest message over HTTP."),
+  keep_alive: atMost(duration().prefault("15s"), 3600e3).describe("How often an open stream sends a sign of life."),
   log_level: z.enum(LOG_LEVELS).default("info").describe("Least serious log line written to stderr."),
 });
 
@@ -146,8 +194,13 @@ export function loadConfig(source: ConfigSource): { config: Config; file: string
       origin.set(key, where(key));
     }
   };
-  if (present)
-    merge(parseToml(file, explicit ?? "lakehouse.toml"), (key) => `${key} in ${explicit ?? "lakehouse.toml"}`);
+  if (present) {
+    const label = explicit ?? "lakehouse.toml";
+    const values = parseToml(file, label);
+    const misplaced = settingNames.find((name) => isEnvOnly(name) && Object.hasOwn(values, name));
+    if (misplaced) throw envOnly(`${misplaced} in ${label}`, misplaced);
+    merge(values, (key) => `${key} in ${label}`);
+  }
   merge(fromEnv(source.env), envName);
   merge(source.flags, flagName);
 
@@ -159,6 +212,9 @@ export function loadConfig(source: ConfigSource): { config: Config; file: string
 export const envName = (key: string): string => `LAKEHOUSE_${key.toUpperCase()}`;
 export const flagName = (key: string): string => `--${key.replaceAll("_", "-")}`;
 export const settingNames = Object.keys(configSchema.shape) as (keyof Config)[];
+/** What must not lie in a file beside other settings, which are shown and copied around. */
+const isEnvOnly = (name: keyof Config): boolean => configSchema.shape[name].meta()?.envOnly === true;
+const isGate = (name: keyof Config): boolean => configSchema.shape[name].meta()?.gate === true;
 /** What must not be shown, nor be given as a flag, which other users of the machine can read. */
 const isSecret = (name: keyof Config): boolean => configSchema.shape[name].meta()?.secret === true;
 /** The settings that are flags too. */
@@ -174,17 +230,21 @@ export function redacted(config: Config): Record<string, unknown> {
 /** Threads the engine gets when the setting is absent. */
 export const defaultThreads = (): number => availableParallelism();
 
-const LISTS = new Set<string>(["allow"]);
+/** Settings that are lists, for which a flag can be repeated. */
+export const LISTS: ReadonlySet<string> = new Set(["allow", "allowed_hosts", "allowed_ips", "trusted_proxies"]);
 /** Variables of ours that are no settings. */
-const OTHER_ENV = new Set(["LAKEHOUSE_CONFIG"]);
+const OTHER_ENV = new Set(["LAKEHOUSE_CONFIG", "LAKEHOUSE_ALLOW_NONLOOPBACK"]);
 
 function fromEnv(env: ConfigSource["env"]): Record<string, unknown> {
   const values: Record<string, unknown> = {};
   for (const [variable, value] of Object.entries(env)) {
-    if (!variable.startsWith("LAKEHOUSE_") || OTHER_ENV.has(variable) || value === undefined || value === "") continue;
+    if (!variable.startsWith("LAKEHOUSE_") || OTHER_ENV.has(variable) || value === undefined) continue;
     const key = settingNames.find((name) => envName(name) === variable);
+    // An empty variable is none, as everywhere, except where that would leave a gate open that somebody meant to close.
+    if (value === "" && (key === undefined || !isGate(key))) continue;
     if (key === undefined) throw unknownSetting(variable, settingNames.map(envName));
-    values[key] = LISTS.has(key) ? value.split(delimiter).filter(Boolean) : value;
+    if (key === "allow") values[key] = value.split(delimiter).filter(Boolean);
+    else values[key] = LISTS.has(key) ? [value] : value;
   }
   return values;
 }
@@ -220,6 +280,7 @@ function configError(error: z.ZodError, origin: Map<string, string>): LakeError 
 export function unknownSetting(name: string, known: string[]): LakeError {
   const [bare = name] = name.split(" ");
   const secret = settingNames.find((setting) => isSecret(setting) && flagName(setting) === bare);
+  if (secret !== undefined && isEnvOnly(secret)) return envOnly(bare, secret);
   if (secret !== undefined) {
     return new LakeError("invalid", `${bare} is secret, and flags can be read by others on this machine.`, {
       hint: `Set ${envName(secret)}, or ${secret} in lakehouse.toml.`,
@@ -228,5 +289,11 @@ export function unknownSetting(name: string, known: string[]): LakeError {
   const close = nearest(bare, known);
   return new LakeError("invalid", `Unknown setting ${name}.`, {
     hint: close.length > 0 ? `Did you mean ${close.join(" or ")}?` : `Known settings: ${known.join(", ")}.`,
+  });
+}
+
+function envOnly(where: string, name: keyof Config): LakeError {
+  return new LakeError("invalid", `${where}: this secret is read from the environment only.`, {
+    hint: `Set ${envName(name)}, or name a file that only the server can read with ${name}_file.`,
   });
 }

@@ -1,29 +1,36 @@
 #!/usr/bin/env node
 import { homedir } from "node:os";
-import { dirname, resolve } from "node:path";
+import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import {
   type Config,
   configSchema,
-  defaultThreads,
   flagName,
   flagSettings,
+  LISTS,
   loadConfig,
   redacted,
   unknownSetting,
 } from "./config.ts";
-import { openEngine } from "./engine/engine.ts";
+import { type Engine, openEngine } from "./engine/engine.ts";
 import { LakeError } from "./engine/errors.ts";
-import { type EngineSettings, systemClock } from "./engine/settings.ts";
+import type { Log } from "./engine/settings.ts";
 import { VERSION } from "./engine/version.ts";
 import { openLog } from "./log.ts";
+import { tellOfChanges } from "./resources/register.ts";
 import { createServer } from "./server.ts";
+import { engineSettings, httpSettings } from "./settings.ts";
+import { serveHttp } from "./transport/http.ts";
 import { serveStdio } from "./transport/stdio.ts";
 
 /** A client sends its first requests at once; the heavy libraries load after they are answered. */
 const WARM_UP_MS = 200;
 /** A close that hangs must not keep the process alive. */
 const CLOSE_MS = 5_000;
+/** What is under way when the server is told to stop has this long to end. */
+const DRAIN_MS = 15_000;
+
+const COMMANDS: Record<string, (start: Start) => Promise<void>> = { stdio, serve: http };
 
 await main(process.argv.slice(2)).catch(fail);
 
@@ -33,23 +40,67 @@ async function main(argv: string[]): Promise<void> {
   if (version) return print(VERSION);
   const cwd = process.cwd();
   const { config, file: configFile } = loadConfig({ flags, env: process.env, cwd, file });
-  if (printConfig) return print(JSON.stringify({ ...redacted(config), allow: config.allow ?? ["."] }, null, 2));
-  if (command !== "stdio") {
+  if (printConfig) {
+    const allow = config.allow ?? (command === "serve" ? [] : ["."]);
+    return print(JSON.stringify({ ...redacted(config), allow }, null, 2));
+  }
+  const serve = Object.hasOwn(COMMANDS, command) ? COMMANDS[command] : undefined;
+  if (!serve) {
     throw new LakeError("invalid", `Unknown command ${command}.`, {
-      hint: "Leave it out to serve over stdio; see --help.",
+      hint: "Use serve for HTTP, or leave it out to serve over stdio; see --help.",
     });
   }
+  await serve({ config, cwd, log: openLog(config.log_level), from: configFile ?? "defaults" });
+}
 
-  const log = openLog(config.log_level);
-  const engine = await openEngine(engineSettings(config, cwd, log));
-  log("info", "serving over stdio", { version: VERSION, data: config.data, config: configFile ?? "defaults" });
+interface Start {
+  config: Config;
+  cwd: string;
+  log: Log;
+  /** Where the configuration comes from. */
+  from: string;
+}
+
+async function stdio({ config, cwd, log, from }: Start): Promise<void> {
+  const allow = config.allow ?? defaultRoots(cwd, log);
+  const engine = await openEngine(engineSettings(config, cwd, allow, log));
+  log("info", "serving over stdio", { version: VERSION, data: config.data, config: from });
   const trustRoots = config.allow === undefined;
   const session = serveStdio((request) => createServer({ engine, log, trustRoots }, request), log);
   const warmUp = setTimeout(() => void engine.warm(), WARM_UP_MS);
-
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void session.close());
   await session.closed;
   clearTimeout(warmUp);
+  await exit(engine, log);
+}
+
+async function http({ config, cwd, log, from }: Start): Promise<void> {
+  // A client over HTTP is not the user of this machine: what it may read is said by whoever starts the server.
+  if (config.allow === undefined) {
+    log("info", "ingest reads no files of this machine: name a folder with --allow DIR to let clients load from it");
+  }
+  const settings = httpSettings(config, { cwd, env: process.env, log });
+  const engine = await openEngine(engineSettings(config, cwd, config.allow ?? [], log));
+  log("info", "serving over http", { version: VERSION, data: config.data, config: from });
+  const server = await serveHttp({
+    ...settings,
+    createServer: ({ era, caller }) =>
+      createServer({ engine, log, caller, trustRoots: false, notifies: era === "legacy" }, { era }),
+    watch: (notifier) => tellOfChanges(engine, notifier),
+  }).catch(async (error: unknown) => {
+    await engine.close();
+    throw error;
+  });
+  void engine.warm();
+  // Not once: a terminal and npx both pass a Ctrl-C on, and the second must not cut off what the first lets end.
+  await new Promise<void>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve());
+  });
+  await server.drain(DRAIN_MS);
+  await exit(engine, log);
+}
+
+async function exit(engine: Engine, log: Log): Promise<never> {
   const giveUp = setTimeout(() => end(log, "closing took too long"), CLOSE_MS);
   await engine.close();
   clearTimeout(giveUp);
@@ -59,56 +110,13 @@ async function main(argv: string[]): Promise<void> {
 }
 
 /** An orderly exit waits for native threads, one of which would never come: everything acknowledged is on disk already. */
-function end(log: EngineSettings["log"], message: string): void {
+function end(log: Log, message: string): void {
   log("warn", message);
   process.kill(process.pid, "SIGKILL");
 }
 
-function engineSettings(config: Config, cwd: string, log: EngineSettings["log"]): EngineSettings {
-  return {
-    data: config.data === "memory" ? "memory" : resolve(cwd, config.data),
-    allow: config.allow?.map((folder) => resolve(cwd, folder)) ?? defaultRoots(cwd, log),
-    maxIngestBytes: config.max_ingest_bytes,
-    maxIngestRows: config.max_ingest_rows,
-    ingestTimeoutMs: config.ingest_timeout,
-    ingestMemoryBytes: config.ingest_memory,
-    queryMemoryBytes: config.query_memory,
-    maxTempBytes: config.max_temp_bytes,
-    threads: config.threads ?? defaultThreads(),
-    queryTimeoutMs: config.query_timeout,
-    maxConcurrentIngests: config.max_concurrent_ingests,
-    maxConcurrentQueries: config.max_concurrent_queries,
-    maxQueuedQueries: config.max_queued_queries,
-    maxResultBytes: config.max_result_bytes,
-    refreshMs: config.refresh,
-    embed: {
-      provider: config.embed_provider,
-      model: config.embed_model,
-      dimension: config.embed_dimension,
-      ollamaUrl: config.ollama_url,
-      openaiUrl: config.openai_url,
-      openaiApiKey: config.openai_api_key,
-      queryPrefix: config.embed_query_prefix,
-      documentPrefix: config.embed_document_prefix,
-      truncate: config.embed_long_texts === "cut",
-      timeoutMs: config.embed_timeout,
-      concurrency: config.embed_concurrency,
-      cacheBytes: config.embed_cache_bytes,
-    },
-    vector: {
-      memoryBytes: config.vector_memory,
-      threads: config.vector_threads ?? Math.min(4, config.threads ?? defaultThreads()),
-      ef: config.vector_ef,
-      hnsw: config.vector_search === "hnsw",
-      quietMs: config.vector_quiet,
-    },
-    clock: systemClock,
-    log,
-  };
-}
-
 /** The working directory, but not where a desktop starts its programs: nobody meant to offer the whole disk or home. */
-function defaultRoots(cwd: string, log: EngineSettings["log"]): string[] {
+function defaultRoots(cwd: string, log: Log): string[] {
   if (dirname(cwd) !== cwd && cwd !== homedir()) return [cwd];
   log("warn", "no folder is allowed for ingest: name one with --allow DIR", { cwd });
   return [];
@@ -118,7 +126,7 @@ function parseFlags(argv: string[]) {
   const known = ["config", "help", "version", "print-config"];
   const options = {
     ...Object.fromEntries(
-      flagSettings.map((name) => [flagName(name).slice(2), { type: "string" as const, multiple: name === "allow" }]),
+      flagSettings.map((name) => [flagName(name).slice(2), { type: "string" as const, multiple: LISTS.has(name) }]),
     ),
     config: { type: "string" as const },
     help: { type: "boolean" as const, short: "h" },
@@ -160,7 +168,8 @@ function usage(): string {
   );
   return `lakehouse-mcp ${VERSION}: a lakehouse for LLM agents, as an MCP server.
 
-Usage: lakehouse-mcp [options]        serve one client over stdin and stdout
+Usage: lakehouse-mcp [options]          serve one client over stdin and stdout
+       lakehouse-mcp serve [options]    serve many clients over HTTP
 
   ${"--config FILE".padEnd(width)}Settings file (default ./lakehouse.toml, when there is one).
   ${"--print-config".padEnd(width)}Show the settings in force and exit.

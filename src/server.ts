@@ -23,6 +23,13 @@ export interface ServerSettings {
   log: Log;
   /** Whether the client's roots extend the folders `ingest` may read: only where the client is the user's own. */
   trustRoots: boolean;
+  /** The name of the token that a request came with, for the log. */
+  caller?: string;
+  /**
+   * False for a server that lives for one request and is not told when it ends: it must not listen to the engine, and
+   * whoever makes it tells its client of changes. Default true.
+   */
+  notifies?: boolean;
 }
 
 const INSTRUCTIONS = `A lakehouse: datasets are immutable, versioned Parquet tables that you query with SQL (DuckDB dialect).
@@ -39,7 +46,7 @@ const ANNOTATIONS: Record<Effect, { readOnlyHint: boolean; destructiveHint: bool
 
 const PROGRESS_MS = 100;
 
-/** One MCP server over the engine, for one connection; the same for both protocol eras. */
+/** One MCP server over the engine, for one connection or request; the same for both protocol eras. */
 export function createServer(settings: ServerSettings, request: Pick<McpRequestContext, "era">): McpServer {
   const server = new McpServer(
     { name: "lakehouse-mcp", title: "Lakehouse", version: VERSION },
@@ -64,7 +71,7 @@ export function createServer(settings: ServerSettings, request: Pick<McpRequestC
   }
   registerResources(server, settings);
   for (const prompt of prompts) prompt.register(server, settings.engine);
-  notifyOfChanges(server, settings.engine, request.era);
+  if (settings.notifies ?? true) notifyOfChanges(server, settings.engine, request.era);
   return server;
 }
 
@@ -77,19 +84,37 @@ function embeddingNote({ provider, model, lexical }: EmbedStatus): string {
     : `embed uses ${model} (${provider}).`;
 }
 
+type Advertised = StandardSchemaWithJSON<Record<string, unknown>>;
+const ADVERTISED = new WeakMap<z.ZodObject, Advertised>();
+
 /**
  * The schema as the client sees it. Validation is left to `callTool`, whose messages are written for a model; results
- * come typed from the engine and are checked against their schema in tests, not on every call.
+ * come typed from the engine and are checked against their schema in tests, not on every call. Made once: over HTTP
+ * there is a server for each request, and the SDK asks for the schemas each time.
  */
-function advertised(schema: z.ZodObject): StandardSchemaWithJSON<Record<string, unknown>> {
+function advertised(schema: z.ZodObject): Advertised {
+  const made = ADVERTISED.get(schema);
+  if (made) return made;
   const { jsonSchema } = schema["~standard"];
-  return {
+  const converted: Advertised = {
     "~standard": {
       version: 1,
       vendor: "lakehouse-mcp",
       validate: (value: unknown) => ({ value: value as Record<string, unknown> }),
-      jsonSchema: { input: jsonSchema.input, output: jsonSchema.output },
+      jsonSchema: { input: once(jsonSchema.input), output: once(jsonSchema.output) },
     },
+  };
+  ADVERTISED.set(schema, converted);
+  return converted;
+}
+
+/** Remembers the answer for each target. */
+function once<Options extends { target: string }, Result>(convert: (options: Options) => Result) {
+  const known = new Map<string, Result>();
+  return (options: Options): Result => {
+    const result = known.get(options.target) ?? convert(options);
+    known.set(options.target, result);
+    return result;
   };
 }
 
@@ -97,7 +122,7 @@ async function callTool(
   tool: Tool,
   args: unknown,
   context: ServerContext,
-  { engine, log }: ServerSettings,
+  { engine, log, caller }: ServerSettings,
   roots: ToolContext["roots"],
 ) {
   const started = performance.now();
@@ -111,6 +136,7 @@ async function callTool(
       engine,
       signal: context.mcpReq.signal,
       progress: progress.report,
+      patient: progress.asked,
       roots,
     });
     await progress.sent();
@@ -121,7 +147,8 @@ async function callTool(
     const text = error.hint === undefined ? error.message : `${error.message}\nNext: ${error.hint}`;
     return { content: [{ type: "text" as const, text: `${error.kind}: ${text}` }], isError: true };
   } finally {
-    log("info", "call", { tool: tool.name, outcome, ms: Math.round(performance.now() - started) });
+    const ms = Math.round(performance.now() - started);
+    log("info", "call", { tool: tool.name, outcome, ms, ...(caller !== undefined && { caller }) });
   }
 }
 
@@ -149,6 +176,8 @@ function argumentError(tool: Tool, error: z.ZodError): LakeError {
 }
 
 interface Progress {
+  /** Whether the client wants to hear of it. */
+  asked: boolean;
   report: ToolContext["progress"];
   /** Everything reported is on its way: what comes after the result, a client no longer expects. */
   sent(): Promise<void>;
@@ -156,11 +185,12 @@ interface Progress {
 
 function progressOf(context: ServerContext): Progress {
   const progressToken = context.mcpReq._meta?.progressToken;
-  if (progressToken === undefined) return { report: () => {}, sent: async () => {} };
+  if (progressToken === undefined) return { asked: false, report: () => {}, sent: async () => {} };
   let last = 0;
   let highest = 0;
   let sending: Promise<void> = Promise.resolve();
   return {
+    asked: true,
     report: (fraction, message) => {
       const progress = Math.min(1, fraction);
       const now = performance.now();

@@ -130,3 +130,71 @@ test.each(["openai_api_key = sk-1\n", "openai_api_key = sk-1\nthreads = = 3\n", 
     expect(`${error.message} ${error.stack} ${String(error.cause)}`).not.toContain("sk-1");
   },
 );
+
+test("HTTP has a setting for everything, and serves this machine only", () => {
+  expect(load()).toMatchObject({
+    http: "127.0.0.1:3110",
+    max_sessions: 64,
+    session_idle: 30 * 60_000,
+    max_in_flight: 64,
+    max_body_bytes: 4 * 2 ** 20,
+    keep_alive: 15_000,
+  });
+  for (const gate of ["http_token", "http_token_file", "allowed_hosts", "allowed_ips", "trusted_proxies"]) {
+    expect(load()).not.toHaveProperty(gate);
+  }
+});
+
+test("names and addresses are lists by commas, by repetition and in the file", () => {
+  const wanted = ["10.0.0.0/8", "::1"];
+  expect(load({}, { LAKEHOUSE_ALLOWED_IPS: "10.0.0.0/8, ::1" }).allowed_ips).toEqual(wanted);
+  expect(load({ allowed_ips: ["10.0.0.0/8", "::1"] }).allowed_ips).toEqual(wanted);
+  expect(load({ allowed_ips: ["10.0.0.0/8,::1"] }).allowed_ips).toEqual(wanted);
+  expect(load({}, {}, toml('allowed_ips = ["10.0.0.0/8", "::1"]\n')).allowed_ips).toEqual(wanted);
+});
+
+test.each([
+  ["LAKEHOUSE_ALLOWED_IPS", ""],
+  ["LAKEHOUSE_ALLOWED_IPS", ","],
+  ["LAKEHOUSE_ALLOWED_IPS", "10.0.0.0/8,"],
+  ["LAKEHOUSE_HTTP_TOKEN", ""],
+  ["LAKEHOUSE_HTTP_TOKEN_FILE", ""],
+])("%s=%j does not open a gate that somebody meant to close", (variable, value) => {
+  expect(refusal(() => load({}, { [variable]: value })).message).toContain(variable);
+});
+
+test("an empty list of addresses is refused in the file too", () => {
+  expect(refusal(() => load({}, {}, toml("allowed_ips = []\n"))).message).toContain("allowed_ips in ");
+});
+
+test("a token is read from the environment only", () => {
+  const config = load({}, { LAKEHOUSE_HTTP_TOKEN: "ann:0123456789abcdef" });
+  expect(config.http_token).toBe("ann:0123456789abcdef");
+  expect(redacted(config).http_token).toBe("***");
+  expect(flagSettings).not.toContain("http_token");
+  const inFile = refusal(() => load({}, {}, toml('http_token = "ann:0123456789abcdef"\n')));
+  const asFlag = unknownSetting("--http-token", []);
+  for (const error of [inFile, asFlag]) {
+    expect(error.message).toContain("environment only");
+    expect(error.hint).toContain("LAKEHOUSE_HTTP_TOKEN");
+    expect(error.hint).toContain("http_token_file");
+    expect(`${error.message} ${error.hint} ${error.stack}`).not.toContain("0123456789abcdef");
+  }
+});
+
+test("the word for other machines is no setting, and no unknown one either", () => {
+  expect(load({}, { LAKEHOUSE_ALLOW_NONLOOPBACK: "1" })).not.toHaveProperty("allow_nonloopback");
+  expect(refusal(() => load({}, {}, toml('allow_nonloopback = "1"\n'))).message).toContain("allow_nonloopback");
+});
+
+test.each([
+  [{ max_body_bytes: "1GiB" }, "--max-body-bytes"],
+  [{ keep_alive: "0" }, "--keep-alive"],
+  [{ keep_alive: "2h" }, "--keep-alive"],
+  [{ session_idle: "0" }, "--session-idle"],
+  [{ max_sessions: "0" }, "--max-sessions"],
+  [{ public_url: "lake.example.com" }, "--public-url"],
+  [{ oauth_issuer: "https://user:pw@idp.example.com" }, "--oauth-issuer"],
+])("%o is refused and named", (flags, named) => {
+  expect(refusal(() => load(flags as Record<string, string>)).message).toContain(named);
+});

@@ -29,6 +29,7 @@ test.each(ERAS)("a %s client lists, completes and reads resources", async (era) 
     "lakehouse://datasets/{name}",
     "lakehouse://datasets/{name}/sample",
     "lakehouse://vectors/{name}",
+    "lakehouse://jobs/{id}",
   ]);
   const complete = async (uri: string) => {
     const ref = { type: "ref/resource" as const, uri };

@@ -6,6 +6,8 @@ import { planOf } from "./embed/plan.ts";
 import { LakeError } from "./errors.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
+import type { Jobs } from "./jobs/jobs.ts";
+import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
 import type { QueryEngine, QueryOptions, QueryResult } from "./query/query.ts";
 import { openScope, type Scope } from "./scope.ts";
 import type { EmbedSettings, EngineSettings } from "./settings.ts";
@@ -28,6 +30,7 @@ import type { Vectors } from "./vector/vectors.ts";
 import { VERSION } from "./version.ts";
 
 const RECENT_VERSIONS = 10;
+const RECENT_JOBS = 50;
 
 export interface Dropped {
   name: string;
@@ -79,6 +82,29 @@ export interface Engine extends AsyncDisposable {
   search(request: SearchRequest, options?: { signal?: AbortSignal | undefined }): Promise<SearchResult>;
   /** Size, model, files and memory of an index. */
   indexStatus(name: string): Promise<IndexStatus>;
+  /**
+   * `ingest` or `createIndex`, while the caller waits, or as a job, which goes on when the caller has left: with
+   * `background` at once, else when it takes long and the caller is not `patient`.
+   */
+  perform<Kind extends JobKind>(
+    kind: Kind,
+    request: JobWork[Kind]["request"],
+    options?: JobOptions,
+  ): Promise<Performed<Kind>>;
+  /** The same, as a job at once: its record is durable when this returns. */
+  startJob<Kind extends JobKind>(
+    kind: Kind,
+    request: JobWork[Kind]["request"],
+    options?: Pick<JobOptions, "roots">,
+  ): Promise<{ jobId: string }>;
+  /** A job, after waiting up to `waitMs` for it to end. Throws `not_found` with the ids of recent jobs. */
+  jobStatus(id: string, options?: StatusOptions): Promise<JobRecord>;
+  /** Stops a job, of another process too, and returns it; one that has ended stays as it is. Throws `not_found`. */
+  cancelJob(id: string): Promise<JobRecord>;
+  /** The newest first; 50 unless told. */
+  listJobs(options?: { limit?: number }): Promise<JobRecord[]>;
+  /** Tells when a job of this process begins or ends. Returns the way to stop. */
+  onJob(listener: (record: JobRecord) => void): () => void;
   /** Tells of commits of this process at once, of others when they are noticed. Returns the way to stop. */
   onChange(listener: (changes: Changes) => void): () => void;
   /** Loads the heavy libraries and the catalog now rather than at the first call. Never throws. */
@@ -153,9 +179,44 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     return room;
   }
 
-  const close = (): Promise<void> => {
+  const jobListeners = new Set<(record: JobRecord) => void>();
+  let office: Promise<Jobs> | undefined;
+  const openOffice = async (): Promise<Jobs> => {
+    const { ingest } = await opened();
+    const { openJobs } = await import("./jobs/jobs.ts");
+    if (closed) throw closedError();
+    return openJobs(
+      scope,
+      {
+        store,
+        workers: {
+          ingest: ingest.ingest,
+          "vector-index-create": async (request, options) => (await vectors()).create(request, options),
+        },
+        newest: async (name) => newestOf(await catalog(), name),
+        clock: settings.clock,
+        log: settings.log,
+        afterMs: settings.jobAfterMs,
+      },
+      (record) => {
+        for (const listener of jobListeners) listener(record);
+      },
+    );
+  };
+  const jobs = async (): Promise<Jobs> => {
+    if (closed) throw closedError();
+    office ??= openOffice();
+    office.catch(() => {
+      office = undefined;
+    });
+    return office;
+  };
+
+  const close = async (): Promise<void> => {
     closed = true;
-    return scope.close();
+    // While the rooms still are there: what a job says about its end is then what stopped it.
+    await (await office?.catch(() => undefined))?.close();
+    await scope.close();
   };
 
   return {
@@ -196,6 +257,19 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     },
     search: async (request, options) => (await vectors()).search(request, options),
     indexStatus: async (name) => (await vectors()).status(name),
+    perform: async (kind, request, options) => (await jobs()).perform(kind, request, options),
+    startJob: async (kind, request, options) => {
+      const started = await (await jobs()).perform(kind, request, { ...options, background: true });
+      if ("jobId" in started) return started;
+      throw new LakeError("internal", "A job in the background came back with its result.");
+    },
+    jobStatus: async (id, options) => (await jobs()).status(id, options),
+    cancelJob: async (id) => (await jobs()).cancel(id),
+    listJobs: async ({ limit = RECENT_JOBS } = {}) => (await jobs()).list(limit),
+    onJob: (listener) => {
+      jobListeners.add(listener);
+      return () => jobListeners.delete(listener);
+    },
     onChange: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -205,6 +279,8 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
         // What catalog-list needs comes first, the model of embeddings, which no other call waits for, last.
         await catalog();
         await (await opened()).warm();
+        // Takes up what an earlier server has left, in the background.
+        await jobs();
         await (await embedding()).warm();
       } catch (error) {
         if (!closed) settings.log("warn", "warm-up failed; the first call tries again", { error: String(error) });
@@ -269,6 +345,15 @@ function oneOf(): LakeError {
   return new LakeError("invalid", "Give either ids, or all: true.", {
     hint: "ids deletes these items; all: true drops the whole index.",
   });
+}
+
+async function newestOf(catalog: Catalog, name: string): Promise<Head | undefined> {
+  try {
+    return (await catalog.versions(name, 1)).heads[0];
+  } catch (error) {
+    if (error instanceof LakeError && error.kind === "not_found") return undefined;
+    throw error;
+  }
 }
 
 async function drop(catalog: Catalog, name: string): Promise<Dropped> {

@@ -21,6 +21,8 @@ export interface EngineSettings {
   /** Text one result may take. */
   maxResultBytes: number;
   refreshMs: number;
+  /** Calls that take longer become jobs, unless the client follows their progress. Default: 20 s. */
+  jobAfterMs?: number | undefined;
   embed: EmbedSettings;
   vector: VectorSettings;
   clock: Clock;

@@ -10,7 +10,7 @@ import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/errors.ts";
 import type { Log } from "../engine/settings.ts";
 import { known } from "../known-error.ts";
-import { datasetResources, resources } from "./index.ts";
+import { datasetResources, jobResource, resources } from "./index.ts";
 
 const JSON_TYPE = "application/json";
 const LISTED = 1000;
@@ -34,7 +34,30 @@ export function registerResources(server: McpServer, { engine, log }: { engine: 
       read(url, log, () => resource.read(engine, String(variables.name))),
     );
   }
+  registerJobs(server, engine, log);
 }
+
+function registerJobs(server: McpServer, engine: Engine, log: Log): void {
+  const { name, title, description } = jobResource;
+  const template = new ResourceTemplate(jobResource.template, {
+    list: async () => ({
+      resources: (await jobResource.list(engine)).map((each) => ({
+        uri: addressOf(each.id),
+        name: each.id,
+        description: each.description,
+        mimeType: JSON_TYPE,
+      })),
+    }),
+    complete: {
+      id: async (prefix) => (await jobResource.list(engine)).map(({ id }) => id).filter((id) => id.startsWith(prefix)),
+    },
+  });
+  server.registerResource(name, template, { title, description, mimeType: JSON_TYPE }, (url, variables) =>
+    read(url, log, () => jobResource.read(engine, String(variables.id))),
+  );
+}
+
+const addressOf = (job: string): string => jobResource.template.replace("{id}", job);
 
 async function namesFrom(engine: Engine, prefix: string, kind: DatasetKind | undefined): Promise<string[]> {
   if (kind === undefined) return engine.complete(prefix);
@@ -75,9 +98,34 @@ async function read(url: URL, log: Log, load: () => Promise<unknown>) {
   }
 }
 
+/** Whom changes are told to. */
+export interface Notifier {
+  resourcesChanged(): void;
+  resourceUpdated(uri: string): void;
+}
+
+/** Tells of every change which resources it touches. Returns the way to stop. */
+export function tellOfChanges(engine: Engine, notifier: Notifier): () => void {
+  const fixed = resources.filter((resource) => resource.ofCatalog).map((resource) => resource.uri);
+  const stopJobs = engine.onJob(({ id, state }) => {
+    if (state === "running") notifier.resourcesChanged();
+    notifier.resourceUpdated(addressOf(id));
+  });
+  const stopChanges = engine.onChange(({ added, updated, removed }) => {
+    if (added.length + removed.length > 0) notifier.resourcesChanged();
+    const names = [...added, ...updated, ...removed];
+    const uris = names.flatMap((name) => datasetResources.map(({ template }) => template.replace("{name}", name)));
+    for (const uri of [...uris, ...fixed]) notifier.resourceUpdated(uri);
+  });
+  return () => {
+    stopJobs();
+    stopChanges();
+  };
+}
+
 /**
- * Tells the client what changed. On the 2026 revision the SDK delivers to the subscriptions that asked; a 2025 client
- * subscribes to single resources, and that is remembered here.
+ * Tells this server's client what changed, as long as it is connected. On the 2026 revision the SDK delivers to the
+ * subscriptions that asked; a 2025 client subscribes to single resources, and that is remembered here.
  */
 export function notifyOfChanges(server: McpServer, engine: Engine, era: "legacy" | "modern"): void {
   const subscribed = new Set<string>();
@@ -91,16 +139,12 @@ export function notifyOfChanges(server: McpServer, engine: Engine, era: "legacy"
       return {};
     });
   }
-  const stop = engine.onChange(({ added, updated, removed }) => {
-    // A client that is not connected yet, or no more, has nothing to be told.
-    const ignore = (): void => {};
-    if (added.length + removed.length > 0) server.server.sendResourceListChanged().catch(ignore);
-    const names = [...added, ...updated, ...removed];
-    const uris = names.flatMap((name) => datasetResources.map(({ template }) => template.replace("{name}", name)));
-    const fixed = resources.filter((resource) => resource.ofCatalog).map((resource) => resource.uri);
-    for (const uri of [...uris, ...fixed]) {
+  // A client that is not connected yet, or no more, has nothing to be told.
+  const ignore = (): void => {};
+  server.server.onclose = tellOfChanges(engine, {
+    resourcesChanged: () => void server.server.sendResourceListChanged().catch(ignore),
+    resourceUpdated: (uri) => {
       if (era === "modern" || subscribed.has(uri)) server.server.sendResourceUpdated({ uri }).catch(ignore);
-    }
+    },
   });
-  server.server.onclose = stop;
 }

@@ -25,3 +25,15 @@ export interface DatasetResource {
   description: string;
   read: (engine: Engine, dataset: string) => Promise<unknown>;
 }
+
+/** A family of resources, one a job. */
+export interface JobResource {
+  /** With `{id}` in it. */
+  template: string;
+  name: string;
+  title: string;
+  description: string;
+  /** The recent ones. */
+  list: (engine: Engine) => Promise<{ id: string; description: string }[]>;
+  read: (engine: Engine, id: string) => Promise<unknown>;
+}

@@ -3,6 +3,8 @@ import { catalogList } from "./catalog-list.ts";
 import { datasetDrop } from "./dataset-drop.ts";
 import { embed } from "./embed.ts";
 import { ingest } from "./ingest.ts";
+import { jobCancel } from "./job-cancel.ts";
+import { jobStatus } from "./job-status.ts";
 import { sql } from "./sql.ts";
 import type { Tool } from "./tool.ts";
 import { vectorDelete } from "./vector-delete.ts";
@@ -22,4 +24,6 @@ export const tools: readonly Tool[] = [
   vectorUpsert,
   vectorDelete,
   vectorSearch,
+  jobStatus,
+  jobCancel,
 ];

@@ -1,10 +1,40 @@
 import { z } from "zod";
 import { LakeError } from "../engine/errors.ts";
 import type { IngestRequest } from "../engine/ingest/types.ts";
+import { background, orJob, started, startedText } from "./job-start.ts";
 import { bytesOf, countOf, fence, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
 const column = z.object({ name: z.string(), type: z.string() });
+
+export const ingested = z.object({
+  dataset_id: z.string(),
+  name: z.string(),
+  version: z.int(),
+  rows: z.int().describe("Rows of the dataset now."),
+  bytes: z.int().describe("Parquet bytes of the dataset now."),
+  schema_fingerprint: z.string(),
+  unchanged: z.boolean().describe("The dataset already held exactly this; no new version."),
+  columns: z.array(column),
+  rows_written: z.int().describe("Rows this call added or replaced the dataset with."),
+  notes: z.object({
+    kept_as_text: z.array(
+      z.object({
+        column: z.string(),
+        inferred: z.string(),
+        line: z.int().nullable(),
+        value: z.string(),
+        reason: z.string(),
+      }),
+    ),
+    skipped_rows: z
+      .object({ count: z.int(), lines: z.array(z.object({ line: z.int(), reason: z.string() })) })
+      .nullable(),
+    renamed_columns: z.array(z.object({ from: z.string(), to: z.string() })),
+    encoding: z.string().nullable(),
+    dialect: z.object({ delimiter: z.string(), quote: z.string(), header: z.boolean() }).nullable(),
+  }),
+});
 
 export const ingest = defineTool({
   name: "ingest",
@@ -37,78 +67,61 @@ export const ingest = defineTool({
       .default("refuse")
       .describe("allow: replace the schema (replace), or add new nullable columns (append)."),
     on_bad_rows: z.enum(["fail", "skip"]).default("fail").describe("skip: leave unreadable rows out and report them."),
+    background,
   }),
-  output: z.object({
-    dataset_id: z.string(),
-    name: z.string(),
-    version: z.int(),
-    rows: z.int().describe("Rows of the dataset now."),
-    bytes: z.int().describe("Parquet bytes of the dataset now."),
-    schema_fingerprint: z.string(),
-    unchanged: z.boolean().describe("The dataset already held exactly this; no new version."),
-    columns: z.array(column),
-    rows_written: z.int().describe("Rows this call added or replaced the dataset with."),
-    notes: z.object({
-      kept_as_text: z.array(
-        z.object({
-          column: z.string(),
-          inferred: z.string(),
-          line: z.int().nullable(),
-          value: z.string(),
-          reason: z.string(),
-        }),
-      ),
-      skipped_rows: z
-        .object({ count: z.int(), lines: z.array(z.object({ line: z.int(), reason: z.string() })) })
-        .nullable(),
-      renamed_columns: z.array(z.object({ from: z.string(), to: z.string() })),
-      encoding: z.string().nullable(),
-      dialect: z.object({ delimiter: z.string(), quote: z.string(), header: z.boolean() }).nullable(),
-    }),
-  }),
-  run: async (args, { engine, signal, progress, roots }) =>
-    engine.ingest(
-      {
-        name: args.name,
-        source: sourceOf(args),
-        format: args.format,
-        mode: args.mode,
-        schemaChange: args.schema_change,
-        onBadRows: args.on_bad_rows,
-      },
-      { signal, onProgress: progress, roots: args.path === undefined ? [] : await roots() },
-    ),
-  text: (result) => {
-    const { notes } = result;
-    const size = `${countOf(result.rows, "row")}, ${bytesOf(result.bytes)}`;
-    const lines = [
-      result.unchanged
-        ? `${result.name} is unchanged: version ${result.version} already holds this data (${size}).`
-        : `${result.name} is at version ${result.version}: ${size}; ${countOf(result.rows_written, "row")} written.`,
-    ];
-    if (notes.dialect !== null) {
-      lines.push(notes.dialect.header ? "The first line was taken as column names." : "There was no header line.");
-    }
-    if (notes.encoding !== null) lines.push(`Read as ${notes.encoding}.`);
-    if (notes.skipped_rows !== null && notes.skipped_rows.count > 0) {
-      const first = notes.skipped_rows.lines.map(({ line, reason }) => `line ${line}: ${reason}`);
-      lines.push(`Left out ${countOf(notes.skipped_rows.count, "bad row")}:`, fence(first.join("\n")));
-    }
-    const facts = [
-      ...notes.renamed_columns.map(({ from, to }) => `renamed: ${JSON.stringify(from)} → ${to}`),
-      ...notes.kept_as_text.map(
-        ({ column, inferred, line, value, reason }) =>
-          `kept as text: ${column} (looked like ${inferred}${line === null ? "" : `; line ${line}`} has ${JSON.stringify(value)}: ${reason})`,
-      ),
-    ];
-    const columns = table(
-      ["column", "type"],
-      result.columns.map(({ name, type }) => [name, type]),
-    );
-    lines.push(fence([columns, ...facts].join("\n")));
-    return lines.join("\n");
+  output: orJob(ingested),
+  run: async (args, { engine, signal, progress, patient, roots }) => {
+    const request: IngestRequest = {
+      name: args.name,
+      source: sourceOf(args),
+      format: args.format,
+      mode: args.mode,
+      schemaChange: args.schema_change,
+      onBadRows: args.on_bad_rows,
+    };
+    const performed = await engine.perform("ingest", request, {
+      signal,
+      onProgress: progress,
+      roots: args.path === undefined ? [] : await roots(),
+      background: args.background,
+      patient,
+    });
+    return "result" in performed ? performed.result : started(performed.jobId);
   },
+  text: (result) =>
+    result.job_id === undefined ? ingestedText(result as z.output<typeof ingested>) : startedText(result.job_id),
 });
+
+export function ingestedText(result: z.output<typeof ingested>): string {
+  const { notes } = result;
+  const size = `${countOf(result.rows, "row")}, ${bytesOf(result.bytes)}`;
+  const lines = [
+    result.unchanged
+      ? `${result.name} is unchanged: version ${result.version} already holds this data (${size}).`
+      : `${result.name} is at version ${result.version}: ${size}; ${countOf(result.rows_written, "row")} written.`,
+  ];
+  if (notes.dialect !== null) {
+    lines.push(notes.dialect.header ? "The first line was taken as column names." : "There was no header line.");
+  }
+  if (notes.encoding !== null) lines.push(`Read as ${notes.encoding}.`);
+  if (notes.skipped_rows !== null && notes.skipped_rows.count > 0) {
+    const first = notes.skipped_rows.lines.map(({ line, reason }) => `line ${line}: ${reason}`);
+    lines.push(`Left out ${countOf(notes.skipped_rows.count, "bad row")}:`, fence(first.join("\n")));
+  }
+  const facts = [
+    ...notes.renamed_columns.map(({ from, to }) => `renamed: ${JSON.stringify(from)} → ${to}`),
+    ...notes.kept_as_text.map(
+      ({ column, inferred, line, value, reason }) =>
+        `kept as text: ${column} (looked like ${inferred}${line === null ? "" : `; line ${line}`} has ${JSON.stringify(value)}: ${reason})`,
+    ),
+  ];
+  const columns = table(
+    ["column", "type"],
+    result.columns.map(({ name, type }) => [name, type]),
+  );
+  lines.push(fence([columns, ...facts].join("\n")));
+  return lines.join("\n");
+}
 
 function sourceOf({
   path,

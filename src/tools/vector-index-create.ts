@@ -1,12 +1,25 @@
 import { z } from "zod";
 import { MAX_DIMENSION } from "../engine/embed/types.ts";
+import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/errors.ts";
-import type { SourceRequest } from "../engine/vector/types.ts";
+import type { CreateResult, SourceRequest } from "../engine/vector/types.ts";
+import { background, orJob, started, startedText } from "./job-start.ts";
 import { countOf } from "./render.ts";
 import { defineTool } from "./tool.ts";
 import { inWords, metric, summaryOf, summaryShape } from "./vector-schema.ts";
 
 const column = z.string().min(1).max(1_000);
+
+export const built = z.object({
+  ...summaryShape,
+  note: z.string().optional().describe("Why this model is used, and how to get a better one."),
+  created: z.boolean(),
+  unchanged: z.boolean().describe("There was nothing to do; no new version."),
+  embedded: z.int().describe("Rows whose text was embedded now."),
+  kept: z.int().describe("Rows that were in the index already."),
+  removed: z.int().describe("Items removed, because their rows went."),
+  skipped: z.int().describe("Rows without a text, not in the index."),
+});
 
 export const vectorIndexCreate = defineTool({
   name: "vector-index-create",
@@ -44,51 +57,57 @@ export const vectorIndexCreate = defineTool({
       .max(200)
       .optional()
       .describe("What makes vectors of texts. Unset: the server's model, unless dimension alone is given."),
+    background,
   }),
-  output: z.object({
-    ...summaryShape,
-    note: z.string().optional().describe("Why this model is used, and how to get a better one."),
-    created: z.boolean(),
-    unchanged: z.boolean().describe("There was nothing to do; no new version."),
-    embedded: z.int().describe("Rows whose text was embedded now."),
-    kept: z.int().describe("Rows that were in the index already."),
-    removed: z.int().describe("Items removed, because their rows went."),
-    skipped: z.int().describe("Rows without a text, not in the index."),
-  }),
-  run: async (args, { engine, signal, progress }) => {
+  output: orJob(built),
+  run: async (args, { engine, signal, progress, patient }) => {
     const { name, dimension, model } = args;
     const request = { name, dimension, metric: args.metric, model, source: sourceOf(args) };
-    const result = await engine.createIndex(request, { signal, onProgress: progress });
-    const { created, unchanged, embedded, kept, removed, skipped } = result;
-    const { fallback } = engine.embedStatus();
-    return {
-      ...summaryOf(result),
-      ...(result.lexical && fallback && { note: `${fallback.reason} ${fallback.next}` }),
-      created,
-      unchanged,
-      embedded,
-      kept,
-      removed,
-      skipped,
-    };
+    const performed = await engine.perform("vector-index-create", request, {
+      signal,
+      onProgress: progress,
+      background: args.background,
+      patient,
+    });
+    return "result" in performed ? viewOfBuild(performed.result, engine) : started(performed.jobId);
   },
-  text: (result, args) => {
-    const { index, version } = result;
-    const lines = [
-      result.unchanged
-        ? `${index} is unchanged: version ${version}, ${inWords(result)}.`
-        : `${index} is ${result.created ? "created" : "brought up to date"}, version ${version}: ${inWords(result)}.`,
-    ];
-    if (args.dataset !== undefined) {
-      const { embedded, kept, removed, skipped } = result;
-      const without = skipped > 0 ? `, ${countOf(skipped, "row")} without a text skipped` : "";
-      lines.push(`${countOf(embedded, "text")} embedded, ${amount(kept)} kept, ${amount(removed)} removed${without}.`);
-    }
-    if (result.note !== undefined) lines.push(result.note);
-    lines.push(result.count === 0 ? FILL : searchWith(index, result.model !== null));
-    return lines.join("\n");
-  },
+  text: (result, args) =>
+    result.job_id === undefined
+      ? builtText(result as z.output<typeof built>, args.dataset !== undefined)
+      : startedText(result.job_id),
 });
+
+export function viewOfBuild(result: CreateResult, engine: Engine): z.output<typeof built> {
+  const { created, unchanged, embedded, kept, removed, skipped } = result;
+  const { fallback } = engine.embedStatus();
+  return {
+    ...summaryOf(result),
+    ...(result.lexical && fallback && { note: `${fallback.reason} ${fallback.next}` }),
+    created,
+    unchanged,
+    embedded,
+    kept,
+    removed,
+    skipped,
+  };
+}
+
+/** `ofDataset`: whether it was built from a dataset rather than made empty. */
+export function builtText(result: z.output<typeof built>, ofDataset: boolean): string {
+  const { index, version, embedded, kept, removed, skipped } = result;
+  const lines = [
+    result.unchanged
+      ? `${index} is unchanged: version ${version}, ${inWords(result)}.`
+      : `${index} is ${result.created ? "created" : "brought up to date"}, version ${version}: ${inWords(result)}.`,
+  ];
+  if (ofDataset) {
+    const without = skipped > 0 ? `, ${countOf(skipped, "row")} without a text skipped` : "";
+    lines.push(`${countOf(embedded, "text")} embedded, ${amount(kept)} kept, ${amount(removed)} removed${without}.`);
+  }
+  if (result.note !== undefined) lines.push(result.note);
+  lines.push(result.count === 0 ? FILL : searchWith(index, result.model !== null));
+  return lines.join("\n");
+}
 
 const FILL = "It is empty: fill it with vector-upsert.";
 

@@ -17,6 +17,8 @@ test.each(["legacy", "modern"] as const)("a %s client sees every tool with schem
     "vector-upsert",
     "vector-delete",
     "vector-search",
+    "job-status",
+    "job-cancel",
   ]);
   for (const tool of listed) {
     expect(tool.inputSchema.type).toBe("object");
@@ -33,6 +35,8 @@ test.each(["legacy", "modern"] as const)("a %s client sees every tool with schem
   expect(hints["vector-upsert"]).toMatchObject({ readOnlyHint: false, idempotentHint: true });
   expect(hints["vector-delete"]).toMatchObject({ readOnlyHint: false, destructiveHint: true });
   expect(hints["vector-search"]).toMatchObject({ readOnlyHint: true, destructiveHint: false });
+  expect(hints["job-status"]).toMatchObject({ readOnlyHint: true, destructiveHint: false });
+  expect(hints["job-cancel"]).toMatchObject({ readOnlyHint: false, idempotentHint: true });
 });
 
 test("a client sees vectors as arrays of numbers", async () => {

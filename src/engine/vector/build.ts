@@ -44,7 +44,7 @@ export async function buildIndex(
   const plan = await room.query.plan(sql, signal ? { signal } : {});
   return room.withConnection(async (connection) => {
     const run = (statement: string): Promise<void> => connection.run(statement, { signal });
-    for (const view of plan.views) await run(view);
+    await room.prepare(connection, plan.views, signal);
     await run(`CREATE TEMP TABLE source AS SELECT * FROM (\n${plan.sql}\n)`);
     await assertIds(connection, source, signal);
     const { manifest, created } = await ensure();

@@ -21,6 +21,8 @@ export interface RoomParts {
 export interface Room extends RoomParts {
   /** A DuckDB that reads data files and writes into `folder`, for statements of ours only. */
   withConnection<Result>(work: (connection: Connection, folder: string) => Promise<Result>): Promise<Result>;
+  /** Runs what a plan needs. It makes macros, of which two connections must not make the same at once. */
+  prepare(connection: Connection, statements: readonly string[], signal: AbortSignal | undefined): Promise<void>;
   /** Work in progress: removed when the lake is closed, or swept by the next process. */
   folder(): Promise<string>;
   hasher(): Hasher;
@@ -32,6 +34,7 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
   let folder: Promise<string> | undefined;
   let duck: Promise<Duck> | undefined;
   let hasher: Hasher | undefined;
+  let preparing: Promise<void> = Promise.resolve();
 
   const openFolder = (): Promise<string> => {
     folder ??= removeStaleFolders(spoolOf(store.localRoot)).then(() =>
@@ -63,6 +66,13 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
   return {
     ...parts,
     folder: openFolder,
+    prepare: (connection, statements, signal) => {
+      const prepared = preparing.then(async () => {
+        for (const statement of statements) await connection.run(statement, { signal });
+      });
+      preparing = prepared.catch(() => undefined);
+      return prepared;
+    },
     hasher: () => {
       hasher ??= openHasher(scope);
       return hasher;

@@ -1,0 +1,30 @@
+import type { JobResource } from "./resource.ts";
+
+export const job: JobResource = {
+  template: "lakehouse://jobs/{id}",
+  name: "job",
+  title: "Job",
+  description: "State, progress and result of one job: an ingest or an index build that goes on without its caller.",
+  list: async (engine) => {
+    const jobs = await engine.listJobs();
+    return jobs.map(({ id, kind, request, state }) => ({ id, description: `${kind} of ${request.name}, ${state}` }));
+  },
+  read: async (engine, id) => {
+    const record = await engine.jobStatus(id);
+    return {
+      job_id: record.id,
+      kind: record.kind,
+      name: record.request.name,
+      state: record.state,
+      progress: record.progress.fraction,
+      message: record.progress.message,
+      created_at: record.created,
+      updated_at: record.updated,
+      finished_at: record.finished,
+      resumed: record.resumed,
+      request: record.request,
+      result: record.result ?? null,
+      error: record.error ?? null,
+    };
+  },
+};

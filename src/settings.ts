@@ -1,0 +1,94 @@
+import { resolve } from "node:path";
+import { type Config, defaultThreads } from "./config.ts";
+import { LakeError } from "./engine/errors.ts";
+import { type EngineSettings, type Log, systemClock } from "./engine/settings.ts";
+import { parseBind } from "./transport/gates/bind.ts";
+import type { HttpSettings } from "./transport/http.ts";
+
+/** A client that sends its headers, or a message, slower than this is not waited for. */
+const HEADERS_MS = 10_000;
+const BODY_MS = 60_000;
+
+/** `allow`: the folders that `ingest` may read. */
+export function engineSettings(config: Config, cwd: string, allow: string[], log: Log): EngineSettings {
+  return {
+    data: config.data === "memory" ? "memory" : resolve(cwd, config.data),
+    allow: allow.map((folder) => resolve(cwd, folder)),
+    maxIngestBytes: config.max_ingest_bytes,
+    maxIngestRows: config.max_ingest_rows,
+    ingestTimeoutMs: config.ingest_timeout,
+    ingestMemoryBytes: config.ingest_memory,
+    queryMemoryBytes: config.query_memory,
+    maxTempBytes: config.max_temp_bytes,
+    threads: config.threads ?? defaultThreads(),
+    queryTimeoutMs: config.query_timeout,
+    maxConcurrentIngests: config.max_concurrent_ingests,
+    maxConcurrentQueries: config.max_concurrent_queries,
+    maxQueuedQueries: config.max_queued_queries,
+    maxResultBytes: config.max_result_bytes,
+    refreshMs: config.refresh,
+    embed: {
+      provider: config.embed_provider,
+      model: config.embed_model,
+      dimension: config.embed_dimension,
+      ollamaUrl: config.ollama_url,
+      openaiUrl: config.openai_url,
+      openaiApiKey: config.openai_api_key,
+      queryPrefix: config.embed_query_prefix,
+      documentPrefix: config.embed_document_prefix,
+      truncate: config.embed_long_texts === "cut",
+      timeoutMs: config.embed_timeout,
+      concurrency: config.embed_concurrency,
+      cacheBytes: config.embed_cache_bytes,
+    },
+    vector: {
+      memoryBytes: config.vector_memory,
+      threads: config.vector_threads ?? Math.min(4, config.threads ?? defaultThreads()),
+      ef: config.vector_ef,
+      hnsw: config.vector_search === "hnsw",
+      quietMs: config.vector_quiet,
+    },
+    clock: systemClock,
+    log,
+  };
+}
+
+/** Throws `invalid` for settings that contradict each other. */
+export function httpSettings(
+  config: Config,
+  { cwd, env, log }: { cwd: string; env: Record<string, string | undefined>; log: Log },
+): Omit<HttpSettings, "createServer" | "watch"> {
+  const publicUrl = config.public_url?.replace(/\/+$/, "");
+  return {
+    gates: {
+      bind: parseBind(config.http),
+      hosts: [...(config.allowed_hosts ?? []), ...(publicUrl === undefined ? [] : [new URL(publicUrl).hostname])],
+      addresses: config.allowed_ips ?? [],
+      proxies: config.trusted_proxies ?? [],
+      token: config.http_token,
+      tokenFile: config.http_token_file && resolve(cwd, config.http_token_file),
+      oauth: oauthSettings(config, publicUrl),
+      allowNonLoopback: env.LAKEHOUSE_ALLOW_NONLOOPBACK,
+    },
+    maxSessions: config.max_sessions,
+    sessionIdleMs: config.session_idle,
+    maxInFlight: config.max_in_flight,
+    maxBodyBytes: config.max_body_bytes,
+    keepAliveMs: config.keep_alive,
+    headersTimeoutMs: HEADERS_MS,
+    bodyTimeoutMs: BODY_MS,
+    log,
+  };
+}
+
+/** A token is made out to this server by its audience: without one, tokens for any other service would be accepted. */
+function oauthSettings({ oauth_issuer: issuer, oauth_audience }: Config, publicUrl: string | undefined) {
+  if (issuer === undefined) return undefined;
+  if (publicUrl === undefined) {
+    throw new LakeError("invalid", "oauth_issuer wants public_url: clients compare it with the address they use.", {
+      hint: "Set public_url (LAKEHOUSE_PUBLIC_URL) to the address clients use, without /mcp.",
+    });
+  }
+  const resource = `${publicUrl}/mcp`;
+  return { issuer, audience: oauth_audience ?? resource, resource };
+}

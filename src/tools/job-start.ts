@@ -1,0 +1,31 @@
+import { z } from "zod";
+
+export const background = z
+  .boolean()
+  .optional()
+  .describe(
+    "true: return a job_id at once, for job-status, and go on without the caller; a call that takes long does so by itself.",
+  );
+
+const jobShape = {
+  job_id: z.string().optional().describe("It goes on as this job; its result comes from job-status."),
+  state: z.literal("running").optional().describe("Of that job."),
+};
+
+/** The output of a tool whose work can become a job: either all of `done`, or `job_id` and `state` alone. */
+export function orJob<Shape extends z.ZodRawShape>(done: z.ZodObject<Shape>) {
+  return done.partial().extend(jobShape);
+}
+
+export function started(jobId: string): { job_id: string; state: "running" } {
+  return { job_id: jobId, state: "running" };
+}
+
+export function startedText(jobId: string): string {
+  return `It goes on as job ${jobId}, also without you. Wait for it with ${waitWith(jobId)}; stop it with job-cancel.`;
+}
+
+/** The call that waits for a job: not as long as clients wait for an answer. */
+export function waitWith(jobId: string): string {
+  return `job-status ${JSON.stringify({ job_id: jobId, wait_ms: 30_000 })}`;
+}

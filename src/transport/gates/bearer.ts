@@ -1,0 +1,50 @@
+import { isRefusal, type Refusal } from "./refusal.ts";
+import type { Tokens } from "./tokens.ts";
+
+/** RFC 6750, 2.1, with the scheme in any case (RFC 9110, 11.1). */
+const BEARER = /^bearer +([A-Za-z0-9\-._~+/]+=*) *$/i;
+
+/**
+ * Says who calls, by their token: one of `tokens`, else what `verify` (OAuth) makes of it. With neither, which a server
+ * on loopback may be, everybody is `anonymous`. 401 for a token that is absent or wrong, with `WWW-Authenticate` and in
+ * it `resourceMetadata`, the address of the RFC 9728 document, if there is one; 400 for two headers. `raw` are Node's
+ * `rawHeaders`: of two Authorization headers, `authorization` is the first.
+ */
+export async function judgeBearer(
+  authorization: string | string[] | undefined,
+  raw: string[],
+  tokens: Tokens | undefined,
+  verify?: (token: string) => Promise<{ name: string } | Refusal>,
+  resourceMetadata?: string,
+): Promise<{ name: string } | Refusal> {
+  const headers = raw.filter((name, at) => at % 2 === 0 && name.toLowerCase() === "authorization").length;
+  const values = authorization === undefined ? [] : [authorization].flat();
+  if (headers > 1 || values.length > 1) return { status: 400, message: "The request has two Authorization headers." };
+  if (tokens === undefined && verify === undefined) return { name: "anonymous" };
+  const [value] = values;
+  if (value === undefined) return unauthorized("Send a token: Authorization: Bearer TOKEN.", { resourceMetadata });
+  const token = BEARER.exec(value)?.[1];
+  if (token === undefined) {
+    const message = "The Authorization header is not of the form: Bearer TOKEN.";
+    return unauthorized(message, { error: "invalid_token", resourceMetadata });
+  }
+  const known = tokens?.find(token);
+  if (known !== undefined) return known;
+  const verdict = await verify?.(token);
+  if (verdict !== undefined && !isRefusal(verdict)) return verdict;
+  if (verdict !== undefined && verdict.status !== 401) return verdict;
+  const message = verdict?.message ?? "The token is not valid.";
+  return unauthorized(message, { error: "invalid_token", resourceMetadata });
+}
+
+function unauthorized(
+  message: string,
+  { error, resourceMetadata }: { error?: string | undefined; resourceMetadata: string | undefined },
+): Refusal {
+  const parameters = [
+    'realm="lakehouse"',
+    ...(error === undefined ? [] : [`error="${error}"`]),
+    ...(resourceMetadata === undefined ? [] : [`resource_metadata="${resourceMetadata}"`]),
+  ];
+  return { status: 401, message, headers: { "WWW-Authenticate": `Bearer ${parameters.join(", ")}` } };
+}

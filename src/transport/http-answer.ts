@@ -1,0 +1,91 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Refusal } from "./gates/refusal.ts";
+
+/** What is read and thrown away of a refused body, so that its sender gets to see the answer. */
+const DISCARD_BYTES = 2 ** 20;
+const DISCARD_MS = 1_000;
+
+/** Answers with JSON and ends. */
+export function answer(
+  response: ServerResponse,
+  status: number,
+  body: unknown,
+  headers: Record<string, string> = {},
+): void {
+  const text = JSON.stringify(body);
+  response
+    .writeHead(status, {
+      "content-type": "application/json",
+      "cache-control": "no-store",
+      ...headers,
+      "content-length": Buffer.byteLength(text),
+    })
+    .end(text);
+}
+
+/** Answers `{error}` with the refusal's status and headers, whether or not the request's body was read. */
+export function refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
+  sendRefusal(request, response, refusal, { error: refusal.message });
+}
+
+/** The same with a body that clients of the protocol read: a JSON-RPC error about no request in particular. */
+export function refuseRpc(
+  request: IncomingMessage,
+  response: ServerResponse,
+  refusal: Refusal & { code: number },
+): void {
+  const error = { code: refusal.code, message: refusal.message };
+  sendRefusal(request, response, refusal, { jsonrpc: "2.0", error, id: null });
+}
+
+function sendRefusal(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, headers }: Refusal,
+  body: unknown,
+): void {
+  if (response.headersSent || response.destroyed) return;
+  if (!bodyIsPending(request)) {
+    answer(response, status, body, headers);
+    return;
+  }
+  // Closing a socket with unread bytes in it resets the connection, and the answer is lost with it. So the answer goes
+  // out whole, the connection is closed once the sender has stopped or had its time.
+  const text = JSON.stringify(body);
+  response.writeHead(status, {
+    "content-type": "application/json",
+    "cache-control": "no-store",
+    ...headers,
+    "content-length": Buffer.byteLength(text),
+    connection: "close",
+  });
+  response.write(text);
+  if (request.headers.expect !== undefined) {
+    response.end();
+    return;
+  }
+  let left = DISCARD_BYTES;
+  const end = (): void => {
+    clearTimeout(timer);
+    request.off("data", discard);
+    response.end();
+  };
+  const cut = (): void => {
+    end();
+    request.socket.destroySoon();
+  };
+  const discard = (chunk: Buffer): void => {
+    left -= chunk.length;
+    if (left < 0) cut();
+  };
+  const timer = setTimeout(cut, DISCARD_MS);
+  request.on("data", discard);
+  for (const last of ["end", "error", "close"]) request.once(last, end);
+  request.resume();
+}
+
+/** With `Expect: 100-continue`, before the client was told to go on, the body is announced and not on its way. */
+function bodyIsPending({ headers, complete }: IncomingMessage): boolean {
+  if (complete) return false;
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+}

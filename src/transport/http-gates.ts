@@ -1,0 +1,72 @@
+import type { IncomingMessage } from "node:http";
+import type { Scope } from "../engine/scope.ts";
+import type { Log } from "../engine/settings.ts";
+import { judgeBearer } from "./gates/bearer.ts";
+import { assertBindAllowed } from "./gates/bind.ts";
+import { allowedHosts, judgeHost } from "./gates/host.ts";
+import { clientAddress, judgeAddress, parseAllowlist } from "./gates/ip.ts";
+import { openOAuth, type ResourceMetadata } from "./gates/oauth.ts";
+import type { Refusal } from "./gates/refusal.ts";
+import { openTokens } from "./gates/tokens.ts";
+
+export interface GateSettings {
+  bind: { host: string; port: number };
+  /** Host names beside those of `bind`. */
+  hosts: string[];
+  /** Addresses and CIDR ranges; empty lets every address in. */
+  addresses: string[];
+  /** Whose `X-Forwarded-For` is believed. */
+  proxies: string[];
+  /** Secret. */
+  token?: string | undefined;
+  tokenFile?: string | undefined;
+  oauth?: { issuer: string; audience: string; resource: string } | undefined;
+  /** The value of LAKEHOUSE_ALLOW_NONLOOPBACK. */
+  allowNonLoopback?: string | undefined;
+}
+
+/** What a request passes, in this order, before anything of it is read. */
+export interface Gates {
+  /** Host, Origin and address. */
+  judgeNetwork(request: IncomingMessage): Refusal | undefined;
+  /** The name of the token, or why there is none. */
+  judgeCaller(request: IncomingMessage): Promise<{ name: string } | Refusal>;
+  address(request: IncomingMessage): string;
+  /** What RFC 9728 publishes, and the path it says, when an issuer is set. */
+  metadata: { path: string; read(): ResourceMetadata } | undefined;
+  /** What the log says at start-up: counts, never tokens. */
+  summary: Record<string, unknown>;
+}
+
+/** Throws `LakeError` naming the setting when one is wrong, or when the bind would leave the server open. */
+export function openGates(scope: Scope, settings: GateSettings, log: Log): Gates {
+  const { bind, token, tokenFile } = settings;
+  const allowlist = settings.addresses.length > 0 ? parseAllowlist(settings.addresses, "allowed_ips") : undefined;
+  const trusted = settings.proxies.length > 0 ? parseAllowlist(settings.proxies, "trusted_proxies") : undefined;
+  const rules = allowedHosts({ bind, extra: settings.hosts });
+  const tokens =
+    token === undefined && tokenFile === undefined
+      ? undefined
+      : openTokens(scope, { inline: token, file: tokenFile }, log);
+  const oauth = settings.oauth && openOAuth(scope, settings.oauth, log);
+  const gated = tokens !== undefined || oauth !== undefined;
+  assertBindAllowed(bind, { hasTokens: gated, allowNonLoopback: settings.allowNonLoopback });
+
+  const address = (request: IncomingMessage): string =>
+    clientAddress(request.socket.remoteAddress ?? "", request.headers["x-forwarded-for"], trusted);
+  return {
+    judgeNetwork: (request) => {
+      const { host, origin } = request.headers;
+      return judgeHost({ host, origin }, rules, request.rawHeaders) ?? judgeAddress(address(request), allowlist);
+    },
+    judgeCaller: ({ headers, rawHeaders }) =>
+      judgeBearer(headers.authorization, rawHeaders, tokens, oauth?.verify, oauth?.metadataUrl),
+    address,
+    metadata: oauth && { path: new URL(oauth.metadataUrl).pathname, read: oauth.metadata },
+    summary: {
+      tokens: tokens?.size ?? 0,
+      issuer: settings.oauth?.issuer ?? "none",
+      allowed_ips: settings.addresses.length > 0 ? settings.addresses.length : "all",
+    },
+  };
+}

@@ -1,0 +1,159 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { toNodeHandler } from "@modelcontextprotocol/node";
+import {
+  type AuthInfo,
+  classifyInboundRequest,
+  createMcpHandler,
+  isJSONRPCRequest,
+  type McpServer,
+} from "@modelcontextprotocol/server";
+import type { Log } from "../engine/settings.ts";
+import { refuse, refuseRpc } from "./http-answer.ts";
+import { readJson } from "./http-body.ts";
+import { openPlaces, type Places } from "./http-limits.ts";
+import { openSessions, requestsOf } from "./http-sessions.ts";
+
+/** Tells the open subscriptions of 2026 clients. */
+export interface Notifier {
+  resourcesChanged(): void;
+  resourceUpdated(uri: string): void;
+}
+
+export interface McpSettings {
+  /**
+   * A server of its own for each session of a 2025 client, which tells it of changes; and for each request of a newer
+   * one, which must not: `watch` does.
+   */
+  createServer(request: { era: "legacy" | "modern"; caller: string }): McpServer;
+  /** Passes on changes to the subscriptions of newer clients. Returns the way to stop. */
+  watch(notifier: Notifier): () => void;
+  /** Sessions, and as many subscriptions. */
+  maxSessions: number;
+  sessionIdleMs: number;
+  /** Requests that are being read, and requests that are being served. */
+  maxInFlight: number;
+  maxBodyBytes: number;
+  bodyTimeoutMs: number;
+  keepAliveMs: number;
+  log: Log;
+}
+
+/** What is behind `/mcp`, for callers that have passed the gates. */
+export interface McpEndpoint {
+  handle(request: IncomingMessage, response: ServerResponse, caller: string): Promise<void>;
+  /** Answers no new requests; resolves when those under way have ended, or after `ms`. */
+  drain(ms: number): Promise<void>;
+  /** Ends what is left. */
+  close(): Promise<void>;
+  status(): { running: number; sessions: number; subscriptions: number };
+}
+
+export function openMcp(settings: McpSettings): McpEndpoint {
+  const { createServer, log, keepAliveMs, maxInFlight, maxSessions } = settings;
+  const reading = openPlaces(maxInFlight);
+  const running = openPlaces(maxInFlight);
+  const subscriptions = openPlaces(maxSessions);
+  let draining = false;
+
+  const onerror = (error: Error): void => log("debug", "protocol error", { error: error.message });
+  const modern = createMcpHandler(
+    ({ authInfo }) => createServer({ era: "modern", caller: authInfo?.clientId ?? "unknown" }),
+    { legacy: "reject", keepAliveMs, maxSubscriptions: maxSessions, onerror },
+  );
+  const serveModern = (request: IncomingMessage, response: ServerResponse, body: unknown, caller: string) => {
+    // The token stays out of it: what is behind the gates knows the name alone.
+    const auth: AuthInfo = { token: "", clientId: caller, scopes: [] };
+    // Given the body, the adapter would write it as text again, into a request that nobody reads.
+    const withoutBody = { ...pick(request), auth, [Symbol.asyncIterator]: async function* () {} };
+    const fetch: typeof modern.fetch = (web, options) => modern.fetch(web, { ...options, parsedBody: body });
+    return toNodeHandler({ fetch }, { onerror, maxRequestBodySize: settings.maxBodyBytes })(withoutBody, response);
+  };
+  const sessions = openSessions({
+    maxSessions,
+    idleMs: settings.sessionIdleMs,
+    keepAliveMs,
+    createServer: (caller) => createServer({ era: "legacy", caller }),
+    log,
+  });
+  const stopWatching = settings.watch(modern.notify);
+
+  /** Takes places until the response has ended. */
+  const admit = (request: IncomingMessage, response: ServerResponse, places: Places, count: number): boolean => {
+    if (draining) {
+      refuse(request, response, unavailable("The server is shutting down.", 5));
+      return false;
+    }
+    const release = places.take(count);
+    if (!release) {
+      const [most, setting, retry] =
+        places === subscriptions ? [maxSessions, "max_sessions", 10] : [maxInFlight, "max_in_flight", 1];
+      refuse(request, response, unavailable(`The server is busy: ${most} at a time (${setting}).`, retry));
+      return false;
+    }
+    response.once("close", release);
+    return true;
+  };
+
+  const post = async (request: IncomingMessage, response: ServerResponse, caller: string): Promise<void> => {
+    const read = reading.take();
+    if (!read) return refuse(request, response, unavailable(`The server is busy (max_in_flight).`, 1));
+    const message = await readJson(request, response, {
+      maxBytes: settings.maxBodyBytes,
+      timeoutMs: settings.bodyTimeoutMs,
+    }).finally(read);
+    if (message === undefined || response.destroyed) return;
+    if (!("json" in message)) return refuseRpc(request, response, message);
+
+    const body = message.json;
+    const requests = requestsOf(body).length;
+    // Notifications and answers need no place: what ends a call has to get through when all places are taken.
+    const listens = isJSONRPCRequest(body) && body.method === "subscriptions/listen";
+    if (requests > 0 && !admit(request, response, listens ? subscriptions : running, requests)) return;
+    if (isLegacy(request, body)) return sessions.handle(request, response, caller, body);
+    await serveModern(request, response, body, caller);
+  };
+
+  return {
+    handle: async (request, response, caller) => {
+      if (request.method === "POST") return post(request, response, caller);
+      if (draining && request.method === "GET") {
+        return refuse(request, response, unavailable("The server is shutting down.", 5));
+      }
+      await sessions.handle(request, response, caller);
+    },
+    drain: async (ms) => {
+      draining = true;
+      await running.empty(ms);
+    },
+    close: async () => {
+      draining = true;
+      stopWatching();
+      await Promise.all([sessions.close(), modern.close()]);
+    },
+    status: () => ({ running: running.taken, sessions: sessions.size, subscriptions: subscriptions.taken }),
+  };
+}
+
+function pick({ method = "POST", url = "/mcp", headers }: IncomingMessage) {
+  return { method, url, headers };
+}
+
+function isLegacy({ headers }: IncomingMessage, body: unknown): boolean {
+  const version = headers["mcp-protocol-version"];
+  const method = headers["mcp-method"];
+  const name = headers["mcp-name"];
+  const { kind } = classifyInboundRequest({
+    httpMethod: "POST",
+    ...(version !== undefined && { protocolVersionHeader: String(version) }),
+    ...(method !== undefined && { mcpMethodHeader: String(method) }),
+    ...(name !== undefined && { mcpNameHeader: String(name) }),
+    body,
+  });
+  return kind === "legacy";
+}
+
+const unavailable = (message: string, retryAfter: number) => ({
+  status: 503,
+  message: `${message} Try again in ${retryAfter} s.`,
+  headers: { "retry-after": String(retryAfter) },
+});

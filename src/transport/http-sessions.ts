@@ -1,0 +1,184 @@
+import { randomUUID } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { NodeStreamableHTTPServerTransport } from "@modelcontextprotocol/node";
+import {
+  isInitializeRequest,
+  isJSONRPCNotification,
+  isJSONRPCRequest,
+  type McpServer,
+  type RequestId,
+} from "@modelcontextprotocol/server";
+import type { Log } from "../engine/settings.ts";
+import { refuse, refuseRpc } from "./http-answer.ts";
+
+const SWEEP_MS = 30_000;
+
+export interface SessionSettings {
+  maxSessions: number;
+  /** Without a request under way or a stream open for as long, a session is closed. */
+  idleMs: number;
+  keepAliveMs: number;
+  createServer(caller: string): McpServer;
+  log: Log;
+}
+
+/** The sessions of 2025 clients. */
+export interface Sessions {
+  /** Serves one request; `body` is the parsed message of a POST. */
+  handle(request: IncomingMessage, response: ServerResponse, caller: string, body?: unknown): Promise<void>;
+  readonly size: number;
+  close(): Promise<void>;
+}
+
+interface Session {
+  server: McpServer;
+  transport: NodeStreamableHTTPServerTransport;
+  /** The name of the token that opened it: nobody else can use it. */
+  caller: string;
+  /** Responses that are not finished. */
+  open: number;
+  idleSince: number;
+  /** Calls that have a response of their own, which ends with them. */
+  alone: Set<RequestId>;
+}
+
+export function openSessions(settings: SessionSettings): Sessions {
+  const { maxSessions, idleMs, log } = settings;
+  const sessions = new Map<string, Session>();
+  /** Sessions that are being opened: they count too. */
+  let opening = 0;
+
+  const expire = (): void => {
+    const now = performance.now();
+    for (const [id, session] of sessions) {
+      if (session.open > 0 || now - session.idleSince < idleMs) continue;
+      sessions.delete(id);
+      log("debug", "session expired", { caller: session.caller });
+      void session.server.close();
+    }
+  };
+  const sweep = setInterval(expire, Math.min(SWEEP_MS, Math.max(10, idleMs / 2)));
+  sweep.unref();
+
+  /** Seconds until the first session that nobody uses expires. */
+  const retryAfter = (): number => {
+    const now = performance.now();
+    const waits = [...sessions.values()].filter((s) => s.open === 0).map((s) => idleMs - (now - s.idleSince));
+    return Math.max(1, Math.ceil(Math.min(...waits, 60_000) / 1000));
+  };
+
+  const open = async (request: IncomingMessage, response: ServerResponse, caller: string, body: unknown) => {
+    if (sessions.size + opening >= maxSessions) expire();
+    if (sessions.size + opening >= maxSessions) {
+      return refuse(request, response, {
+        status: 503,
+        message: `${maxSessions} sessions are open, which is the most (max_sessions). Try again later, or close one with DELETE.`,
+        headers: { "retry-after": String(retryAfter()) },
+      });
+    }
+    opening++;
+    const server = settings.createServer(caller);
+    try {
+      const transport = new NodeStreamableHTTPServerTransport({
+        sessionIdGenerator: randomUUID,
+        keepAliveMs: settings.keepAliveMs,
+        onsessioninitialized: (id) => {
+          const session = { server, transport, caller, open: 0, idleSince: 0, alone: new Set<RequestId>() };
+          sessions.set(id, session);
+          use(session, response, body);
+        },
+      });
+      transport.onclose = () => {
+        if (transport.sessionId !== undefined) sessions.delete(transport.sessionId);
+      };
+      await server.connect(transport);
+      await transport.handleRequest(request, response, body);
+      // The transport has refused it: nothing is left to come back to.
+      if (transport.sessionId === undefined) await server.close();
+    } finally {
+      opening--;
+    }
+  };
+
+  return {
+    handle: async (request, response, caller, body) => {
+      const id = request.headers["mcp-session-id"];
+      if (id === undefined) {
+        if (isInitializeRequest(body)) return open(request, response, caller, body);
+        return refuseRpc(request, response, {
+          status: 400,
+          code: -32000,
+          message: "Mcp-Session-Id is missing: send initialize first, then its session id with every request.",
+        });
+      }
+      const session = sessions.get(String(id));
+      if (!session || session.caller !== caller) {
+        return refuseRpc(request, response, {
+          status: 404,
+          code: -32001,
+          message: "Session not found: it has ended. Send initialize for a new one.",
+        });
+      }
+      use(session, response, body);
+      await session.transport.handleRequest(request, response, body);
+      for (const cancelled of cancelledBy(body)) if (session.alone.has(cancelled)) finish(session, cancelled);
+    },
+    get size() {
+      return sessions.size;
+    },
+    close: async () => {
+      clearInterval(sweep);
+      const open = [...sessions.values()];
+      sessions.clear();
+      await Promise.all(open.map(({ server }) => server.close()));
+    },
+  };
+}
+
+/** Keeps the session while the response is open, and cancels what it was for when the client goes away before its end. */
+function use(session: Session, response: ServerResponse, body: unknown): void {
+  const ids = requestsOf(body);
+  const [only] = ids;
+  if (only !== undefined && ids.length === 1) session.alone.add(only);
+  session.open++;
+  const closed = (): void => {
+    session.open--;
+    session.idleSince = performance.now();
+    if (only !== undefined) session.alone.delete(only);
+    if (response.writableFinished) return;
+    for (const requestId of ids) {
+      const params = { requestId, reason: "the client disconnected" };
+      session.transport.onmessage?.({ jsonrpc: "2.0", method: "notifications/cancelled", params });
+      finish(session, requestId);
+    }
+  };
+  if (response.closed) closed();
+  else response.once("close", closed);
+}
+
+/**
+ * A cancelled call is not answered, so the transport would keep its stream open and its id for as long as the session
+ * lives. Ending the stream and then answering makes it forget both, and sends nothing.
+ */
+function finish({ transport }: Session, id: RequestId): void {
+  transport.closeSSEStream(id);
+  const error = { code: -32800, message: "Cancelled" };
+  transport.send({ jsonrpc: "2.0", id, error }).catch(() => {
+    // It was answered in the meantime.
+  });
+}
+
+const messagesOf = (body: unknown): unknown[] => (Array.isArray(body) ? body : [body]);
+
+/** The ids of the requests in a message or a batch. */
+export function requestsOf(body: unknown): RequestId[] {
+  return messagesOf(body).flatMap((message) => (isJSONRPCRequest(message) ? [message.id] : []));
+}
+
+function cancelledBy(body: unknown): RequestId[] {
+  return messagesOf(body).flatMap((message) => {
+    if (!isJSONRPCNotification(message) || message.method !== "notifications/cancelled") return [];
+    const id = message.params?.requestId;
+    return typeof id === "string" || typeof id === "number" ? [id] : [];
+  });
+}

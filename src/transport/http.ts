@@ -1,0 +1,178 @@
+import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { hasCode, LakeError } from "../engine/errors.ts";
+import { openScope } from "../engine/scope.ts";
+import { isRefusal, type Refusal } from "./gates/refusal.ts";
+import { answer, refuse } from "./http-answer.ts";
+import { type GateSettings, type Gates, openGates } from "./http-gates.ts";
+import { openPlaces } from "./http-limits.ts";
+import { type McpSettings, openMcp } from "./http-mcp.ts";
+
+const MAX_CONNECTIONS = 1024;
+const CHECK_CONNECTIONS_MS = 1_000;
+/** For headers, and for a whole request: the net under the time a body has. */
+const REQUEST_MS = 300_000;
+/** For what is already written to reach its readers. */
+const FLUSH_MS = 1_000;
+
+export interface HttpSettings extends McpSettings {
+  gates: GateSettings;
+  headersTimeoutMs: number;
+  /** More paths, with the gates they want. */
+  routes?: Record<string, Route>;
+}
+
+export interface Route {
+  methods: readonly string[];
+  /**
+   * `public`: no gates. `network`: Host, Origin and address. `caller`: also a token, when there are any; the name is
+   * handed on.
+   */
+  access: "public" | "network" | "caller";
+  handle(request: IncomingMessage, response: ServerResponse, caller: string): void | Promise<void>;
+}
+
+export interface HttpServer {
+  /** Such as `127.0.0.1:3110`. */
+  address: string;
+  /** What is under way. */
+  status(): { running: number; sessions: number; subscriptions: number; connections: number };
+  /** Stops accepting, refuses new requests, lets those under way end within `ms`, then ends the rest. */
+  drain(ms: number): Promise<void>;
+}
+
+/** Listens when it resolves. Throws `LakeError` naming the setting and the fix: no gate is left open by a mistake. */
+export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
+  const scope = openScope();
+  try {
+    const gates = openGates(scope, settings.gates, settings.log);
+    const mcp = openMcp(settings);
+    scope.defer(() => mcp.close());
+    let draining = false;
+    const routes: Record<string, Route> = {
+      ...settings.routes,
+      "/mcp": { methods: ["POST", "GET", "DELETE"], access: "caller", handle: mcp.handle },
+      // A load balancer asks by address, under any name, without a token: no gate, and nothing to learn.
+      "/health": {
+        methods: ["GET", "HEAD"],
+        access: "public",
+        handle: (_, response) =>
+          draining ? answer(response, 503, { status: "draining" }) : answer(response, 200, { status: "ok" }),
+      },
+      ...metadataRoutes(gates),
+    };
+
+    const answers = openPlaces(Number.POSITIVE_INFINITY);
+    const serve = (request: IncomingMessage, response: ServerResponse): void => {
+      response.once("close", answers.take() ?? (() => {}));
+      // A client that goes away in the middle of its answer is no error of ours.
+      response.on("error", () => {});
+      route(request, response, { routes, gates, log: settings.log }).catch((error: unknown) => {
+        settings.log("error", "request failed", { error: error instanceof Error ? error.stack : String(error) });
+        if (response.headersSent) response.destroy();
+        else refuse(request, response, { status: 500, message: "Internal error; the server's log has the details." });
+      });
+    };
+    const server = createHttpServer(
+      {
+        headersTimeout: settings.headersTimeoutMs,
+        requestTimeout: REQUEST_MS,
+        connectionsCheckingInterval: CHECK_CONNECTIONS_MS,
+        // A pending Nagle delay costs 40 ms on a small answer.
+        noDelay: true,
+      },
+      serve,
+    );
+    server.maxConnections = MAX_CONNECTIONS;
+    // A body that will be refused need not be sent: the gates are passed before the client is told to go on.
+    server.on("checkContinue", serve);
+    let connections = 0;
+    server.on("connection", (socket) => {
+      connections++;
+      socket.once("close", () => connections--);
+    });
+    await listen(server, settings.gates.bind);
+    server.on("error", (error) => settings.log("error", "the listener failed", { error: error.message }));
+
+    const { address, port, family } = server.address() as AddressInfo;
+    const shown = family === "IPv6" ? `[${address}]:${port}` : `${address}:${port}`;
+    settings.log("info", "listening", { address: shown, ...gates.summary });
+    return {
+      address: shown,
+      status: () => ({ ...mcp.status(), connections }),
+      drain: async (ms) => {
+        draining = true;
+        settings.log("info", "draining", mcp.status());
+        const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
+        await mcp.drain(ms);
+        await scope.close();
+        await answers.empty(FLUSH_MS);
+        server.closeAllConnections();
+        await closed;
+      },
+    };
+  } catch (error) {
+    await scope.close();
+    throw error;
+  }
+}
+
+interface Routing {
+  routes: Record<string, Route>;
+  gates: Gates;
+  log: HttpSettings["log"];
+}
+
+/** Path and method → Host and Origin → address → token → limits and handler. */
+async function route(request: IncomingMessage, response: ServerResponse, { routes, gates, log }: Routing) {
+  const [path = ""] = (request.url ?? "").split("?");
+  const found = Object.hasOwn(routes, path) ? routes[path] : undefined;
+  if (!found) return refuse(request, response, { status: 404, message: "There is nothing at this path; try /mcp." });
+  if (!found.methods.includes(request.method ?? "")) {
+    const allow = found.methods.join(", ");
+    return refuse(request, response, { status: 405, message: `Use ${allow}.`, headers: { allow } });
+  }
+  const stop = (refusal: Refusal): void => {
+    log("info", "refused", { status: refusal.status, path, address: gates.address(request), reason: refusal.message });
+    refuse(request, response, refusal);
+  };
+  if (found.access === "public") return found.handle(request, response, "");
+  const refusal = gates.judgeNetwork(request);
+  if (refusal) return stop(refusal);
+  if (found.access === "network") return found.handle(request, response, "");
+  const caller = await gates.judgeCaller(request);
+  if (isRefusal(caller)) return stop(caller);
+  // Nobody would be told when a response ends that has ended already.
+  if (response.destroyed) return;
+  await found.handle(request, response, caller.name);
+}
+
+function metadataRoutes({ metadata }: Gates): Record<string, Route> {
+  if (!metadata) return {};
+  const published: Route = {
+    methods: ["GET", "HEAD"],
+    access: "network",
+    handle: (_, response) => answer(response, 200, metadata.read()),
+  };
+  // Clients look before the path of /mcp; older ones at the root.
+  return { "/.well-known/oauth-protected-resource": published, [metadata.path]: published };
+}
+
+function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => reject(bindError(error, `${host.includes(":") ? `[${host}]` : host}:${port}`)));
+    server.listen({ host, port }, resolve);
+  });
+}
+
+function bindError(error: Error, address: string): Error {
+  const reasons: Record<string, [why: string, hint: string]> = {
+    EADDRINUSE: ["something else listens there", "Stop it, or choose another port with --http HOST:PORT."],
+    EACCES: ["this user may not listen there", "Choose a port from 1024 on with --http HOST:PORT."],
+    EADDRNOTAVAIL: ["this machine does not have the address", "Choose one that it has with --http HOST:PORT."],
+    ENOTFOUND: ["the name has no address", "Give an address with --http HOST:PORT."],
+  };
+  const code = Object.keys(reasons).find((known) => hasCode(error, known));
+  const [why, hint] = reasons[code ?? ""] ?? [error.message, "Choose another address with --http HOST:PORT."];
+  return new LakeError("unavailable", `http: cannot listen on ${address}: ${why}.`, { hint, cause: error });
+}

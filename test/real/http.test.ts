@@ -1,0 +1,157 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import { expect, test } from "vitest";
+import { MAIN, openWorkspace, type Workspace } from "./process.ts";
+
+const TOKEN = "0123456789abcdef-the-secret";
+
+interface Served {
+  child: ChildProcess;
+  stderr: () => string;
+  stdout: () => string;
+  /** Exit code and signal. */
+  ended: Promise<unknown[]>;
+  url: string;
+}
+
+function spawnServe(workspace: Workspace, args: string[], env: Record<string, string> = {}): Omit<Served, "url"> {
+  const child = spawn(process.execPath, [MAIN, "serve", "--data", join(workspace.folder, "lake"), ...args], {
+    cwd: workspace.folder,
+    env: { PATH: process.env.PATH, ...env },
+  });
+  let stderr = "";
+  let stdout = "";
+  child.stderr.on("data", (chunk) => {
+    stderr += chunk;
+  });
+  child.stdout.on("data", (chunk) => {
+    stdout += chunk;
+  });
+  return { child, stderr: () => stderr, stdout: () => stdout, ended: once(child, "close") };
+}
+
+async function serve(workspace: Workspace, args: string[] = [], env: Record<string, string> = {}): Promise<Served> {
+  const served = spawnServe(workspace, ["--http", "127.0.0.1:0", ...args], env);
+  for (;;) {
+    const address = /"listening","address":"([^"]+)"/.exec(served.stderr())?.[1];
+    if (address !== undefined) return { ...served, url: `http://${address}/mcp` };
+    if (served.child.exitCode !== null) throw new Error(`The server ended: ${served.stderr()}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function connect(url: string, era: "legacy" | "modern", token = TOKEN): Promise<Client> {
+  const versions = era === "legacy" ? {} : { versionNegotiation: { mode: { pin: "2026-07-28" } } };
+  const client = new Client({ name: "test", version: "1" }, versions);
+  const requestInit = { headers: { authorization: `Bearer ${token}` } };
+  await client.connect(new StreamableHTTPClientTransport(new URL(url), { requestInit }));
+  return client;
+}
+
+test("the built server is started, called by both eras, and stopped by SIGTERM with 0", async () => {
+  await using workspace = await openWorkspace();
+  const path = await workspace.file("workers.csv", "id,name\n1,Ann\n2,Bob\n");
+  const served = await serve(workspace, ["--allow", join(workspace.folder, "inbox")], {
+    LAKEHOUSE_HTTP_TOKEN: `ann:${TOKEN}`,
+  });
+  for (const era of ["legacy", "modern"] as const) {
+    const client = await connect(served.url, era);
+    const loaded = await client.callTool({ name: "ingest", arguments: { name: "workers", path } });
+    expect(loaded.structuredContent).toMatchObject({ rows: 2, unchanged: era === "modern" });
+    await client.close();
+  }
+  await expect(connect(served.url, "modern", `${TOKEN}x`)).rejects.toThrow();
+
+  const cmdline = readFileSync(`/proc/${served.child.pid}/cmdline`, "utf8");
+  served.child.kill("SIGTERM");
+  expect(await served.ended).toEqual([0, null]);
+  expect(served.stdout()).toBe("");
+  expect(`${cmdline}${served.stderr()}`).not.toContain(TOKEN);
+  const lines = served
+    .stderr()
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  expect(lines.filter(({ message }) => message === "call")).toEqual([
+    expect.objectContaining({ tool: "ingest", outcome: "ok", caller: "ann" }),
+    expect.objectContaining({ tool: "ingest", outcome: "ok", caller: "ann" }),
+  ]);
+  expect(lines.map(({ message }) => message)).toEqual(expect.arrayContaining(["draining", "closed"]));
+});
+
+test("a call that runs when SIGTERM comes is answered before the process ends", async () => {
+  await using workspace = await openWorkspace();
+  const rows = Array.from({ length: 300_000 }, (_, n) => `${n},name ${n},${n / 7}`).join("\n");
+  const path = await workspace.file("big.csv", `id,name,score\n${rows}\n`);
+  const served = await serve(workspace, ["--allow", join(workspace.folder, "inbox")]);
+  const client = await connect(served.url, "modern");
+  const running = client.callTool(
+    { name: "ingest", arguments: { name: "big", path } },
+    { onprogress: () => void served.child.kill("SIGTERM") },
+  );
+  expect((await running).structuredContent).toMatchObject({ rows: 300_000 });
+  expect(await served.ended).toEqual([0, null]);
+});
+
+test("files of this machine are not read unless a folder is named, and a start says so", async () => {
+  await using workspace = await openWorkspace();
+  const path = await workspace.file("workers.csv", "id\n1\n");
+  const served = await serve(workspace);
+  expect(served.stderr()).toMatch(/ingest reads no files of this machine.*--allow/);
+  const client = await connect(served.url, "legacy");
+  const refused = await client.callTool({ name: "ingest", arguments: { name: "workers", path } });
+  expect(refused.isError).toBe(true);
+  await client.close();
+  served.child.kill("SIGINT");
+  expect(await served.ended).toEqual([0, null]);
+});
+
+test.each([
+  [["--http", "0.0.0.0:0"], {}, "LAKEHOUSE_HTTP_TOKEN"],
+  [["--http", ":0"], {}, "LAKEHOUSE_HTTP_TOKEN"],
+  [["--http", "0.0.0.0:0"], { LAKEHOUSE_HTTP_TOKEN: `ann:${TOKEN}` }, "LAKEHOUSE_ALLOW_NONLOOPBACK"],
+  [
+    ["--http", "[::]:0"],
+    { LAKEHOUSE_HTTP_TOKEN: `ann:${TOKEN}`, LAKEHOUSE_ALLOW_NONLOOPBACK: "yes" },
+    "LAKEHOUSE_ALLOW_NONLOOPBACK",
+  ],
+  [["--http", "nonsense"], {}, "http"],
+  [["--http-token", "x"], {}, "LAKEHOUSE_HTTP_TOKEN"],
+  [["--http-token-file", "nowhere"], {}, "nowhere"],
+  [["--allowed-ips", "10.0.0.0/99"], {}, "10.0.0.0/99"],
+  [["--oauth-issuer", "https://idp.example.com"], {}, "public_url"],
+] as [string[], Record<string, string>, string][])("serve %j does not start: it names %s", async (args, env, named) => {
+  await using workspace = await openWorkspace();
+  const refused = spawnServe(workspace, args, env);
+  expect(await refused.ended).toEqual([2, null]);
+  expect(refused.stderr()).toContain(named);
+  expect(refused.stderr()).not.toMatch(/ {4}at |the-secret/);
+});
+
+test("an address that is taken is named, with the setting, and the process ends with 2", async () => {
+  await using workspace = await openWorkspace();
+  const taken = createServer().listen(0, "127.0.0.1");
+  await once(taken, "listening");
+  const { port } = taken.address() as { port: number };
+  const refused = spawnServe(workspace, ["--http", `127.0.0.1:${port}`]);
+  expect(await refused.ended).toEqual([2, null]);
+  expect(refused.stderr()).toContain(`http: cannot listen on 127.0.0.1:${port}: something else listens there.`);
+  taken.close();
+});
+
+test("a token is not shown, wherever it comes from", async () => {
+  await using workspace = await openWorkspace();
+  const file = join(workspace.folder, "tokens");
+  await writeFile(file, `bob:${TOKEN}\n`, { mode: 0o600 });
+  const shown = spawnServe(workspace, ["--print-config", "--http-token-file", file], {
+    LAKEHOUSE_HTTP_TOKEN: `ann:${TOKEN}`,
+  });
+  expect(await shown.ended).toEqual([0, null]);
+  expect(JSON.parse(shown.stdout())).toMatchObject({ http_token: "***", http_token_file: file, allow: [] });
+  expect(`${shown.stdout()}${shown.stderr()}`).not.toContain("the-secret");
+});

@@ -1,0 +1,220 @@
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { expect, onTestFinished, test } from "vitest";
+import { ERAS, INITIALIZE, JSON_HEADERS, openHttpLake } from "./http-lake.ts";
+
+const ANN = "ann-0123456789abcdef";
+const BOB = "bob-0123456789abcdef";
+
+test("Host and Origin of somebody else are refused before the token is looked at", async () => {
+  await using lake = await openHttpLake({ gates: { token: `ann:${ANN}`, hosts: ["lake.example.com"] } });
+  const ask = async (headers: Record<string, string>) =>
+    (await lake.send({ method: "POST", headers: { ...JSON_HEADERS, ...headers }, body: INITIALIZE })).status;
+  expect(await ask({ host: "evil.example" })).toBe(403);
+  expect(await ask({ host: "evil.example", authorization: `Bearer ${ANN}` })).toBe(403);
+  expect(await ask({ origin: "http://evil.example", authorization: `Bearer ${ANN}` })).toBe(403);
+  expect(await ask({ origin: "null", authorization: `Bearer ${ANN}` })).toBe(403);
+  for (const host of ["localhost", "127.0.0.1:3110", "[::1]", "lake.example.com", "LAKE.example.com:443"]) {
+    expect(await ask({ host }), host).toBe(401);
+    expect(await ask({ host, authorization: `Bearer ${ANN}` }), host).toBe(200);
+  }
+  expect(await ask({ origin: "https://lake.example.com", authorization: `Bearer ${ANN}` })).toBe(200);
+  expect(lake.log.filter(({ message }) => message === "refused")).not.toHaveLength(0);
+});
+
+test("two Host headers are refused", async () => {
+  await using lake = await openHttpLake();
+  const text = await lake.socket(
+    "GET /mcp HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+  );
+  expect(text).toMatch(/^HTTP\/1.1 400 /);
+  expect(await lake.socket("GET /mcp HTTP/1.1\r\nConnection: close\r\n\r\n")).toMatch(/^HTTP\/1.1 400 /);
+});
+
+test("addresses that are not on the list are refused, and only a trusted proxy speaks for others", async () => {
+  const ask = async (gates: { addresses: string[]; proxies?: string[] }, forwarded?: string) => {
+    await using lake = await openHttpLake({ gates });
+    const headers = { ...JSON_HEADERS, ...(forwarded !== undefined && { "x-forwarded-for": forwarded }) };
+    return (await lake.send({ method: "POST", headers, body: INITIALIZE })).status;
+  };
+  expect(await ask({ addresses: ["127.0.0.0/8"] })).toBe(200);
+  expect(await ask({ addresses: ["10.0.0.0/8"] })).toBe(403);
+  expect(await ask({ addresses: ["10.0.0.0/8"] }, "10.1.2.3")).toBe(403);
+  expect(await ask({ addresses: ["10.0.0.0/8"], proxies: ["127.0.0.1"] }, "10.1.2.3")).toBe(200);
+  expect(await ask({ addresses: ["10.0.0.0/8"], proxies: ["127.0.0.1"] }, "10.1.2.3, 192.0.2.1")).toBe(403);
+  expect(await ask({ addresses: ["127.0.0.1"], proxies: ["127.0.0.1"] }, "192.0.2.1")).toBe(403);
+});
+
+test("health answers whoever asks, also where the gates let nobody in", async () => {
+  await using lake = await openHttpLake({ gates: { addresses: ["192.0.2.1"], token: `ann:${ANN}` } });
+  expect((await lake.send({ path: "/health", headers: { host: "10.0.0.5" } })).status).toBe(200);
+  expect((await lake.send({ path: "/mcp" })).status).toBe(403);
+});
+
+test("a token that is absent, wrong or doubled is refused with what is wanted", async () => {
+  await using lake = await openHttpLake({ gates: { token: `ann:${ANN},bob:${BOB}` } });
+  const ask = (raw: string[]) =>
+    lake.send({
+      method: "POST",
+      raw: [
+        "Host",
+        "localhost",
+        ...Object.entries(JSON_HEADERS).flat(),
+        "Content-Length",
+        String(INITIALIZE.length),
+        ...raw,
+      ],
+      body: INITIALIZE,
+    });
+  for (const value of [
+    [],
+    ["Authorization", `Bearer ${ANN}x`],
+    ["Authorization", `Basic ${ANN}`],
+    ["Authorization", ""],
+  ]) {
+    const { status, headers, body } = await ask(value);
+    expect(status, String(value)).toBe(401);
+    expect(headers["www-authenticate"]).toMatch(/^Bearer /);
+    expect(JSON.parse(body)).toHaveProperty("error");
+    expect(body).not.toContain(ANN);
+  }
+  expect((await ask(["Authorization", `Bearer ${ANN}`, "Authorization", `Bearer ${BOB}`])).status).toBe(400);
+  for (const token of [ANN, BOB]) expect((await ask(["authorization", `bearer ${token}`])).status).toBe(200);
+  expect(JSON.stringify(lake.log)).not.toContain("0123456789abcdef");
+});
+
+test("a body is not read from somebody without a token", async () => {
+  await using lake = await openHttpLake({ gates: { token: `ann:${ANN}` } });
+  const head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 3000000\r\n";
+  expect(await lake.socket(`${head}Expect: 100-continue\r\n\r\n`)).toMatch(/^HTTP\/1.1 401 /);
+  expect(await lake.socket(`${head}\r\n{`)).toMatch(/^HTTP\/1.1 401 /);
+});
+
+test("a changed file of tokens counts without a restart, and a session stays with the name that opened it", async () => {
+  const first = await openHttpLake();
+  const file = join(first.folder, "tokens");
+  writeFileSync(file, `ann:${ANN}\n`, { mode: 0o600 });
+  await using lake = await openHttpLake({ gates: { tokenFile: file } });
+  const ask = async (token: string) =>
+    (
+      await lake.send({
+        method: "POST",
+        headers: { ...JSON_HEADERS, authorization: `Bearer ${token}` },
+        body: INITIALIZE,
+      })
+    ).status;
+  expect([await ask(ANN), await ask(BOB)]).toEqual([200, 401]);
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
+  writeFileSync(file, `bob:${BOB}\n`, { mode: 0o600 });
+  expect([await ask(ANN), await ask(BOB)]).toEqual([401, 200]);
+  await first[Symbol.asyncDispose]();
+});
+
+test("clients of both eras pass with their tokens, and not without", async () => {
+  await using lake = await openHttpLake({ gates: { token: `ann:${ANN},bob:${BOB}` } });
+  for (const era of ERAS) {
+    for (const token of [ANN, BOB]) {
+      const { call } = await lake.connect(era, { token });
+      expect(await call("sql", { sql: "SELECT 1 AS one" })).toMatchObject({ rows: [[1]] });
+    }
+    await expect(lake.connect(era)).rejects.toThrow();
+    await expect(lake.connect(era, { token: "x".repeat(ANN.length) })).rejects.toThrow();
+  }
+});
+
+test("somebody else's session is not found", async () => {
+  await using lake = await openHttpLake({ gates: { token: `ann:${ANN},bob:${BOB}` } });
+  const as = (token: string, more: Record<string, string> = {}) => ({
+    ...JSON_HEADERS,
+    authorization: `Bearer ${token}`,
+    ...more,
+  });
+  const opened = await lake.send({ method: "POST", headers: as(ANN), body: INITIALIZE });
+  const session = String(opened.headers["mcp-session-id"]);
+  const ping = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
+  const ask = async (method: string, token: string, id = session) =>
+    (await lake.send({ method, headers: as(token, { "mcp-session-id": id }), body: method === "POST" ? ping : "" }))
+      .status;
+  expect(await ask("POST", BOB)).toBe(404);
+  expect(await ask("GET", BOB)).toBe(404);
+  expect(await ask("DELETE", BOB)).toBe(404);
+  expect(await ask("POST", ANN, "something-else")).toBe(404);
+  expect(await ask("POST", ANN)).toBe(200);
+});
+
+test.each([
+  [{ bind: { host: "0.0.0.0", port: 0 } }, "token"],
+  [{ bind: { host: "0.0.0.0", port: 0 }, token: `ann:${ANN}` }, "LAKEHOUSE_ALLOW_NONLOOPBACK"],
+  [
+    { bind: { host: "0.0.0.0", port: 0 }, token: `ann:${ANN}`, allowNonLoopback: "true" },
+    "LAKEHOUSE_ALLOW_NONLOOPBACK",
+  ],
+  [{ addresses: ["10.0.0.0/8", "300.1.2.3"] }, "300.1.2.3"],
+  [{ proxies: ["10.0.0.0/33"] }, "trusted_proxies"],
+  [{ hosts: ["http://lake.example.com"] }, "allowed_hosts"],
+  [{ bind: { host: "192.0.2.1", port: 3110 }, token: `ann:${ANN}`, allowNonLoopback: "1" }, "192.0.2.1:3110"],
+])("%o does not start, and says why", async (gates, named) => {
+  const opening = openHttpLake({ gates });
+  await expect(opening).rejects.toMatchObject({ name: "LakeError", hint: expect.any(String) });
+  const error = (await opening.catch((thrown: unknown) => thrown)) as Error & { hint: string };
+  expect(`${error.message} ${error.hint}`).toContain(named);
+  expect(`${error.message} ${error.hint}`).not.toContain(ANN);
+});
+
+test("an address that is taken is named, with the setting", async () => {
+  await using lake = await openHttpLake();
+  const port = Number(new URL(lake.url).port);
+  await expect(openHttpLake({ gates: { bind: { host: "127.0.0.1", port } } })).rejects.toThrow(
+    `http: cannot listen on 127.0.0.1:${port}`,
+  );
+});
+
+test("tokens of an identity provider are accepted, and clients are told where to get them", async () => {
+  const { publicKey, privateKey } = await generateKeyPair("ES256");
+  const keys = { keys: [{ ...(await exportJWK(publicKey)), kid: "1", alg: "ES256", use: "sig" }] };
+  const idp = createServer((request, response) => {
+    const issuer = `http://127.0.0.1:${(idp.address() as AddressInfo).port}`;
+    const body = request.url === "/keys" ? keys : { issuer, jwks_uri: `${issuer}/keys` };
+    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(body));
+  }).listen(0, "127.0.0.1");
+  await once(idp, "listening");
+  onTestFinished(() => void idp.close());
+  const issuer = `http://127.0.0.1:${(idp.address() as AddressInfo).port}`;
+  const resource = "https://lake.example.com/mcp";
+  const signed = (audience: string) =>
+    new SignJWT({})
+      .setProtectedHeader({ alg: "ES256", kid: "1" })
+      .setIssuer(issuer)
+      .setAudience(audience)
+      .setSubject("carol")
+      .setExpirationTime("5m")
+      .sign(privateKey);
+
+  await using lake = await openHttpLake({ gates: { oauth: { issuer, audience: resource, resource } } });
+  const { headers } = await lake.send({ method: "POST", headers: JSON_HEADERS, body: INITIALIZE });
+  const metadataUrl = "https://lake.example.com/.well-known/oauth-protected-resource/mcp";
+  expect(headers["www-authenticate"]).toContain(`resource_metadata="${metadataUrl}"`);
+  for (const path of [new URL(metadataUrl).pathname, "/.well-known/oauth-protected-resource"]) {
+    const { status, body } = await lake.send({ path });
+    expect(status).toBe(200);
+    expect(JSON.parse(body)).toMatchObject({ resource, authorization_servers: [issuer] });
+  }
+  for (const era of ERAS) {
+    const { call } = await lake.connect(era, { token: await signed(resource) });
+    await call("sql", { sql: "SELECT 1" });
+    await expect(lake.connect(era, { token: await signed("https://other.example.com") })).rejects.toThrow();
+  }
+  const calls = lake.log.filter(({ message }) => message === "call");
+  expect(calls.map(({ caller }) => caller)).toEqual(["carol", "carol"]);
+});
+
+test("with a token and the word for it, other machines are served", async () => {
+  await using lake = await openHttpLake({
+    gates: { bind: { host: "0.0.0.0", port: 0 }, token: `ann:${ANN}`, allowNonLoopback: "1" },
+  });
+  expect((await lake.send({ method: "POST", headers: JSON_HEADERS, body: INITIALIZE })).status).toBe(401);
+});

@@ -1,0 +1,197 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { type IncomingHttpHeaders, type OutgoingHttpHeaders, request } from "node:http";
+import { connect as connectSocket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type CallToolResult, Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import { type Engine, openEngine } from "../../src/engine/engine.ts";
+import type { EngineSettings } from "../../src/engine/settings.ts";
+import { tellOfChanges } from "../../src/resources/register.ts";
+import { createServer } from "../../src/server.ts";
+import { type HttpServer, type HttpSettings, serveHttp } from "../../src/transport/http.ts";
+import type { GateSettings } from "../../src/transport/http-gates.ts";
+import { type Era, testSettings } from "../support/lake.ts";
+
+export const ERAS: Era[] = ["legacy", "modern"];
+
+/** Runs until it is stopped. */
+export const ENDLESS = "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE (a.range * b.range) % 7 = 3";
+
+export interface LogLine extends Record<string, unknown> {
+  level: string;
+  message: string;
+}
+
+export interface HttpLake extends AsyncDisposable {
+  engine: Engine;
+  server: HttpServer;
+  url: string;
+  folder: string;
+  log: LogLine[];
+  /** How many parts of the process listen to the engine. */
+  listeners(): number;
+  file(name: string, content: string): Promise<string>;
+  connect(era: Era, options?: { token?: string; prepare?: (client: Client) => void }): Promise<Connected>;
+  /** One request as it is written, without a client's help. */
+  send(options: RawRequest): Promise<RawResponse>;
+  /** Bytes over a socket; resolves with everything that came back when the server has closed it. */
+  socket(bytes: string | Buffer, keepOpenMs?: number): Promise<string>;
+}
+
+export interface Connected {
+  client: Client;
+  call(tool: string, args?: Record<string, unknown>): Promise<Record<string, unknown>>;
+}
+
+export interface RawRequest {
+  method?: string;
+  path?: string;
+  headers?: OutgoingHttpHeaders;
+  body?: string | Buffer;
+  /** Headers as they are written, in place of `headers`. */
+  raw?: string[];
+}
+
+export interface RawResponse {
+  status: number;
+  headers: IncomingHttpHeaders;
+  body: string;
+}
+
+export interface HttpLakeOptions {
+  http?: Partial<Omit<HttpSettings, "gates">>;
+  gates?: Partial<GateSettings>;
+  engine?: Partial<EngineSettings>;
+}
+
+/** The engine behind a real HTTP server on a free port. */
+export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpLake> {
+  const folder = await mkdtemp(join(tmpdir(), "lakehouse-http-"));
+  await mkdir(join(folder, "inbox"));
+  const lines: LogLine[] = [];
+  const log: EngineSettings["log"] = (level, message, fields) => void lines.push({ level, message, ...fields });
+  const engine = await openEngine(testSettings(folder, { log, ...options.engine }));
+  let listeners = 0;
+  const counted: Engine = {
+    ...engine,
+    onChange: (listener) => {
+      listeners++;
+      const stop = engine.onChange(listener);
+      let stopped = false;
+      return () => {
+        if (!stopped) listeners--;
+        stopped = true;
+        stop();
+      };
+    },
+  };
+  const server = await serveHttp({
+    gates: { bind: { host: "127.0.0.1", port: 0 }, hosts: [], addresses: [], proxies: [], ...options.gates },
+    createServer: ({ era, caller }) =>
+      createServer({ engine: counted, log, caller, trustRoots: false, notifies: era === "legacy" }, { era }),
+    watch: (notifier) => tellOfChanges(counted, notifier),
+    maxSessions: 64,
+    sessionIdleMs: 60_000,
+    maxInFlight: 64,
+    maxBodyBytes: 4 * 2 ** 20,
+    bodyTimeoutMs: 10_000,
+    headersTimeoutMs: 10_000,
+    keepAliveMs: 15_000,
+    log,
+    ...options.http,
+  });
+  const url = `http://${server.address}`;
+  const port = Number(new URL(url).port);
+  const clients: Client[] = [];
+
+  return {
+    engine,
+    server,
+    url,
+    folder,
+    log: lines,
+    listeners: () => listeners,
+    file: async (name, content) => {
+      await writeFile(join(folder, "inbox", name), content);
+      return name;
+    },
+    connect: async (era, { token, prepare } = {}) => {
+      const versions = era === "legacy" ? {} : { versionNegotiation: { mode: { pin: "2026-07-28" } } };
+      const client = new Client({ name: "test", version: "1" }, versions);
+      prepare?.(client);
+      const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+      await client.connect(new StreamableHTTPClientTransport(new URL(`${url}/mcp`), { requestInit: { headers } }));
+      clients.push(client);
+      return {
+        client,
+        call: async (name, args = {}) => {
+          const result = (await client.callTool({ name, arguments: args })) as CallToolResult;
+          if (result.isError) throw new Error(JSON.stringify(result.content));
+          return result.structuredContent as Record<string, unknown>;
+        },
+      };
+    },
+    send: ({ method = "GET", path = "/mcp", headers = {}, body, raw }) =>
+      new Promise((resolve, reject) => {
+        const outgoing = request(
+          { host: "127.0.0.1", port, method, path, headers: raw ?? headers, agent: false },
+          (response) => {
+            let text = "";
+            response.setEncoding("utf8");
+            response.on("data", (chunk) => {
+              text += chunk;
+            });
+            response.on("end", () =>
+              resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }),
+            );
+          },
+        );
+        outgoing.on("error", reject);
+        outgoing.end(body);
+      }),
+    socket: (bytes, keepOpenMs = 20_000) =>
+      new Promise((resolve, reject) => {
+        const socket = connectSocket({ host: "127.0.0.1", port }, () => socket.write(bytes));
+        let text = "";
+        const timer = setTimeout(() => {
+          socket.destroy();
+          reject(new Error(`The server kept the connection open; so far it said: ${text}`));
+        }, keepOpenMs);
+        socket.on("data", (chunk) => {
+          text += chunk;
+        });
+        socket.on("error", () => {});
+        socket.on("close", () => {
+          clearTimeout(timer);
+          resolve(text);
+        });
+      }),
+    [Symbol.asyncDispose]: async () => {
+      await Promise.all(clients.map((client) => client.close().catch(() => {})));
+      await server.drain(5_000);
+      await engine.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Headers that a 2025 client sends with a message. */
+export const JSON_HEADERS = {
+  "content-type": "application/json",
+  accept: "application/json, text/event-stream",
+};
+
+export const INITIALIZE = JSON.stringify({
+  jsonrpc: "2.0",
+  id: 0,
+  method: "initialize",
+  params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "raw", version: "1" } },
+});
+
+export async function until(condition: () => boolean | Promise<boolean>, what: string, ms = 10_000): Promise<void> {
+  const deadline = performance.now() + ms;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`It did not happen in ${ms} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

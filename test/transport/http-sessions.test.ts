@@ -1,0 +1,184 @@
+import { expect, test } from "vitest";
+import { ENDLESS, ERAS, type HttpLake, INITIALIZE, JSON_HEADERS, openHttpLake, until } from "./http-lake.ts";
+
+const open = (lake: HttpLake) => lake.send({ method: "POST", headers: JSON_HEADERS, body: INITIALIZE });
+const ask = (lake: HttpLake, session: string, method = "POST") =>
+  lake.send({
+    method,
+    headers: { ...JSON_HEADERS, "mcp-session-id": session },
+    body: method === "POST" ? '{"jsonrpc":"2.0","id":1,"method":"ping"}' : "",
+  });
+const sessionOf = async (lake: HttpLake): Promise<string> => String((await open(lake)).headers["mcp-session-id"]);
+
+test("a session lives until DELETE", async () => {
+  await using lake = await openHttpLake();
+  const session = await sessionOf(lake);
+  expect(lake.listeners()).toBe(2);
+  expect((await ask(lake, session)).status).toBe(200);
+  expect((await ask(lake, session, "DELETE")).status).toBe(200);
+  expect((await ask(lake, session)).status).toBe(404);
+  expect((await ask(lake, session, "DELETE")).status).toBe(404);
+  expect(lake.server.status().sessions).toBe(0);
+  expect(lake.listeners()).toBe(1);
+});
+
+test("a message without a session says how to get one", async () => {
+  await using lake = await openHttpLake();
+  for (const method of ["POST", "GET", "DELETE"]) {
+    const { status, body } = await lake.send({
+      method,
+      headers: JSON_HEADERS,
+      body: method === "POST" ? '{"jsonrpc":"2.0","id":1,"method":"tools/list"}' : "",
+    });
+    expect(status, method).toBe(400);
+    expect(JSON.parse(body).error.message).toContain("initialize");
+  }
+});
+
+test("a refused initialize leaves no session and nothing that listens", async () => {
+  await using lake = await openHttpLake();
+  const { status } = await lake.send({
+    method: "POST",
+    headers: { "content-type": "application/json", accept: "text/html" },
+    body: INITIALIZE,
+  });
+  expect(status).toBe(406);
+  expect(lake.server.status().sessions).toBe(0);
+  expect(lake.listeners()).toBe(1);
+});
+
+test("a session that is not used expires, one that is does not", async () => {
+  await using lake = await openHttpLake({ http: { sessionIdleMs: 500 } });
+  const [idle, busy] = [await sessionOf(lake), await sessionOf(lake)];
+  const streaming = await sessionOf(lake);
+  const abort = new AbortController();
+  // Kept until the end: a response that nobody can read any more is closed by the garbage collector.
+  const stream = await fetch(`${lake.url}/mcp`, {
+    headers: { accept: "text/event-stream", "mcp-session-id": streaming },
+    signal: abort.signal,
+  });
+  for (let turn = 0; turn < 12; turn++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect((await ask(lake, busy)).status).toBe(200);
+  }
+  expect((await ask(lake, idle)).status).toBe(404);
+  expect((await ask(lake, streaming)).status).toBe(200);
+  expect(stream.bodyUsed).toBe(false);
+  abort.abort();
+  await until(() => lake.server.status().sessions === 0, "all have expired");
+  expect(lake.listeners()).toBe(1);
+});
+
+test("too many sessions are refused with when to come back, until one has gone", async () => {
+  await using lake = await openHttpLake({ http: { maxSessions: 3, sessionIdleMs: 1_500 } });
+  const sessions = [await sessionOf(lake), await sessionOf(lake), await sessionOf(lake)];
+  const { status, headers, body } = await open(lake);
+  expect(status).toBe(503);
+  expect(Number(headers["retry-after"])).toBeGreaterThanOrEqual(1);
+  expect(Number(headers["retry-after"])).toBeLessThanOrEqual(2);
+  expect(JSON.parse(body).error).toContain("max_sessions");
+  await ask(lake, String(sessions[0]), "DELETE");
+  expect((await open(lake)).status).toBe(200);
+  expect((await open(lake)).status).toBe(503);
+  await new Promise((resolve) => setTimeout(resolve, 1_600));
+  expect((await open(lake)).status).toBe(200);
+  // Newer clients have no sessions to run out of.
+  const { call } = await lake.connect("modern");
+  expect(await call("sql", { sql: "SELECT 1 AS one" })).toMatchObject({ rows: [[1]] });
+});
+
+test("too many subscriptions are refused, and a closed one makes room", async () => {
+  await using lake = await openHttpLake({ http: { maxSessions: 2 } });
+  const { client } = await lake.connect("modern");
+  const first = await client.listen({ resourcesListChanged: true });
+  await client.listen({ resourcesListChanged: true });
+  await expect(client.listen({ resourcesListChanged: true })).rejects.toThrow(/503|max_sessions/);
+  await first.close();
+  await until(() => lake.server.status().subscriptions === 1, "the first is gone");
+  await client.listen({ resourcesListChanged: true });
+});
+
+test.each(ERAS)("too many calls of %s clients are refused, and a cancellation still gets through", async (era) => {
+  await using lake = await openHttpLake({ http: { maxInFlight: 2 }, engine: { maxConcurrentQueries: 1 } });
+  const { client, call } = await lake.connect(era);
+  const aborts = [new AbortController(), new AbortController()];
+  const running = aborts.map(({ signal }) =>
+    client
+      .callTool({ name: "sql", arguments: { sql: ENDLESS, timeout_ms: 60_000 } }, { signal })
+      .catch(() => "stopped"),
+  );
+  await until(() => lake.server.status().running === 2, "both run");
+  await expect(call("sql", { sql: "SELECT 1" })).rejects.toThrow(/503|max_in_flight/);
+  for (const abort of aborts) abort.abort();
+  expect(await Promise.all(running)).toEqual(["stopped", "stopped"]);
+  await until(() => lake.server.status().running === 0, "their places are free");
+  expect(await call("sql", { sql: "SELECT 1 AS one" })).toMatchObject({ rows: [[1]] });
+  expect(lake.engine.busy()).toBe(false);
+});
+
+test("200 sessions that are opened and left behind expire, with all that listened for them", async () => {
+  await using lake = await openHttpLake({ http: { maxSessions: 500, sessionIdleMs: 1_000 } });
+  await Promise.all(Array.from({ length: 200 }, () => open(lake)));
+  expect(lake.server.status().sessions).toBe(200);
+  expect(lake.listeners()).toBe(201);
+  await until(() => lake.server.status().sessions === 0, "they have expired");
+  expect(lake.listeners()).toBe(1);
+  await until(() => lake.server.status().connections === 0, "their connections are gone");
+});
+
+test("requests of newer clients leave nothing that listens", async () => {
+  await using lake = await openHttpLake();
+  const { client, call } = await lake.connect("modern");
+  for (let turn = 0; turn < 20; turn++) {
+    await call("sql", { sql: "SELECT 1" });
+    await client.listTools();
+    const subscription = await client.listen({ resourcesListChanged: true });
+    await subscription.close();
+  }
+  expect(lake.listeners()).toBe(1);
+});
+
+test("500 calls that are cut off at any moment leave none behind", async () => {
+  await using lake = await openHttpLake({ http: { maxInFlight: 500 }, engine: { maxConcurrentQueries: 2 } });
+  const session = await sessionOf(lake);
+  const envelope = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": { name: "raw", version: "1" },
+    "io.modelcontextprotocol/clientCapabilities": {},
+  };
+  let random = 7;
+  const next = (): number => {
+    random = (random * 16_807) % 2_147_483_647;
+    return random / 2_147_483_647;
+  };
+  let cut = 0;
+  for (let round = 0; round < 25; round++) {
+    await Promise.all(
+      Array.from({ length: 20 }, async (_unused, n) => {
+        const era = ERAS[n % 2];
+        const sql = next() < 0.5 ? ENDLESS : "SELECT count(*) FROM range(3000000) t WHERE t.range % 7 = 3";
+        const params = {
+          name: "sql",
+          arguments: { sql, timeout_ms: 60_000 },
+          _meta: { progressToken: `${round}-${n}`, ...(era === "modern" && envelope) },
+        };
+        const headers: Record<string, string> =
+          era === "legacy"
+            ? { ...JSON_HEADERS, "mcp-session-id": session }
+            : { ...JSON_HEADERS, "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "sql" };
+        const body = JSON.stringify({ jsonrpc: "2.0", id: `${round}-${n}`, method: "tools/call", params });
+        const signal = AbortSignal.timeout(1 + Math.floor(next() * 60));
+        await fetch(`${lake.url}/mcp`, { method: "POST", headers, body, signal })
+          .then((response) => response.text())
+          .catch(() => {
+            cut++;
+          });
+      }),
+    );
+  }
+  expect(cut).toBeGreaterThan(200);
+  await until(() => lake.server.status().running === 0, "no call is under way");
+  await until(() => !lake.engine.busy(), "no query is running");
+  expect(lake.listeners()).toBe(2);
+  expect((await ask(lake, session)).status).toBe(200);
+});
