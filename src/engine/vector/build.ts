@@ -20,8 +20,12 @@ export interface Built {
   skipped: number;
 }
 
-/** Rows of one segment: what is lost at most when the process ends in between. */
+/** Rows of one segment: what is lost at most when the process ends in between. Fewer where rows are large. */
 const SEGMENT_ROWS = 10_000;
+const SEGMENT_VALUES = 10_000 * 768;
+const SEGMENT_CHARS = 32 * 1024 ** 2;
+/** Ids read at once. */
+const IDS_AT_ONCE = 10_000;
 /** The same in time, for a model that is slow. */
 const SEGMENT_MS = 30_000;
 const TEXTS_AT_ONCE = 1_024;
@@ -63,7 +67,7 @@ export async function buildIndex(
         done.manifest = await commitSource(room, manifest, { ...source, complete: true });
       } else {
         done.manifest = await commitSource(room, manifest, { ...source, complete: false });
-        for await (const ids of idsOf(connection, "gone", signal)) {
+        for await (const ids of idsOf(connection, "gone", IDS_AT_ONCE, signal)) {
           await commit(
             ids.map((id) => ({ ...TOMBSTONE, id })),
             {},
@@ -182,7 +186,7 @@ async function keepVectors(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const items = await selectItems(room.store, manifest, ["id", "vector"]);
-  for await (const ids of idsOf(connection, "other", signal)) {
+  for await (const ids of idsOf(connection, "other", segmentRows(manifest), signal)) {
     const wanted = `SELECT unnest(from_json('${JSON.stringify(ids).replaceAll("'", "''")}', '["VARCHAR"]'))`;
     const texts = await connection.rows<{ id: string; text: string }>(
       `SELECT id, text FROM other WHERE id IN (${wanted})`,
@@ -210,7 +214,9 @@ async function embedRows(
   commit: (rows: SegmentRow[], index: object) => Promise<void>,
   { signal, onProgress }: VectorOptions,
 ): Promise<void> {
+  const most = segmentRows(done.manifest);
   let rows: SegmentRow[] = [];
+  let chars = 0;
   let since = performance.now();
   const flush = async (): Promise<void> => {
     if (rows.length === 0) return;
@@ -218,6 +224,7 @@ async function embedRows(
     await commit(rows, {});
     done.embedded += rows.length;
     rows = [];
+    chars = 0;
     since = performance.now();
   };
   for (let from = 1; from <= total; from += TEXTS_AT_ONCE) {
@@ -240,26 +247,33 @@ async function embedRows(
       },
     );
     for (const [at, row] of part.entries()) {
+      chars += row.text.length + (row.metadata?.length ?? 0);
       rows.push({ id: row.id, vector: vectors[at], text: row.text, metadata: row.metadata, fromDataset: true });
     }
-    if (rows.length >= SEGMENT_ROWS || performance.now() - since > SEGMENT_MS) await flush();
+    const full = rows.length >= most || chars >= SEGMENT_CHARS;
+    if (full || performance.now() - since > SEGMENT_MS) await flush();
   }
   await flush();
   onProgress?.(1, "committed");
 }
 
+function segmentRows({ index }: IndexManifest): number {
+  return Math.min(SEGMENT_ROWS, Math.ceil(SEGMENT_VALUES / index.dimension));
+}
+
 async function* idsOf(
   connection: Connection,
   table: string,
+  most: number,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<string[]> {
-  for (let from = 0; ; from += SEGMENT_ROWS) {
+  for (let from = 0; ; from += most) {
     const rows = await connection.rows<{ id: string }>(
-      `SELECT id FROM ${table} ORDER BY id LIMIT ${SEGMENT_ROWS} OFFSET ${from}`,
+      `SELECT id FROM ${table} ORDER BY id LIMIT ${most} OFFSET ${from}`,
       { signal },
     );
     if (rows.length > 0) yield rows.map(({ id }) => id);
-    if (rows.length < SEGMENT_ROWS) return;
+    if (rows.length < most) return;
   }
 }
 

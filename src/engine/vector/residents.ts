@@ -133,9 +133,9 @@ export function openResidents(scope: Scope, room: Room, onRead: (name: string) =
       if (!entry) return undefined;
       entry.users++;
       try {
-        const resident = await unlessAborted(entry.opening, signal);
+        const resident = entry.resident ?? (await unlessAborted(entry.opening, signal));
         if (resident.shards.broken) throw new Stale("a worker ended");
-        await unlessAborted(resident.advance(manifest), signal);
+        if (resident.manifest.version < manifest.version) await unlessAborted(resident.advance(manifest), signal);
         entry.bytes = sizeOf(resident.manifest);
         entry.usedAt = ++uses;
         return entry;

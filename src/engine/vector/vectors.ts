@@ -76,19 +76,27 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     return work;
   }
 
+  /** Runs `work` while the lake is open. */
+  function whileOpen<Result>(work: () => Promise<Result>): Promise<Result> {
+    throwIfAborted(closing.signal);
+    return track(
+      work().catch((error: unknown) => {
+        // What was closed under it fails in ways of its own.
+        throw closing.signal.aborted ? cancelled(closing.signal) : error;
+      }),
+    );
+  }
+
   /** Runs `work` until the caller or the lake stops it. */
   function during<Result>(
     { signal }: { signal?: AbortSignal | undefined },
     work: (signal: AbortSignal) => Promise<Result>,
   ): Promise<Result> {
     const either = signal ? AbortSignal.any([signal, closing.signal]) : closing.signal;
-    throwIfAborted(either);
-    return track(
-      work(either).catch((error: unknown) => {
-        // What was closed under it fails in ways of its own.
-        throw closing.signal.aborted ? cancelled(closing.signal) : error;
-      }),
-    );
+    return whileOpen(async () => {
+      throwIfAborted(either);
+      return work(either);
+    });
   }
 
   /** Once an index has been left alone for a while: fewer files, a graph without dead places, and that saved. */
@@ -198,14 +206,11 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
         follow(manifest);
         return result;
       }),
-    search: (request, options = {}) =>
-      during(options, async (signal) => {
-        const found = await search(room, residents, request, signal);
-        return found;
-      }),
+    // Closing fails what the shards were asked; another signal to listen to would cost as much as asking them.
+    search: (request, { signal } = {}) => whileOpen(() => search(room, residents, request, signal)),
     find: (request, signal) =>
-      during({ signal }, async (either) => {
-        const { manifest, hits } = await find(room, residents, request, either);
+      whileOpen(async () => {
+        const { manifest, hits } = await find(room, residents, request, signal);
         return { reference: `${manifest.name}@${manifest.version}`, hits };
       }),
     status: (name) => during({}, () => status(name)),
