@@ -172,7 +172,7 @@ async function ingestWorkers(context: Tour, path: string): Promise<Ingested> {
   const zip = data.columns.find((column) => column.name === "zip");
   expect(zip?.type === "VARCHAR", "zip codes lost their leading zeros", answer);
   terminal.step("done", "ingest", `workers: ${count(data.rows)} rows, ${size(data.bytes)} of Parquet`, answer.ms, [
-    `version ${data.version} · dataset ${data.dataset_id} · progress reported ${reports}×`,
+    `version ${data.version} · progress reported ${reports}× · dataset ${data.dataset_id}`,
   ]);
   return data;
 }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { openTimeSlice } from "../engine/time-slice.ts";
-import { countOf } from "./render.ts";
+import { base64, countOf } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
 /** A vector of 768 dimensions is about 9 kB of JSON. */
@@ -60,9 +60,3 @@ export const embed = defineTool({
     return lines.join("\n");
   },
 });
-
-function base64(vector: readonly number[]): string {
-  const bytes = Buffer.alloc(vector.length * 4);
-  for (const [index, value] of vector.entries()) bytes.writeFloatLE(value, index * 4);
-  return bytes.toString("base64");
-}

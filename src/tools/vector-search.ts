@@ -3,7 +3,7 @@ import { MAX_TEXT_CHARS } from "../engine/embed/texts.ts";
 import { LakeError } from "../engine/errors.ts";
 import { openTimeSlice } from "../engine/time-slice.ts";
 import { type Hit, MAX_ID_BYTES, MAX_K, type SearchResult } from "../engine/vector/types.ts";
-import { bytesOf, countOf, fence, table } from "./render.ts";
+import { base64, bytesOf, countOf, fence, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 import { index, metric, numbers } from "./vector-schema.ts";
 
@@ -178,12 +178,6 @@ function hitTable(hits: readonly Hit[], include: readonly string[]): string {
 
 function short(value: number): number {
   return Math.abs(value) < 1e-6 ? 0 : Number(value.toPrecision(4));
-}
-
-function base64(vector: readonly number[]): string {
-  const bytes = new DataView(new ArrayBuffer(vector.length * 4));
-  for (const [at, value] of vector.entries()) bytes.setFloat32(at * 4, value, true);
-  return Buffer.from(bytes.buffer).toString("base64");
 }
 
 const amount = (count: number): string => count.toLocaleString("en-US");

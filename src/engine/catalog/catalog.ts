@@ -217,10 +217,13 @@ function isLive(known: Known | undefined): boolean {
   return known?.head !== undefined && !known.head.dropped;
 }
 
-function dropped({ name, version, parent }: Head): LakeError {
+function dropped({ name, kind, version, parent }: Head): LakeError {
   const last = `${name}@${parent ?? version}`;
   const ingest = JSON.stringify({ name, sql: `SELECT * FROM "${last}"` });
   return new LakeError("not_found", `Dataset "${name}" was dropped at version ${version}.`, {
-    hint: `"${last}" can still be read, and brought back: ingest ${ingest}`,
+    hint:
+      kind === "table"
+        ? `"${last}" can still be read, and brought back: ingest ${ingest}`
+        : `"${last}" can still be read in sql; make the index again with vector-index-create.`,
   });
 }

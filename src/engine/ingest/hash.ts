@@ -54,19 +54,26 @@ export function openHasher(scope: Scope): Hasher {
   const waiting = new Map<number, (reply: Reply) => void>();
   const worker = new Worker(WORKER, { eval: true, workerData: createRequire(import.meta.url).resolve("hash-wasm") });
   let jobs = 0;
+  let ended = false;
   const fail = (): void => {
+    ended = true;
     for (const [id, settle] of waiting) settle({ id, error: "stopped" });
   };
   worker.on("message", (reply: Reply) => waiting.get(reply.id)?.(reply));
   worker.on("error", fail);
   worker.on("exit", fail);
   scope.defer(async () => {
+    ended = true;
     await worker.terminate();
   });
 
   function hash(algorithm: "xxh128" | "sha256", path: string, suffix: string): Promise<string> {
     const id = jobs++;
     return new Promise((done, failed) => {
+      if (ended) {
+        failed(new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." }));
+        return;
+      }
       waiting.set(id, ({ hex, error }) => {
         waiting.delete(id);
         if (hex !== undefined) done(hex);

@@ -87,8 +87,11 @@ export interface QueryEngine {
    * means the same there. Throws as `query` does, naming `where` and the place in it.
    */
   assertCondition(where: string, options?: { signal?: AbortSignal }): Promise<void>;
-  /** Hands over the one text column of a statement, a chunk at a time; NULL is left out. Throws as `query` does. */
-  texts(sql: string, options: { signal?: AbortSignal }, onTexts: (texts: string[]) => void): Promise<void>;
+  /**
+   * Hands over the one text column of a statement, a chunk at a time; NULL is left out. Returns the versions that were
+   * read. Throws as `query` does.
+   */
+  texts(sql: string, options: { signal?: AbortSignal }, onTexts: (texts: string[]) => void): Promise<string[]>;
   /** Statements under way, those included that nobody waits for any more. */
   running(): number;
   /** Opens DuckDB now rather than with the first statement. */
@@ -283,8 +286,9 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     texts: (sql, options, onTexts) =>
       onSearched(sql, options, async (turn, found) => {
         const judged = await judgeOn(turn, sql, found);
-        await prepare(turn, judged, found);
+        const { datasets } = await prepare(turn, judged, found);
         for await (const texts of readTexts(turn.session.connection, judged.sql, turn.signal)) onTexts(texts);
+        return datasets;
       }),
     assertCondition: (where, options = {}) =>
       inTime(options, async (opened, signal) => {

@@ -20,11 +20,15 @@ export interface Built {
   skipped: number;
 }
 
-/** Rows of one segment: what is lost at most when the process ends in between. */
+/** Rows of one segment: what is lost at most when the process ends in between. Fewer where rows are large. */
 const SEGMENT_ROWS = 10_000;
+const SEGMENT_VALUES = 10_000 * 768;
+const SEGMENT_CHARS = 32 * 1024 ** 2;
+/** Ids read at once. */
+const IDS_AT_ONCE = 10_000;
 /** The same in time, for a model that is slow. */
 const SEGMENT_MS = 30_000;
-const TEXTS_AT_ONCE = 1_024;
+const TEXTS_AT_ONCE = 256;
 /** The temporary tables: rows of the dataset, items of the index, and what is to be done. */
 const TABLES = ["source", "items", "todo", "other", "gone"];
 
@@ -38,13 +42,13 @@ export async function buildIndex(
   room: Room,
   ensure: () => Promise<{ manifest: IndexManifest; created: boolean }>,
   { sql, source }: { sql: string; source: VectorSource },
-  { signal, onProgress }: VectorOptions,
+  { signal, onProgress }: VectorOptions & { signal: AbortSignal },
   lookup?: Lookup,
 ): Promise<Built> {
-  const plan = await room.query.plan(sql, signal ? { signal } : {});
-  return room.withConnection(async (connection) => {
+  const plan = await room.query.plan(sql, { signal });
+  return room.withOwnInstance(signal, async (connection) => {
     const run = (statement: string): Promise<void> => connection.run(statement, { signal });
-    await room.prepare(connection, plan.views, signal);
+    for (const view of plan.views) await run(view);
     await run(`CREATE TEMP TABLE source AS SELECT * FROM (\n${plan.sql}\n)`);
     await assertIds(connection, source, signal);
     const { manifest, created } = await ensure();
@@ -63,7 +67,7 @@ export async function buildIndex(
         done.manifest = await commitSource(room, manifest, { ...source, complete: true });
       } else {
         done.manifest = await commitSource(room, manifest, { ...source, complete: false });
-        for await (const ids of idsOf(connection, "gone", signal)) {
+        for await (const ids of idsOf(connection, "gone", IDS_AT_ONCE, signal)) {
           await commit(
             ids.map((id) => ({ ...TOMBSTONE, id })),
             {},
@@ -91,7 +95,12 @@ export async function buildIndex(
 }
 
 const TOMBSTONE = { vector: undefined, text: null, metadata: null, fromDataset: false };
-const HAS_TEXT = "regexp_matches(s.text, '\\S')";
+/** What the embedder takes for blank: DuckDB's own `\s` knows ASCII only. ECMA-262, WhiteSpace and LineTerminator. */
+const BLANK =
+  "\\t\\n\\x0B\\f\\r \\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}\\x{FEFF}";
+const HAS_TEXT = `regexp_matches(s.text, '[^${BLANK}]')`;
+/** Characters as the embedder counts them: those beyond the basic plane are two. */
+const CHARS = "(2 * length(text) - length(regexp_replace(text, '[\\x{10000}-\\x{10FFFF}]', '', 'g')))";
 
 interface Todo {
   rows: number;
@@ -156,11 +165,13 @@ async function assertIds(connection: Connection, source: VectorSource, signal: A
     });
   }
   const [long] = await connection.rows<{ id: string; chars: string; bytes: string }>(
-    `SELECT id, length(text) AS chars, strlen(coalesce(metadata, '')) AS bytes FROM source
-     WHERE length(text) > ${MAX_TEXT_CHARS} OR strlen(metadata) > ${MAX_METADATA_BYTES} LIMIT 1`,
+    `SELECT id, CASE WHEN strlen(text) > ${MAX_TEXT_CHARS} THEN ${CHARS} ELSE 0 END AS chars,
+       strlen(coalesce(metadata, '')) AS bytes FROM source
+     WHERE (strlen(text) > ${MAX_TEXT_CHARS} AND ${CHARS} > ${MAX_TEXT_CHARS})
+       OR strlen(metadata) > ${MAX_METADATA_BYTES} LIMIT 1`,
     { signal },
   );
-  if (!long) return;
+  if (!long) return assertJson(connection, signal);
   const text = Number(long.chars) > MAX_TEXT_CHARS;
   throw new LakeError(
     "limit",
@@ -173,6 +184,34 @@ async function assertIds(connection: Connection, source: VectorSource, signal: A
   );
 }
 
+/** DuckDB writes NaN into JSON, and takes that for valid. Only what looks like it is parsed. */
+async function assertJson(connection: Connection, signal: AbortSignal | undefined): Promise<void> {
+  const like = "regexp_matches(metadata, '[\\[,:]\\s*-?(nan|inf)', 'i')";
+  for (let from = 0; ; from += TEXTS_AT_ONCE) {
+    const rows = await connection.rows<{ id: string; metadata: string }>(
+      `SELECT id, metadata FROM source WHERE ${like} ORDER BY id LIMIT ${TEXTS_AT_ONCE} OFFSET ${from}`,
+      { signal },
+    );
+    const bad = rows.find(({ metadata }) => !isJson(metadata));
+    if (bad) {
+      const id = JSON.stringify(bad.id.slice(0, 50));
+      throw new LakeError("invalid", `The metadata of id ${id} has NaN or Infinity inside of a list or a struct.`, {
+        hint: "JSON has no such numbers: keep other columns as metadata.",
+      });
+    }
+    if (rows.length < TEXTS_AT_ONCE) return;
+  }
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Rows whose text is as it was: their vectors are read from the index and written again. */
 async function keepVectors(
   room: Room,
@@ -182,7 +221,7 @@ async function keepVectors(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const items = await selectItems(room.store, manifest, ["id", "vector"]);
-  for await (const ids of idsOf(connection, "other", signal)) {
+  for await (const ids of idsOf(connection, "other", segmentRows(manifest), signal)) {
     const wanted = `SELECT unnest(from_json('${JSON.stringify(ids).replaceAll("'", "''")}', '["VARCHAR"]'))`;
     const texts = await connection.rows<{ id: string; text: string }>(
       `SELECT id, text FROM other WHERE id IN (${wanted})`,
@@ -210,7 +249,9 @@ async function embedRows(
   commit: (rows: SegmentRow[], index: object) => Promise<void>,
   { signal, onProgress }: VectorOptions,
 ): Promise<void> {
+  const most = segmentRows(done.manifest);
   let rows: SegmentRow[] = [];
+  let chars = 0;
   let since = performance.now();
   const flush = async (): Promise<void> => {
     if (rows.length === 0) return;
@@ -218,6 +259,7 @@ async function embedRows(
     await commit(rows, {});
     done.embedded += rows.length;
     rows = [];
+    chars = 0;
     since = performance.now();
   };
   for (let from = 1; from <= total; from += TEXTS_AT_ONCE) {
@@ -240,26 +282,33 @@ async function embedRows(
       },
     );
     for (const [at, row] of part.entries()) {
+      chars += row.text.length + (row.metadata?.length ?? 0);
       rows.push({ id: row.id, vector: vectors[at], text: row.text, metadata: row.metadata, fromDataset: true });
     }
-    if (rows.length >= SEGMENT_ROWS || performance.now() - since > SEGMENT_MS) await flush();
+    const full = rows.length >= most || chars >= SEGMENT_CHARS;
+    if (full || performance.now() - since > SEGMENT_MS) await flush();
   }
   await flush();
   onProgress?.(1, "committed");
 }
 
+function segmentRows({ index }: IndexManifest): number {
+  return Math.min(SEGMENT_ROWS, Math.ceil(SEGMENT_VALUES / index.dimension));
+}
+
 async function* idsOf(
   connection: Connection,
   table: string,
+  most: number,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<string[]> {
-  for (let from = 0; ; from += SEGMENT_ROWS) {
+  for (let from = 0; ; from += most) {
     const rows = await connection.rows<{ id: string }>(
-      `SELECT id FROM ${table} ORDER BY id LIMIT ${SEGMENT_ROWS} OFFSET ${from}`,
+      `SELECT id FROM ${table} ORDER BY id LIMIT ${most} OFFSET ${from}`,
       { signal },
     );
     if (rows.length > 0) yield rows.map(({ id }) => id);
-    if (rows.length < SEGMENT_ROWS) return;
+    if (rows.length < most) return;
   }
 }
 
@@ -282,12 +331,15 @@ async function commitSource(room: Room, manifest: IndexManifest, source: VectorS
 /** The caller's cancellation says that nothing was changed, which is not so here. */
 function brokenOff(error: unknown, name: string, embedded: number, total: number): unknown {
   if (!(error instanceof LakeError)) return error;
+  const cause = error.cause ?? error;
+  if (error.kind === "conflict" && error.message.includes("was dropped by another writer")) {
+    return new LakeError("conflict", `${name} was dropped, or made anew, by another writer while it was built.`, {
+      hint: `Look at ${name} with catalog-describe, then call again.`,
+      cause,
+    });
+  }
   const message = `${error.message} Of ${total} texts to embed, ${embedded} are in ${name}, and stay there.`;
   const hint = "Call vector-index-create again with the same arguments: it goes on from there.";
-  const first =
-    error.kind === "unavailable" && error.message.startsWith("The call was cancelled") ? undefined : error.hint;
-  return new LakeError(error.kind, message, {
-    hint: first === undefined ? hint : `${first} ${hint}`,
-    cause: error.cause ?? error,
-  });
+  const first = error.message.startsWith("The call was cancelled") ? undefined : error.hint;
+  return new LakeError(error.kind, message, { hint: first === undefined ? hint : `${first} ${hint}`, cause });
 }

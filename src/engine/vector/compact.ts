@@ -10,7 +10,7 @@ import { assertSame } from "./write.ts";
 const MAX_CHANGE_FILES = 8;
 /** Changes are merged into the base when they are so large a part of it. */
 const MAX_CHANGED = 0.2;
-/** A base of many small files is written anew as few. */
+/** So many small files of a base are merged into one. */
 const MAX_SMALL_FILES = 16;
 const SMALL_BYTES = 16 * 1024 ** 2;
 const FILE_BYTES = 1024 ** 3;
@@ -27,19 +27,22 @@ export async function compact(room: Room, name: string, signal: AbortSignal): Pr
   const changes = files.slice(index.baseFiles);
   if (shouldRewrite(manifest, base, changes)) {
     const merged = await writeBase(room, manifest, signal);
-    return replace(room, manifest, files, merged, merged.length);
+    return replace(room, manifest, merged, changes.length);
   }
-  if (changes.length < MAX_CHANGE_FILES) return false;
-  const merged = await writeChanges(room, manifest, changes, signal);
-  return replace(room, manifest, files, [...base, merged], base.length);
+  if (changes.length >= MAX_CHANGE_FILES) {
+    const merged = await writeChanges(room, manifest, changes, signal);
+    return replace(room, manifest, [...base, merged], changes.length, base.length);
+  }
+  const small = base.filter((file) => file.bytes < SMALL_BYTES);
+  if (small.length <= MAX_SMALL_FILES) return false;
+  const merged = await writeFiles(room, manifest, small, signal);
+  const whole = base.filter((file) => file.bytes >= SMALL_BYTES);
+  return replace(room, manifest, [...whole, merged], 0);
 }
 
 function shouldRewrite({ index }: IndexManifest, base: DataFile[], changes: DataFile[]): boolean {
-  const changed = rowsOf(changes);
-  const small = base.filter((file) => file.bytes < SMALL_BYTES).length;
-  if (small > MAX_SMALL_FILES) return true;
   if (index.count === 0) return base.length + changes.length > 0;
-  return changes.length >= MAX_CHANGE_FILES && changed > rowsOf(base) * MAX_CHANGED;
+  return changes.length >= MAX_CHANGE_FILES && rowsOf(changes) > rowsOf(base) * MAX_CHANGED;
 }
 
 function rowsOf(files: DataFile[]): number {
@@ -81,20 +84,36 @@ async function writeChanges(
   return room.withConnection((connection) => writeQuery(room, connection, manifest, select, signal));
 }
 
+/** Files of the base, which have no id in common. */
+async function writeFiles(
+  room: Room,
+  manifest: IndexManifest,
+  files: DataFile[],
+  signal: AbortSignal,
+): Promise<DataFile> {
+  const paths = await pathsOf(room.store, files);
+  const select = `SELECT * FROM read_parquet(${literalList(paths)}, hive_partitioning = false)`;
+  return room.withConnection((connection) => writeQuery(room, connection, manifest, select, signal));
+}
+
+/** Puts `merged` in the place of the base and of so many of the changes. Its first `baseFiles` are the base. */
 async function replace(
   room: Room,
   manifest: IndexManifest,
-  before: DataFile[],
   merged: DataFile[],
-  baseFiles: number,
+  changes: number,
+  baseFiles = merged.length,
 ): Promise<boolean> {
+  const before = manifest.files.slice(0, manifest.index.baseFiles + changes);
   const { committed } = await room.catalog.commit(manifest.name, (current) => {
     if (!isIndex(current)) return undefined;
     assertSame(current, manifest);
     if (!before.every(({ key }, at) => current.files[at]?.key === key)) return undefined;
+    // Inserts may have made the base longer meanwhile, where there were no changes.
+    const more = current.index.baseFiles > manifest.index.baseFiles ? current.index.baseFiles - before.length : 0;
     return nextVersion(current, {
       files: [...merged, ...current.files.slice(before.length)],
-      index: { ...current.index, baseFiles },
+      index: { ...current.index, baseFiles: baseFiles + more },
       operation: "compact",
       source: "compaction",
     });

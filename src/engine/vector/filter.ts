@@ -1,4 +1,5 @@
 import { LRUCache } from "lru-cache";
+import { parseReference } from "../catalog/identity.ts";
 import type { Manifest } from "../catalog/types.ts";
 import { identifier } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
@@ -13,12 +14,20 @@ export interface Allowed {
   count: number;
 }
 
+interface Kept extends Allowed {
+  /** What was read for it, besides the index and its dataset: as long as these are the newest, it holds. */
+  others: string[];
+}
+
 const KEPT = 64;
 const MAX_ATTEMPTS = 3;
 const MAX_CONDITION_CHARS = 16_384;
+/** Another answer may be right the next time: the clock, chance, and the catalog's own tables. */
+const CHANGING =
+  /\b(?:random|uuid\w*|gen_random_uuid|now|today|age|current_\w+|get_current_\w+|transaction_timestamp|local\w+|lakehouse_\w+|vector_search)\b/i;
 
 /** Answers of the last conditions of each index in memory, which go with it. */
-const kept = new WeakMap<Resident, LRUCache<string, Allowed>>();
+const kept = new WeakMap<Resident, LRUCache<string, Kept>>();
 
 /** The items of an index in memory that a condition lets through, as of the version it holds now. */
 export async function allowedItems(
@@ -27,38 +36,63 @@ export async function allowedItems(
   where: string,
   signal: AbortSignal | undefined,
 ): Promise<Allowed> {
-  await assertWhere(room, where);
   for (let attempt = 1; ; attempt++) {
     const { manifest } = resident;
     const dataset = await datasetOf(room, manifest);
     const key = JSON.stringify([manifest.version, dataset?.version ?? 0, where]);
-    const cache = kept.get(resident) ?? new LRUCache<string, Allowed>({ max: KEPT });
+    const cache = kept.get(resident) ?? new LRUCache<string, Kept>({ max: KEPT });
     kept.set(resident, cache);
     const known = cache.get(key);
-    if (known) return known;
+    if (known && (await areNewest(room, known.others))) return known;
 
     const mask = new Uint8Array(Math.ceil(resident.slots / 8));
     let count = 0;
-    await room.query
-      .texts(matchingIds(manifest, dataset, where), signal ? { signal } : {}, (ids) => {
-        for (const id of ids) {
-          const slot = resident.slotOf(id);
-          if (slot === undefined || slot >> 3 >= mask.length) continue;
-          const byte = mask[slot >> 3] ?? 0;
-          if ((byte & (1 << (slot & 7))) !== 0) continue;
-          mask[slot >> 3] = byte | (1 << (slot & 7));
-          count++;
-        }
-      })
-      .catch((error: unknown) => {
-        throw explained(error, manifest, dataset);
-      });
-    const allowed = { mask, count };
+    const allow = (id: string): void => {
+      const slot = resident.slotOf(id);
+      if (slot === undefined || slot >> 3 >= mask.length) return;
+      const byte = mask[slot >> 3] ?? 0;
+      if ((byte & (1 << (slot & 7))) !== 0) return;
+      mask[slot >> 3] = byte | (1 << (slot & 7));
+      count++;
+    };
+    const read = await matching(room, manifest, dataset, where, signal, (ids) => {
+      for (const id of ids) allow(id);
+    });
+    const own = [nameOf(manifest), ...(dataset ? [nameOf(dataset)] : [])];
+    const allowed = { mask, count, others: read.filter((name) => !own.includes(name)) };
     // Items that were changed while this was found out have another place by now.
-    if (resident.manifest.version === manifest.version) cache.set(key, allowed);
-    else if (attempt < MAX_ATTEMPTS) continue;
+    if (resident.manifest.version !== manifest.version && attempt < MAX_ATTEMPTS) continue;
+    if (resident.manifest.version === manifest.version && !CHANGING.test(where)) cache.set(key, allowed);
     return allowed;
   }
+}
+
+async function matching(
+  room: Room,
+  manifest: IndexManifest,
+  dataset: Manifest | undefined,
+  where: string,
+  signal: AbortSignal | undefined,
+  onIds: (ids: string[]) => void,
+): Promise<string[]> {
+  try {
+    return await room.query.texts(matchingIds(manifest, dataset, where), signal ? { signal } : {}, onIds);
+  } catch (error) {
+    throw explained(error, manifest, dataset);
+  }
+}
+
+async function areNewest(room: Room, references: readonly string[]): Promise<boolean> {
+  for (const reference of references) {
+    const { name, version } = parseReference(reference);
+    const newest = await room.catalog.load(name).catch(() => undefined);
+    if (newest?.version !== version) return false;
+  }
+  return true;
+}
+
+function nameOf({ name, version }: Manifest): string {
+  return `${name}@${version}`;
 }
 
 /** Throws `invalid` for what is not one condition. */
@@ -104,8 +138,8 @@ export function matchingIds(manifest: IndexManifest, dataset: Manifest | undefin
   return `SELECT ${item} FROM (SELECT items.id AS ${item}${own}, rows.* FROM ${items} items JOIN ${relation(dataset)} rows ON CAST(rows.${identifier(id)} AS VARCHAR) = items.id) WHERE (\n${where}\n)`;
 }
 
-export function relation({ name, version }: Manifest): string {
-  return identifier(`${name}@${version}`);
+export function relation(manifest: Manifest): string {
+  return identifier(nameOf(manifest));
 }
 
 function unusedName(names: ReadonlySet<string>): string {
@@ -114,7 +148,8 @@ function unusedName(names: ReadonlySet<string>): string {
   return name;
 }
 
-function explained(error: unknown, manifest: IndexManifest, dataset: Manifest | undefined): unknown {
+/** An error about a condition, with what it may be about. */
+export function explained(error: unknown, manifest: IndexManifest, dataset: Manifest | undefined): unknown {
   if (!(error instanceof LakeError) || error.kind !== "invalid") return error;
   const columns = dataset?.columns.map((column) => column.name) ?? [];
   const rows = dataset ? ` Columns of ${dataset.name}: ${columns.slice(0, 30).join(", ")}.` : "";

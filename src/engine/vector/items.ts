@@ -17,7 +17,7 @@ export interface CheckedItem {
 const MAX_DEPTH = 32;
 const SLICE_MS = 5;
 /** `JSON.stringify` escapes half a surrogate pair, and no whole one. */
-const BROKEN_TEXT = /(?<!\\)(?:\\\\)*\\ud[89a-f]/;
+const BROKEN_TEXT = /(?<!\\)(?:\\\\)*\\u(?:d[89a-f]|0000)/;
 
 /** Throws `invalid` or `limit` for the first item that cannot be stored, naming it: then none of them is. */
 export async function checkItems(name: string, items: readonly Item[], index: VectorIndex): Promise<CheckedItem[]> {
@@ -149,7 +149,7 @@ function checkMetadata(metadata: unknown, where: string): string | null {
       hint: "Keep what is searched or shown there, and the rest in a dataset to join with.",
     });
   }
-  if (BROKEN_TEXT.test(json) || json.includes("\\u0000")) {
+  if (BROKEN_TEXT.test(json)) {
     throw new LakeError("invalid", `${where}: metadata has a NUL or half of a character in it.`, {
       hint: "Use complete Unicode characters.",
     });

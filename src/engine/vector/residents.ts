@@ -1,4 +1,3 @@
-import { LakeError } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 import { loadResident, type Resident, Stale, unlessAborted } from "./resident.ts";
 import type { Room } from "./room.ts";
@@ -39,19 +38,22 @@ interface Entry {
   retired: boolean;
 }
 
-/** Besides its vector: links of a graph, id, metadata, about. */
+/** Besides its vector: links of a graph, and with id and metadata, about. */
+const SLOT_OVERHEAD = 280;
 const ITEM_OVERHEAD = 500;
 /** Graphs of so few are grown again sooner than read. */
 const MIN_SAVED_ITEMS = 256;
 
 /** `onRead` is told of an index that was read from its segments: there is nothing saved of it. */
-export function openResidents(scope: Scope, room: Room, onRead: (name: string) => void): Residents {
+export function openResidents(
+  scope: Scope,
+  room: Room,
+  { closing, onRead }: { closing: AbortSignal; onRead: (name: string) => void },
+): Residents {
   const { vector, log } = room.settings;
-  const closing = new AbortController();
   const entries = new Map<string, Entry>();
   const pool = openShardPool(scope, { threads: vector.threads, hnsw: vector.hnsw });
   let uses = 0;
-  scope.defer(() => closing.abort(new LakeError("closed", "The lakehouse is closed.")));
 
   const total = (): number => [...entries.values()].reduce((sum, entry) => sum + entry.bytes, 0);
 
@@ -71,7 +73,7 @@ export function openResidents(scope: Scope, room: Room, onRead: (name: string) =
     const started = performance.now();
     const { hnsw } = await pool.accelerated();
     const restored = hnsw ? await restoreSaved(room, pool, manifest) : undefined;
-    const resident = restored ?? (await loadResident(room, pool, manifest, closing.signal));
+    const resident = restored ?? (await loadResident(room, pool, manifest, closing));
     log("info", "vector index in memory", {
       index: manifest.name,
       items: manifest.index.count,
@@ -126,6 +128,16 @@ export function openResidents(scope: Scope, room: Room, onRead: (name: string) =
     return entries.get(name) ?? enter(name, index.count === 0 ? 0 : bytes, open(manifest));
   }
 
+  /** An index grows while it is in memory, by dead places too: others make room for it, or it has to go itself. */
+  async function stillFits(entry: Entry, resident: Resident): Promise<boolean> {
+    if (entry.retired) return false;
+    entry.bytes = bytesOf(resident);
+    if (total() <= vector.memoryBytes || (await makeRoom(0))) return true;
+    const { name } = resident.manifest;
+    if (entries.get(name) === entry) await forget(name);
+    return false;
+  }
+
   /** The entry at `manifest` or later, read anew when there is no way from what is in memory. */
   async function ready(manifest: IndexManifest, signal: AbortSignal | undefined): Promise<Entry | undefined> {
     for (let attempt = 1; ; attempt++) {
@@ -133,12 +145,13 @@ export function openResidents(scope: Scope, room: Room, onRead: (name: string) =
       if (!entry) return undefined;
       entry.users++;
       try {
-        const resident = await unlessAborted(entry.opening, signal);
+        const resident = entry.resident ?? (await unlessAborted(entry.opening, signal));
         if (resident.shards.broken) throw new Stale("a worker ended");
-        await unlessAborted(resident.advance(manifest), signal);
-        entry.bytes = sizeOf(resident.manifest);
+        if (resident.manifest.version < manifest.version) await unlessAborted(resident.advance(manifest), signal);
         entry.usedAt = ++uses;
-        return entry;
+        if (await stillFits(entry, resident)) return entry;
+        leave(entry);
+        return undefined;
       } catch (error) {
         leave(entry);
         if (!(error instanceof Stale) || attempt > 2) throw error;
@@ -163,7 +176,9 @@ export function openResidents(scope: Scope, room: Room, onRead: (name: string) =
     renew: async (name) => {
       const before = entries.get(name);
       if (!before?.resident) return;
-      const fresh = await loadResident(room, pool, before.resident.manifest, closing.signal);
+      // Where there is no room for two of it, the next search reads it anew.
+      if (!(await makeRoom(sizeOf(before.resident.manifest)))) return forget(name);
+      const fresh = await loadResident(room, pool, before.resident.manifest, closing);
       if (entries.get(name) !== before) {
         await fresh.shards.close();
         return;
@@ -177,13 +192,17 @@ export function openResidents(scope: Scope, room: Room, onRead: (name: string) =
       const resident = entry?.resident;
       if (!entry || !resident || resident.manifest.index.count < MIN_SAVED_ITEMS) return;
       if (resident.manifest.version === entry.saved || !(await pool.accelerated()).hnsw) return;
-      await resident.shards.settled(closing.signal);
+      await resident.shards.settled(closing);
       if (entries.get(name) !== entry) return;
       entry.saved = await saveResident(room, resident);
     },
     bytes: total,
     accelerated: () => pool.accelerated(),
   };
+}
+
+function bytesOf({ manifest, slots, itemBytes }: Resident): number {
+  return slots * (manifest.index.dimension * 4 + SLOT_OVERHEAD) + itemBytes;
 }
 
 function sizeOf({ index }: IndexManifest): number {

@@ -1,13 +1,16 @@
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { Catalog } from "../catalog/types.ts";
 import { type Connection, type Duck, openDuck } from "../duckdb/duckdb.ts";
 import type { Embedder } from "../embed/embedder.ts";
+import { LakeError } from "../errors.ts";
 import { type Hasher, openHasher } from "../ingest/hash.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "../ingest/spool.ts";
 import type { QueryEngine } from "../query/query.ts";
-import type { Scope } from "../scope.ts";
+import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
+import { openTurns } from "../turns.ts";
 
 export interface RoomParts {
   store: Store;
@@ -19,24 +22,33 @@ export interface RoomParts {
 
 /** What everything about vectors works with. */
 export interface Room extends RoomParts {
-  /** A DuckDB that reads data files and writes into `folder`, for statements of ours only. */
+  /** A DuckDB that reads data files and writes into `folder`, for statements of ours only. Throws `closed`. */
   withConnection<Result>(work: (connection: Connection, folder: string) => Promise<Result>): Promise<Result>;
-  /** Runs what a plan needs. It makes macros, of which two connections must not make the same at once. */
-  prepare(connection: Connection, statements: readonly string[], signal: AbortSignal | undefined): Promise<void>;
+  /** The same in an instance of its own, which may run what the guard let through. As many at once as ingests. */
+  withOwnInstance<Result>(signal: AbortSignal, work: (connection: Connection) => Promise<Result>): Promise<Result>;
   /** Work in progress: removed when the lake is closed, or swept by the next process. */
   folder(): Promise<string>;
   hasher(): Hasher;
+  /** Refuses whatever comes; to be awaited before the scope is closed. */
+  stop(): Promise<void>;
 }
 
-/** Opens its DuckDB and folder when they are first needed. */
+const MAX_WAITING = 64;
+
+/** Opens its DuckDB and folder when they are first needed. Call `stop` before the scope is closed. */
 export function openRoom(scope: Scope, parts: RoomParts): Room {
   const { settings, store } = parts;
   let folder: Promise<string> | undefined;
   let duck: Promise<Duck> | undefined;
   let hasher: Hasher | undefined;
-  let preparing: Promise<void> = Promise.resolve();
+  let closed = false;
+  /** Connecting to an instance that is being closed ends the process. */
+  const connecting = new Set<Promise<Connection>>();
+  const { maxConcurrentIngests: maxRunning } = settings;
+  const turns = openTurns({ maxRunning, maxWaiting: MAX_WAITING, busy: () => busy(maxRunning) });
 
   const openFolder = (): Promise<string> => {
+    if (closed) return Promise.reject(closedError());
     folder ??= removeStaleFolders(spoolOf(store.localRoot)).then(() =>
       openSpoolFolder(scope, spoolOf(store.localRoot)),
     );
@@ -46,45 +58,79 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
     return folder;
   };
 
+  const openInstance = async (of: Scope, temp: string): Promise<Duck> => {
+    const spool = await openFolder();
+    return openDuck(of, {
+      memoryBytes: settings.ingestMemoryBytes,
+      threads: settings.threads,
+      tempFolder: join(spool, temp),
+      maxTempBytes: settings.maxTempBytes,
+      folders: [join(store.localRoot, "data"), spool],
+      hidePaths: [spool, store.localRoot],
+    });
+  };
+
   const open = (): Promise<Duck> => {
-    duck ??= openFolder().then((spool) =>
-      openDuck(scope, {
-        memoryBytes: settings.ingestMemoryBytes,
-        threads: settings.threads,
-        tempFolder: join(spool, "tmp"),
-        maxTempBytes: settings.maxTempBytes,
-        folders: [join(store.localRoot, "data"), spool],
-        hidePaths: [spool, store.localRoot],
-      }),
-    );
+    duck ??= openInstance(scope, "tmp");
     duck.catch(() => {
       duck = undefined;
     });
     return duck;
   };
 
+  const connect = async (opened: Duck): Promise<Connection> => {
+    if (closed) throw closedError();
+    const attempt = opened.connect();
+    connecting.add(attempt);
+    try {
+      return await attempt;
+    } finally {
+      connecting.delete(attempt);
+    }
+  };
+
   return {
     ...parts,
     folder: openFolder,
-    prepare: (connection, statements, signal) => {
-      const prepared = preparing.then(async () => {
-        for (const statement of statements) await connection.run(statement, { signal });
-      });
-      preparing = prepared.catch(() => undefined);
-      return prepared;
-    },
     hasher: () => {
+      if (closed) throw closedError();
       hasher ??= openHasher(scope);
       return hasher;
     },
     withConnection: async (work) => {
-      const opened = await open();
-      const connection = await opened.connect();
+      const connection = await connect(await open());
       try {
         return await work(connection, await openFolder());
       } finally {
         connection.close();
       }
     },
+    stop: async () => {
+      closed = true;
+      turns.close(closedError());
+      await Promise.allSettled(connecting);
+    },
+    withOwnInstance: async (signal, work) => {
+      const leave = await turns.enter(signal);
+      const own = openScope();
+      try {
+        const connection = await connect(await openInstance(own, `build-${randomUUID()}`));
+        own.defer(() => connection.close());
+        return await work(connection);
+      } finally {
+        await own.close();
+        leave();
+      }
+    },
   };
+}
+
+function closedError(): LakeError {
+  return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
+}
+
+function busy(maxRunning: number): LakeError {
+  return new LakeError("unavailable", `${maxRunning} indexes are being built and ${MAX_WAITING} are waiting already.`, {
+    hint: "Try again when some are done, or raise max_concurrent_ingests (LAKEHOUSE_MAX_CONCURRENT_INGESTS).",
+  });
 }

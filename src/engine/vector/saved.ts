@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { LakeError } from "../errors.ts";
+import { hasCode, LakeError } from "../errors.ts";
 import { type Resident, restoreResident, Stale } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { isIndex } from "./segments.ts";
@@ -11,6 +11,8 @@ import { decodeItems, encodeItems, readSnapshot, writeSnapshot } from "./snapsho
 import type { IndexManifest } from "./types.ts";
 
 const VERSION_DIGITS = 20;
+/** A full disk says nothing about the file that was to be unpacked. */
+const NOT_ITS_FAULT = ["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "EPERM"];
 
 const fieldsSchema = z.object({
   index: z.string(),
@@ -59,15 +61,16 @@ export async function removeSaved(room: Pick<Room, "store">, name: string, befor
  * nothing depends on it. All vectors have to be in the graphs.
  */
 export async function saveResident(room: Room, resident: Resident): Promise<number> {
-  const { manifest, slots, shards } = resident;
-  const { name, version, commitId, index } = manifest;
   const folder = join(await room.folder(), `save-${randomUUID()}`);
   await mkdir(folder);
   try {
-    // Both of the same moment: the request to the shards is on its way before anything else can change them.
-    const saving = shards.save(folder);
-    const items = resident.items();
-    const graphs = await saving;
+    // Of the moment at which the shards are asked: later changes are in neither.
+    let taken = takenNow(resident);
+    const graphs = await resident.shards.save(folder, () => {
+      taken = takenNow(resident);
+    });
+    const { manifest, slots, items } = taken;
+    const { name, version, commitId, index } = manifest;
     const path = join(folder, "snapshot");
     const { dimension, metric, count } = index;
     const savedAt = room.settings.clock.now().toISOString();
@@ -79,6 +82,10 @@ export async function saveResident(room: Room, resident: Resident): Promise<numb
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+function takenNow(resident: Resident) {
+  return { manifest: resident.manifest, slots: resident.slots, items: resident.items() };
 }
 
 /**
@@ -99,10 +106,12 @@ export async function restoreSaved(
     } catch (error) {
       const useless = error instanceof Stale || (error instanceof LakeError && error.kind === "corrupt");
       if (!useless) throw error;
-      room.settings.log("warn", "a saved vector index is of no use and was removed", {
-        key: saved.key,
-        reason: error.message,
-      });
+      const { message: reason, cause } = error;
+      if (hasCode(cause, ...NOT_ITS_FAULT)) {
+        room.settings.log("warn", "a saved vector index could not be read", { key: saved.key, reason });
+        return undefined;
+      }
+      room.settings.log("warn", "a saved vector index is of no use and was removed", { key: saved.key, reason });
       await room.store.delete(saved.key);
     } finally {
       await rm(folder, { recursive: true, force: true });

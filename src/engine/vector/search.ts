@@ -2,8 +2,9 @@ import type { Manifest } from "../catalog/types.ts";
 import { identifier } from "../duckdb/duckdb.ts";
 import type { Json } from "../duckdb/values.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
+import { openTimeSlice } from "../time-slice.ts";
 import { scoreOf } from "./distances.ts";
-import { allowedItems, assertWhere, datasetOf, matchingIds, relation } from "./filter.ts";
+import { allowedItems, assertWhere, datasetOf, explained, matchingIds, relation } from "./filter.ts";
 import { assertId, assertText, checkVector } from "./items.ts";
 import { embedFor } from "./model.ts";
 import type { Resident } from "./resident.ts";
@@ -15,6 +16,7 @@ import { summaryOf } from "./write.ts";
 
 const DEFAULT_K = 10;
 const MAX_EF = 10_000;
+const SLICE_MS = 5;
 /** What the rows of one answer may take; the transport has limits of its own. */
 const MAX_ANSWER_BYTES = 64 * 1024 ** 2;
 
@@ -121,7 +123,8 @@ async function findOnDisk(
   const like = `(SELECT vector FROM ${items} WHERE id = $1::VARCHAR)`;
   const vector = query ? `from_json($1::VARCHAR, '["FLOAT"]')::${type}` : like;
   const conditions = likeId === undefined ? [] : ["id <> $1::VARCHAR"];
-  if (where !== undefined) conditions.push(`id IN (${matchingIds(manifest, await datasetOf(room, manifest), where)})`);
+  const dataset = where === undefined ? undefined : await datasetOf(room, manifest);
+  if (where !== undefined) conditions.push(`id IN (${matchingIds(manifest, dataset, where)})`);
   const sql = `SELECT id, ${DISTANCES[index.metric]}(vector, ${vector}) AS distance, metadata::VARCHAR AS metadata
     FROM ${items} ${conditions.length > 0 ? `WHERE ${conditions.join(" AND ")}` : ""} ORDER BY distance, id LIMIT ${k}`;
   if (likeId !== undefined) {
@@ -129,7 +132,9 @@ async function findOnDisk(
     if (rows.length === 0) throw noItem(manifest.name, likeId);
   }
   const parameter = query ? JSON.stringify([...query]) : likeId;
-  const { rows } = await ask(room, sql, [parameter], signal);
+  const { rows } = await ask(room, sql, [parameter], signal).catch((error: unknown) => {
+    throw where === undefined ? error : explained(error, manifest, dataset);
+  });
   const hits = rows.map(([id, value, metadata]): RawHit => {
     const distance = Number(value);
     return { id: String(id), distance, score: scoreOf(index.metric, distance), metadata: metadata as string | null };
@@ -168,7 +173,8 @@ export async function search(
       ? await itemsById(room, manifest, ids, include, signal)
       : undefined;
   const rows = include.has("row") ? await rowsById(room, manifest, ids, signal) : undefined;
-  const hits = found.hits.map(({ id, distance, score, metadata }): Hit => {
+  const inSlices = openTimeSlice(SLICE_MS);
+  const complete = ({ id, distance, score, metadata }: RawHit): Hit => {
     const item = items?.get(id);
     return {
       id,
@@ -179,7 +185,9 @@ export async function search(
       ...(include.has("vector") && { vector: (item?.vector ?? []) as number[] }),
       ...(rows && { row: rows.get(id) ?? null }),
     };
-  });
+  };
+  const hits: Hit[] = [];
+  for (const hit of found.hits) hits.push(await inSlices(() => complete(hit)));
   const note = await noteOn(residents, found);
   return {
     ...summaryOf(manifest),

@@ -141,22 +141,27 @@ export async function pathsOf(store: Store, files: readonly DataFile[]): Promise
   return paths;
 }
 
-/** Which of the ids are items of this version, with their metadata as JSON. */
+/** Which of the ids are items of this version; of those in `kept`, their metadata as JSON. */
 export async function findItems(
   room: Room,
   manifest: IndexManifest,
-  ids: readonly string[],
+  { ids, kept }: { ids: readonly string[]; kept: readonly string[] },
   signal?: AbortSignal,
 ): Promise<Map<string, string | null>> {
   if (manifest.index.count === 0) return new Map();
   const items = await selectItems(room.store, manifest, ["id", "metadata"]);
   return room.withConnection(async (connection) => {
-    const wanted = `SELECT unnest(from_json($1::VARCHAR, '["VARCHAR"]')) AS id`;
-    const sql = `SELECT id, metadata::VARCHAR AS metadata FROM (${items}) WHERE id IN (${wanted})`;
-    const rows = await connection.rows<{ id: string; metadata: string | null }>(sql, {
-      params: [JSON.stringify(ids)],
-      signal,
-    });
-    return new Map(rows.map((row) => [row.id, row.metadata]));
+    const listed = (parameter: string): string => `SELECT unnest(from_json(${parameter}::VARCHAR, '["VARCHAR"]'))`;
+    const found = new Map<string, string | null>();
+    const there = `SELECT id FROM (${items}) WHERE id IN (${listed("$1")})`;
+    const rows = await connection.rows<{ id: string }>(there, { params: [JSON.stringify(ids)], signal });
+    for (const { id } of rows) found.set(id, null);
+    if (kept.length === 0) return found;
+    const sql = `SELECT id, metadata::VARCHAR AS metadata FROM (${items}) WHERE id IN (${listed("$1")})`;
+    const params = [JSON.stringify(kept)];
+    for (const row of await connection.rows<{ id: string; metadata: string | null }>(sql, { params, signal })) {
+      found.set(row.id, row.metadata);
+    }
+    return found;
   });
 }

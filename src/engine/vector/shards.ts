@@ -49,9 +49,9 @@ export interface ShardedIndex {
   settled(signal?: AbortSignal): Promise<void>;
   /**
    * Writes one file a shard into `folder` and returns their paths, by shard. What is added and removed meanwhile is not
-   * in them. Throws `conflict` when vectors wait for the graph or another save runs.
+   * in them: `onSent` is called at that moment. Throws `conflict` when vectors wait for the graph or another save runs.
    */
-  save(folder: string): Promise<string[]>;
+  save(folder: string, onSent?: () => void): Promise<string[]>;
   /** Reads what an index of the same dimension, metric and number of shards saved. This one has to be empty. */
   load(paths: readonly string[]): Promise<void>;
   /** Gives the memory back. Calls in flight fail or finish. Closing twice is harmless. */
@@ -184,9 +184,13 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
     return { ...mergeHits(hits, options.k), exact: hits.every(({ exact }) => exact) };
   };
 
-  const save = async (folder: string): Promise<string[]> => {
+  const save: ShardedIndex["save"] = async (folder, onSent) => {
     const paths = homes.map((_, shard) => join(folder, `shard-${shard}.hnsw`));
-    await write(() => toAll((own) => ({ op: "save", paths: pick(paths, own) })));
+    await write(() => {
+      const saved = toAll((own) => ({ op: "save", paths: pick(paths, own) }));
+      onSent?.();
+      return saved;
+    });
     return paths;
   };
 

@@ -26,12 +26,24 @@ export function sourceQuery(dataset: Manifest, { text, id, where, metadata = [] 
     });
   }
   const own = { id: column(id, "id"), metadata: [...new Set(metadata.map((name) => column(name, "metadata")))] };
-  const fields = own.metadata.map((name) => `${identifier(name)} := ${identifier(name)}`);
+  const fields = own.metadata.map((name) => `${identifier(name)} := ${jsonOf(findColumn(dataset, name, "metadata"))}`);
   const json =
     fields.length === 0 ? "CAST(NULL AS VARCHAR)" : `CAST(to_json(struct_pack(${fields.join(", ")})) AS VARCHAR)`;
   const condition = where === undefined ? "" : ` WHERE (\n${where}\n)`;
   const sql = `SELECT CAST(${identifier(own.id)} AS VARCHAR) AS id, ${textOf(dataset, text)} AS text, ${json} AS metadata FROM ${relation(dataset)}${condition}`;
   return { ...own, sql };
+}
+
+/** A column as JSON that any reader takes for the same: what a double cannot hold, or JSON not say, as a text. */
+function jsonOf({ name, type }: Column): string {
+  const value = identifier(name);
+  const text = `to_json(CAST(${value} AS VARCHAR))`;
+  if (/^(?:DOUBLE|FLOAT)$/.test(type)) return `CASE WHEN isfinite(${value}) THEN to_json(${value}) ELSE ${text} END`;
+  if (/^U?BIGINT$/.test(type)) {
+    const most = Number.MAX_SAFE_INTEGER;
+    return `CASE WHEN ${value} BETWEEN -${most} AND ${most} THEN to_json(${value}) ELSE ${text} END`;
+  }
+  return /^(?:DECIMAL|U?HUGEINT)/.test(type) ? text : value;
 }
 
 /** A column by its name, or a template, where `{column}` stands for the column's value, NULL for nothing. */

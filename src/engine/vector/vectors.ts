@@ -1,6 +1,7 @@
+import { setMaxListeners } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
-import type { Scope } from "../scope.ts";
+import { openScope, type Scope } from "../scope.ts";
 import { buildIndex } from "./build.ts";
 import { compact } from "./compact.ts";
 import { ensureIndex } from "./create.ts";
@@ -51,18 +52,29 @@ export interface Vectors {
 const MAX_DEAD = 0.3;
 const MIN_DEAD = 1_000;
 const CLOSE_GRACE_MS = 3_000;
+/** So many times the quiet that is waited for, changes or not. */
+const MAX_QUIETS = 10;
 
 export function openVectors(scope: Scope, parts: RoomParts): Vectors {
   const { settings, catalog } = parts;
-  const room = openRoom(scope, parts);
+  // Its parts are opened when they are needed, and closed when what uses them has ended.
+  const own = openScope();
+  const room = openRoom(own, parts);
   const closing = new AbortController();
-  const tending = new Map<string, NodeJS.Timeout>();
+  // As many listen to it as there are calls.
+  setMaxListeners(0, closing.signal);
+  const tending = new Map<string, { timer: NodeJS.Timeout; since: number }>();
+  const beingTended = new Set<string>();
   const underWay = new Set<Promise<unknown>>();
-  const residents = openResidents(scope, room, tendLater);
+  const residents = openResidents(own, room, { closing: closing.signal, onRead: tendLater });
   scope.defer(async () => {
     closing.abort(new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." }));
-    for (const timer of tending.values()) clearTimeout(timer);
-    await Promise.race([Promise.allSettled(underWay), delay(CLOSE_GRACE_MS, undefined, { ref: false })]);
+    for (const { timer } of tending.values()) clearTimeout(timer);
+    const grace = new AbortController();
+    await Promise.race([Promise.allSettled(underWay), delay(CLOSE_GRACE_MS, undefined, grace).catch(() => undefined)]);
+    grace.abort();
+    await room.stop();
+    await own.close();
   });
   catalog.onChange(({ removed, updated }) => {
     for (const name of removed) residents.forget(name).catch(() => undefined);
@@ -76,36 +88,56 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     return work;
   }
 
-  /** Runs `work` until the caller or the lake stops it. */
-  function during<Result>(
-    { signal }: { signal?: AbortSignal | undefined },
-    work: (signal: AbortSignal) => Promise<Result>,
-  ): Promise<Result> {
-    const either = signal ? AbortSignal.any([signal, closing.signal]) : closing.signal;
-    throwIfAborted(either);
+  /** Runs `work` while the lake is open. */
+  function whileOpen<Result>(work: () => Promise<Result>): Promise<Result> {
+    throwIfAborted(closing.signal);
     return track(
-      work(either).catch((error: unknown) => {
+      work().catch((error: unknown) => {
         // What was closed under it fails in ways of its own.
         throw closing.signal.aborted ? cancelled(closing.signal) : error;
       }),
     );
   }
 
+  /** Runs `work` until the caller or the lake stops it. */
+  function during<Result>(
+    { signal }: { signal?: AbortSignal | undefined },
+    work: (signal: AbortSignal) => Promise<Result>,
+  ): Promise<Result> {
+    const either = signal ? AbortSignal.any([signal, closing.signal]) : closing.signal;
+    return whileOpen(async () => {
+      throwIfAborted(either);
+      return work(either);
+    });
+  }
+
   /** Once an index has been left alone for a while: fewer files, a graph without dead places, and that saved. */
   function tendLater(name: string): void {
-    clearTimeout(tending.get(name));
+    const waiting = tending.get(name);
+    clearTimeout(waiting?.timer);
     if (closing.signal.aborted) return;
+    const { quietMs } = settings.vector;
+    const now = performance.now();
+    const since = waiting?.since ?? now;
+    // An index that is never left alone is tended all the same.
+    const wait = Math.min(quietMs, Math.max(0, since + MAX_QUIETS * quietMs - now));
     const timer = setTimeout(() => {
       tending.delete(name);
-      track(tend(name)).catch((error: unknown) => {
+      if (beingTended.has(name)) {
+        tendLater(name);
+        return;
+      }
+      beingTended.add(name);
+      const work = tend(name).finally(() => beingTended.delete(name));
+      track(work).catch((error: unknown) => {
         // It changed while it was saved: another time.
         if (error instanceof LakeError && error.kind === "conflict") tendLater(name);
         else if (!closing.signal.aborted)
           settings.log("warn", "a vector index could not be tended", { index: name, error: String(error) });
       });
-    }, settings.vector.quietMs);
+    }, wait);
     timer.unref();
-    tending.set(name, timer);
+    tending.set(name, { timer, since });
   }
 
   async function tend(name: string): Promise<void> {
@@ -131,11 +163,11 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
 
   const lookupUntil =
     (signal: AbortSignal): Lookup =>
-    async (manifest, ids) => {
+    async (manifest, wanted) => {
       const resident = residents.peek(manifest.name);
-      if (resident?.manifest.commitId !== manifest.commitId) return findItems(room, manifest, ids, signal);
+      if (resident?.manifest.commitId !== manifest.commitId) return findItems(room, manifest, wanted, signal);
       const found = new Map<string, string | null>();
-      for (const id of ids) {
+      for (const id of wanted.ids) {
         const slot = resident.slotOf(id);
         if (slot !== undefined) found.set(id, resident.metadataOf(slot));
       }
@@ -198,14 +230,11 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
         follow(manifest);
         return result;
       }),
-    search: (request, options = {}) =>
-      during(options, async (signal) => {
-        const found = await search(room, residents, request, signal);
-        return found;
-      }),
+    // Closing fails what the shards were asked; another signal to listen to would cost as much as asking them.
+    search: (request, { signal } = {}) => whileOpen(() => search(room, residents, request, signal)),
     find: (request, signal) =>
-      during({ signal }, async (either) => {
-        const { manifest, hits } = await find(room, residents, request, either);
+      whileOpen(async () => {
+        const { manifest, hits } = await find(room, residents, request, signal);
         return { reference: `${manifest.name}@${manifest.version}`, hits };
       }),
     status: (name) => during({}, () => status(name)),
@@ -221,7 +250,8 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     const resident = residents.peek(name);
     const [saved] = await listSaved(room, name);
     const at = saved ? await savedAt(room, saved) : null;
-    const stats = resident && (await resident.shards.stats());
+    // Where a worker has died, the next search reads the index anew.
+    const stats = await resident?.shards.stats().catch(() => undefined);
     return {
       ...summaryOf(manifest),
       index_details: index,

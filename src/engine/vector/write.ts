@@ -1,6 +1,7 @@
 import type { Manifest } from "../catalog/types.ts";
 import type { SegmentRow } from "../duckdb/vectors.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
+import { openTimeSlice } from "../time-slice.ts";
 import { assertId, type CheckedItem, checkItems } from "./items.ts";
 import { embedFor } from "./model.ts";
 import type { Room } from "./room.ts";
@@ -14,8 +15,13 @@ import {
   type VectorOptions,
 } from "./types.ts";
 
-/** Finds which of the ids are items of a version, with their metadata: in memory when it is there, else on disk. */
-export type Lookup = (manifest: IndexManifest, ids: readonly string[]) => Promise<Map<string, string | null>>;
+/** Finds which of the ids are items of a version, and the metadata of some: in memory when it is there, else on disk. */
+export type Lookup = (
+  manifest: IndexManifest,
+  wanted: { ids: readonly string[]; kept: readonly string[] },
+) => Promise<Map<string, string | null>>;
+
+const SLICE_MS = 5;
 
 export interface Change {
   rows: readonly NewRow[];
@@ -45,9 +51,10 @@ export async function commitRows(
   manifest: IndexManifest,
   { rows, source, index: changed }: Change,
   signal?: AbortSignal,
-  lookup: Lookup = (at, ids) => findItems(room, at, ids, signal),
+  lookup: Lookup = (at, wanted) => findItems(room, at, wanted, signal),
 ): Promise<Written> {
   const ids = rows.map((row) => row.id);
+  const kept = rows.flatMap((row) => (row.metadata === undefined ? [row.id] : []));
   const deletes = rows.filter((row) => row.vector === undefined).length;
   let written: { for: string; file: Awaited<ReturnType<typeof writeSegment>> } | undefined;
   let known = new Set<string>();
@@ -55,15 +62,15 @@ export async function commitRows(
     manifest.name,
     async (current) => {
       assertSame(current, manifest);
-      const existing = await lookup(current, ids);
+      const existing = await lookup(current, { ids, kept });
       known = new Set(existing.keys());
       const stored = rows.flatMap((row): SegmentRow[] => {
         if (row.vector === undefined && !known.has(row.id)) return [];
         return [{ ...row, metadata: row.metadata === undefined ? (existing.get(row.id) ?? null) : row.metadata }];
       });
       if (stored.length === 0) return undefined;
-      const kept = rows.flatMap((row) => (row.metadata === undefined ? [existing.get(row.id) ?? null] : []));
-      const key = JSON.stringify([kept, deletes > 0 ? ids.filter((id) => known.has(id)) : []]);
+      const metadata = kept.map((id) => existing.get(id) ?? null);
+      const key = JSON.stringify([metadata, deletes > 0 ? ids.filter((id) => known.has(id)) : []]);
       if (written?.for !== key) written = { for: key, file: await writeSegment(room, manifest, stored, signal) };
       const { index, files } = current;
       const inserts = known.size === 0 && deletes === 0;
@@ -147,7 +154,8 @@ export async function deleteItems(
       },
     );
   }
-  for (const [at, id] of ids.entries()) assertId(id, `ids[${at}]`);
+  const inSlices = openTimeSlice(SLICE_MS);
+  for (const [at, id] of ids.entries()) await inSlices(() => assertId(id, `ids[${at}]`));
   const unique = [...new Set(ids)];
   const rows = unique.map((id) => ({ id, vector: undefined, text: null, metadata: null, fromDataset: false }));
   const written = await commitRows(room, manifest, { rows, source: "vector-delete" }, signal, lookup);
