@@ -81,6 +81,9 @@ export const configSchema = z.strictObject({
   max_queued_queries: count(0).prefault(128).describe("Queries that wait for their turn; more are refused."),
   max_result_bytes: size().prefault("64KiB").describe("Text one query result may take."),
   refresh: duration().prefault("30s").describe("How often versions committed by other processes are looked for."),
+  job_after: duration()
+    .prefault("20s")
+    .describe("How long a call works before it is answered with a job, unless its client watches its progress."),
   embed_provider: z
     .enum(["auto", "ollama", "openai", "builtin"])
     .default("auto")

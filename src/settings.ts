@@ -27,6 +27,7 @@ export function engineSettings(config: Config, cwd: string, allow: string[], log
     maxQueuedQueries: config.max_queued_queries,
     maxResultBytes: config.max_result_bytes,
     refreshMs: config.refresh,
+    jobAfterMs: config.job_after,
     embed: {
       provider: config.embed_provider,
       model: config.embed_model,
@@ -63,7 +64,7 @@ export function httpSettings(
     gates: {
       bind: parseBind(config.http),
       hosts: [...(config.allowed_hosts ?? []), ...(publicUrl === undefined ? [] : [new URL(publicUrl).hostname])],
-      addresses: config.allowed_ips ?? [],
+      addresses: config.allowed_ips,
       proxies: config.trusted_proxies ?? [],
       token: config.http_token,
       tokenFile: config.http_token_file && resolve(cwd, config.http_token_file),

@@ -6,15 +6,15 @@ import { assertBindAllowed } from "./gates/bind.ts";
 import { allowedHosts, judgeHost } from "./gates/host.ts";
 import { clientAddress, judgeAddress, parseAllowlist } from "./gates/ip.ts";
 import { openOAuth, type ResourceMetadata } from "./gates/oauth.ts";
-import type { Refusal } from "./gates/refusal.ts";
+import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import { openTokens } from "./gates/tokens.ts";
 
 export interface GateSettings {
   bind: { host: string; port: number };
   /** Host names beside those of `bind`. */
   hosts: string[];
-  /** Addresses and CIDR ranges; empty lets every address in. */
-  addresses: string[];
+  /** Addresses and CIDR ranges; undefined lets every address in. */
+  addresses?: string[] | undefined;
   /** Whose `X-Forwarded-For` is believed. */
   proxies: string[];
   /** Secret. */
@@ -41,7 +41,7 @@ export interface Gates {
 /** Throws `LakeError` naming the setting when one is wrong, or when the bind would leave the server open. */
 export function openGates(scope: Scope, settings: GateSettings, log: Log): Gates {
   const { bind, token, tokenFile } = settings;
-  const allowlist = settings.addresses.length > 0 ? parseAllowlist(settings.addresses, "allowed_ips") : undefined;
+  const allowlist = settings.addresses && parseAllowlist(settings.addresses, "allowed_ips");
   const trusted = settings.proxies.length > 0 ? parseAllowlist(settings.proxies, "trusted_proxies") : undefined;
   const rules = allowedHosts({ bind, extra: settings.hosts });
   const tokens =
@@ -52,6 +52,14 @@ export function openGates(scope: Scope, settings: GateSettings, log: Log): Gates
   const gated = tokens !== undefined || oauth !== undefined;
   assertBindAllowed(bind, { hasTokens: gated, allowNonLoopback: settings.allowNonLoopback });
 
+  /** No token's name has a colon: a subject of the provider is never taken for one. */
+  const verify =
+    oauth &&
+    (async (jwt: string) => {
+      const found = await oauth.verify(jwt);
+      return isRefusal(found) ? found : { name: `oauth:${found.name}` };
+    });
+
   const address = (request: IncomingMessage): string =>
     clientAddress(request.socket.remoteAddress ?? "", request.headers["x-forwarded-for"], trusted);
   return {
@@ -60,13 +68,13 @@ export function openGates(scope: Scope, settings: GateSettings, log: Log): Gates
       return judgeHost({ host, origin }, rules, request.rawHeaders) ?? judgeAddress(address(request), allowlist);
     },
     judgeCaller: ({ headers, rawHeaders }) =>
-      judgeBearer(headers.authorization, rawHeaders, tokens, oauth?.verify, oauth?.metadataUrl),
+      judgeBearer(headers.authorization, rawHeaders, tokens, verify, oauth?.metadataUrl),
     address,
     metadata: oauth && { path: new URL(oauth.metadataUrl).pathname, read: oauth.metadata },
     summary: {
       tokens: tokens?.size ?? 0,
       issuer: settings.oauth?.issuer ?? "none",
-      allowed_ips: settings.addresses.length > 0 ? settings.addresses.length : "all",
+      allowed_ips: settings.addresses?.length ?? "all",
     },
   };
 }

@@ -86,7 +86,7 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
     },
   };
   const server = await serveHttp({
-    gates: { bind: { host: "127.0.0.1", port: 0 }, hosts: [], addresses: [], proxies: [], ...options.gates },
+    gates: { bind: { host: "127.0.0.1", port: 0 }, hosts: [], proxies: [], ...options.gates },
     createServer: ({ era, caller }) =>
       createServer({ engine: counted, log, caller, trustRoots: false, notifies: era === "legacy" }, { era }),
     watch: (notifier) => tellOfChanges(counted, notifier),
