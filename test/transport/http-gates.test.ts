@@ -209,7 +209,7 @@ test("tokens of an identity provider are accepted, and clients are told where to
     await expect(lake.connect(era, { token: await signed("https://other.example.com") })).rejects.toThrow();
   }
   const calls = lake.log.filter(({ message }) => message === "call");
-  expect(calls.map(({ caller }) => caller)).toEqual(["carol", "carol"]);
+  expect(calls.map(({ caller }) => caller)).toEqual(["oauth:carol", "oauth:carol"]);
 });
 
 test("with a token and the word for it, other machines are served", async () => {
