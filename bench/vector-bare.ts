@@ -1,5 +1,7 @@
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { ROOT } from "../demo/server.ts";
 import { DIMENSION, K, rowOf, type VectorData } from "./vector-data.ts";
 
 /** hnswlib-node as its manual has it, in this process and thread: what the engine's index is measured against. */
@@ -9,6 +11,18 @@ export interface BareIndex {
   search(query: number[], filter?: (label: number) => boolean): number[];
 }
 
+interface Library {
+  HierarchicalNSW: new (
+    space: "ip",
+    dimension: number,
+  ) => {
+    initIndex(maxElements: number, m: number, efConstruction: number): void;
+    addPoint(vector: number[], label: number): void;
+    setEf(ef: number): void;
+    searchKnn(query: number[], k: number, filter?: (label: number) => boolean): { neighbors: number[] };
+  };
+}
+
 /** As the engine's defaults are. */
 const M = 16;
 const EF_CONSTRUCTION = 200;
@@ -16,7 +30,8 @@ const EF = 64;
 const AT_ONCE = 500;
 
 export async function buildBare({ vectors, count }: VectorData): Promise<BareIndex> {
-  const { HierarchicalNSW } = createRequire(import.meta.url)("hnswlib-node") as typeof import("hnswlib-node");
+  // It compiles when it is installed, so it has a package of its own.
+  const { HierarchicalNSW } = createRequire(join(ROOT, "bench", "package.json"))("hnswlib-node") as Library;
   // Of vectors of length 1 the inner product is the cosine, and cheaper.
   const index = new HierarchicalNSW("ip", DIMENSION);
   index.initIndex(count, M, EF_CONSTRUCTION);

@@ -46,12 +46,14 @@ export function runWorker<Result>(
   });
 }
 
-/**
- * Where the worker `name` of the folder of `caller` is. Node 20 cannot start one from TypeScript: when run from source, as
- * tests are, the one in `dist` serves.
- */
+/** Where the worker `name` of the folder of `caller` is: Node 20 cannot start one from TypeScript. */
 export function compiledWorker(caller: string, name: string): URL {
+  return compiledFile(caller, `${name}.js`);
+}
+
+/** A file that the build makes for the folder of `caller`: when run from source, as tests are, the one in `dist`. */
+export function compiledFile(caller: string, name: string): URL {
   const folder = new URL(".", caller).href;
   const from = caller.endsWith(".ts") ? folder.replace(/\/src\/(?!.*\/src\/)/, "/dist/") : folder;
-  return new URL(`${name}.js`, from);
+  return new URL(name, from);
 }

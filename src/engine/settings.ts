@@ -61,7 +61,7 @@ export interface VectorSettings {
   threads: number;
   /** Candidates a search keeps, when it does not say: more is better and slower. */
   ef: number;
-  /** False: search exactly, as if hnswlib-node were not installed. */
+  /** False: search exactly, without graphs. */
   hnsw: boolean;
   /** How long an index has to be quiet before its graphs are saved, and its small files merged. */
   quietMs: number;

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
+import type { Metric } from "../../src/engine/catalog/types.ts";
 import { LakeError } from "../../src/engine/errors.ts";
 import type { EngineSettings } from "../../src/engine/settings.ts";
 import { testSettings } from "./lake.ts";
@@ -81,12 +82,23 @@ export function sorted(texts: readonly string[]): string[] {
   return [...texts].sort((a, b) => (a < b ? -1 : 1));
 }
 
-export function cosine(a: readonly number[], b: readonly number[]): number {
+/** As hits report it. */
+export function distance(metric: Metric, a: Float32Array, b: Float32Array): number {
+  if (metric === "cosine") return cosine(a, b);
+  let sum = 0;
+  for (let at = 0; at < a.length; at++) {
+    const [x, y] = [a[at] as number, b[at] as number];
+    sum += metric === "l2" ? (x - y) ** 2 : -x * y;
+  }
+  return metric === "l2" ? Math.sqrt(sum) : sum;
+}
+
+export function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let dot = 0;
   let aa = 0;
   let bb = 0;
-  for (const [at, x] of a.entries()) {
-    const y = b[at] ?? 0;
+  for (let at = 0; at < a.length; at++) {
+    const [x, y] = [a[at] as number, b[at] as number];
     dot += x * y;
     aa += x * x;
     bb += y * y;

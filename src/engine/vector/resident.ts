@@ -45,7 +45,22 @@ export class Stale extends Error {
 const MAX_VERSIONS_BEHIND = 200;
 /** What a string and a place in a map take besides their characters, about. */
 const ITEM_BYTES = 150;
+/** Besides its vector: links of a graph, what is known of it, and a place; with id and metadata, about. */
+const SLOT_OVERHEAD = 210;
+const ITEM_OVERHEAD = 400;
+/** What one part may begin with: its memory ends at 4 GiB. */
+const PART_BYTES = 2 * 1024 ** 3;
 const SLICE_MS = 5;
+
+/** Estimate of what an index takes in memory. */
+export function sizeOf({ index }: IndexManifest): number {
+  return index.count * (bytesOfSlot(index.dimension) + ITEM_OVERHEAD);
+}
+
+/** Of a vector, which is kept in 24 bits a coordinate, with its links and place. */
+export function bytesOfSlot(dimension: number): number {
+  return dimension * 3 + SLOT_OVERHEAD;
+}
 
 /** An index in memory with nothing in it yet: `load` or `restore` fill it. */
 function openItems(manifest: IndexManifest, shards: ShardedIndex) {
@@ -122,7 +137,8 @@ export async function loadResident(
   signal: AbortSignal,
 ): Promise<Resident> {
   const { dimension, metric } = manifest.index;
-  const shards = await pool.openIndex({ dimension, metric, shards: room.settings.vector.threads });
+  const parts = Math.max(room.settings.vector.threads, Math.ceil(sizeOf(manifest) / PART_BYTES));
+  const shards = pool.openIndex({ dimension, metric, shards: parts });
   try {
     const items = openItems(manifest, shards);
     if (manifest.index.count > 0) {
@@ -147,7 +163,7 @@ export async function restoreResident(
   saved: { graphs: string[]; slots: number; items: AsyncIterable<SavedItem[]> },
 ): Promise<Resident> {
   const { dimension, metric } = manifest.index;
-  const shards = await pool.openIndex({ dimension, metric, shards: saved.graphs.length });
+  const shards = pool.openIndex({ dimension, metric, shards: saved.graphs.length });
   try {
     const loading = shards.load(saved.graphs);
     loading.catch(() => undefined);
@@ -200,9 +216,15 @@ function openResident(
       if (next.provenance.operation !== "compact") {
         const added = next.files.slice(held.files.length);
         if (added.length > 0) {
-          await items.apply(await readChanges(room, next, added), () => {
-            held = next;
-          });
+          const changes = await readChanges(room, next, added);
+          await items
+            .apply(changes, () => {
+              held = next;
+            })
+            .catch((error: unknown) => {
+              // Read anew, it has as many parts as its size wants.
+              throw error instanceof LakeError && error.kind === "limit" ? new Stale("a part is full") : error;
+            });
         }
       }
       held = next;

@@ -1,5 +1,5 @@
 import type { Scope } from "../scope.ts";
-import { loadResident, type Resident, Stale, unlessAborted } from "./resident.ts";
+import { bytesOfSlot, loadResident, type Resident, Stale, sizeOf, unlessAborted } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { restoreSaved, saveResident } from "./saved.ts";
 import { openShardPool } from "./shards.ts";
@@ -23,7 +23,6 @@ export interface Residents {
   /** Saves the graphs once they are complete. */
   save(name: string): Promise<void>;
   bytes(): number;
-  accelerated(): Promise<{ hnsw: boolean; reason?: string | undefined }>;
 }
 
 interface Entry {
@@ -38,9 +37,6 @@ interface Entry {
   retired: boolean;
 }
 
-/** Besides its vector: links of a graph, and with id and metadata, about. */
-const SLOT_OVERHEAD = 280;
-const ITEM_OVERHEAD = 500;
 /** Graphs of so few are grown again sooner than read. */
 const MIN_SAVED_ITEMS = 256;
 
@@ -71,8 +67,7 @@ export function openResidents(
 
   async function open(manifest: IndexManifest): Promise<Resident> {
     const started = performance.now();
-    const { hnsw } = await pool.accelerated();
-    const restored = hnsw ? await restoreSaved(room, pool, manifest) : undefined;
+    const restored = vector.hnsw ? await restoreSaved(room, pool, manifest) : undefined;
     const resident = restored ?? (await loadResident(room, pool, manifest, closing));
     log("info", "vector index in memory", {
       index: manifest.name,
@@ -191,20 +186,15 @@ export function openResidents(
       const entry = entries.get(name);
       const resident = entry?.resident;
       if (!entry || !resident || resident.manifest.index.count < MIN_SAVED_ITEMS) return;
-      if (resident.manifest.version === entry.saved || !(await pool.accelerated()).hnsw) return;
+      if (resident.manifest.version === entry.saved || !vector.hnsw) return;
       await resident.shards.settled(closing);
       if (entries.get(name) !== entry) return;
       entry.saved = await saveResident(room, resident);
     },
     bytes: total,
-    accelerated: () => pool.accelerated(),
   };
 }
 
 function bytesOf({ manifest, slots, itemBytes }: Resident): number {
-  return slots * (manifest.index.dimension * 4 + SLOT_OVERHEAD) + itemBytes;
-}
-
-function sizeOf({ index }: IndexManifest): number {
-  return index.count * (index.dimension * 4 + ITEM_OVERHEAD);
+  return slots * bytesOfSlot(manifest.index.dimension) + itemBytes;
 }

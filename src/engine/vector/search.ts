@@ -188,7 +188,7 @@ export async function search(
   };
   const hits: Hit[] = [];
   for (const hit of found.hits) hits.push(await inSlices(() => complete(hit)));
-  const note = await noteOn(residents, found);
+  const note = noteOn(found);
   return {
     ...summaryOf(manifest),
     hits,
@@ -248,7 +248,7 @@ function byId({ columns, rows }: { columns: { name: string }[]; rows: Json[][] }
   );
 }
 
-async function noteOn(residents: Residents, { manifest, exact, onDisk }: Found): Promise<string> {
+function noteOn({ manifest, onDisk }: Found): string {
   const notes: string[] = [];
   const { model, source, count } = manifest.index;
   if (model?.lexical) notes.push(`${model.name} compares words and spelling, not meaning.`);
@@ -258,10 +258,6 @@ async function noteOn(residents: Residents, { manifest, exact, onDisk }: Found):
     );
   }
   if (onDisk) notes.push("The index does not fit in vector_memory, so every vector was compared, on disk.");
-  else if (exact && count > 0) {
-    const { hnsw, reason } = await residents.accelerated();
-    if (!hnsw && reason !== undefined) notes.push(`Every vector was compared: ${reason}`);
-  }
   return notes.join(" ");
 }
 

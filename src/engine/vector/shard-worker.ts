@@ -3,7 +3,6 @@ import type { Metric } from "../catalog/types.ts";
 import { type ErrorKind, LakeError } from "../errors.ts";
 import { mergeHits } from "./distances.ts";
 import type { ShardHits } from "./graph-search.ts";
-import { loadHnsw } from "./hnsw.ts";
 import { openShard, type Shard, type ShardQuery, type ShardStats } from "./shard.ts";
 
 /** What the worker is asked. `shard` counts within the index; a worker has some of them. */
@@ -106,7 +105,7 @@ function resume(): void {
 function handle(request: ShardRequest): unknown {
   if (request.op === "open") {
     const { dimension, metric, shards } = request;
-    const hnsw = request.hnsw ? loadHnsw().hnsw : undefined;
+    const { hnsw } = request;
     const open = (shard: number): Shard => openShard({ dimension, metric, hnsw, seed: 100 + shard });
     indexes.set(request.index, {
       shards: new Map(shards.map((shard) => [shard, open(shard)])),

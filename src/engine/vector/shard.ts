@@ -1,15 +1,15 @@
 import { stat, writeFile } from "node:fs/promises";
 import type { Metric } from "../catalog/types.ts";
 import { LakeError } from "../errors.ts";
-import { distanceFor, type Hits, mergeHits, normalise, openNearest } from "./distances.ts";
-import { nearestInGraph, type ShardHits } from "./graph-search.ts";
-import type { Graph, Hnsw } from "./hnsw.ts";
+import { type Hits, normalise } from "./distances.ts";
+import { type Graph, openGraph } from "./graph.ts";
+import { nearestIn, type ShardHits } from "./graph-search.ts";
 
 export interface ShardOptions {
   dimension: number;
   metric: Metric;
-  /** Undefined: every search is exact. */
-  hnsw: Hnsw | undefined;
+  /** False: nothing is put into the graph, and every search is exact. */
+  hnsw: boolean;
   m?: number;
   efConstruction?: number;
   seed?: number;
@@ -21,8 +21,6 @@ export interface ShardQuery {
   ef: number;
   /** Slot `s` may be a hit iff `allowed[s >> 3] & (1 << (s & 7))`. */
   allowed?: Uint8Array | undefined;
-  /** Exactly these slots, as far as they are here. */
-  only?: Uint32Array | undefined;
 }
 
 export interface ShardStats {
@@ -32,7 +30,6 @@ export interface ShardStats {
   pending: number;
   /** Removed vectors that still take memory. */
   deleted: number;
-  /** Estimate of memory. */
   bytes: number;
 }
 
@@ -41,7 +38,7 @@ export interface ShardStats {
  * cosine, vectors are kept with length 1. Vectors are searchable once added, and move into the graph in `step`.
  */
 export interface Shard {
-  /** Takes `vectors` over, which lie back to back. Slots that are or were here are refused as `internal`. */
+  /** May change `vectors`, which lie back to back. Slots that are or were here are refused as `internal`. */
   add(slots: Uint32Array, vectors: Float32Array): void;
   /** Ignores slots that are not here. */
   remove(slots: Uint32Array): void;
@@ -65,38 +62,24 @@ export interface Shard {
   close(): void;
 }
 
-interface Batch {
-  firstRow: number;
-  slots: Uint32Array;
-  vectors: Float32Array;
-  /** Those before are in the graph. */
-  next: number;
-  /** Those from `next` on that are not removed. */
-  live: number;
-}
-
-/** Where a slot's vector is: from `FIRST_ROW` on, a row of a batch. */
-const [NEVER, REMOVED, GRAPH, FIRST_ROW] = [0, 1, 2, 3];
-/** Of an element besides its vector and links: label and its lookup, lock, level. */
-const ELEMENT_BYTES = 128;
-const EMPTY: Hits = { slots: new Uint32Array(0), distances: new Float32Array(0) };
+/** Where a slot's vector is: from `FIRST` on, an element of the graph. */
+const [NEVER, REMOVED, FIRST] = [0, 1, 2];
+const NOTHING: Hits = { slots: new Uint32Array(0), distances: new Float32Array(0) };
 
 /** An empty shard. */
 export function openShard(options: ShardOptions): Shard {
   const { dimension, metric, hnsw, m = 16, efConstruction = 200, seed = 100 } = options;
-  const distance = distanceFor(metric);
-  const openGraph = (library: Hnsw): Graph =>
-    library.openGraph({ space: metric === "l2" ? "l2" : "ip", dimension, m, efConstruction, seed });
-  let graph = hnsw ? openGraph(hnsw) : undefined;
+  const graph: Graph = openGraph({ dimension, metric, m, efConstruction, seed });
   let places = new Uint32Array(1_024);
-  let batches: Batch[] = [];
-  let nextRow = FIRST_ROW;
   let pending = 0;
   let inGraph = 0;
   let saving = false;
-  /** Removed while the graph is being written: it must not change, so hits are filtered. */
+  /** Elements removed while the graph is being saved. */
   let late: number[] = [];
   let closed = false;
+
+  const isIn = (element: number): boolean => element < graph.linked;
+  const live = (): number => inGraph + pending;
 
   const add = (slots: Uint32Array, vectors: Float32Array): void => {
     const highest = slots.reduce((most, slot) => Math.max(most, slot), 0);
@@ -108,182 +91,79 @@ export function openShard(options: ShardOptions): Shard {
     const used = slots.find((slot) => places[slot] !== NEVER);
     if (used !== undefined) throw new LakeError("internal", `Slot ${used} was used before.`);
     if (vectors.length !== slots.length * dimension) throw new LakeError("internal", "Vectors of the wrong length.");
-    if (slots.length === 0) return;
     if (metric === "cosine") normalise(vectors, dimension);
     slots.forEach((slot, at) => {
-      places[slot] = nextRow + at;
+      places[slot] = FIRST + graph.append(slot, vectors.subarray(at * dimension, (at + 1) * dimension));
+      pending += 1;
     });
-    batches.push({ firstRow: nextRow, slots, vectors, next: 0, live: slots.length });
-    nextRow += slots.length;
-    pending += slots.length;
   };
 
   const remove = (slots: Uint32Array): void => {
     for (const slot of slots) {
       const place = places[slot] ?? NEVER;
-      if (place < GRAPH) continue;
+      if (place < FIRST) continue;
+      const element = place - FIRST;
       places[slot] = REMOVED;
-      if (place !== GRAPH) {
-        pending -= 1;
-        shrink(batchOf(place));
-      } else {
-        inGraph -= 1;
-        if (saving) late.push(slot);
-        else graph?.remove(slot);
-      }
+      if (isIn(element)) inGraph -= 1;
+      else pending -= 1;
+      graph.remove(element, saving);
+      if (saving) late.push(element);
     }
     release();
   };
 
-  /** One of the batch's vectors was removed. Without a graph they would stay for good. */
-  const shrink = (batch: Batch): void => {
-    batch.live -= 1;
-    if (batch.live === 0) {
-      batches.splice(batches.indexOf(batch), 1);
-      return;
-    }
-    if (batch.live * 2 > batch.slots.length - batch.next) return;
-    const { firstRow, vectors, next } = batch;
-    const kept = [...batch.slots.keys()].filter((at) => at >= next && places[batch.slots[at] ?? 0] === firstRow + at);
-    const rows = new Float32Array(kept.length * dimension);
-    kept.forEach((from, at) => {
-      rows.set(vectors.subarray(from * dimension, (from + 1) * dimension), at * dimension);
-      places[batch.slots[from] as number] = firstRow + at;
-    });
-    Object.assign(batch, { slots: Uint32Array.from(kept, (at) => batch.slots[at] as number), vectors: rows, next: 0 });
-  };
-
-  /** Lets go of a graph without a vector that is needed. */
+  /** Lets go of memory without a vector that is needed. */
   const release = (): void => {
-    if (inGraph === 0 && !saving && graph && hnsw && graph.count > 0) {
-      graph.free();
-      graph = openGraph(hnsw);
-    }
+    if (live() === 0 && !saving && graph.count > 0) graph.free();
   };
 
-  const canStep = (): boolean => pending > 0 && graph !== undefined && !saving;
+  const canStep = (): boolean => hnsw && pending > 0 && !saving;
 
   const step = (ms: number): boolean => {
-    if (!graph || !canStep()) return false;
+    if (!canStep()) return false;
     const end = performance.now() + ms;
-    let moved = 0;
-    for (let batch = batches[0]; batch; batch = batches[0]) {
-      const { slots, vectors, firstRow } = batch;
-      for (; batch.next < slots.length; batch.next += 1) {
-        const slot = slots[batch.next] as number;
-        if (places[slot] !== firstRow + batch.next) continue;
-        if (moved > 0 && performance.now() >= end) return true;
-        moved += 1;
-        graph.add(slot, vectors.subarray(batch.next * dimension, (batch.next + 1) * dimension));
-        places[slot] = GRAPH;
-        batch.live -= 1;
-        pending -= 1;
-        inGraph += 1;
-      }
-      batches.shift();
+    for (let moved = 0; pending > 0 && (moved === 0 || performance.now() < end); ) {
+      const removed = graph.isRemoved(graph.linked);
+      graph.link();
+      if (removed) continue;
+      moved += 1;
+      pending -= 1;
+      inGraph += 1;
     }
     return canStep();
   };
 
-  const batchOf = (row: number): Batch => {
-    let [low, high] = [0, batches.length - 1];
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if ((batches[middle] as Batch).firstRow <= row) low = middle;
-      else high = middle - 1;
-    }
-    return batches[low] as Batch;
-  };
-
   const vector = (slot: number): Float32Array | undefined => {
     const place = places[slot] ?? NEVER;
-    if (place < GRAPH) return undefined;
-    if (place === GRAPH) return graph?.vector(slot);
-    const { vectors, firstRow } = batchOf(place);
-    return vectors.slice((place - firstRow) * dimension, (place - firstRow + 1) * dimension);
+    return place < FIRST ? undefined : graph.vector(place - FIRST);
   };
 
-  const distanceTo = (query: Float32Array, slot: number): number | undefined => {
-    const place = places[slot] ?? NEVER;
-    if (place < GRAPH) return undefined;
-    if (place === GRAPH) return graph && distance(query, graph.vector(slot), 0);
-    const { vectors, firstRow } = batchOf(place);
-    return distance(query, vectors, (place - firstRow) * dimension);
-  };
-
-  const compare = (query: Float32Array, slots: Iterable<number>, k: number): Hits => {
-    const nearest = openNearest(k);
-    for (const slot of slots) {
-      const value = distanceTo(query, slot);
-      if (value !== undefined) nearest.offer(slot, value);
-    }
-    return nearest.hits();
-  };
-
-  const comparePending = (query: Float32Array, k: number, allowed: Uint8Array | undefined): Hits => {
-    if (pending === 0) return EMPTY;
-    const nearest = openNearest(k);
-    for (const { slots, vectors, firstRow, next } of batches) {
-      for (let at = next; at < slots.length; at += 1) {
-        const slot = slots[at] as number;
-        if (places[slot] !== firstRow + at || (allowed && !isAllowed(allowed, slot))) continue;
-        nearest.offer(slot, distance(query, vectors, at * dimension));
-      }
-    }
-    return nearest.hits();
-  };
-
-  /** Calls `visit` with every slot of the graph that may be a hit. */
-  const eachInGraph = (allowed: Uint8Array | undefined, visit: (slot: number) => void): void => {
-    const end = Math.min(places.length, allowed ? allowed.length * 8 : places.length);
+  /** Calls `visit` with every element in the graph that may be a hit. */
+  const eachAllowed = (allowed: Uint8Array, visit: (element: number) => void): void => {
+    const { linked } = graph;
+    const end = Math.min(places.length, allowed.length * 8);
     for (let slot = 0; slot < end; slot += 1) {
       // Most filters let little through: whole bytes at a time.
-      if (allowed && (slot & 7) === 0 && allowed[slot >>> 3] === 0) slot += 7;
-      else if (places[slot] === GRAPH && (!allowed || isAllowed(allowed, slot))) visit(slot);
+      if ((slot & 7) === 0 && allowed[slot >>> 3] === 0) slot += 7;
+      else {
+        const place = places[slot] as number;
+        if (place >= FIRST && place - FIRST < linked && isAllowed(allowed, slot)) visit(place - FIRST);
+      }
     }
   };
 
-  const searchGraph = (query: Float32Array, { k, ef, allowed }: ShardQuery): ShardHits => {
-    if (!graph || inGraph === 0) return { ...EMPTY, exact: true };
-    let matching = inGraph;
-    if (allowed) {
-      matching = 0;
-      eachInGraph(allowed, () => {
-        matching += 1;
-      });
-    }
-    const compareAll = (except: ReadonlySet<number>): Hits => {
-      const slots: number[] = [];
-      eachInGraph(allowed, (slot) => {
-        if (!except.has(slot)) slots.push(slot);
-      });
-      return compare(query, slots, k);
-    };
-    const from = { graph, metric, dimension, matching, filtered: allowed !== undefined, compareAll };
-    return nearestInGraph(from, query, { k, ef, filter: filterFor(allowed) });
-  };
-
-  /** Undefined for none: without one the library is faster. */
-  const filterFor = (allowed: Uint8Array | undefined): ((slot: number) => boolean) | undefined => {
-    if (allowed) return (slot) => places[slot] === GRAPH && isAllowed(allowed, slot);
-    return late.length > 0 ? (slot) => places[slot] === GRAPH : undefined;
-  };
-
-  const search = (given: Float32Array, options: ShardQuery): ShardHits => {
-    const { k, allowed, only } = options;
+  const search = (given: Float32Array, { k, ef, allowed }: ShardQuery): ShardHits => {
+    if (live() === 0) return { ...NOTHING, exact: true };
     const query = metric === "cosine" ? given.slice() : given;
     if (metric === "cosine") normalise(query, dimension);
-    if (only) {
-      const slots = allowed ? only.filter((slot) => isAllowed(allowed, slot)) : only;
-      return { ...compare(query, new Set(slots), k), exact: true };
-    }
-    const found = searchGraph(query, options);
-    const lists = [found, comparePending(query, k, allowed)].filter(({ slots }) => slots.length > 0);
-    return { ...mergeHits(lists, k), exact: found.exact };
+    graph.begin(query, k, allowed);
+    const exact = inGraph === 0 || nearestIn({ graph, inGraph, allowed, eachAllowed }, { k, ef });
+    graph.scan(graph.linked, graph.count);
+    return { ...graph.finish(), exact };
   };
 
   const save = async (path: string): Promise<void> => {
-    if (!graph) throw new LakeError("internal", "Without hnswlib-node there is no graph to save.");
+    if (!hnsw) throw new LakeError("internal", "There is no graph to save.");
     if (saving) throw new LakeError("conflict", "The graph is being saved.", { hint: "Save again when that is done." });
     if (pending > 0) {
       throw new LakeError("conflict", `${pending} vectors are not in the graph yet.`, {
@@ -296,7 +176,7 @@ export function openShard(options: ShardOptions): Shard {
       else await graph.save(path);
     } finally {
       saving = false;
-      for (const slot of late) graph.remove(slot);
+      for (const element of late) graph.remove(element, false);
       late = [];
       if (closed) graph.free();
       else release();
@@ -304,27 +184,29 @@ export function openShard(options: ShardOptions): Shard {
   };
 
   const load = async (path: string): Promise<void> => {
-    if (!graph || nextRow > FIRST_ROW || inGraph > 0) throw new LakeError("internal", "Only an empty shard can load.");
+    if (graph.count > 0) throw new LakeError("internal", "Only an empty shard can load.");
     if ((await stat(path)).size === 0) return;
     await graph.load(path);
     if (closed) {
       graph.free();
       return;
     }
-    const slots = graph.labels();
-    const highest = slots.reduce((most, slot) => Math.max(most, slot), 0);
+    const labels = graph.labels();
+    const highest = labels.reduce<number>((most, label) => Math.max(most, label ?? 0), 0);
     places = new Uint32Array(2 ** Math.ceil(Math.log2(highest + 2)));
-    for (const slot of slots) places[slot] = GRAPH;
-    inGraph = slots.length;
+    labels.forEach((label, element) => {
+      if (label === undefined) return;
+      places[label] = FIRST + element;
+      inGraph += 1;
+    });
   };
 
-  const stats = (): ShardStats => {
-    const count = graph?.count ?? 0;
-    const held = batches.reduce((sum, { slots, next }) => sum + slots.length - next, 0);
-    const arrays = batches.reduce((sum, { slots, vectors }) => sum + slots.byteLength + vectors.byteLength, 0);
-    const bytes = count * (dimension * 4 + m * 8 + ELEMENT_BYTES) + arrays + places.byteLength;
-    return { graph: inGraph, pending, deleted: count - inGraph + held - pending, bytes };
-  };
+  const stats = (): ShardStats => ({
+    graph: inGraph,
+    pending,
+    deleted: graph.count - live(),
+    bytes: graph.bytes + places.byteLength,
+  });
 
   return {
     add,
@@ -334,7 +216,7 @@ export function openShard(options: ShardOptions): Shard {
     vector,
     stats,
     get settled() {
-      return pending === 0 || !graph;
+      return pending === 0 || !hnsw;
     },
     get canStep() {
       return canStep();
@@ -343,9 +225,9 @@ export function openShard(options: ShardOptions): Shard {
     load,
     close: () => {
       closed = true;
-      [batches, pending, inGraph] = [[], 0, 0];
+      [pending, inGraph] = [0, 0];
       places = new Uint32Array(0);
-      if (!saving) graph?.free();
+      if (!saving) graph.free();
     },
   };
 }

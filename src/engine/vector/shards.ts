@@ -7,13 +7,10 @@ import { compiledWorker } from "../run-worker.ts";
 import type { Scope } from "../scope.ts";
 import { mergeHits } from "./distances.ts";
 import type { ShardHits } from "./graph-search.ts";
-import { loadHnsw } from "./hnsw.ts";
 import type { ShardQuery, ShardStats } from "./shard.ts";
 import type { ShardAnswers, ShardReply, ShardRequest, ShardTask, ShardWorkerData } from "./shard-worker.ts";
 
 export interface ShardPool {
-  /** Whether graphs are used, and why not. */
-  accelerated(): Promise<{ hnsw: boolean; reason?: string }>;
   /** An empty index. Throws `closed` once the pool is. */
   openIndex(options: IndexOptions): ShardedIndex;
 }
@@ -106,11 +103,6 @@ export function openShardPool(scope: Scope, settings: { threads: number; hnsw: b
   };
 
   return {
-    accelerated: async () => {
-      if (!settings.hnsw) return { hnsw: false, reason: "hnswlib-node is switched off." };
-      const { hnsw, reason } = loadHnsw();
-      return reason === undefined ? { hnsw: hnsw !== undefined } : { hnsw: false, reason };
-    },
     openIndex: (options) => {
       if (closed) throw poolClosed();
       opened += 1;
@@ -326,7 +318,7 @@ function end(member: Member, error: LakeError): void {
   member.calls.clear();
 }
 
-/** Not by `terminate`: in the middle of a call into hnswlib-node that aborts the process. A turn is a few milliseconds. */
+/** Not by `terminate`, which would cut off a file that is being written. A turn is a few milliseconds. */
 async function stop({ worker, stopFlag, exited }: Member): Promise<void> {
   Atomics.store(stopFlag, 0, 1);
   worker.ref();

@@ -130,7 +130,7 @@ export interface SearchResult extends IndexSummary {
   method: "hnsw" | "exact";
   /** Items that `where` lets through. */
   matched?: number;
-  /** What the reader should know: lexical model, broken-off build, no hnswlib-node. */
+  /** What the reader should know: lexical model, broken-off build, too large for memory. */
   note?: string;
   elapsed_ms: number;
 }

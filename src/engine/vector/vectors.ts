@@ -266,7 +266,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
             graph: stats.graph,
             pending: stats.pending,
             deleted: resident.dead,
-            method: (await residents.accelerated()).hnsw ? ("hnsw" as const) : ("exact" as const),
+            method: settings.vector.hnsw ? ("hnsw" as const) : ("exact" as const),
           },
         }),
       snapshot: saved

@@ -1,0 +1,206 @@
+// A hierarchical navigable small world graph: Malkov and Yashunin, https://arxiv.org/abs/1603.09320. Names of its
+// algorithms are given where they are.
+
+import { distanceAt, idAt, pop, push, put, replaceFirst, sort } from "./heap";
+import {
+  addLayers,
+  COUNT,
+  ENTRY,
+  headOf,
+  KEPT,
+  LABEL,
+  LINKED,
+  linksOf,
+  m,
+  MAX_WAITING,
+  REMOVED,
+  SEED,
+  TOP_LAYER,
+  VISIT,
+  VISITED,
+  WAITING,
+} from "./memory";
+import { estimate, POINT, QUERY, setProbe } from "./vectors";
+
+const MAX_LAYER = 15;
+
+/** How many candidates the last walk has left in KEPT, a heap; how many elements it looked at, and which of them may be hits. */
+export let kept: i32 = 0;
+export let looked: i32 = 0;
+export let allowed: i32 = 0;
+
+/** Slot `s` may be a hit if bit `s` of the mask is set; without a mask all may. */
+export function allows(mask: usize, bits: u32, id: u32): bool {
+  const head = headOf(id);
+  if (load<u32>(head + REMOVED) != 0) return false;
+  if (mask == 0) return true;
+  const label = load<u32>(head + LABEL);
+  return label < bits && (load<u8>(mask + (label >> 3)) & (1 << (label & 7))) != 0;
+}
+
+/** The element on layer 1 to search from, greedily from the top: the first part of algorithm 5. */
+export function descend(layer: i32): u32 {
+  let at = load<u32>(ENTRY);
+  let best = estimate(QUERY, at);
+  for (let on = load<i32>(TOP_LAYER); on > layer; on--) {
+    for (let moved = true; moved; ) {
+      moved = false;
+      const links = linksOf(at, on);
+      const end = links + (<usize>load<u32>(links) << 2);
+      for (let link = links + 4; link <= end; link += 4) {
+        const id = load<u32>(link);
+        const distance = estimate(QUERY, id);
+        if (distance < best) {
+          best = distance;
+          at = id;
+          moved = true;
+        }
+      }
+    }
+  }
+  return at;
+}
+
+/**
+ * Algorithm 2: the nearest `ef` elements to the query, of those that may be hits, by the links of a layer. Stops when it
+ * has looked at `most`.
+ */
+export function walk(from: u32, layer: i32, ef: i32, mask: usize, bits: u32, most: i32): void {
+  const visit = nextVisit();
+  let waiting = 1;
+  kept = 0;
+  looked = 0;
+  allowed = 0;
+  let bound = estimate(QUERY, from);
+  put(WAITING, 0, -bound, from);
+  store<u32>(headOf(from) + VISITED, visit);
+  if (allows(mask, bits, from)) put(KEPT, kept++, bound, from);
+  else bound = f32.MAX_VALUE;
+
+  while (waiting > 0) {
+    if ((-distanceAt(WAITING, 0) > bound && kept == ef) || looked > most) return;
+    const links = linksOf(idAt(WAITING, 0), layer);
+    pop(WAITING, waiting--);
+    const end = links + (<usize>load<u32>(links) << 2);
+    for (let link = links + 4; link <= end; link += 4) {
+      const id = load<u32>(link);
+      const head = headOf(id);
+      if (load<u32>(head + VISITED) == visit) continue;
+      store<u32>(head + VISITED, visit);
+      const distance = estimate(QUERY, id);
+      looked++;
+      const may = allows(mask, bits, id);
+      if (may) allowed++;
+      if (kept == ef && distance >= bound) continue;
+      if (waiting < MAX_WAITING) push(WAITING, waiting++, -distance, id);
+      if (!may) continue;
+      if (kept < ef) push(KEPT, kept++, distance, id);
+      else replaceFirst(KEPT, kept, distance, id);
+      bound = distanceAt(KEPT, 0);
+    }
+  }
+}
+
+function nextVisit(): u32 {
+  const visit = load<u32>(VISIT) + 1;
+  store<u32>(VISIT, visit);
+  if (visit != 0) return visit;
+  // After 2^32 walks.
+  for (let id: u32 = 0; id < load<u32>(COUNT); id++) store<u32>(headOf(id) + VISITED, 0);
+  store<u32>(VISIT, 1);
+  return 1;
+}
+
+/** Algorithm 1: puts the next element into the graph. False when there is no memory for its links. */
+export function link(efConstruction: i32): bool {
+  const id = load<u32>(LINKED);
+  if (load<u32>(headOf(id) + REMOVED) != 0) {
+    store<u32>(LINKED, id + 1);
+    return true;
+  }
+  const layer = randomLayer();
+  if (layer > 0 && !addLayers(id, layer)) return false;
+  const top = load<i32>(TOP_LAYER);
+  if (top >= 0) {
+    setProbe(QUERY, id);
+    let from = descend(layer);
+    for (let on = min(layer, top); on >= 0; on--) {
+      walk(from, on, efConstruction, 0, 0, i32.MAX_VALUE);
+      // Everything near may be removed; the way in is better than no link.
+      if (kept == 0) put(KEPT, kept++, estimate(QUERY, from), from);
+      sort(KEPT, kept);
+      from = idAt(KEPT, 0);
+      connect(id, on);
+    }
+  }
+  if (layer > top) {
+    store<u32>(ENTRY, id);
+    store<i32>(TOP_LAYER, layer);
+  }
+  store<u32>(LINKED, id + 1);
+  return true;
+}
+
+function randomLayer(): i32 {
+  let seed = load<u32>(SEED);
+  seed ^= seed << 13;
+  seed ^= seed >> 17;
+  seed ^= seed << 5;
+  store<u32>(SEED, seed);
+  const uniform = (<f64>seed + 0.5) / 4294967296;
+  return min(MAX_LAYER, <i32>(-Math.log(uniform) / Math.log(m)));
+}
+
+/** Links an element with some of KEPT, which are sorted, and these with it. */
+function connect(id: u32, layer: i32): void {
+  const links = linksOf(id, layer);
+  const chosen = choose(m);
+  store<u32>(links, chosen);
+  for (let at = 0; at < chosen; at++) store<u32>(links + 4 + (<usize>at << 2), idAt(KEPT, at));
+  const most = layer == 0 ? 2 * m : m;
+  for (let at = 0; at < chosen; at++) {
+    linkBack(load<u32>(links + 4 + (<usize>at << 2)), id, layer, most);
+  }
+}
+
+function linkBack(from: u32, to: u32, layer: i32, most: i32): void {
+  const links = linksOf(from, layer);
+  const count = load<u32>(links);
+  if (<i32>count < most) {
+    store<u32>(links, count + 1);
+    store<u32>(links + 4 + (<usize>count << 2), to);
+    return;
+  }
+  setProbe(POINT, from);
+  put(KEPT, 0, estimate(POINT, to), to);
+  kept = 1;
+  for (let at: usize = 0; at < count; at++) {
+    const id = load<u32>(links + 4 + (at << 2));
+    push(KEPT, kept, estimate(POINT, id), id);
+    kept++;
+  }
+  sort(KEPT, kept);
+  const chosen = choose(most);
+  store<u32>(links, chosen);
+  for (let at = 0; at < chosen; at++) store<u32>(links + 4 + (<usize>at << 2), idAt(KEPT, at));
+}
+
+/** Algorithm 4: of KEPT, nearest first, those that are nearer to the element than to one chosen before. They come first. */
+function choose(most: i32): i32 {
+  if (kept <= most) return kept;
+  let chosen = 0;
+  for (let at = 0; at < kept && chosen < most; at++) {
+    const distance = distanceAt(KEPT, at);
+    const id = idAt(KEPT, at);
+    if (chosen > 0) setProbe(POINT, id);
+    let good = true;
+    for (let other = 0; other < chosen; other++) {
+      if (estimate(POINT, idAt(KEPT, other)) < distance) {
+        good = false;
+        break;
+      }
+    }
+    if (good) put(KEPT, chosen++, distance, id);
+  }
+  return chosen;
+}

@@ -1,0 +1,190 @@
+// What JavaScript calls. Addresses and sizes are unsigned 32-bit numbers of bytes.
+
+import { allowed, allows, descend, kept, link, looked, walk } from "./graph";
+import { distanceAt, idAt, push, replaceFirst, sort } from "./heap";
+import {
+  addElement,
+  clear,
+  COUNT,
+  describe,
+  headOf,
+  HITS,
+  IMAGE,
+  imageEnd,
+  KEPT,
+  LABEL,
+  LINKED,
+  MAX_KEPT,
+  reach,
+  REMOVED,
+  REMOVED_LATE,
+  restore,
+  TOP_LAYER,
+  transient,
+} from "./memory";
+import { errorOf, estimate, exact, QUERY, queryFloats, readVector, setQuery, setVector } from "./vectors";
+
+/** An estimate may be off by this share of the candidates' distances before the walk that went by it is distrusted. */
+const MOST_OFF: f32 = 0.25;
+/** Rounding, of distances around 1. */
+const ROUNDING: f32 = 1e-6;
+
+let efConstruction: i32 = 0;
+let wanted: i32 = 0;
+let hits: i32 = 0;
+
+/** An empty graph. False: no memory. */
+export function open(dimension: i32, l2: bool, m: i32, ef: i32, seed: u32): bool {
+  describe(dimension, l2, m);
+  efConstruction = ef;
+  return clear(seed);
+}
+
+export function imageAt(): usize {
+  return IMAGE;
+}
+
+export function imageBytes(): usize {
+  return imageEnd() - IMAGE;
+}
+
+/** Makes room for an image of `bytes`, to be written to `imageAt()`; `imageRead` follows. False: no memory. */
+export function expectImage(bytes: usize): bool {
+  return reach(IMAGE + bytes);
+}
+
+export function imageRead(): void {
+  restore();
+}
+
+/** Elements, removed ones included. Those before `linked()` are in the graph. */
+export function count(): u32 {
+  return load<u32>(COUNT);
+}
+
+export function linked(): u32 {
+  return load<u32>(LINKED);
+}
+
+/** Where a vector is written, and read, as float32. */
+export function vectorAt(): usize {
+  return queryFloats();
+}
+
+/** Adds the vector; the number of its element, or -1: no memory. */
+export function append(label: u32): i32 {
+  const id = addElement(label);
+  if (id >= 0) setVector(id);
+  return id;
+}
+
+export function read(id: u32): void {
+  readVector(id);
+}
+
+/** `late`: in an image that is being written just now it stays. */
+export function remove(id: u32, late: bool): void {
+  store<u32>(headOf(id) + REMOVED, late ? REMOVED_LATE : 1);
+}
+
+export function isRemoved(id: u32): bool {
+  return load<u32>(headOf(id) + REMOVED) != 0;
+}
+
+export function labelOf(id: u32): u32 {
+  return load<u32>(headOf(id) + LABEL);
+}
+
+/** Puts the next element into the graph. False: no memory. */
+export function linkNext(): bool {
+  return link(efConstruction);
+}
+
+/** Room for `bytes` of a mask or of numbers, for the next search. 0: no memory. */
+export function scratch(bytes: usize): usize {
+  return transient(bytes);
+}
+
+/** Begins a search for the vector: the nearest `k` of all that is walked and compared until `finish`. */
+export function begin(k: i32): void {
+  wanted = min(k, MAX_KEPT);
+  hits = 0;
+  setQuery();
+}
+
+/**
+ * Walks the graph with `ef` candidates, looking at `most` elements. How many candidates it came back with; -1, and no
+ * hits, when what it went by is too rough to tell them apart.
+ */
+export function walkGraph(ef: i32, mask: usize, bits: u32, most: i32): i32 {
+  hits = 0;
+  if (load<i32>(TOP_LAYER) < 0) return 0;
+  walk(descend(0), 0, min(max(ef, wanted), MAX_KEPT), mask, bits, most);
+  const found = kept;
+  sort(KEPT, found);
+  let off: f32 = 0;
+  for (let at = 0; at < found; at++) {
+    const id = idAt(KEPT, at);
+    const estimated = distanceAt(KEPT, at);
+    if (hits == wanted && estimated - errorOf(QUERY, id) > distanceAt(HITS, 0)) break;
+    const distance = exact(QUERY, id);
+    off = max(off, abs(distance - estimated));
+    offer(distance, id);
+  }
+  if (found == 0) return 0;
+  const least = distanceAt(KEPT, 0);
+  const farthest = distanceAt(KEPT, found - 1);
+  if (off <= (farthest - least) * MOST_OFF + ROUNDING * max(abs(least), abs(farthest))) return found;
+  hits = 0;
+  return -1;
+}
+
+/** Elements the last walk looked at, and those of them that may be hits. */
+export function lookedAt(): i32 {
+  return looked;
+}
+
+export function allowedOf(): i32 {
+  return allowed;
+}
+
+/** Compares with all elements of a range that may be hits. From 0 on: whatever a walk has found. */
+export function scan(from: u32, to: u32, mask: usize, bits: u32): void {
+  if (from == 0) hits = 0;
+  for (let id = from; id < to; id++) {
+    if (allows(mask, bits, id)) compare(id);
+  }
+}
+
+/** Compares with these elements, whatever a walk has found. */
+export function scanIds(ids: usize, count: usize): void {
+  hits = 0;
+  for (let at: usize = 0; at < count; at++) {
+    const id = load<u32>(ids + (at << 2));
+    if (allows(0, 0, id)) compare(id);
+  }
+}
+
+/** Exact: what the estimate rules out is farther than all hits. */
+function compare(id: u32): void {
+  if (hits == wanted && estimate(QUERY, id) - errorOf(QUERY, id) > distanceAt(HITS, 0)) return;
+  offer(exact(QUERY, id), id);
+}
+
+function offer(distance: f32, id: u32): void {
+  if (hits < wanted) push(HITS, hits++, distance, id);
+  else if (distance < distanceAt(HITS, 0) || (distance == distanceAt(HITS, 0) && id < idAt(HITS, 0))) {
+    replaceFirst(HITS, hits, distance, id);
+  }
+}
+
+/** Sorts the hits: pairs of a distance and a label at `hitsAt()`, nearest first. Their number. */
+export function finish(): i32 {
+  sort(HITS, hits);
+  for (let at = 0; at < hits; at++) store<u32>(HITS + (<usize>at << 3), labelOf(idAt(HITS, at)), 4);
+  return hits;
+}
+
+export function hitsAt(): usize {
+  return HITS;
+}

@@ -1,0 +1,172 @@
+// Where everything is. All of a graph lies in linear memory from IMAGE on, so that saving it is writing that memory, and
+// nothing but a number of bytes has to be known to read it back.
+
+/** Of candidates that wait to be visited; those beyond are dropped, and a search is worse for it. */
+export const MAX_WAITING = 1 << 18;
+/** Of a vector. */
+export const MAX_DIMENSION: usize = 1 << 13;
+/** Of hits, and of candidates that a search keeps. */
+export const MAX_KEPT = 1 << 14;
+
+const SCRATCH: usize = 1 << 16;
+/** Pairs of distance and id. */
+export const WAITING: usize = SCRATCH;
+export const KEPT: usize = WAITING + MAX_WAITING * 8;
+export const HITS: usize = KEPT + (MAX_KEPT + 1) * 8;
+/** Two, see vectors.ts. */
+export const PROBES: usize = (HITS + (MAX_KEPT + 1) * 8 + 15) & ~15;
+const SCRATCH_END: usize = PROBES + 2 * (16 + MAX_DIMENSION * 6);
+
+export const IMAGE: usize = (SCRATCH_END + 0xffff) & ~0xffff;
+const MAX_BLOCKS: u32 = 1 << 14;
+const BLOCK_BYTES: usize = 1 << 19;
+const TABLE: usize = IMAGE + 64;
+const FIRST_FREE: usize = TABLE + MAX_BLOCKS * 4;
+
+// The graph's state, in its image.
+export const COUNT: usize = IMAGE;
+/** Elements before are in the graph. */
+export const LINKED: usize = IMAGE + 4;
+export const ENTRY: usize = IMAGE + 8;
+/** -1 for an empty graph. */
+export const TOP_LAYER: usize = IMAGE + 12;
+export const SEED: usize = IMAGE + 16;
+/** Of the last walk. */
+export const VISIT: usize = IMAGE + 20;
+const FREE: usize = IMAGE + 24;
+
+// What follows from dimension and M.
+export let padded: usize = 0;
+export let l2: bool = false;
+export let m: i32 = 0;
+let headBytes: usize = 0;
+let shift: u32 = 0;
+let inBlock: u32 = 0;
+let codes: usize = 0;
+let rests: usize = 0;
+let blockBytes: usize = 0;
+
+// An element: its head, its links on layer 0 and the upper bytes of its vector (codes), side by side since a walk reads
+// all three; the lower bytes (rests) are elsewhere in its block. Offsets in a head:
+export const VISITED: usize = 0;
+/** The vector is (code << 16 | rest) times this, over 65536. */
+export const SCALE: usize = 4;
+/** Length of what the codes leave out, and of what they say. */
+export const REST_NORM: usize = 8;
+export const CODE_NORM: usize = 12;
+export const LABEL: usize = 16;
+export const REMOVED: usize = 20;
+/** Removed, and was not when saving began. */
+export const REMOVED_LATE: u32 = 2;
+/** Address of its links on the layers above 0. */
+const UPPER: usize = 24;
+const LINKS: usize = 28;
+
+/** Tells the layout; the memory may hold a graph of this kind already. */
+export function describe(dimension: i32, ofL2: bool, links: i32): void {
+  padded = (<usize>dimension + 31) & ~31;
+  l2 = ofL2;
+  m = links;
+  codes = (LINKS + 4 + <usize>links * 8 + 63) & ~63;
+  headBytes = (codes + padded + 63) & ~63;
+  const bytes = headBytes + padded * 2;
+  shift = 4;
+  while (bytes << <usize>(shift + 1) <= BLOCK_BYTES) shift++;
+  inBlock = (1 << shift) - 1;
+  rests = headBytes << <usize>shift;
+  blockBytes = rests + (padded << <usize>(shift + 1));
+}
+
+/** An empty graph. False when there is no memory. */
+export function clear(seed: u32): bool {
+  if (!reach(FIRST_FREE)) return false;
+  memory.fill(IMAGE, 0, FIRST_FREE - IMAGE);
+  store<i32>(TOP_LAYER, -1);
+  store<u32>(SEED, seed | 1);
+  store<usize>(FREE, FIRST_FREE);
+  return true;
+}
+
+/** What is true of a graph that was just read. */
+export function restore(): void {
+  store<u32>(VISIT, 0);
+  for (let id: u32 = 0; id < load<u32>(COUNT); id++) {
+    const head = headOf(id);
+    store<u32>(head + VISITED, 0);
+    if (load<u32>(head + REMOVED) == REMOVED_LATE) store<u32>(head + REMOVED, 0);
+  }
+}
+
+/** End of the image. */
+export function imageEnd(): usize {
+  return load<usize>(FREE);
+}
+
+/** Grows the memory to hold what is before `end`. */
+export function reach(end: usize): bool {
+  const pages = <i32>((<u64>end + 0xffff) >> 16);
+  const more = pages - memory.size();
+  return more <= 0 || memory.grow(more) >= 0;
+}
+
+/** `bytes` behind the image, until the next allocation. 0 when there is no memory. */
+export function transient(bytes: usize): usize {
+  const at = (imageEnd() + 63) & ~63;
+  return <u64>at + bytes <= 0xffffffff && reach(at + bytes) ? at : 0;
+}
+
+function allocate(bytes: usize): usize {
+  const at = transient(bytes);
+  if (at != 0) {
+    memory.fill(at, 0, bytes);
+    store<usize>(FREE, at + bytes);
+  }
+  return at;
+}
+
+/** The number of a new element, or -1 when there is no memory. */
+export function addElement(label: u32): i32 {
+  const id = load<u32>(COUNT);
+  if ((id & inBlock) == 0) {
+    const block = id >> shift;
+    const at = block < MAX_BLOCKS ? allocate(blockBytes) : 0;
+    if (at == 0) return -1;
+    store<usize>(TABLE + (block << 2), at);
+  }
+  // Of an element that came while the graph was being saved something is left.
+  memory.fill(headOf(id), 0, codes);
+  store<u32>(headOf(id) + LABEL, label);
+  store<u32>(COUNT, id + 1);
+  return id;
+}
+
+/** Room for links on the layers from 1 to `layer`. */
+export function addLayers(id: u32, layer: i32): bool {
+  const at = allocate(<usize>layer * (4 + <usize>m * 4));
+  if (at == 0) return false;
+  store<usize>(headOf(id) + UPPER, at);
+  return true;
+}
+
+function blockOf(id: u32): usize {
+  return load<usize>(TABLE + ((id >> shift) << 2));
+}
+
+export function headOf(id: u32): usize {
+  return blockOf(id) + <usize>(id & inBlock) * headBytes;
+}
+
+export function codesOf(id: u32): usize {
+  return headOf(id) + codes;
+}
+
+export function restsOf(id: u32): usize {
+  return blockOf(id) + rests + <usize>(id & inBlock) * padded * 2;
+}
+
+/** A count, then as many numbers of elements. */
+export function linksOf(id: u32, layer: i32): usize {
+  const head = headOf(id);
+  if (layer == 0) return head + LINKS;
+  return load<usize>(head + UPPER) + <usize>(layer - 1) * (4 + <usize>m * 4);
+}

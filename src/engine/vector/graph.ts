@@ -1,0 +1,301 @@
+import { readFileSync } from "node:fs";
+import { type FileHandle, open, stat } from "node:fs/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import type { Metric } from "../catalog/types.ts";
+import { LakeError } from "../errors.ts";
+import { compiledFile } from "../run-worker.ts";
+import type { Hits } from "./distances.ts";
+
+export interface GraphOptions {
+  dimension: number;
+  metric: Metric;
+  m: number;
+  efConstruction: number;
+  seed: number;
+}
+
+/**
+ * Vectors, and an HNSW graph of those that were linked (https://arxiv.org/abs/1603.09320), in WebAssembly: `assembly/`
+ * has its source. Labels are unsigned 32-bit integers. An element's number counts from 0 in the order of `append`.
+ * Distances are as hits report them; under cosine all vectors have to be of length 1. Throws `limit` when the 4 GiB of
+ * its memory are full.
+ */
+export interface Graph {
+  /** Elements, removed ones included; those before `linked` are in the graph. */
+  readonly count: number;
+  readonly linked: number;
+  /** Of the vectors and links. */
+  readonly bytes: number;
+  /** Adds a vector, which searches compare with. Returns its number. */
+  append(label: number, vector: Float32Array): number;
+  /** Puts the next element into the graph. */
+  link(): void;
+  /** Hides an element; it stays. `late`: what is being saved still has it. */
+  remove(element: number, late: boolean): void;
+  isRemoved(element: number): boolean;
+  /** As it is kept: rounded to 2^-24 of its largest coordinate. */
+  vector(element: number): Float32Array;
+  /** Begins a search, which `finish` ends. */
+  begin(query: Float32Array, k: number, allowed: Uint8Array | undefined): void;
+  /** Walks the graph with `ef` candidates, looking at `most` elements. */
+  walk(ef: number, most: number): Walked;
+  /** Compares with the elements of a range that are allowed. From 0 on, what a walk has found is forgotten. */
+  scan(from: number, to: number): void;
+  /** Compares with these elements, whatever is allowed; what a walk has found is forgotten. */
+  compare(elements: Uint32Array): void;
+  /** The nearest, nearest first. */
+  finish(): Hits;
+  /** Labels by element; undefined for removed ones. */
+  labels(): (number | undefined)[];
+  /** Writes everything but what is appended and removed late meanwhile. Not while linking. */
+  save(path: string): Promise<void>;
+  /** Fills an empty graph. Throws `corrupt` for a file of another kind of graph, or a part of one. */
+  load(path: string): Promise<void>;
+  /** Gives the memory back. */
+  free(): void;
+}
+
+export interface Walked {
+  /** Candidates it came back with, at most `ef`; -1 when distances are too alike for what it goes by: nothing is found. */
+  found: number;
+  /** Elements it looked at, and those of them that may be hits. */
+  looked: number;
+  allowed: number;
+}
+
+/** Node has it, and TypeScript knows it only as a browser's. */
+declare namespace WebAssembly {
+  class Module {
+    constructor(bytes: Uint8Array);
+  }
+  class Instance {
+    constructor(module: Module, imports: Record<string, Record<string, unknown>>);
+    readonly exports: unknown;
+  }
+  interface Memory {
+    /** Another one after it has grown. */
+    readonly buffer: ArrayBuffer;
+  }
+}
+
+/** Of `assembly/index.ts`; booleans are 0 and 1. */
+interface Exports {
+  memory: WebAssembly.Memory;
+  open(dimension: number, l2: number, m: number, efConstruction: number, seed: number): number;
+  imageAt(): number;
+  imageBytes(): number;
+  expectImage(bytes: number): number;
+  imageRead(): void;
+  count(): number;
+  linked(): number;
+  vectorAt(): number;
+  append(label: number): number;
+  read(element: number): void;
+  remove(element: number, late: number): void;
+  isRemoved(element: number): number;
+  labelOf(element: number): number;
+  linkNext(): number;
+  scratch(bytes: number): number;
+  begin(k: number): void;
+  walkGraph(ef: number, mask: number, bits: number, most: number): number;
+  lookedAt(): number;
+  allowedOf(): number;
+  scan(from: number, to: number, mask: number, bits: number): void;
+  scanIds(ids: number, count: number): void;
+  finish(): number;
+  hitsAt(): number;
+}
+
+/** What a saved graph begins with; the image follows. */
+const MAGIC = 0x3147484c;
+const HEADER_BYTES = 32;
+/** Copied and written at a time: searches go on in between. */
+const PIECE_BYTES = 4 * 1024 ** 2;
+
+let compiled: WebAssembly.Module | undefined;
+
+function instantiate(): Exports {
+  compiled ??= new WebAssembly.Module(readFileSync(compiledFile(import.meta.url, "graph.wasm")));
+  const abort = (): void => {
+    throw new LakeError("internal", "The graph failed.");
+  };
+  return new WebAssembly.Instance(compiled, { env: { abort } }).exports as Exports;
+}
+
+/** An empty graph. */
+export function openGraph(options: GraphOptions): Graph {
+  const { dimension, metric, m, efConstruction, seed } = options;
+  let wasm = instantiate();
+  const reset = (): void => {
+    if (!wasm.open(dimension, metric === "l2" ? 1 : 0, m, efConstruction, seed)) throw noMemory();
+  };
+  reset();
+  const floats = (): Float32Array => new Float32Array(wasm.memory.buffer, wasm.vectorAt() >>> 0, dimension);
+  const room = (bytes: number): number => {
+    const at = wasm.scratch(bytes) >>> 0;
+    if (at === 0) throw noMemory();
+    return at;
+  };
+  let mask = 0;
+  let bits = 0;
+
+  return {
+    get count() {
+      return wasm.count() >>> 0;
+    },
+    get linked() {
+      return wasm.linked() >>> 0;
+    },
+    get bytes() {
+      return wasm.imageBytes() >>> 0;
+    },
+    append: (label, vector) => {
+      floats().set(vector);
+      const element = wasm.append(label);
+      if (element < 0) throw noMemory();
+      return element;
+    },
+    link: () => {
+      if (!wasm.linkNext()) throw noMemory();
+    },
+    remove: (element, late) => wasm.remove(element, late ? 1 : 0),
+    isRemoved: (element) => wasm.isRemoved(element) !== 0,
+    vector: (element) => {
+      wasm.read(element);
+      return floats().slice();
+    },
+    begin: (query, k, allowed) => {
+      [mask, bits] = [0, 0];
+      if (allowed) {
+        // An empty mask allows nothing, and needs an address.
+        mask = room(allowed.length + 1);
+        bits = allowed.length * 8;
+        new Uint8Array(wasm.memory.buffer, mask, allowed.length).set(allowed);
+      }
+      floats().set(query);
+      wasm.begin(k);
+    },
+    walk: (ef, most) => {
+      const found = wasm.walkGraph(ef, mask, bits, Math.min(most, 2 ** 31 - 1));
+      return { found, looked: wasm.lookedAt(), allowed: wasm.allowedOf() };
+    },
+    scan: (from, to) => wasm.scan(from, to, mask, bits),
+    compare: (elements) => {
+      // In the place of the mask, which is not needed any more.
+      const at = room(elements.byteLength + 1);
+      new Uint32Array(wasm.memory.buffer, at, elements.length).set(elements);
+      wasm.scanIds(at, elements.length);
+    },
+    finish: () => hitsOf(wasm, metric),
+    labels: () =>
+      Array.from({ length: wasm.count() >>> 0 }, (_, element) =>
+        wasm.isRemoved(element) ? undefined : wasm.labelOf(element) >>> 0,
+      ),
+    save: (path) => saveImage(wasm, options, path),
+    load: async (path) => {
+      try {
+        await loadImage(wasm, options, path);
+      } catch (error) {
+        reset();
+        throw error;
+      }
+    },
+    free: () => {
+      if (wasm.imageBytes() >>> 0 > PIECE_BYTES) collectSoon();
+      wasm = instantiate();
+      reset();
+    },
+  };
+}
+
+function noMemory(): LakeError {
+  return new LakeError("limit", "A part of a vector index is larger than 4 GiB, or there is no memory for it.", {
+    hint: "Raise vector_threads, which makes more parts, or give the server more memory.",
+  });
+}
+
+function hitsOf(wasm: Exports, metric: Metric): Hits {
+  const count = wasm.finish();
+  const at = wasm.hitsAt() >>> 0;
+  const pairs = new DataView(wasm.memory.buffer, at, count * 8);
+  const slots = new Uint32Array(count);
+  const distances = new Float32Array(count);
+  for (let hit = 0; hit < count; hit++) {
+    const value = pairs.getFloat32(hit * 8, true);
+    slots[hit] = pairs.getUint32(hit * 8 + 4, true);
+    // As DuckDB does: rounding must not make a distance negative.
+    distances[hit] = metric === "ip" ? value : metric === "l2" ? Math.sqrt(value) : 1 + Math.min(1, Math.max(-1, value));
+  }
+  return { slots, distances };
+}
+
+/** An array buffer that is gone is only given back by a collection, and an idle thread does not think of one. */
+function collectSoon(): void {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  setImmediate(collect);
+}
+
+function headerOf({ dimension, metric, m }: GraphOptions, imageAt: number, imageBytes: number): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES);
+  const fields = [MAGIC, dimension, metric === "l2" ? 1 : 0, m, imageAt, imageBytes];
+  for (const [at, field] of fields.entries()) header.writeUInt32LE(field, at * 4);
+  return header;
+}
+
+async function saveImage(wasm: Exports, options: GraphOptions, path: string): Promise<void> {
+  const start = wasm.imageAt() >>> 0;
+  const end = start + (wasm.imageBytes() >>> 0);
+  // The first piece has what tells how much there is: taken before anything else can happen.
+  const copy = (from: number): Buffer =>
+    Buffer.from(new Uint8Array(wasm.memory.buffer, from, Math.min(PIECE_BYTES, end - from)));
+  let piece = copy(start);
+  const file = await open(path, "w");
+  try {
+    await file.writeFile(headerOf(options, start, end - start));
+    for (let from = start; from < end; from += PIECE_BYTES) {
+      if (from > start) piece = copy(from);
+      await file.writeFile(piece);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+async function loadImage(wasm: Exports, options: GraphOptions, path: string): Promise<void> {
+  const start = wasm.imageAt() >>> 0;
+  const bytes = (await stat(path)).size - HEADER_BYTES;
+  const file = await open(path);
+  try {
+    const header = await readAt(file, Buffer.alloc(HEADER_BYTES), 0);
+    if (bytes <= 0 || !header?.equals(headerOf(options, start, bytes))) throw notSaved(options);
+    if (!wasm.expectImage(bytes)) throw noMemory();
+    const image = new Uint8Array(wasm.memory.buffer, start, bytes);
+    if (!(await readAt(file, image, HEADER_BYTES))) throw notSaved(options);
+  } finally {
+    await file.close();
+  }
+  wasm.imageRead();
+}
+
+function notSaved({ dimension }: GraphOptions): LakeError {
+  return new LakeError("corrupt", `A saved graph is not one of ${dimension} dimensions, or is damaged.`, {
+    hint: "Build it again.",
+  });
+}
+
+/** Undefined when the file ends before. */
+async function readAt<Bytes extends Uint8Array>(
+  file: FileHandle,
+  into: Bytes,
+  position: number,
+): Promise<Bytes | undefined> {
+  let done = 0;
+  while (done < into.length) {
+    const { bytesRead } = await file.read(into, done, Math.min(into.length - done, 2 ** 30), position + done);
+    if (bytesRead === 0) return undefined;
+    done += bytesRead;
+  }
+  return into;
+}
