@@ -1,11 +1,7 @@
 import { defineConfig } from "vitest/config";
-import { WITHOUT_HNSW } from "./test/support/hnsw.ts";
 
 // Tests start real processes and real DuckDB instances: a few at a time, with room to breathe on a busy CI machine.
 const shared = { testTimeout: 60_000, hookTimeout: 60_000 };
-
-const OF_GRAPHS = ["test/engine/vector/{shard,shards,saved}.test.ts"];
-if (WITHOUT_HNSW) process.stderr.write(`hnswlib-node is not installed: left out are ${OF_GRAPHS.join(", ")}\n`);
 
 export default defineConfig({
   test: {
@@ -16,7 +12,7 @@ export default defineConfig({
           ...shared,
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/real/**", ...(WITHOUT_HNSW ? OF_GRAPHS : [])],
+          exclude: ["test/real/**"],
         },
       },
       { test: { ...shared, name: "real", include: ["test/real/**/*.test.ts"] } },

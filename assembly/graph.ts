@@ -11,8 +11,8 @@ import {
   LABEL,
   LINKED,
   linksOf,
-  m,
   MAX_WAITING,
+  m,
   REMOVED,
   SEED,
   TOP_LAYER,
@@ -32,10 +32,10 @@ export let allowed: i32 = 0;
 /** Slot `s` may be a hit if bit `s` of the mask is set; without a mask all may. */
 export function allows(mask: usize, bits: u32, id: u32): bool {
   const head = headOf(id);
-  if (load<u32>(head + REMOVED) != 0) return false;
-  if (mask == 0) return true;
+  if (load<u32>(head + REMOVED) !== 0) return false;
+  if (mask === 0) return true;
   const label = load<u32>(head + LABEL);
-  return label < bits && (load<u8>(mask + (label >> 3)) & (1 << (label & 7))) != 0;
+  return label < bits && (load<u8>(mask + (label >> 3)) & (1 << (label & 7))) !== 0;
 }
 
 /** The element on layer 1 to search from, greedily from the top: the first part of algorithm 5. */
@@ -46,7 +46,7 @@ export function descend(layer: i32): u32 {
     for (let moved = true; moved; ) {
       moved = false;
       const links = linksOf(at, on);
-      const end = links + (<usize>load<u32>(links) << 2);
+      const end = links + ((<usize>load<u32>(links)) << 2);
       for (let link = links + 4; link <= end; link += 4) {
         const id = load<u32>(link);
         const distance = estimate(QUERY, id);
@@ -78,20 +78,20 @@ export function walk(from: u32, layer: i32, ef: i32, mask: usize, bits: u32, mos
   else bound = f32.MAX_VALUE;
 
   while (waiting > 0) {
-    if ((-distanceAt(WAITING, 0) > bound && kept == ef) || looked > most) return;
+    if ((-distanceAt(WAITING, 0) > bound && kept === ef) || looked > most) return;
     const links = linksOf(idAt(WAITING, 0), layer);
     pop(WAITING, waiting--);
-    const end = links + (<usize>load<u32>(links) << 2);
+    const end = links + ((<usize>load<u32>(links)) << 2);
     for (let link = links + 4; link <= end; link += 4) {
       const id = load<u32>(link);
       const head = headOf(id);
-      if (load<u32>(head + VISITED) == visit) continue;
+      if (load<u32>(head + VISITED) === visit) continue;
       store<u32>(head + VISITED, visit);
       const distance = estimate(QUERY, id);
       looked++;
       const may = allows(mask, bits, id);
       if (may) allowed++;
-      if (kept == ef && distance >= bound) continue;
+      if (kept === ef && distance >= bound) continue;
       if (waiting < MAX_WAITING) push(WAITING, waiting++, -distance, id);
       if (!may) continue;
       if (kept < ef) push(KEPT, kept++, distance, id);
@@ -104,7 +104,7 @@ export function walk(from: u32, layer: i32, ef: i32, mask: usize, bits: u32, mos
 function nextVisit(): u32 {
   const visit = load<u32>(VISIT) + 1;
   store<u32>(VISIT, visit);
-  if (visit != 0) return visit;
+  if (visit !== 0) return visit;
   // After 2^32 walks.
   for (let id: u32 = 0; id < load<u32>(COUNT); id++) store<u32>(headOf(id) + VISITED, 0);
   store<u32>(VISIT, 1);
@@ -114,7 +114,7 @@ function nextVisit(): u32 {
 /** Algorithm 1: puts the next element into the graph. False when there is no memory for its links. */
 export function link(efConstruction: i32): bool {
   const id = load<u32>(LINKED);
-  if (load<u32>(headOf(id) + REMOVED) != 0) {
+  if (load<u32>(headOf(id) + REMOVED) !== 0) {
     store<u32>(LINKED, id + 1);
     return true;
   }
@@ -127,7 +127,7 @@ export function link(efConstruction: i32): bool {
     for (let on = min(layer, top); on >= 0; on--) {
       walk(from, on, efConstruction, 0, 0, i32.MAX_VALUE);
       // Everything near may be removed; the way in is better than no link.
-      if (kept == 0) put(KEPT, kept++, estimate(QUERY, from), from);
+      if (kept === 0) put(KEPT, kept++, estimate(QUERY, from), from);
       sort(KEPT, kept);
       from = idAt(KEPT, 0);
       connect(id, on);
@@ -156,10 +156,10 @@ function connect(id: u32, layer: i32): void {
   const links = linksOf(id, layer);
   const chosen = choose(m);
   store<u32>(links, chosen);
-  for (let at = 0; at < chosen; at++) store<u32>(links + 4 + (<usize>at << 2), idAt(KEPT, at));
-  const most = layer == 0 ? 2 * m : m;
+  for (let at = 0; at < chosen; at++) store<u32>(links + 4 + ((<usize>at) << 2), idAt(KEPT, at));
+  const most = layer === 0 ? 2 * m : m;
   for (let at = 0; at < chosen; at++) {
-    linkBack(load<u32>(links + 4 + (<usize>at << 2)), id, layer, most);
+    linkBack(load<u32>(links + 4 + ((<usize>at) << 2)), id, layer, most);
   }
 }
 
@@ -168,7 +168,7 @@ function linkBack(from: u32, to: u32, layer: i32, most: i32): void {
   const count = load<u32>(links);
   if (<i32>count < most) {
     store<u32>(links, count + 1);
-    store<u32>(links + 4 + (<usize>count << 2), to);
+    store<u32>(links + 4 + ((<usize>count) << 2), to);
     return;
   }
   setProbe(POINT, from);
@@ -182,7 +182,7 @@ function linkBack(from: u32, to: u32, layer: i32, most: i32): void {
   sort(KEPT, kept);
   const chosen = choose(most);
   store<u32>(links, chosen);
-  for (let at = 0; at < chosen; at++) store<u32>(links + 4 + (<usize>at << 2), idAt(KEPT, at));
+  for (let at = 0; at < chosen; at++) store<u32>(links + 4 + ((<usize>at) << 2), idAt(KEPT, at));
 }
 
 /** Algorithm 4: of KEPT, nearest first, those that are nearer to the element than to one chosen before. They come first. */

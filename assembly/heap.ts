@@ -1,22 +1,22 @@
 // Pairs of a distance and the number of an element, the greatest distance first; of equals, the greatest number.
 
 export function distanceAt(heap: usize, at: i32): f32 {
-  return load<f32>(heap + (<usize>at << 3));
+  return load<f32>(heap + ((<usize>at) << 3));
 }
 
 export function idAt(heap: usize, at: i32): u32 {
-  return load<u32>(heap + (<usize>at << 3), 4);
+  return load<u32>(heap + ((<usize>at) << 3), 4);
 }
 
 export function put(heap: usize, at: i32, distance: f32, id: u32): void {
-  store<f32>(heap + (<usize>at << 3), distance);
-  store<u32>(heap + (<usize>at << 3), id, 4);
+  store<f32>(heap + ((<usize>at) << 3), distance);
+  store<u32>(heap + ((<usize>at) << 3), id, 4);
 }
 
 /** Whether a pair comes after another that is in the heap. */
 function isAfter(distance: f32, id: u32, heap: usize, at: i32): bool {
   const other = distanceAt(heap, at);
-  return distance > other || (distance == other && id > idAt(heap, at));
+  return distance > other || (distance === other && id > idAt(heap, at));
 }
 
 /** Adds to a heap of `size`. */
@@ -25,7 +25,7 @@ export function push(heap: usize, size: i32, distance: f32, id: u32): void {
   while (at > 0) {
     const parent = (at - 1) >> 1;
     if (!isAfter(distance, id, heap, parent)) break;
-    store<u64>(heap + (<usize>at << 3), load<u64>(heap + (<usize>parent << 3)));
+    store<u64>(heap + ((<usize>at) << 3), load<u64>(heap + ((<usize>parent) << 3)));
     at = parent;
   }
   put(heap, at, distance, id);
@@ -39,7 +39,7 @@ export function replaceFirst(heap: usize, size: i32, distance: f32, id: u32): vo
     if (child >= size) break;
     if (child + 1 < size && isAfter(distanceAt(heap, child + 1), idAt(heap, child + 1), heap, child)) child++;
     if (isAfter(distance, id, heap, child)) break;
-    store<u64>(heap + (<usize>at << 3), load<u64>(heap + (<usize>child << 3)));
+    store<u64>(heap + ((<usize>at) << 3), load<u64>(heap + ((<usize>child) << 3)));
     at = child;
   }
   put(heap, at, distance, id);

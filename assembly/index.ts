@@ -4,20 +4,20 @@ import { allowed, allows, descend, kept, link, looked, walk } from "./graph";
 import { distanceAt, idAt, push, replaceFirst, sort } from "./heap";
 import {
   addElement,
-  clear,
   COUNT,
+  clear,
   describe,
-  headOf,
   HITS,
+  headOf,
   IMAGE,
   imageEnd,
   KEPT,
   LABEL,
   LINKED,
   MAX_KEPT,
-  reach,
   REMOVED,
   REMOVED_LATE,
+  reach,
   restore,
   TOP_LAYER,
   transient,
@@ -88,7 +88,7 @@ export function remove(id: u32, late: bool): void {
 }
 
 export function isRemoved(id: u32): bool {
-  return load<u32>(headOf(id) + REMOVED) != 0;
+  return load<u32>(headOf(id) + REMOVED) !== 0;
 }
 
 export function labelOf(id: u32): u32 {
@@ -126,12 +126,12 @@ export function walkGraph(ef: i32, mask: usize, bits: u32, most: i32): i32 {
   for (let at = 0; at < found; at++) {
     const id = idAt(KEPT, at);
     const estimated = distanceAt(KEPT, at);
-    if (hits == wanted && estimated - errorOf(QUERY, id) > distanceAt(HITS, 0)) break;
+    if (hits === wanted && estimated - errorOf(QUERY, id) > distanceAt(HITS, 0)) break;
     const distance = exact(QUERY, id);
     off = max(off, abs(distance - estimated));
     offer(distance, id);
   }
-  if (found == 0) return 0;
+  if (found === 0) return 0;
   const least = distanceAt(KEPT, 0);
   const farthest = distanceAt(KEPT, found - 1);
   if (off <= (farthest - least) * MOST_OFF + ROUNDING * max(abs(least), abs(farthest))) return found;
@@ -150,7 +150,7 @@ export function allowedOf(): i32 {
 
 /** Compares with all elements of a range that may be hits. From 0 on: whatever a walk has found. */
 export function scan(from: u32, to: u32, mask: usize, bits: u32): void {
-  if (from == 0) hits = 0;
+  if (from === 0) hits = 0;
   for (let id = from; id < to; id++) {
     if (allows(mask, bits, id)) compare(id);
   }
@@ -167,13 +167,13 @@ export function scanIds(ids: usize, count: usize): void {
 
 /** Exact: what the estimate rules out is farther than all hits. */
 function compare(id: u32): void {
-  if (hits == wanted && estimate(QUERY, id) - errorOf(QUERY, id) > distanceAt(HITS, 0)) return;
+  if (hits === wanted && estimate(QUERY, id) - errorOf(QUERY, id) > distanceAt(HITS, 0)) return;
   offer(exact(QUERY, id), id);
 }
 
 function offer(distance: f32, id: u32): void {
   if (hits < wanted) push(HITS, hits++, distance, id);
-  else if (distance < distanceAt(HITS, 0) || (distance == distanceAt(HITS, 0) && id < idAt(HITS, 0))) {
+  else if (distance < distanceAt(HITS, 0) || (distance === distanceAt(HITS, 0) && id < idAt(HITS, 0))) {
     replaceFirst(HITS, hits, distance, id);
   }
 }
@@ -181,7 +181,7 @@ function offer(distance: f32, id: u32): void {
 /** Sorts the hits: pairs of a distance and a label at `hitsAt()`, nearest first. Their number. */
 export function finish(): i32 {
   sort(HITS, hits);
-  for (let at = 0; at < hits; at++) store<u32>(HITS + (<usize>at << 3), labelOf(idAt(HITS, at)), 4);
+  for (let at = 0; at < hits; at++) store<u32>(HITS + ((<usize>at) << 3), labelOf(idAt(HITS, at)), 4);
   return hits;
 }
 

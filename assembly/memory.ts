@@ -71,10 +71,10 @@ export function describe(dimension: i32, ofL2: bool, links: i32): void {
   headBytes = (codes + padded + 63) & ~63;
   const bytes = headBytes + padded * 2;
   shift = 4;
-  while (bytes << <usize>(shift + 1) <= BLOCK_BYTES) shift++;
+  while (bytes << (<usize>(shift + 1)) <= BLOCK_BYTES) shift++;
   inBlock = (1 << shift) - 1;
-  rests = headBytes << <usize>shift;
-  blockBytes = rests + (padded << <usize>(shift + 1));
+  rests = headBytes << (<usize>shift);
+  blockBytes = rests + (padded << (<usize>(shift + 1)));
 }
 
 /** An empty graph. False when there is no memory. */
@@ -93,7 +93,7 @@ export function restore(): void {
   for (let id: u32 = 0; id < load<u32>(COUNT); id++) {
     const head = headOf(id);
     store<u32>(head + VISITED, 0);
-    if (load<u32>(head + REMOVED) == REMOVED_LATE) store<u32>(head + REMOVED, 0);
+    if (load<u32>(head + REMOVED) === REMOVED_LATE) store<u32>(head + REMOVED, 0);
   }
 }
 
@@ -117,7 +117,7 @@ export function transient(bytes: usize): usize {
 
 function allocate(bytes: usize): usize {
   const at = transient(bytes);
-  if (at != 0) {
+  if (at !== 0) {
     memory.fill(at, 0, bytes);
     store<usize>(FREE, at + bytes);
   }
@@ -127,10 +127,10 @@ function allocate(bytes: usize): usize {
 /** The number of a new element, or -1 when there is no memory. */
 export function addElement(label: u32): i32 {
   const id = load<u32>(COUNT);
-  if ((id & inBlock) == 0) {
+  if ((id & inBlock) === 0) {
     const block = id >> shift;
     const at = block < MAX_BLOCKS ? allocate(blockBytes) : 0;
-    if (at == 0) return -1;
+    if (at === 0) return -1;
     store<usize>(TABLE + (block << 2), at);
   }
   // Of an element that came while the graph was being saved something is left.
@@ -143,7 +143,7 @@ export function addElement(label: u32): i32 {
 /** Room for links on the layers from 1 to `layer`. */
 export function addLayers(id: u32, layer: i32): bool {
   const at = allocate(<usize>layer * (4 + <usize>m * 4));
-  if (at == 0) return false;
+  if (at === 0) return false;
   store<usize>(headOf(id) + UPPER, at);
   return true;
 }
@@ -167,6 +167,6 @@ export function restsOf(id: u32): usize {
 /** A count, then as many numbers of elements. */
 export function linksOf(id: u32, layer: i32): usize {
   const head = headOf(id);
-  if (layer == 0) return head + LINKS;
+  if (layer === 0) return head + LINKS;
   return load<usize>(head + UPPER) + <usize>(layer - 1) * (4 + <usize>m * 4);
 }

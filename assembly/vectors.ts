@@ -1,7 +1,7 @@
 // Vectors are kept in 24 bits a coordinate, which is what float32 has next to the largest one: 8 to compare with, 16 more
 // to compare exactly with. The estimate reads a quarter of what float32 would, and most of a search is reading.
 
-import { CODE_NORM, codesOf, headOf, l2, MAX_DIMENSION, padded, PROBES, REST_NORM, restsOf, SCALE } from "./memory";
+import { CODE_NORM, codesOf, headOf, l2, MAX_DIMENSION, PROBES, padded, REST_NORM, restsOf, SCALE } from "./memory";
 
 // A probe is what elements are compared with: the query, or an element.
 const PROBE: usize = 16;
@@ -71,10 +71,7 @@ export function setVector(id: u32): void {
     const lowCode = i32x4.shr_s(i32x4.add(low, half), 16);
     const highCode = i32x4.shr_s(i32x4.add(high, half), 16);
     const code = i16x8.narrow_i32x4_s(lowCode, highCode);
-    const rest = i16x8.narrow_i32x4_s(
-      i32x4.sub(low, i32x4.shl(lowCode, 16)),
-      i32x4.sub(high, i32x4.shl(highCode, 16)),
-    );
+    const rest = i16x8.narrow_i32x4_s(i32x4.sub(low, i32x4.shl(lowCode, 16)), i32x4.sub(high, i32x4.shl(highCode, 16)));
     v128.store64_lane(codes + i, i8x16.narrow_i16x8_s(code, code), 0);
     v128.store(rests + (i << 1), rest);
     codeNorm += squares(lowCode) + squares(highCode);
@@ -102,7 +99,10 @@ export function readVector(id: u32): void {
 
 /** Makes an element the probe. */
 export function setProbe(probe: usize, id: u32): void {
-  if (l2) return toFloats(id, floatsOf(probe));
+  if (l2) {
+    toFloats(id, floatsOf(probe));
+    return;
+  }
   const codes = codesOf(id);
   const rests = restsOf(id);
   const integers = integersOf(probe);
@@ -126,7 +126,8 @@ export function errorOf(probe: usize, id: u32): f32 {
   if (l2) return 0;
   const head = headOf(id);
   return (
-    load<f32>(probe + P_NORM) * load<f32>(head + REST_NORM) + load<f32>(probe + P_REST_NORM) * load<f32>(head + CODE_NORM)
+    load<f32>(probe + P_NORM) * load<f32>(head + REST_NORM) +
+    load<f32>(probe + P_REST_NORM) * load<f32>(head + CODE_NORM)
   );
 }
 

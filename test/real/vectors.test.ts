@@ -1,28 +1,11 @@
-import { cp, mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { expect, onTestFinished, test } from "vitest";
-import { WITHOUT_HNSW } from "../support/hnsw.ts";
+import { expect, test } from "vitest";
 import { until } from "../support/vectors.ts";
 import { openWorkspace, type ServerProcess } from "./process.ts";
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const BUILTIN = { LAKEHOUSE_EMBED_PROVIDER: "builtin", LAKEHOUSE_VECTOR_QUIET: "200ms" };
 const KILLS = 6;
-
-/** The built server with all its packages but one. */
-async function serverWithout(name: string): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "lakehouse-without-"));
-  onTestFinished(() => rm(folder, { recursive: true }));
-  await cp(join(ROOT, "dist"), join(folder, "dist"), { recursive: true });
-  await cp(join(ROOT, "package.json"), join(folder, "package.json"));
-  await mkdir(join(folder, "node_modules"));
-  for (const entry of await readdir(join(ROOT, "node_modules"))) {
-    if (entry !== name) await symlink(join(ROOT, "node_modules", entry), join(folder, "node_modules", entry));
-  }
-  return join(folder, "dist", "main.js");
-}
 
 async function ids(server: ServerProcess, index: string): Promise<string[]> {
   const { hits } = (await server.call("vector-search", { index, vector: [1, 1], k: 10_000 })) as {
@@ -31,7 +14,7 @@ async function ids(server: ServerProcess, index: string): Promise<string[]> {
   return hits.map((hit) => hit.id);
 }
 
-test("without hnswlib-node search is exact, finds the same, and says why", async () => {
+test("search without graphs finds what SQL finds", async () => {
   await using workspace = await openWorkspace();
   const items = Array.from({ length: 500 }, (_, n) => ({
     id: `i${n}`,
@@ -39,21 +22,19 @@ test("without hnswlib-node search is exact, finds the same, and says why", async
     metadata: { n },
   }));
   const search = { index: "things", vector: [1, 0.5], k: 8, where: "(metadata->>'n')::INT < 300" };
-  const bare = await workspace.start({ env: BUILTIN, main: await serverWithout("hnswlib-node") });
-  await bare.call("vector-index-create", { name: "things", dimension: 2 });
-  await bare.call("vector-upsert", { index: "things", items });
-  const exact = (await bare.call("vector-search", search)) as { hits: { id: string }[]; method: string; note: string };
+  const server = await workspace.start({ env: { ...BUILTIN, LAKEHOUSE_VECTOR_SEARCH: "exact" } });
+  await server.call("vector-index-create", { name: "things", dimension: 2 });
+  await server.call("vector-upsert", { index: "things", items });
+  const exact = (await server.call("vector-search", search)) as { hits: { id: string }[]; method: string };
   expect(exact.method).toBe("exact");
-  expect(exact.note).toMatch(/hnswlib-node is not installed/);
-  const { rows } = (await bare.call("sql", {
+  const { rows } = (await server.call("sql", {
     sql: `SELECT id FROM things WHERE (metadata->>'n')::INT < 300
       ORDER BY array_cosine_distance(vector, [1, 0.5]::FLOAT[2]) LIMIT 8`,
   })) as { rows: [string][] };
   expect(exact.hits.map((hit) => hit.id)).toEqual(rows.map(([id]) => id));
-  expect(bare.stderr()).not.toContain("internal error");
 });
 
-test.skipIf(WITHOUT_HNSW)("with it, and after a restart from what was saved, the same is found by graphs", async () => {
+test("after a restart from what was saved, the same is found by graphs", async () => {
   await using workspace = await openWorkspace();
   const server = await workspace.start({ env: BUILTIN });
   const vector = (n: number): number[] => Array.from({ length: 16 }, (_, at) => Math.sin(n * 7 + at * at));
@@ -76,7 +57,7 @@ test.skipIf(WITHOUT_HNSW)("with it, and after a restart from what was saved, the
   expect(again.stderr()).toContain('"from":"snapshot"');
 });
 
-test.skipIf(WITHOUT_HNSW)("a server that is closed while its graphs grow ends in order", async () => {
+test("a server that is closed while its graphs grow ends in order", async () => {
   await using workspace = await openWorkspace();
   const server = await workspace.start({ env: BUILTIN });
   await server.call("vector-index-create", { name: "things", dimension: 64 });

@@ -1,8 +1,8 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import type { Metric } from "../../src/engine/catalog/types.ts";
+import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import { LakeError } from "../../src/engine/errors.ts";
 import type { EngineSettings } from "../../src/engine/settings.ts";
 import { testSettings } from "./lake.ts";

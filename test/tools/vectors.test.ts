@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { tools } from "../../src/tools/index.ts";
-import { WITHOUT_HNSW } from "../support/hnsw.ts";
 import { type Lake, openLake, stable, textOf } from "../support/lake.ts";
 
 interface Found {
@@ -59,8 +58,7 @@ async function openResumes(): Promise<Lake> {
   return lake;
 }
 
-// Whole answers, which without hnswlib-node say so.
-test.skipIf(WITHOUT_HNSW).each(["legacy", "modern"] as const)(
+test.each(["legacy", "modern"] as const)(
   "a %s client fills an index with vectors, searches it and empties it",
   async (era) => {
     await using lake = await openLake({ era });
@@ -157,7 +155,7 @@ test.skipIf(WITHOUT_HNSW).each(["legacy", "modern"] as const)(
   },
 );
 
-test.skipIf(WITHOUT_HNSW)("an index of a dataset says what it did, what it is made by, and finds by text", async () => {
+test("an index of a dataset says what it did, what it is made by, and finds by text", async () => {
   await using lake = await openLake();
   await lake.call("ingest", { name: "workers", text: WORKERS });
   const built = await answer(lake, "vector-index-create", BUILD);

@@ -225,7 +225,8 @@ function hitsOf(wasm: Exports, metric: Metric): Hits {
     const value = pairs.getFloat32(hit * 8, true);
     slots[hit] = pairs.getUint32(hit * 8 + 4, true);
     // As DuckDB does: rounding must not make a distance negative.
-    distances[hit] = metric === "ip" ? value : metric === "l2" ? Math.sqrt(value) : 1 + Math.min(1, Math.max(-1, value));
+    distances[hit] =
+      metric === "ip" ? value : metric === "l2" ? Math.sqrt(value) : 1 + Math.min(1, Math.max(-1, value));
   }
   return { slots, distances };
 }

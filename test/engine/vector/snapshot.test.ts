@@ -1,7 +1,6 @@
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { z } from "zod";
 import {
@@ -164,15 +163,15 @@ describe("the items of a snapshot", () => {
       }
     }
     const path = join(folder, "many.lhv1");
-    const delay = monitorEventLoopDelay({ resolution: 2 });
-    delay.enable();
+    let turns = 0;
+    const ticking = setInterval(() => turns++, 1);
     await writeSnapshot(path, given, [encodeItems(many())]);
     const { sections } = await readSnapshot(path, { folder, fields });
     let count = 0;
     for await (const batch of decodeItems(sections[0] ?? "")) count += batch.length;
-    delay.disable();
+    clearInterval(ticking);
     expect(count).toBe(300_000);
-    // 10 ms are the aim; a busy machine adds its own.
-    expect(delay.percentile(99) / 1e6).toBeLessThan(20);
+    // As one piece it would be none.
+    expect(turns).toBeGreaterThan(10);
   });
 });
