@@ -13,9 +13,10 @@ export interface OpenSource extends Source {
   verify(): Promise<void>;
 }
 
-type SourceSettings = Pick<EngineSettings, "allow" | "maxIngestBytes">;
+type SourceSettings = Pick<EngineSettings, "maxIngestBytes">;
 
 export interface FileSettings extends SourceSettings {
+  allow: readonly string[];
   /** Of this ingest, for a name that DuckDB would take for a pattern. */
   folder: string;
   /** The lakehouse's own folder, which is not a source even where it lies in an allowed one. */
@@ -38,6 +39,27 @@ export async function openFile(
       hint: 'Read datasets with sql; ingest {"name": …, "sql": "SELECT * FROM …"} copies one, "name@3" is version 3.',
     });
   }
+  return openReal(scope, real, path, format, settings);
+}
+
+/** Opens an upload, which lies in the lakehouse. Throws `invalid`, `limit`. */
+export function openUploaded(
+  scope: Scope,
+  { path, name }: { path: string; name: string },
+  format: Format | undefined,
+  settings: SourceSettings & Pick<FileSettings, "folder">,
+): Promise<OpenSource> {
+  return openReal(scope, path, name, format, settings);
+}
+
+/** `path` is the name that messages have. */
+async function openReal(
+  scope: Scope,
+  real: string,
+  path: string,
+  format: Format | undefined,
+  settings: SourceSettings & Pick<FileSettings, "folder">,
+): Promise<OpenSource> {
   // Opening a FIFO would wait for a writer: look first, and do not wait if it was exchanged meanwhile.
   refuseSpecial(path, await translated(path, () => stat(real, { bigint: true })));
   const handle = await translated(path, () => {
