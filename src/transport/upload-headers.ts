@@ -19,8 +19,8 @@ export function partOf(headers: IncomingHttpHeaders): Omit<Part, "id" | "name"> 
   }
   const range = rangeOf(headers);
   if (isRefusal(range)) return range;
-  const whole = digestIn(headers, "repr-digest") ?? digestIn(headers, "digest");
-  const part = digestIn(headers, "content-digest");
+  const whole = digestIn(headers, "Repr-Digest") ?? digestIn(headers, "Digest");
+  const part = digestIn(headers, "Content-Digest");
   for (const digest of [whole, part]) if (typeof digest === "object") return digest;
   return {
     ...range,
@@ -46,12 +46,12 @@ function rangeOf(headers: IncomingHttpHeaders): Pick<Part, "from" | "length" | "
 
 /** The SHA-256 in hex. Other algorithms alone are refused: a digest that nobody checks is one that lies. */
 function digestIn(headers: IncomingHttpHeaders, name: string): string | Refusal | undefined {
-  const value = headers[name];
+  const value = headers[name.toLowerCase()];
   if (value === undefined) return undefined;
   const [, wrapped, bare] =
     /(?:^|,)\s*sha-256=(?::([A-Za-z0-9+/]{43}=):|([A-Za-z0-9+/]{43}=))\s*(?:[,;]|$)/i.exec(String(value)) ?? [];
-  const base64 = name === "digest" ? bare : wrapped;
+  const base64 = name === "Digest" ? bare : wrapped;
   if (base64 !== undefined) return Buffer.from(base64, "base64").toString("hex");
-  const example = name === "digest" ? "sha-256=BASE64" : "sha-256=:BASE64:";
+  const example = name === "Digest" ? "sha-256=BASE64" : "sha-256=:BASE64:";
   return { status: 400, message: `${name} is not of the form: ${example}, of the 32 bytes of a SHA-256.` };
 }

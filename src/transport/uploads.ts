@@ -143,9 +143,7 @@ async function* bodyOf(request: IncomingMessage, response: ServerResponse, idleM
 }
 
 function queryOf({ url = "" }: IncomingMessage): { name: string | undefined } | Refusal {
-  // Node hands on what is not ASCII as Latin-1.
-  const text = Buffer.from(url.slice(`${url}?`.indexOf("?") + 1), "latin1").toString("utf8");
-  const query = new URLSearchParams(text);
+  const query = new URLSearchParams(url.slice(`${url}?`.indexOf("?") + 1));
   const [name, ...more] = query.getAll("name");
   if (more.length === 0 && [...query.keys()].every((key) => key === "name")) return { name };
   return { status: 400, message: "The address takes one name and nothing else: /uploads?name=workers.csv." };

@@ -8,7 +8,7 @@ import type { LakeError } from "../../src/engine/errors.ts";
 import { type Ingest, openIngest } from "../../src/engine/ingest/ingest.ts";
 import { spoolOf } from "../../src/engine/ingest/spool.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "../../src/engine/ingest/types.ts";
-import { openUploads } from "../../src/engine/ingest/uploads.ts";
+import { openUploads, type Uploads } from "../../src/engine/ingest/uploads.ts";
 import { openScope } from "../../src/engine/scope.ts";
 import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
 import { openFileStore } from "../../src/engine/store/file.ts";
@@ -18,6 +18,7 @@ import { EMBED, VECTOR } from "./embedder.ts";
 export interface Ingesting extends AsyncDisposable {
   readonly store: Store;
   readonly catalog: Catalog;
+  readonly uploads: Uploads;
   /** The allowed folder. */
   readonly inbox: string;
   /** Around the inbox and the lake. */
@@ -106,6 +107,7 @@ export async function openIngesting(
   return {
     store,
     catalog,
+    uploads,
     inbox,
     folder,
     file,

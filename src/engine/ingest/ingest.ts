@@ -12,21 +12,20 @@ import { answeredInTime, openTurns } from "../turns.ts";
 import { openBudget } from "./budget.ts";
 import { type Hasher, openHasher } from "./hash.ts";
 import { openTarget, type SchemaRules, stillFits } from "./schema.ts";
-import { openFile, openText, openUploaded } from "./source.ts";
+import { type FileGiven, openSource } from "./source.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "./spool.ts";
 import { convertQuery, type Plan } from "./sql.ts";
 import type {
   ConvertContext,
   Converted,
   Converter,
-  FileSource,
   Format,
   IngestNotes,
   IngestOptions,
   IngestRequest,
   IngestResult,
 } from "./types.ts";
-import type { OpenUpload, Uploads } from "./uploads.ts";
+import type { Uploads } from "./uploads.ts";
 
 export interface IngestParts {
   store: Store;
@@ -155,18 +154,14 @@ interface Job extends IngestParts {
   options: IngestOptions;
 }
 
-type Given = Exclude<FileSource, { upload: string }> | OpenUpload;
-
-function openSource(scope: Scope, { request: { format }, settings, folder, options, store }: Job, from: Given) {
-  if ("text" in from) return openText(scope, from.text, format, folder, settings);
-  if ("consume" in from) return openUploaded(scope, from, format, { ...settings, folder });
-  const allow = [...settings.allow, ...(options.roots ?? [])];
-  return openFile(scope, from.path, format, { ...settings, allow, folder, lake: store.localRoot });
-}
-
-async function ingestFile(scope: Scope, job: Job, from: Given): Promise<IngestResult> {
-  const { current, hasher } = job;
-  const source = await openSource(scope, job, from);
+async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<IngestResult> {
+  const { current, folder, hasher, settings } = job;
+  const source = await openSource(scope, from, job.request.format, {
+    maxIngestBytes: settings.maxIngestBytes,
+    allow: [...settings.allow, ...(job.options.roots ?? [])],
+    folder,
+    lake: job.store.localRoot,
+  });
   const onBadRows = job.request.onBadRows ?? "fail";
   // Hashing and converting run side by side. Whichever knows first that there is nothing to do stops the other.
   const known = new AbortController();

@@ -34,8 +34,8 @@ export async function writePart(
   try {
     for await (const chunk of body) {
       throwIfAborted(signal);
-      admit(end + chunk.length);
       if (length !== undefined && end + chunk.length > from + length) throw wrongLength(length, "more");
+      admit(end + chunk.length);
       await writing;
       writing = write(handle, chunk, end);
       // Until it is awaited, at the next chunk, a failure must not count as unhandled.

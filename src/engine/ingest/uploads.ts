@@ -241,8 +241,11 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
     take: async (into, caller, id) => {
       throwIfAborted(closing.signal);
       const { upload, release } = await hold(caller, id);
+      if (upload.sha256 === null) {
+        await release();
+        throw unfinished(upload);
+      }
       into.defer(release);
-      if (upload.sha256 === null) throw unfinished(upload);
       return { path: files.dataPath(id), name: upload.name, consume: () => files.remove(id) };
     },
     sweep,
