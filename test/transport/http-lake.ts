@@ -10,7 +10,7 @@ import { tellOfChanges } from "../../src/resources/register.ts";
 import { createServer } from "../../src/server.ts";
 import { type HttpServer, type HttpSettings, serveHttp } from "../../src/transport/http.ts";
 import type { GateSettings } from "../../src/transport/http-gates.ts";
-import { uploadRoutes } from "../../src/transport/uploads.ts";
+import { type UploadRouteSettings, uploadRoutes } from "../../src/transport/uploads.ts";
 import { type Era, testSettings } from "../support/lake.ts";
 
 export const ERAS: Era[] = ["legacy", "modern"];
@@ -63,7 +63,7 @@ export interface HttpLakeOptions {
   http?: Partial<Omit<HttpSettings, "gates">>;
   gates?: Partial<GateSettings>;
   engine?: Partial<EngineSettings>;
-  uploads?: { idleMs?: number };
+  uploads?: Partial<UploadRouteSettings>;
   /** Opens a lake that another one left behind, and leaves it behind. */
   folder?: string;
 }

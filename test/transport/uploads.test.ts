@@ -4,6 +4,8 @@ import { type ClientRequest, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { LakeError } from "../../src/engine/errors.ts";
+import type { Uploads } from "../../src/engine/ingest/uploads.ts";
 import { ERAS, type HttpLake, type HttpLakeOptions, openHttpLake, until } from "./http-lake.ts";
 
 const ANN = "ann-0123456789abcdef";
@@ -435,4 +437,34 @@ test("queries are answered while an upload runs", async () => {
   }
   expect((await sending).status).toBe(201);
   expect(slowest).toBeLessThan(1_000);
+});
+
+test("a body may take longer than other requests have, as long as it comes", async () => {
+  const lake = await open({ http: { requestTimeoutMs: 300 } });
+  const started = performance.now();
+  // One that nobody reads is cut.
+  const idle = await lake.socket("GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n");
+  expect(idle).toMatch(/^HTTP\/1.1 200 /);
+  expect(performance.now() - started).toBeGreaterThan(250);
+  const outgoing = slowPut(lake, "/uploads?name=w.csv", { "content-length": String(CSV.length) });
+  const answered = new Promise((resolve) => outgoing.once("response", ({ statusCode }) => resolve(statusCode)));
+  for (const byte of CSV) {
+    outgoing.write(byte);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+  }
+  expect(await answered).toBe(201);
+});
+
+test("a full disk is told as one, and what goes wrong inside is not told at all", async () => {
+  for (const [thrown, status] of [
+    [new LakeError("limit", "It is full.", { cause: Object.assign(new Error("/secret"), { code: "ENOSPC" }) }), 507],
+    [new LakeError("internal", "/secret"), 500],
+    [new Error("/secret"), 500],
+  ] as const) {
+    const receive = () => Promise.reject(thrown);
+    const lake = await open({ uploads: { uploads: { receive } as unknown as Uploads } });
+    const { status: answered, body } = await put(lake, CSV);
+    expect(answered).toBe(status);
+    expect(JSON.stringify(body)).not.toContain("secret");
+  }
 });

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
+import { mapAhead } from "../map-ahead.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { Clock, Log } from "../settings.ts";
 import { openHasher } from "./hash.ts";
@@ -71,6 +72,7 @@ export interface Uploads {
   sweep(): Promise<void>;
 }
 
+const FILES_AHEAD = 32;
 const SWEEP_MS = 60_000;
 const CLOSE_GRACE_MS = 3_000;
 const MAX_NAME = 255;
@@ -229,8 +231,12 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
     },
     find: async (caller, id) => view(await load(caller, id)),
     list: async (caller) => {
-      const all = await Promise.all((await files.ids()).map((id) => files.load(id).catch(() => undefined)));
-      const own = all.filter((upload) => upload?.caller === caller && !isExpired(upload)) as StoredUpload[];
+      const own: StoredUpload[] = [];
+      for await (const upload of mapAhead(await files.ids(), FILES_AHEAD, (id) =>
+        files.load(id).catch(() => undefined),
+      )) {
+        if (upload?.caller === caller && !isExpired(upload)) own.push(upload);
+      }
       return own.sort((a, b) => b.touched - a.touched).map(view);
     },
     remove: async (caller, id) => {

@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
+import { type FileHandle, mkdir, mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { LakeError } from "../../../src/engine/errors.ts";
+import { writePart } from "../../../src/engine/ingest/upload-write.ts";
 import { openUploads, type Part, type UploadSettings, type Uploads } from "../../../src/engine/ingest/uploads.ts";
 import { openScope, type Scope } from "../../../src/engine/scope.ts";
 import { openIngesting } from "../../support/ingesting.ts";
@@ -442,7 +443,9 @@ test("ingest uses an upload up when it has committed or found nothing to do, and
   const options = { caller: "ann" };
   const bad = await send(uploads, "a,b\n1,2\n3\n");
   const source = { upload: bad.upload };
-  expect(await lake.refused({ source }, options)).toMatchObject({ message: expect.stringContaining("workers.csv") });
+  const error = await lake.refused({ source }, options);
+  expect(error.message).toContain("workers.csv");
+  expect(`${error.message} ${error.hint}`).not.toMatch(/spool|data:/);
   expect(await lake.refused({ source }, { caller: "bob" })).toMatchObject({ kind: "not_found" });
   expect(await lake.refused({ source })).toMatchObject({ kind: "not_found" });
   expect(await lake.ingest({ source, onBadRows: "skip" }, options)).toMatchObject({ rows: 1, version: 1 });
@@ -478,4 +481,24 @@ test("an ingest that is cancelled leaves its upload", async () => {
     .toMatchObject({
       rows: 100_000,
     });
+});
+
+test("a disk that is full in the middle leaves the file as it was, and is told without its path", async () => {
+  const full = Object.assign(new Error("ENOSPC: no space left on device, write '/secret'"), { code: "ENOSPC" });
+  const cutBackTo: number[] = [];
+  let written = 0;
+  const handle = {
+    write: async (_: Uint8Array, __: number, length: number) => {
+      if (written >= 10) throw full;
+      written += length;
+      return { bytesWritten: length };
+    },
+    truncate: async (to: number) => void cutBackTo.push(to),
+  } as unknown as FileHandle;
+  const options = { admit: () => {}, signal: new AbortController().signal };
+  const part = { from: 7, length: undefined };
+  const error = await refused(writePart(handle, part, bodyOf("12345", "67890", "12345", "67890"), options));
+  expect(error).toMatchObject({ kind: "limit", cause: full });
+  expect(`${error.message} ${error.hint}`).not.toContain("secret");
+  expect(cutBackTo).toEqual([7]);
 });
