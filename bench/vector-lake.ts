@@ -55,6 +55,8 @@ export async function openEngine(folder: string): Promise<Engine> {
     data: folder,
     allow: [dirname(folder)],
     maxIngestBytes: NO_LIMIT,
+    uploadQuotaBytes: NO_LIMIT,
+    uploadExpiryMs: 3600e3,
     maxIngestRows: NO_LIMIT,
     ingestTimeoutMs: 600_000,
     ingestMemoryBytes: 256 * 2 ** 20,

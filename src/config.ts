@@ -66,7 +66,9 @@ export const configSchema = z.strictObject({
     .array(z.string().min(1))
     .optional()
     .describe("Folders `ingest` may read files from. Unset: the working directory and the client's roots."),
-  max_ingest_bytes: size().prefault("256MiB").describe("Largest source file or text `ingest` reads."),
+  max_ingest_bytes: size().prefault("256MiB").describe("Largest file or text `ingest` reads, and largest upload."),
+  upload_quota: size().prefault("4GiB").describe("Room for all uploads that wait for their `ingest`."),
+  upload_expiry: duration().prefault("24h").describe("How long an upload is kept after its last byte has come."),
   max_ingest_rows: count().prefault(100_000_000).describe("Most rows one `ingest` writes."),
   ingest_timeout: duration().prefault("10m").describe("Longest one `ingest` may take."),
   ingest_memory: size().prefault("256MiB").describe("Memory DuckDB may use for one `ingest`."),

@@ -22,6 +22,7 @@ import { createServer } from "./server.ts";
 import { engineSettings, httpSettings } from "./settings.ts";
 import { serveHttp } from "./transport/http.ts";
 import { serveStdio } from "./transport/stdio.ts";
+import { uploadRoutes } from "./transport/uploads.ts";
 
 /** A client sends its first requests at once; the heavy libraries load after they are answered. */
 const WARM_UP_MS = 200;
@@ -84,6 +85,7 @@ async function http({ config, cwd, log, from }: Start): Promise<void> {
   log("info", "serving over http", { version: VERSION, data: config.data, config: from });
   const server = await serveHttp({
     ...settings,
+    routes: uploadRoutes({ uploads: engine.uploads, log }),
     createServer: ({ era, caller }) =>
       createServer({ engine, log, caller, trustRoots: false, notifies: era === "legacy" }, { era }),
     watch: (notifier) => tellOfChanges(engine, notifier),

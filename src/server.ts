@@ -23,7 +23,7 @@ export interface ServerSettings {
   log: Log;
   /** Whether the client's roots extend the folders `ingest` may read: only where the client is the user's own. */
   trustRoots: boolean;
-  /** The name of the token that a request came with, for the log. */
+  /** The name of the token that a request came with: for the log, and for the uploads that it may use. */
   caller?: string;
   /**
    * False for a server that lives for one request and is not told when it ends: it must not listen to the engine, and
@@ -138,6 +138,7 @@ async function callTool(
       signal: context.mcpReq.signal,
       progress: progress.report,
       patient: progress.asked,
+      caller,
       roots,
     });
     await progress.sent();

@@ -15,6 +15,8 @@ export function engineSettings(config: Config, cwd: string, allow: string[], log
     data: config.data === "memory" ? "memory" : resolve(cwd, config.data),
     allow: allow.map((folder) => resolve(cwd, folder)),
     maxIngestBytes: config.max_ingest_bytes,
+    uploadQuotaBytes: config.upload_quota,
+    uploadExpiryMs: config.upload_expiry,
     maxIngestRows: config.max_ingest_rows,
     ingestTimeoutMs: config.ingest_timeout,
     ingestMemoryBytes: config.ingest_memory,

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { type ListPage, type ListRequest, page } from "./catalog/browse.ts";
 import { parseReference } from "./catalog/identity.ts";
 import type { Catalog, Changes, DatasetKind, Head, Manifest, Unreadable } from "./catalog/types.ts";
@@ -5,7 +6,9 @@ import type { Embedded, Embedder, EmbedOptions, EmbedStatus } from "./embed/embe
 import { planOf } from "./embed/plan.ts";
 import { LakeError } from "./errors.ts";
 import type { Ingest } from "./ingest/ingest.ts";
+import { spoolOf } from "./ingest/spool.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
+import { openUploads, type Uploads } from "./ingest/uploads.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
 import type { QueryEngine, QueryOptions, QueryResult } from "./query/query.ts";
@@ -48,6 +51,8 @@ export interface Engine extends AsyncDisposable {
    * `LakeError`, nothing has changed.
    */
   ingest(request: IngestRequest, options?: IngestOptions): Promise<IngestResult>;
+  /** Files that callers send from elsewhere, for `ingest` to use. */
+  uploads: Uploads;
   /** Runs one read-only statement. Throws `LakeError`: `denied` when the guard refuses, `limit` for a budget. */
   query(sql: string, options?: QueryOptions): Promise<QueryResult>;
   /** Live datasets in name order, a page at a time, and the ones that could not be read. */
@@ -95,7 +100,7 @@ export interface Engine extends AsyncDisposable {
   startJob<Kind extends JobKind>(
     kind: Kind,
     request: JobWork[Kind]["request"],
-    options?: Pick<JobOptions, "roots">,
+    options?: Pick<JobOptions, "roots" | "caller">,
   ): Promise<{ jobId: string }>;
   /** A job, after waiting up to `waitMs` for it to end. Throws `not_found` with the ids of recent jobs. */
   jobStatus(id: string, options?: StatusOptions): Promise<JobRecord>;
@@ -128,6 +133,13 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     settings.data === "memory"
       ? openMemoryStore(scope)
       : await openFileStore(scope, { folder: settings.data, label: settings.data });
+  const uploads = openUploads(scope, join(spoolOf(store.localRoot), "uploads"), {
+    maxBytes: settings.maxIngestBytes,
+    quotaBytes: settings.uploadQuotaBytes,
+    expiryMs: settings.uploadExpiryMs,
+    clock: settings.clock,
+    log: settings.log,
+  });
 
   let closed = false;
   let opening: Promise<Catalog> | undefined;
@@ -150,7 +162,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
   let parts: Parts | undefined;
   const opened = async (): Promise<Parts> => {
     const ready = await catalog();
-    loading ??= loadParts(scope, store, ready, settings, vectors);
+    loading ??= loadParts(scope, store, ready, settings, uploads, vectors);
     parts = await loading;
     return parts;
   };
@@ -221,6 +233,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
 
   return {
     ingest: async (request, options) => (await opened()).ingest.ingest(request, options),
+    uploads,
     query: async (sql, options) => (await opened()).query.query(sql, options),
     list: async (request = {}) => {
       const ready = await catalog();
@@ -309,6 +322,7 @@ async function loadParts(
   store: Store,
   catalog: Catalog,
   settings: EngineSettings,
+  uploads: Uploads,
   vectors: () => Promise<Vectors>,
 ): Promise<Parts> {
   const [{ openQueryEngine }, { openIngest }, manifests] = await Promise.all([
@@ -324,7 +338,7 @@ async function loadParts(
   });
   return {
     query,
-    ingest: openIngest(scope, { store, catalog, query, settings }),
+    ingest: openIngest(scope, { store, catalog, query, uploads, settings }),
     warm: async () => {
       await manifests.warm();
       await query.warm();

@@ -6,6 +6,10 @@ export interface EngineSettings {
   allow: string[];
   /** Largest source that `ingest` reads. */
   maxIngestBytes: number;
+  /** Bytes that all uploads together may have. */
+  uploadQuotaBytes: number;
+  /** How long an upload is kept. */
+  uploadExpiryMs: number;
   /** Most rows one ingest may write. */
   maxIngestRows: number;
   ingestTimeoutMs: number;

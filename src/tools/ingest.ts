@@ -42,7 +42,7 @@ export const ingest = defineTool({
   effect: "write",
   idempotent: true,
   description:
-    "Load a file, inline text or the result of a query into a dataset (CSV, TSV, JSON, NDJSON, also .gz and .zst; Parquet, Arrow IPC). Types are inferred; a column whose values do not all fit stays text, and the result says so. Every call is one atomic, durable version; the same data again changes nothing. A different schema is refused unless schema_change is allow.",
+    "Load a file, inline text, an upload or the result of a query into a dataset (CSV, TSV, JSON, NDJSON, also .gz and .zst; Parquet, Arrow IPC). Types are inferred; a column whose values do not all fit stays text, and the result says so. Every call is one atomic, durable version; the same data again changes nothing. A different schema is refused unless schema_change is allow. Over HTTP, send big files of your own first: curl -T FILE 'SERVER/uploads?name=FILE' -H 'Authorization: Bearer TOKEN' prints the upload.",
   input: z.strictObject({
     name: z.string().describe("Dataset name: lower-case letters, digits and _, starting with a letter."),
     path: z
@@ -50,13 +50,14 @@ export const ingest = defineTool({
       .min(1)
       .max(4096)
       .optional()
-      .describe("File to read; relative to the allowed folder. Give one of path, text, sql."),
+      .describe("File to read; relative to the allowed folder. Give one of path, text, sql, upload."),
     text: z
       .string()
       .max(16_777_216)
       .optional()
-      .describe("The data itself, for example CSV with a header line; more than 16 MiB goes through path."),
+      .describe("The data itself, for example CSV with a header line; more than 16 MiB goes through path or upload."),
     sql: z.string().min(1).max(262_144).optional().describe("A SELECT whose result becomes the dataset."),
+    upload: z.string().max(100).optional().describe("What PUT /uploads returned; used once it was loaded."),
     format: z
       .enum(["csv", "tsv", "json", "ndjson", "parquet", "arrow"])
       .optional()
@@ -70,7 +71,7 @@ export const ingest = defineTool({
     background,
   }),
   output: orJob(ingested),
-  run: async (args, { engine, signal, progress, patient, roots }) => {
+  run: async (args, { engine, signal, progress, patient, caller, roots }) => {
     const request: IngestRequest = {
       name: args.name,
       source: sourceOf(args),
@@ -83,6 +84,7 @@ export const ingest = defineTool({
       signal,
       onProgress: progress,
       roots: args.path === undefined ? [] : await roots(),
+      caller,
       background: args.background,
       patient,
     });
@@ -123,19 +125,23 @@ export function ingestedText(result: z.output<typeof ingested>): string {
   return lines.join("\n");
 }
 
+type Source = { path?: string; text?: string; sql?: string; upload?: string };
+
 function sourceOf({
   path,
   text,
   sql,
-}: {
-  path?: string | undefined;
-  text?: string | undefined;
-  sql?: string | undefined;
-}): IngestRequest["source"] {
-  if (path !== undefined && text === undefined && sql === undefined) return { path };
-  if (text !== undefined && path === undefined && sql === undefined) return { text };
-  if (sql !== undefined && path === undefined && text === undefined) return { sql };
-  throw new LakeError("invalid", "Give exactly one of path, text and sql.", {
-    hint: "path reads a file, text takes the data itself, sql keeps the result of a query.",
+  upload,
+}: { [Name in keyof Source]: string | undefined }): IngestRequest["source"] {
+  const given = [
+    path === undefined ? [] : [{ path }],
+    text === undefined ? [] : [{ text }],
+    sql === undefined ? [] : [{ sql }],
+    upload === undefined ? [] : [{ upload }],
+  ].flat();
+  const [source] = given;
+  if (source !== undefined && given.length === 1) return source;
+  throw new LakeError("invalid", "Give exactly one of path, text, sql and upload.", {
+    hint: "path reads a file, text takes the data itself, sql keeps the result of a query, upload is what PUT /uploads returned.",
   });
 }

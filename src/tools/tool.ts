@@ -11,6 +11,8 @@ export interface ToolContext {
   progress: (fraction: number, message: string) => void;
   /** Whether it did, which keeps it waiting: the call need not become a job. */
   patient: boolean;
+  /** The name of its token, over HTTP. */
+  caller: string | undefined;
   /** Folders the client offers in addition to the allowed ones. */
   roots: () => Promise<string[]>;
 }

@@ -10,7 +10,6 @@ import { type McpSettings, openMcp } from "./http-mcp.ts";
 
 const MAX_CONNECTIONS = 1024;
 const CHECK_CONNECTIONS_MS = 1_000;
-/** For headers, and for a whole request: the net under the time a body has. */
 const REQUEST_MS = 300_000;
 /** For what is already written to reach its readers. */
 const FLUSH_MS = 1_000;
@@ -18,7 +17,9 @@ const FLUSH_MS = 1_000;
 export interface HttpSettings extends McpSettings {
   gates: GateSettings;
   headersTimeoutMs: number;
-  /** More paths, with the gates they want. */
+  /** For a whole request: the net under the time a body has, where its route does not look after that. Default: 5 min. */
+  requestTimeoutMs?: number;
+  /** More paths, with the gates they want. `/x/*` is every path with one segment more than `/x`. */
   routes?: Record<string, Route>;
 }
 
@@ -29,6 +30,10 @@ export interface Route {
    * handed on.
    */
   access: "public" | "network" | "caller";
+  /** Methods whose bodies may take any time: it looks after that itself. */
+  slow?: readonly string[];
+  /** Lets what is under way end within `ms`, and refuses what comes. */
+  drain?(ms: number): Promise<void>;
   handle(request: IncomingMessage, response: ServerResponse, caller: string): void | Promise<void>;
 }
 
@@ -67,7 +72,7 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
       response.once("close", answers.take() ?? (() => {}));
       // A client that goes away in the middle of its answer is no error of ours.
       response.on("error", () => {});
-      route(request, response, { routes, gates, log: settings.log }).catch((error: unknown) => {
+      route(request, response, { routes, gates, settings }).catch((error: unknown) => {
         settings.log("error", "request failed", { error: error instanceof Error ? error.stack : String(error) });
         if (response.headersSent) response.destroy();
         else refuse(request, response, { status: 500, message: "Internal error; the server's log has the details." });
@@ -76,7 +81,8 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
     const server = createHttpServer(
       {
         headersTimeout: settings.headersTimeoutMs,
-        requestTimeout: REQUEST_MS,
+        // Node's own timer knows no routes, and an upload takes as long as it takes: see `limitTime`.
+        requestTimeout: 0,
         connectionsCheckingInterval: CHECK_CONNECTIONS_MS,
         // A pending Nagle delay costs 40 ms on a small answer.
         noDelay: true,
@@ -104,7 +110,7 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
         draining = true;
         settings.log("info", "draining", mcp.status());
         const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
-        await mcp.drain(ms);
+        await Promise.all([mcp.drain(ms), ...Object.values(routes).map((each) => each.drain?.(ms))]);
         await scope.close();
         await answers.empty(FLUSH_MS);
         server.closeAllConnections();
@@ -120,20 +126,26 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
 interface Routing {
   routes: Record<string, Route>;
   gates: Gates;
-  log: HttpSettings["log"];
+  settings: HttpSettings;
 }
 
 /** Path and method → Host and Origin → address → token → limits and handler. */
-async function route(request: IncomingMessage, response: ServerResponse, { routes, gates, log }: Routing) {
+async function route(request: IncomingMessage, response: ServerResponse, { routes, gates, settings }: Routing) {
   const [path = ""] = (request.url ?? "").split("?");
-  const found = Object.hasOwn(routes, path) ? routes[path] : undefined;
+  const found = routeOf(routes, path);
+  if (!found?.slow?.includes(request.method ?? "")) limitTime(request, settings.requestTimeoutMs ?? REQUEST_MS);
   if (!found) return refuse(request, response, { status: 404, message: "There is nothing at this path; try /mcp." });
   if (!found.methods.includes(request.method ?? "")) {
     const allow = found.methods.join(", ");
     return refuse(request, response, { status: 405, message: `Use ${allow}.`, headers: { allow } });
   }
   const stop = (refusal: Refusal): void => {
-    log("info", "refused", { status: refusal.status, path, address: gates.address(request), reason: refusal.message });
+    settings.log("info", "refused", {
+      status: refusal.status,
+      path,
+      address: gates.address(request),
+      reason: refusal.message,
+    });
     refuse(request, response, refusal);
   };
   if (found.access === "public") return found.handle(request, response, "");
@@ -145,6 +157,19 @@ async function route(request: IncomingMessage, response: ServerResponse, { route
   // Nobody would be told when a response ends that has ended already.
   if (response.destroyed) return;
   await found.handle(request, response, caller.name);
+}
+
+function routeOf(routes: Record<string, Route>, path: string): Route | undefined {
+  const pattern = path.replace(/[^/]+$/, "*");
+  return [path, pattern].flatMap((each) => (Object.hasOwn(routes, each) ? (routes[each] ?? []) : []))[0];
+}
+
+function limitTime(request: IncomingMessage, ms: number): void {
+  const timer = setTimeout(() => {
+    if (!request.complete) request.socket.destroy();
+  }, ms);
+  timer.unref();
+  for (const last of ["end", "close"]) request.once(last, () => clearTimeout(timer));
 }
 
 function metadataRoutes({ metadata }: Gates): Record<string, Route> {

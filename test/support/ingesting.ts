@@ -6,7 +6,9 @@ import type { Catalog } from "../../src/engine/catalog/types.ts";
 import { literalList } from "../../src/engine/duckdb/duckdb.ts";
 import type { LakeError } from "../../src/engine/errors.ts";
 import { type Ingest, openIngest } from "../../src/engine/ingest/ingest.ts";
+import { spoolOf } from "../../src/engine/ingest/spool.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "../../src/engine/ingest/types.ts";
+import { openUploads, type Uploads } from "../../src/engine/ingest/uploads.ts";
 import { openScope } from "../../src/engine/scope.ts";
 import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
 import { openFileStore } from "../../src/engine/store/file.ts";
@@ -16,6 +18,7 @@ import { EMBED, VECTOR } from "./embedder.ts";
 export interface Ingesting extends AsyncDisposable {
   readonly store: Store;
   readonly catalog: Catalog;
+  readonly uploads: Uploads;
   /** The allowed folder. */
   readonly inbox: string;
   /** Around the inbox and the lake. */
@@ -52,6 +55,8 @@ export async function openIngesting(
     data: join(folder, "lake"),
     allow: [inbox],
     maxIngestBytes: 256 * 2 ** 20,
+    uploadQuotaBytes: 2 ** 30,
+    uploadExpiryMs: 3600e3,
     maxIngestRows: 10_000_000,
     ingestTimeoutMs: 60_000,
     ingestMemoryBytes: 256 * 2 ** 20,
@@ -78,10 +83,17 @@ export async function openIngesting(
     log: settings.log,
     engineVersion: "test",
   });
+  const uploads = openUploads(scope, join(spoolOf(store.localRoot), "uploads"), {
+    maxBytes: settings.maxIngestBytes,
+    quotaBytes: settings.uploadQuotaBytes,
+    expiryMs: settings.uploadExpiryMs,
+    clock: settings.clock,
+    log: settings.log,
+  });
   const query = {
     plan: async (sql: string) => ({ ...(await plan({ catalog, store }, sql)), datasets: [] }),
   };
-  const { ingest }: Ingest = openIngest(scope, { store, catalog, query, settings });
+  const { ingest }: Ingest = openIngest(scope, { store, catalog, query, uploads, settings });
   const file = async (name: string, content: string | Uint8Array): Promise<string> => {
     await writeFile(join(inbox, name), content);
     return name;
@@ -95,6 +107,7 @@ export async function openIngesting(
   return {
     store,
     catalog,
+    uploads,
     inbox,
     folder,
     file,

@@ -42,6 +42,8 @@ export function testSettings(folder: string, settings: Partial<EngineSettings> =
     data: join(folder, "lake"),
     allow: [join(folder, "inbox")],
     maxIngestBytes: 256 * 2 ** 20,
+    uploadQuotaBytes: 2 ** 30,
+    uploadExpiryMs: 3600e3,
     maxIngestRows: 1_000_000,
     ingestTimeoutMs: 60_000,
     ingestMemoryBytes: 256 * 2 ** 20,

@@ -10,6 +10,7 @@ import { tellOfChanges } from "../../src/resources/register.ts";
 import { createServer } from "../../src/server.ts";
 import { type HttpServer, type HttpSettings, serveHttp } from "../../src/transport/http.ts";
 import type { GateSettings } from "../../src/transport/http-gates.ts";
+import { type UploadRouteSettings, uploadRoutes } from "../../src/transport/uploads.ts";
 import { type Era, testSettings } from "../support/lake.ts";
 
 export const ERAS: Era[] = ["legacy", "modern"];
@@ -62,12 +63,15 @@ export interface HttpLakeOptions {
   http?: Partial<Omit<HttpSettings, "gates">>;
   gates?: Partial<GateSettings>;
   engine?: Partial<EngineSettings>;
+  uploads?: Partial<UploadRouteSettings>;
+  /** Opens a lake that another one left behind, and leaves it behind. */
+  folder?: string;
 }
 
 /** The engine behind a real HTTP server on a free port. */
 export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpLake> {
-  const folder = await mkdtemp(join(tmpdir(), "lakehouse-http-"));
-  await mkdir(join(folder, "inbox"));
+  const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "lakehouse-http-")));
+  await mkdir(join(folder, "inbox"), { recursive: true });
   const lines: LogLine[] = [];
   const log: EngineSettings["log"] = (level, message, fields) => void lines.push({ level, message, ...fields });
   const engine = await openEngine(testSettings(folder, { log, ...options.engine }));
@@ -90,6 +94,7 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
     createServer: ({ era, caller }) =>
       createServer({ engine: counted, log, caller, trustRoots: false, notifies: era === "legacy" }, { era }),
     watch: (notifier) => tellOfChanges(counted, notifier),
+    routes: uploadRoutes({ uploads: engine.uploads, log, ...options.uploads }),
     maxSessions: 64,
     sessionIdleMs: 60_000,
     maxInFlight: 64,
@@ -170,7 +175,7 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
       await Promise.all(clients.map((client) => client.close().catch(() => {})));
       await server.drain(5_000);
       await engine.close();
-      await rm(folder, { recursive: true, force: true });
+      if (options.folder === undefined) await rm(folder, { recursive: true, force: true });
     },
   };
 }

@@ -12,7 +12,7 @@ import { answeredInTime, openTurns } from "../turns.ts";
 import { openBudget } from "./budget.ts";
 import { type Hasher, openHasher } from "./hash.ts";
 import { openTarget, type SchemaRules, stillFits } from "./schema.ts";
-import { openFile, openText } from "./source.ts";
+import { type FileGiven, openSource } from "./source.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "./spool.ts";
 import { convertQuery, type Plan } from "./sql.ts";
 import type {
@@ -25,11 +25,13 @@ import type {
   IngestRequest,
   IngestResult,
 } from "./types.ts";
+import type { Uploads } from "./uploads.ts";
 
 export interface IngestParts {
   store: Store;
   catalog: Catalog;
   query: { plan(sql: string, options?: { signal?: AbortSignal }): Promise<Plan> };
+  uploads: Pick<Uploads, "take">;
   settings: EngineSettings;
 }
 
@@ -129,9 +131,14 @@ async function ingest(parts: IngestParts, request: IngestRequest, options: Inges
     const budget = openBudget(scope, folder, settings, options.signal);
     const hasher = openHasher(scope);
     const context = { ...parts, request, rules, current, folder, hasher, signal: budget, options };
-    return "sql" in request.source
-      ? await ingestQuery(scope, context, request.source.sql)
-      : await ingestFile(scope, context, request.source);
+    if ("sql" in request.source) return await ingestQuery(scope, context, request.source.sql);
+    if (!("upload" in request.source)) return await ingestFile(scope, context, request.source);
+    const upload = await parts.uploads.take(scope, options.caller, request.source.upload);
+    const result = await ingestFile(scope, context, upload);
+    await upload.consume().catch((error: unknown) => {
+      settings.log("warn", "an upload that was used could not be removed", { error: String(error) });
+    });
+    return result;
   } finally {
     await scope.close();
   }
@@ -147,18 +154,15 @@ interface Job extends IngestParts {
   options: IngestOptions;
 }
 
-async function ingestFile(scope: Scope, job: Job, from: { path: string } | { text: string }): Promise<IngestResult> {
-  const { request, current, folder, settings, hasher } = job;
-  const source =
-    "path" in from
-      ? await openFile(scope, from.path, request.format, {
-          ...settings,
-          allow: [...settings.allow, ...(job.options.roots ?? [])],
-          folder,
-          lake: job.store.localRoot,
-        })
-      : await openText(scope, from.text, request.format, folder, settings);
-  const onBadRows = request.onBadRows ?? "fail";
+async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<IngestResult> {
+  const { current, folder, hasher, settings } = job;
+  const source = await openSource(scope, from, job.request.format, {
+    maxIngestBytes: settings.maxIngestBytes,
+    allow: [...settings.allow, ...(job.options.roots ?? [])],
+    folder,
+    lake: job.store.localRoot,
+  });
+  const onBadRows = job.request.onBadRows ?? "fail";
   // Hashing and converting run side by side. Whichever knows first that there is nothing to do stops the other.
   const known = new AbortController();
   const hashed = hasher
@@ -183,8 +187,7 @@ async function ingestFile(scope: Scope, job: Job, from: { path: string } | { tex
   const sourceHash = await hashed;
   await source.verify();
   if (known.signal.aborted && isLive(current)) return unchanged(current, converted.notes);
-  const label = "path" in from ? from.path : source.label;
-  const described = { source: label, sourceHash, options: { format: source.format, on_bad_rows: onBadRows } };
+  const described = { source: source.label, sourceHash, options: { format: source.format, on_bad_rows: onBadRows } };
   return commit(job, rules, converted, described);
 }
 

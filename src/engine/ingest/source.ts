@@ -6,6 +6,7 @@ import type { Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import { DETECT_BYTES, detectCompression, detectFormat } from "./detect.ts";
 import type { Format, Source } from "./types.ts";
+import type { OpenUpload } from "./uploads.ts";
 import { assertWholeZstd } from "./zstd.ts";
 
 export interface OpenSource extends Source {
@@ -13,13 +14,28 @@ export interface OpenSource extends Source {
   verify(): Promise<void>;
 }
 
-type SourceSettings = Pick<EngineSettings, "allow" | "maxIngestBytes">;
+type SourceSettings = Pick<EngineSettings, "maxIngestBytes">;
 
 export interface FileSettings extends SourceSettings {
+  allow: readonly string[];
   /** Of this ingest, for a name that DuckDB would take for a pattern. */
   folder: string;
   /** The lakehouse's own folder, which is not a source even where it lies in an allowed one. */
   lake: string;
+}
+
+/** What `openSource` opens: the path of the caller, their text, or an upload, which lies in the lakehouse. */
+export type FileGiven = { path: string } | { text: string } | OpenUpload;
+
+export function openSource(
+  scope: Scope,
+  from: FileGiven,
+  format: Format | undefined,
+  settings: FileSettings,
+): Promise<OpenSource> {
+  if ("text" in from) return openText(scope, from.text, format, settings.folder, settings);
+  if ("name" in from) return openReal(scope, from.path, from.name, format, settings);
+  return openFile(scope, from.path, format, settings);
 }
 
 /**
@@ -38,6 +54,17 @@ export async function openFile(
       hint: 'Read datasets with sql; ingest {"name": …, "sql": "SELECT * FROM …"} copies one, "name@3" is version 3.',
     });
   }
+  return openReal(scope, real, path, format, settings);
+}
+
+/** `path` is the name that messages have. */
+async function openReal(
+  scope: Scope,
+  real: string,
+  path: string,
+  format: Format | undefined,
+  settings: FileSettings,
+): Promise<OpenSource> {
   // Opening a FIFO would wait for a writer: look first, and do not wait if it was exchanged meanwhile.
   refuseSpecial(path, await translated(path, () => stat(real, { bigint: true })));
   const handle = await translated(path, () => {
@@ -67,7 +94,7 @@ async function plainPath(real: string, folder: string): Promise<string> {
 }
 
 /** Writes inline text to a file in `folder`. Throws `invalid` when there is none, `limit`. */
-export async function openText(
+async function openText(
   scope: Scope,
   text: string,
   format: Format | undefined,

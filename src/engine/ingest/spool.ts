@@ -6,7 +6,7 @@ import { hasCode } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 
 /** Tells this process from an earlier one with its number, as in a container that starts again. */
-const PROCESS = randomUUID();
+export const PROCESS = randomUUID();
 const FOLDER = /^ingest\.(.+)\.(\d+)\.([0-9a-f-]{36})\.[0-9a-f-]{36}$/;
 
 /** Inside the lake, so that a finished file is moved and not copied. */
@@ -26,10 +26,14 @@ export async function openSpoolFolder(scope: Scope, spool: string): Promise<stri
 export async function removeStaleFolders(spool: string): Promise<void> {
   for (const entry of await readdir(spool).catch(() => [])) {
     const [, host, pid = "", owner] = FOLDER.exec(entry) ?? [];
-    if (host !== hostname()) continue;
-    const alive = Number(pid) === process.pid ? owner === PROCESS : isAlive(Number(pid));
-    if (!alive) await rm(join(spool, entry), { recursive: true, force: true });
+    if (host !== hostname() || owner === undefined) continue;
+    if (isGone({ pid: Number(pid), process: owner })) await rm(join(spool, entry), { recursive: true, force: true });
   }
+}
+
+/** Whether a process of this machine has ended. */
+export function isGone(owner: { pid: number; process: string }): boolean {
+  return owner.pid === process.pid ? owner.process !== PROCESS : !isAlive(owner.pid);
 }
 
 function isAlive(pid: number): boolean {

@@ -4,9 +4,12 @@ import type { Duck } from "../duckdb/duckdb.ts";
 export type Format = "csv" | "tsv" | "json" | "ndjson" | "parquet" | "arrow";
 export type Compression = "none" | "gzip" | "zstd";
 
+export type FileSource = { path: string } | { text: string } | { upload: string };
+
 export interface IngestRequest {
   name: string;
-  source: { path: string } | { text: string } | { sql: string };
+  /** `upload` is the id of a complete upload of the caller. */
+  source: FileSource | { sql: string };
   format?: Format | undefined;
   mode?: "replace" | "append" | "create" | undefined;
   schemaChange?: "refuse" | "allow" | undefined;
@@ -16,6 +19,8 @@ export interface IngestRequest {
 export interface IngestOptions {
   /** Folders that `path` may also lie in: the roots the client offered. Absolute. */
   roots?: string[] | undefined;
+  /** Whose uploads may be used. */
+  caller?: string | undefined;
   signal?: AbortSignal | undefined;
   /** `fraction` is 0 to 1. */
   onProgress?: ((fraction: number, message: string) => void) | undefined;

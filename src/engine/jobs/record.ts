@@ -55,6 +55,7 @@ const request = {
     source: z.union([
       z.object({ path: text }),
       z.object({ sql: text }),
+      z.object({ upload: text }),
       z.object({ inline: z.object({ characters: z.int() }) }),
     ]),
   }),

@@ -14,7 +14,7 @@ export const JOB_KINDS = ["ingest", "vector-index-create"] as const satisfies re
 
 /** An ingest as its record has it: inline text is not kept, so that only its length is told. */
 export type KeptIngest = Omit<IngestRequest, "source"> & {
-  source: { path: string } | { sql: string } | { inline: { characters: number; kept: false } };
+  source: { path: string } | { sql: string } | { upload: string } | { inline: { characters: number; kept: false } };
 };
 
 /**
@@ -67,6 +67,8 @@ export type JobRecord = { [Kind in JobKind]: RecordOf<Kind> }[JobKind];
 export interface JobOptions {
   /** Folders that an ingest's `path` may also lie in. */
   roots?: string[] | undefined;
+  /** Whose uploads an ingest may use. */
+  caller?: string | undefined;
   /** Of the caller. It stops the work only as long as that has not become a job. */
   signal?: AbortSignal | undefined;
   onProgress?: ((fraction: number, message: string) => void) | undefined;

@@ -3,7 +3,7 @@ import { openTurns, type Turns } from "../turns.ts";
 import type { CreateRequest, CreateResult, VectorOptions } from "../vector/types.ts";
 import type { JobKind, JobOptions, JobWork } from "./types.ts";
 
-type WorkOptions = Pick<JobOptions, "roots" | "signal" | "onProgress">;
+type WorkOptions = Pick<JobOptions, "roots" | "caller" | "signal" | "onProgress">;
 
 /** What does the work of each kind. */
 export type Workers = {
@@ -23,7 +23,7 @@ export interface Work {
   begin<Kind extends JobKind>(
     kind: Kind,
     request: JobWork[Kind]["request"],
-    options: Pick<JobOptions, "roots" | "onProgress">,
+    options: Pick<JobOptions, "roots" | "caller" | "onProgress">,
   ): Task<Kind>;
   /** Stops everything, and begins nothing more. */
   close(reason: LakeError): void;
@@ -47,7 +47,7 @@ export function openWork(workers: Workers): Work {
     begin: <Kind extends JobKind>(
       kind: Kind,
       request: JobWork[Kind]["request"],
-      { roots, onProgress }: Pick<JobOptions, "roots" | "onProgress">,
+      { roots, caller, onProgress }: Pick<JobOptions, "roots" | "caller" | "onProgress">,
     ): Task<Kind> => {
       if (closed) throw closed;
       const abort = new AbortController();
@@ -55,6 +55,7 @@ export function openWork(workers: Workers): Work {
       let follow = onProgress;
       const done = run(kind, request, {
         roots,
+        caller,
         signal: abort.signal,
         onProgress: (fraction, message) => {
           progress = { fraction: Math.min(1, Math.max(0, fraction)), message };

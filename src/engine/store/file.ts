@@ -219,7 +219,7 @@ async function syncParents(folder: string, firstCreated: string): Promise<void> 
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
+export async function syncFolder(path: string): Promise<void> {
   // Windows cannot open a folder for this, and journals its entries itself.
   if (process.platform === "win32") return;
   const handle = await open(path, "r");

@@ -1,0 +1,166 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { hasCode, LakeError } from "../engine/errors.ts";
+import type { Upload, Uploads } from "../engine/ingest/uploads.ts";
+import type { Log } from "../engine/settings.ts";
+import { isRefusal, type Refusal } from "./gates/refusal.ts";
+import type { Route } from "./http.ts";
+import { answer, refuse } from "./http-answer.ts";
+import { openPlaces } from "./http-limits.ts";
+import { partOf } from "./upload-headers.ts";
+
+export interface UploadRouteSettings {
+  uploads: Uploads;
+  log: Log;
+  /** A sender that is silent for longer has gone; what came stays, to be gone on with. Default: a minute. */
+  idleMs?: number;
+}
+
+const IDLE_MS = 60_000;
+/** Bodies that are written at the same time: a disk is not faster for more. */
+const MAX_RUNNING = 16;
+const RETRY_S = { busy: 5, full: 60 };
+const STATUS: Partial<Record<LakeError["kind"], number>> = {
+  invalid: 400,
+  corrupt: 400,
+  denied: 403,
+  not_found: 404,
+  conflict: 409,
+  limit: 413,
+  unavailable: 503,
+  closed: 503,
+};
+
+/**
+ * `PUT /uploads?name=…` begins an upload and `GET /uploads` lists those of the caller; at its own address,
+ * `PUT` with `Content-Range` goes on with it, `HEAD` and `GET` tell how much is there, `DELETE` removes it.
+ */
+export function uploadRoutes({ uploads, log, idleMs = IDLE_MS }: UploadRouteSettings): Record<string, Route> {
+  const running = openPlaces(MAX_RUNNING);
+  let draining = false;
+
+  const put = async (
+    request: IncomingMessage,
+    response: ServerResponse,
+    caller: string,
+    target: { id: string } | { name: string | undefined },
+  ): Promise<void> => {
+    const part = partOf(request.headers);
+    if (isRefusal(part)) return refuse(request, response, part);
+    if (draining) return refuse(request, response, busy("The server is shutting down.", RETRY_S.busy));
+    const release = running.take();
+    if (!release) return refuse(request, response, busy(`${MAX_RUNNING} uploads are running.`, RETRY_S.busy));
+    const started = performance.now();
+    let outcome = "ok";
+    try {
+      const upload = await uploads.receive(caller, { ...part, ...target }, bodyOf(request, response, idleMs));
+      tell(response, "id" in target ? 200 : upload.complete ? 201 : 202, upload);
+    } catch (error) {
+      // Nobody is there any more to be told.
+      if (!(error instanceof LakeError) && request.destroyed) outcome = "cut";
+      else outcome = refuseWith(request, response, error);
+    } finally {
+      release();
+      log("info", "upload", { outcome, ms: Math.round(performance.now() - started), caller });
+    }
+  };
+
+  const known = async (request: IncomingMessage, response: ServerResponse, work: () => Promise<void>) => {
+    await work().catch((error: unknown) => void refuseWith(request, response, error));
+  };
+
+  const all: Route = {
+    methods: ["PUT", "GET"],
+    access: "caller",
+    slow: ["PUT"],
+    handle: (request, response, caller) => {
+      if (request.method === "GET") {
+        return known(request, response, async () => {
+          answer(response, 200, { uploads: await uploads.list(caller) });
+        });
+      }
+      const query = queryOf(request);
+      return isRefusal(query) ? refuse(request, response, query) : put(request, response, caller, query);
+    },
+    drain: async (ms) => {
+      draining = true;
+      await running.empty(ms);
+    },
+  };
+  const one: Route = {
+    methods: ["PUT", "GET", "HEAD", "DELETE"],
+    access: "caller",
+    slow: ["PUT"],
+    handle: (request, response, caller) => {
+      const [path = ""] = (request.url ?? "").split("?");
+      const id = path.slice("/uploads/".length);
+      if (request.method !== "PUT") {
+        return known(request, response, async () => {
+          if (request.method !== "DELETE") return tell(response, 200, await uploads.find(caller, id));
+          await uploads.remove(caller, id);
+          response.writeHead(204).end();
+        });
+      }
+      if (request.headers["content-range"] !== undefined) return put(request, response, caller, { id });
+      const message = "Say where in the file these bytes belong: Content-Range: bytes FIRST-LAST/TOTAL.";
+      return refuse(request, response, { status: 400, message });
+    },
+  };
+  return { "/uploads": all, "/uploads/*": one };
+}
+
+/** The fields of resumable uploads (draft-ietf-httpbis-resumable-upload), and the digest of RFC 9530. */
+function tell(response: ServerResponse, status: number, upload: Upload): void {
+  answer(response, status, upload, {
+    location: `/uploads/${upload.upload}`,
+    "upload-offset": String(upload.bytes),
+    "upload-complete": upload.complete ? "?1" : "?0",
+    ...(upload.total !== null && { "upload-length": String(upload.total) }),
+    ...(upload.sha256 !== null && {
+      "repr-digest": `sha-256=:${Buffer.from(upload.sha256, "hex").toString("base64")}:`,
+    }),
+  });
+}
+
+/** The body as it comes. The client is told to go on, if it asks, when the first of it is wanted. */
+async function* bodyOf(request: IncomingMessage, response: ServerResponse, idleMs: number) {
+  if (request.headers.expect !== undefined) {
+    response.writeContinue();
+    // From here on the body is on its way.
+    request.headers.expect = undefined;
+  }
+  // Left early, the request must live on until it is answered.
+  const chunks: AsyncIterator<Buffer> = request.iterator({ destroyOnReturn: false });
+  try {
+    for (;;) {
+      const idle = setTimeout(() => request.destroy(), idleMs);
+      const next = await chunks.next().finally(() => clearTimeout(idle));
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    await chunks.return?.();
+  }
+}
+
+function queryOf({ url = "" }: IncomingMessage): { name: string | undefined } | Refusal {
+  const query = new URLSearchParams(url.slice(`${url}?`.indexOf("?") + 1));
+  const [name, ...more] = query.getAll("name");
+  if (more.length === 0 && [...query.keys()].every((key) => key === "name")) return { name };
+  return { status: 400, message: "The address takes one name and nothing else: /uploads?name=workers.csv." };
+}
+
+/** Returns what the log calls it. */
+function refuseWith(request: IncomingMessage, response: ServerResponse, error: unknown): string {
+  if (!(error instanceof LakeError) || error.kind === "internal") throw error;
+  const message = error.hint === undefined ? error.message : `${error.message} ${error.hint}`;
+  if (hasCode(error.cause, "ENOSPC", "EDQUOT")) refuse(request, response, { status: 507, message });
+  else if (error.kind === "unavailable") refuse(request, response, busy(message, RETRY_S.full));
+  else refuse(request, response, { status: STATUS[error.kind] ?? 500, message });
+  return error.kind;
+}
+
+const busy = (message: string, retryAfter: number): Refusal => ({
+  status: 503,
+  message: `${message} Try again in ${retryAfter} s.`,
+  headers: { "retry-after": String(retryAfter) },
+});

@@ -1,0 +1,122 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdir, writeFile } from "node:fs/promises";
+import { request } from "node:http";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { openWorkspace, type Workspace } from "./process.ts";
+import { connect, type Served, serve, TOKEN } from "./serve.ts";
+
+const ROWS = 400_000;
+const CSV = `id,name\n${Array.from({ length: ROWS }, (_, n) => `${n},name ${n}`).join("\n")}\n`;
+const ENV = { LAKEHOUSE_HTTP_TOKEN: `ann:${TOKEN}` };
+
+/** What README says to do: with curl, as a person or an agent with a shell would. */
+async function curl(workspace: Workspace, ...args: string[]): Promise<{ code: number; output: string }> {
+  const child = spawn("curl", ["-sS", "-H", `Authorization: Bearer ${TOKEN}`, ...args], { cwd: workspace.folder });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk) => {
+      output += chunk;
+    });
+  }
+  const [code] = await once(child, "close");
+  return { code, output };
+}
+
+const uploadsOf = (served: Served): string => served.url.replace("/mcp", "/uploads");
+const spoolOf = (workspace: Workspace): string => join(workspace.folder, "lake", ".spool", "uploads");
+
+interface Listed {
+  uploads: { upload: string; bytes: number; complete: boolean; sha256: string | null }[];
+}
+
+async function list(served: Served): Promise<Listed["uploads"]> {
+  const response = await fetch(uploadsOf(served), { headers: { authorization: `Bearer ${TOKEN}` } });
+  return ((await response.json()) as Listed).uploads;
+}
+
+test("curl sends a file, and an agent loads it", async () => {
+  await using workspace = await openWorkspace();
+  await writeFile(join(workspace.folder, "workers.csv"), CSV);
+  const served = await serve(workspace, [], ENV);
+  const sent = await curl(workspace, "-T", "workers.csv", `${uploadsOf(served)}?name=workers.csv`);
+  expect(sent.code).toBe(0);
+  const { upload } = JSON.parse(sent.output) as { upload: string };
+  const client = await connect(served.url, "modern");
+  const loaded = await client.callTool({ name: "ingest", arguments: { name: "workers", upload } });
+  expect(loaded.structuredContent).toMatchObject({ rows: ROWS });
+  await client.close();
+  served.child.kill("SIGTERM");
+  expect(await served.ended).toEqual([0, null]);
+  expect(await readdir(spoolOf(workspace))).toEqual([]);
+});
+
+test("a server that is killed in the middle acknowledges nothing, and curl -C goes on after the next start", async () => {
+  await using workspace = await openWorkspace();
+  await writeFile(join(workspace.folder, "big.csv"), CSV);
+  const first = await serve(workspace, [], ENV);
+  const whole = await curl(workspace, "-T", "big.csv", `${uploadsOf(first)}?name=whole.csv`);
+  expect(whole.code).toBe(0);
+
+  const outgoing = request(`${uploadsOf(first)}?name=big.csv`, {
+    method: "PUT",
+    headers: { authorization: `Bearer ${TOKEN}`, "content-length": String(CSV.length) },
+    agent: false,
+  });
+  const answered = new Promise<string>((resolve) => {
+    outgoing.once("response", () => resolve("answered"));
+    outgoing.once("error", () => resolve("cut"));
+  });
+  outgoing.write(CSV.slice(0, 1_000_000));
+  await expect.poll(async () => (await list(first)).find(({ complete }) => !complete)?.bytes).toBe(1_000_000);
+  first.child.kill("SIGKILL");
+  expect(await first.ended).toEqual([null, "SIGKILL"]);
+  expect(await answered).toBe("cut");
+
+  const second = await serve(workspace, [], ENV);
+  const [partial, complete] = (await list(second)).sort((a, b) => a.bytes - b.bytes);
+  expect(partial).toMatchObject({ bytes: 1_000_000, complete: false, sha256: null });
+  expect(complete).toMatchObject({
+    bytes: CSV.length,
+    complete: true,
+    sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+  });
+  const rest = await curl(
+    workspace,
+    "-C",
+    String(partial?.bytes),
+    "-T",
+    "big.csv",
+    `${uploadsOf(second)}/${partial?.upload}`,
+  );
+  expect(JSON.parse(rest.output)).toMatchObject({ complete: true, sha256: complete?.sha256 });
+
+  const client = await connect(second.url, "modern");
+  const load = (name: string, upload: string | undefined) =>
+    client.callTool({ name: "ingest", arguments: { name, upload } });
+  expect((await load("big", partial?.upload)).structuredContent).toMatchObject({ rows: ROWS });
+
+  // A job that is killed leaves its upload.
+  const started = await client.callTool({
+    name: "ingest",
+    arguments: { name: "whole", upload: complete?.upload, background: true },
+  });
+  const jobId = (started.structuredContent as { job_id: string }).job_id;
+  await expect
+    .poll(async () => (await readdir(join(spoolOf(workspace), String(complete?.upload)))).join())
+    .toMatch(/hold/);
+  second.child.kill("SIGKILL");
+  await second.ended;
+  await client.close().catch(() => {});
+
+  const third = await serve(workspace, [], ENV);
+  const other = await connect(third.url, "modern");
+  const job = await other.callTool({ name: "job-status", arguments: { job_id: jobId } });
+  expect(job.structuredContent).toMatchObject({ state: "interrupted" });
+  const again = await other.callTool({ name: "ingest", arguments: { name: "whole", upload: complete?.upload } });
+  expect(again.structuredContent).toMatchObject({ rows: ROWS });
+  await other.close();
+  third.child.kill("SIGTERM");
+  expect(await third.ended).toEqual([0, null]);
+});
