@@ -1,4 +1,5 @@
 import type { Scope } from "../scope.ts";
+import { untraced } from "../trace.ts";
 import { loadResident, type Resident, Stale, unlessAborted } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { restoreSaved, saveResident } from "./saved.ts";
@@ -22,6 +23,7 @@ export interface Residents {
   renew(name: string): Promise<void>;
   /** Saves the graphs once they are complete. */
   save(name: string): Promise<void>;
+  size(): number;
   bytes(): number;
   accelerated(): Promise<{ hnsw: boolean; reason?: string | undefined }>;
 }
@@ -50,7 +52,7 @@ export function openResidents(
   room: Room,
   { closing, onRead }: { closing: AbortSignal; onRead: (name: string) => void },
 ): Residents {
-  const { vector, log } = room.settings;
+  const { vector, log, trace = untraced } = room.settings;
   const entries = new Map<string, Entry>();
   const pool = openShardPool(scope, { threads: vector.threads, hnsw: vector.hnsw });
   let uses = 0;
@@ -72,8 +74,11 @@ export function openResidents(
   async function open(manifest: IndexManifest): Promise<Resident> {
     const started = performance.now();
     const { hnsw } = await pool.accelerated();
-    const restored = hnsw ? await restoreSaved(room, pool, manifest) : undefined;
-    const resident = restored ?? (await loadResident(room, pool, manifest, closing));
+    const { restored, resident } = await trace("vector.load", {}, async (span) => {
+      const saved = hnsw ? await restoreSaved(room, pool, manifest) : undefined;
+      span.note({ "lakehouse.items": manifest.index.count, "lakehouse.from": saved ? "snapshot" : "segments" });
+      return { restored: saved, resident: saved ?? (await loadResident(room, pool, manifest, closing)) };
+    });
     log("info", "vector index in memory", {
       index: manifest.name,
       items: manifest.index.count,
@@ -196,6 +201,7 @@ export function openResidents(
       if (entries.get(name) !== entry) return;
       entry.saved = await saveResident(room, resident);
     },
+    size: () => entries.size,
     bytes: total,
     accelerated: () => pool.accelerated(),
   };
