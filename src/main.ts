@@ -117,8 +117,14 @@ async function http({ config, cwd, log, from }: Start): Promise<void> {
 async function telemetryOf(log: Log): Promise<Telemetry | undefined> {
   const endpoint = tracesEndpoint(process.env, log);
   if (endpoint === undefined) return undefined;
-  const { openTelemetry } = await import("./telemetry.ts");
-  return openTelemetry(endpoint, log);
+  try {
+    const { openTelemetry } = await import("./telemetry.ts");
+    return openTelemetry(endpoint, log);
+  } catch (error) {
+    // Variables that its own libraries refuse: what they are about is not what this server is for.
+    log("warn", "no traces are sent", { error: error instanceof Error ? error.message : String(error) });
+    return undefined;
+  }
 }
 
 async function exit(engine: Engine, telemetry: Telemetry | undefined, log: Log): Promise<never> {

@@ -61,7 +61,8 @@ export function openMetrics({ engine, http }: MetricsSources): Metrics {
 
   /** Since the last time it was asked: over the life of a process every second of it would drown. */
   const ofLoop = (): Family[] => {
-    const at = (quantile: number): number => Math.max(0, loop.percentile(quantile) * NS);
+    // What is measured is the time between two looks, which are that far apart when nothing is late.
+    const at = (quantile: number): number => Math.max(0, loop.percentile(quantile) * NS - LOOP_RESOLUTION_MS / 1000);
     const families = [
       gauge("nodejs_eventloop_lag_p50_seconds", "Delay of the event loop since the last scrape, median.", at(50)),
       gauge(

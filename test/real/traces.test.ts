@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { expect, test } from "vitest";
+import { parseExposition } from "../support/exposition.ts";
 import { openOllamaServer } from "../support/ollama.ts";
 import { openReceiver, type ReceivedSpan, type Receiver } from "../support/otlp.ts";
 import { MAIN, openWorkspace, type ServerProcess } from "./process.ts";
@@ -198,6 +199,9 @@ test.each(["legacy", "modern"] as const)(
     await client.callTool({ name: "sql", arguments: { sql: "SELECT 2" } });
     await client.callTool({ name: "sql", arguments: { sql: "SELECT 3" }, _meta: { traceparent: "nonsense" } });
     expect(receiver.spans).toEqual([]);
+    expect((await fetch(`${served.url}/metrics`)).status).toBe(401);
+    const metrics = await fetch(`${served.url}/metrics`, { headers: { authorization: `Bearer ${SECRET}` } });
+    expect(parseExposition(await metrics.text()).value('lakehouse_tool_calls_total{tool="sql"}')).toBe(3);
     served.child.kill("SIGTERM");
     expect(await served.ended).toEqual([0, null]);
 
