@@ -168,6 +168,10 @@ export const configSchema = z.strictObject({
   max_in_flight: count().prefault(64).describe("HTTP requests that are served at the same time; more get a 503."),
   max_body_bytes: atMost(size().prefault("4MiB"), 2 ** 28).describe("Longest message over HTTP."),
   keep_alive: atMost(duration().prefault("15s"), 3600e3).describe("How often an open stream sends a sign of life."),
+  trace_arguments: z
+    .enum(["off", "on"])
+    .default("off")
+    .describe("Whether traces hold the arguments of calls, SQL and texts among them."),
   log_level: z.enum(LOG_LEVELS).default("info").describe("Least serious log line written to stderr."),
 });
 

@@ -17,10 +17,12 @@ import { LakeError } from "./engine/errors.ts";
 import type { Log } from "./engine/settings.ts";
 import { VERSION } from "./engine/version.ts";
 import { openLog } from "./log.ts";
+import { metricsRoute, openMetrics } from "./metrics.ts";
 import { tellOfChanges } from "./resources/register.ts";
 import { createServer } from "./server.ts";
-import { engineSettings, httpSettings } from "./settings.ts";
-import { serveHttp } from "./transport/http.ts";
+import { engineSettings, httpSettings, tracesEndpoint } from "./settings.ts";
+import type { Telemetry } from "./telemetry.ts";
+import { type HttpServer, serveHttp } from "./transport/http.ts";
 import { serveStdio } from "./transport/stdio.ts";
 import { uploadRoutes } from "./transport/uploads.ts";
 
@@ -28,6 +30,8 @@ import { uploadRoutes } from "./transport/uploads.ts";
 const WARM_UP_MS = 200;
 /** A close that hangs must not keep the process alive. */
 const CLOSE_MS = 5_000;
+/** For the last traces; a collector that does not answer keeps nobody longer. */
+const TRACES_MS = 1_500;
 /** What is under way when the server is told to stop has this long to end. */
 const DRAIN_MS = 15_000;
 
@@ -64,15 +68,18 @@ interface Start {
 
 async function stdio({ config, cwd, log, from }: Start): Promise<void> {
   const allow = config.allow ?? defaultRoots(cwd, log);
-  const engine = await openEngine(engineSettings(config, cwd, allow, log));
+  const telemetry = await telemetryOf(log);
+  const { trace } = telemetry ?? {};
+  const engine = await openEngine(engineSettings(config, cwd, allow, log, trace));
   log("info", "serving over stdio", { version: VERSION, data: config.data, config: from });
   const trustRoots = config.allow === undefined;
-  const session = serveStdio((request) => createServer({ engine, log, trustRoots }, request), log);
+  const watch = { log, trace, traceArguments: config.trace_arguments === "on" };
+  const session = serveStdio((request) => createServer({ ...watch, engine, trustRoots }, request), log);
   const warmUp = setTimeout(() => void engine.warm(), WARM_UP_MS);
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void session.close());
   await session.closed;
   clearTimeout(warmUp);
-  await exit(engine, log);
+  await exit(engine, telemetry, log);
 }
 
 async function http({ config, cwd, log, from }: Start): Promise<void> {
@@ -81,13 +88,18 @@ async function http({ config, cwd, log, from }: Start): Promise<void> {
     log("info", "ingest reads no files of this machine: name a folder with --allow DIR to let clients load from it");
   }
   const settings = httpSettings(config, { cwd, env: process.env, log });
-  const engine = await openEngine(engineSettings(config, cwd, config.allow ?? [], log));
+  const telemetry = await telemetryOf(log);
+  const { trace } = telemetry ?? {};
+  const engine = await openEngine(engineSettings(config, cwd, config.allow ?? [], log, trace));
   log("info", "serving over http", { version: VERSION, data: config.data, config: from });
-  const server = await serveHttp({
+  let server: HttpServer | undefined;
+  const metrics = openMetrics({ engine, http: () => server?.status() });
+  const watch = { log, trace, traceArguments: config.trace_arguments === "on", onCall: metrics.onCall };
+  server = await serveHttp({
     ...settings,
-    routes: uploadRoutes({ uploads: engine.uploads, log }),
+    routes: { ...uploadRoutes({ uploads: engine.uploads, log }), "/metrics": metricsRoute(metrics) },
     createServer: ({ era, caller }) =>
-      createServer({ engine, log, caller, trustRoots: false, notifies: era === "legacy" }, { era }),
+      createServer({ ...watch, engine, caller, trustRoots: false, notifies: era === "legacy" }, { era }),
     watch: (notifier) => tellOfChanges(engine, notifier),
   }).catch(async (error: unknown) => {
     await engine.close();
@@ -99,13 +111,28 @@ async function http({ config, cwd, log, from }: Start): Promise<void> {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve());
   });
   await server.drain(DRAIN_MS);
-  await exit(engine, log);
+  await exit(engine, telemetry, log);
 }
 
-async function exit(engine: Engine, log: Log): Promise<never> {
+/** Loaded only where it is asked for: it takes longer than everything else of a start. */
+async function telemetryOf(log: Log): Promise<Telemetry | undefined> {
+  const endpoint = tracesEndpoint(process.env, log);
+  if (endpoint === undefined) return undefined;
+  try {
+    const { openTelemetry } = await import("./telemetry.ts");
+    return openTelemetry(endpoint, log);
+  } catch (error) {
+    // Variables that its own libraries refuse: what they are about is not what this server is for.
+    log("warn", "no traces are sent", { error: error instanceof Error ? error.message : String(error) });
+    return undefined;
+  }
+}
+
+async function exit(engine: Engine, telemetry: Telemetry | undefined, log: Log): Promise<never> {
   const giveUp = setTimeout(() => end(log, "closing took too long"), CLOSE_MS);
   await engine.close();
   clearTimeout(giveUp);
+  await telemetry?.close(TRACES_MS);
   if (engine.busy()) end(log, "closed, with a statement that does not stop");
   log("info", "closed");
   process.exit(0);

@@ -1,4 +1,5 @@
 import {
+  type CallToolResult,
   type McpRequestContext,
   McpServer,
   type ServerContext,
@@ -9,22 +10,18 @@ import { nearest } from "./engine/catalog/nearest.ts";
 import type { EmbedStatus } from "./engine/embed/embedder.ts";
 import type { Engine } from "./engine/engine.ts";
 import { LakeError } from "./engine/errors.ts";
-import type { Log } from "./engine/settings.ts";
 import { VERSION } from "./engine/version.ts";
-import { known } from "./known-error.ts";
 import { prompts } from "./prompts.ts";
 import { notifyOfChanges, registerResources } from "./resources/register.ts";
 import { clientRoots } from "./roots.ts";
+import { serveCall, type Watch } from "./serve-call.ts";
 import { tools } from "./tools/index.ts";
 import type { Effect, Tool, ToolContext } from "./tools/tool.ts";
 
-export interface ServerSettings {
+export interface ServerSettings extends Watch {
   engine: Engine;
-  log: Log;
   /** Whether the client's roots extend the folders `ingest` may read: only where the client is the user's own. */
   trustRoots: boolean;
-  /** The name of the token that a request came with: for the log, and for the uploads that it may use. */
-  caller?: string;
   /**
    * False for a server that lives for one request and is not told when it ends: it must not listen to the engine, and
    * whoever makes it tells its client of changes. Default true.
@@ -56,6 +53,7 @@ export function createServer(settings: ServerSettings, request: Pick<McpRequestC
       capabilities: { tools: {}, prompts: {}, resources: { subscribe: true, listChanged: true }, completions: {} },
     },
   );
+  const watch: Watch = { ...settings, protocol: () => server.server.getNegotiatedProtocolVersion() };
   const roots = clientRoots(server, settings.trustRoots && request.era === "legacy");
   for (const tool of tools) {
     server.registerTool(
@@ -67,11 +65,11 @@ export function createServer(settings: ServerSettings, request: Pick<McpRequestC
         outputSchema: advertised(tool.output),
         annotations: { ...ANNOTATIONS[tool.effect], idempotentHint: tool.idempotent, openWorldHint: false },
       },
-      (args, context) => callTool(tool, args, context, settings, roots),
+      (args, context) => callTool(tool, args, context, settings.engine, watch, roots),
     );
   }
-  registerResources(server, settings);
-  for (const prompt of prompts) prompt.register(server, settings.engine);
+  registerResources(server, settings.engine, watch);
+  for (const prompt of prompts) prompt.register(server, settings.engine, watch);
   if (settings.notifies ?? true) notifyOfChanges(server, settings.engine, request.era);
   return server;
 }
@@ -119,39 +117,37 @@ function once<Options extends { target: string }, Result>(convert: (options: Opt
   };
 }
 
-async function callTool(
+function callTool(
   tool: Tool,
   args: unknown,
   context: ServerContext,
-  { engine, log, caller }: ServerSettings,
+  engine: Engine,
+  watch: Watch,
   roots: ToolContext["roots"],
-) {
-  const started = performance.now();
-  let outcome = "ok";
-  try {
-    const parsed = tool.input.safeParse(args ?? {});
-    if (!parsed.success) throw argumentError(tool, parsed.error);
-    refuseBrokenText(parsed.data);
-    const progress = progressOf(context);
-    const { structured, text } = await tool.call(parsed.data as never, {
-      engine,
-      signal: context.mcpReq.signal,
-      progress: progress.report,
-      patient: progress.asked,
-      caller,
-      roots,
-    });
-    await progress.sent();
-    return { content: [{ type: "text" as const, text }], structuredContent: structured };
-  } catch (thrown) {
-    const error = known(thrown, log);
-    outcome = error.kind;
-    const text = error.hint === undefined ? error.message : `${error.message}\nNext: ${error.hint}`;
-    return { content: [{ type: "text" as const, text: `${error.kind}: ${text}` }], isError: true };
-  } finally {
-    const ms = Math.round(performance.now() - started);
-    log("info", "call", { tool: tool.name, outcome, ms, ...(caller !== undefined && { caller }) });
-  }
+): Promise<CallToolResult> {
+  return serveCall<CallToolResult>({ kind: "tool", name: tool.name }, context, watch, {
+    given: args,
+    run: async () => {
+      const parsed = tool.input.safeParse(args ?? {});
+      if (!parsed.success) throw argumentError(tool, parsed.error);
+      refuseBrokenText(parsed.data);
+      const progress = progressOf(context);
+      const { structured, text } = await tool.call(parsed.data as never, {
+        engine,
+        signal: context.mcpReq.signal,
+        progress: progress.report,
+        patient: progress.asked,
+        caller: watch.caller,
+        roots,
+      });
+      await progress.sent();
+      return { content: [{ type: "text", text }], structuredContent: structured };
+    },
+    refuse: (error) => {
+      const text = error.hint === undefined ? error.message : `${error.message}\nNext: ${error.hint}`;
+      return { content: [{ type: "text", text: `${error.kind}: ${text}` }], isError: true };
+    },
+  });
 }
 
 function argumentError(tool: Tool, error: z.ZodError): LakeError {

@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { type Config, defaultThreads } from "./config.ts";
 import { LakeError } from "./engine/errors.ts";
 import { type EngineSettings, type Log, systemClock } from "./engine/settings.ts";
+import type { Trace } from "./engine/trace.ts";
 import { parseBind } from "./transport/gates/bind.ts";
 import type { HttpSettings } from "./transport/http.ts";
 
@@ -10,7 +11,13 @@ const HEADERS_MS = 10_000;
 const BODY_MS = 60_000;
 
 /** `allow`: the folders that `ingest` may read. */
-export function engineSettings(config: Config, cwd: string, allow: string[], log: Log): EngineSettings {
+export function engineSettings(
+  config: Config,
+  cwd: string,
+  allow: string[],
+  log: Log,
+  trace?: Trace | undefined,
+): EngineSettings {
   return {
     data: config.data === "memory" ? "memory" : resolve(cwd, config.data),
     allow: allow.map((folder) => resolve(cwd, folder)),
@@ -53,6 +60,7 @@ export function engineSettings(config: Config, cwd: string, allow: string[], log
     },
     clock: systemClock,
     log,
+    trace,
   };
 }
 
@@ -94,4 +102,30 @@ function oauthSettings({ oauth_issuer: issuer, oauth_audience }: Config, publicU
   }
   const resource = `${publicUrl}/mcp`;
   return { issuer, audience: oauth_audience ?? resource, resource };
+}
+
+/**
+ * Where traces go, as OpenTelemetry's own variables say, without what may be secret in it; undefined for nowhere. They
+ * are often set for all programs of a machine, so one that does not suit is told, and stops nothing.
+ */
+export function tracesEndpoint(env: Record<string, string | undefined>, log: Log): string | undefined {
+  const [name, path] = env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
+    ? (["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""] as const)
+    : (["OTEL_EXPORTER_OTLP_ENDPOINT", "/v1/traces"] as const);
+  const written = env[name]?.trim();
+  if (!written || env.OTEL_SDK_DISABLED?.trim().toLowerCase() === "true") return undefined;
+  if (env.OTEL_TRACES_EXPORTER?.trim().toLowerCase() === "none") return undefined;
+  const url = URL.canParse(written) ? new URL(written) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol)) {
+    log("warn", `no traces are sent: ${name} is no http or https address`, { next: "Write it as http://HOST:4318." });
+    return undefined;
+  }
+  const protocol = env.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL || env.OTEL_EXPORTER_OTLP_PROTOCOL;
+  if (protocol?.trim() === "grpc") {
+    log("warn", "no traces are sent: OTLP is spoken over HTTP here, and the variables ask for grpc", {
+      next: "Set OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://HOST:4318/v1/traces and OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json.",
+    });
+    return undefined;
+  }
+  return `${url.origin}${url.pathname.replace(/\/$/, "")}${path}`;
 }

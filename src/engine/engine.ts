@@ -14,6 +14,7 @@ import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions 
 import type { QueryEngine, QueryOptions, QueryResult } from "./query/query.ts";
 import { openScope, type Scope } from "./scope.ts";
 import type { EmbedSettings, EngineSettings } from "./settings.ts";
+import { type EngineStats, type OpenParts, statsOf } from "./stats.ts";
 import { openFileStore } from "./store/file.ts";
 import { openMemoryStore } from "./store/memory.ts";
 import type { Store } from "./store/store.ts";
@@ -114,6 +115,8 @@ export interface Engine extends AsyncDisposable {
   onChange(listener: (changes: Changes) => void): () => void;
   /** Loads the heavy libraries and the catalog now rather than at the first call. Never throws. */
   warm(): Promise<void>;
+  /** Sizes and counts at this moment, of what is open: cheap, and opens nothing. */
+  stats(): EngineStats;
   close(): Promise<void>;
   /**
    * Whether work is under way that could not be stopped: some functions of DuckDB do not look at an interrupt. After
@@ -141,11 +144,13 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     log: settings.log,
   });
 
+  const open: OpenParts = {};
   let closed = false;
   let opening: Promise<Catalog> | undefined;
   const catalog = (): Promise<Catalog> => {
     if (closed) return Promise.reject(closedError());
     opening ??= loadCatalog(scope, store, settings).then((opened) => {
+      open.catalog = opened;
       opened.onChange((changes) => {
         for (const listener of listeners) listener(changes);
       });
@@ -164,6 +169,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     const ready = await catalog();
     loading ??= loadParts(scope, store, ready, settings, uploads, vectors);
     parts = await loading;
+    Object.assign(open, { query: parts.query, ingest: parts.ingest });
     return parts;
   };
 
@@ -172,16 +178,17 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     if (embedder) return embedder;
     const { openEmbedder } = await import("./embed/embedder.ts");
     if (closed) throw closedError();
-    embedder ??= openEmbedder(scope, settings.embed, settings.log);
+    embedder ??= openEmbedder(scope, settings.embed, settings.log, settings.trace);
     return embedder;
   };
 
   let room: Promise<Vectors> | undefined;
   const openVectors = async (): Promise<Vectors> => {
     const { query } = await opened();
-    const { openVectors: open } = await import("./vector/vectors.ts");
+    const { openVectors: openRoom } = await import("./vector/vectors.ts");
     if (closed) throw closedError();
-    return open(scope, { store, catalog: await catalog(), query, embedder: embedding, settings });
+    open.vectors = openRoom(scope, { store, catalog: await catalog(), query, embedder: embedding, settings });
+    return open.vectors;
   };
   async function vectors(): Promise<Vectors> {
     room ??= openVectors();
@@ -197,7 +204,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     const { ingest } = await opened();
     const { openJobs } = await import("./jobs/jobs.ts");
     if (closed) throw closedError();
-    return openJobs(
+    open.jobs = openJobs(
       scope,
       {
         store,
@@ -214,6 +221,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
         for (const listener of jobListeners) listener(record);
       },
     );
+    return open.jobs;
   };
   const jobs = async (): Promise<Jobs> => {
     if (closed) throw closedError();
@@ -223,6 +231,8 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     });
     return office;
   };
+
+  const embedStatus = (): EmbedStatus => embedder?.status() ?? unused(settings.embed);
 
   const close = async (): Promise<void> => {
     closed = true;
@@ -256,7 +266,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       return heads.map((head) => head.name).filter((name) => name.startsWith(prefix));
     },
     embed: async (texts, options) => (await embedding()).embed(texts, options),
-    embedStatus: () => embedder?.status() ?? unused(settings.embed),
+    embedStatus,
     createIndex: async (request, options) => (await vectors()).create(request, options),
     upsert: async (index, items, options) => (await vectors()).upsert(index, items, options),
     deleteItems: async ({ index, ids, all }, options) => {
@@ -299,6 +309,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
         if (!closed) settings.log("warn", "warm-up failed; the first call tries again", { error: String(error) });
       }
     },
+    stats: () => statsOf(open, embedStatus()),
     busy: () => parts !== undefined && parts.query.running() + parts.ingest.running() > 0,
     close,
     [Symbol.asyncDispose]: close,
@@ -313,8 +324,8 @@ interface Parts {
 
 async function loadCatalog(scope: Scope, store: Store, settings: EngineSettings): Promise<Catalog> {
   const { openCatalog } = await import("./catalog/catalog.ts");
-  const { refreshMs, clock, log } = settings;
-  return openCatalog(scope, store, { refreshMs, clock, log, engineVersion: VERSION });
+  const { refreshMs, clock, log, trace } = settings;
+  return openCatalog(scope, store, { refreshMs, clock, log, trace, engineVersion: VERSION });
 }
 
 async function loadParts(
@@ -325,9 +336,10 @@ async function loadParts(
   uploads: Uploads,
   vectors: () => Promise<Vectors>,
 ): Promise<Parts> {
-  const [{ openQueryEngine }, { openIngest }, manifests] = await Promise.all([
+  const [{ openQueryEngine }, { openIngest }, { traced }, manifests] = await Promise.all([
     import("./query/query.ts"),
     import("./ingest/ingest.ts"),
+    import("./ingest/traced.ts"),
     import("./catalog/manifest.ts"),
   ]);
   const query = openQueryEngine(scope, {
@@ -338,7 +350,7 @@ async function loadParts(
   });
   return {
     query,
-    ingest: openIngest(scope, { store, catalog, query, uploads, settings }),
+    ingest: traced(openIngest(scope, { store, catalog, query, uploads, settings }), settings.trace),
     warm: async () => {
       await manifests.warm();
       await query.warm();

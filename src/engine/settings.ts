@@ -1,3 +1,5 @@
+import type { Trace } from "./trace.ts";
+
 /** Plain settings of the engine; `config.ts` fills them from files, environment and flags. Sizes are bytes, times ms. */
 export interface EngineSettings {
   /** Folder of the lake, or `memory` for one that is gone when the process ends. */
@@ -31,6 +33,8 @@ export interface EngineSettings {
   vector: VectorSettings;
   clock: Clock;
   log: Log;
+  /** Told of every step. Default: nobody is. */
+  trace?: Trace | undefined;
 }
 
 /** Where embeddings come from. Addresses are settings only, never arguments of a call. */

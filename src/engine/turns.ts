@@ -7,9 +7,16 @@ export interface TurnLimits {
   busy: () => LakeError;
 }
 
+/** Who is served, and who waits. */
+export interface Occupancy {
+  running: number;
+  waiting: number;
+}
+
 export interface Turns {
   /** Waits for a place, in the order of the calls; the result gives it back. Throws `busy`, `closed`, or as `signal` says. */
   enter(signal: AbortSignal): Promise<() => void>;
+  occupancy(): Occupancy;
   /** Refuses whoever waits and whoever comes. */
   close(error: LakeError): void;
 }
@@ -65,6 +72,7 @@ export function openTurns(limits: TurnLimits): Turns {
         left = true;
       };
     },
+    occupancy: () => ({ running: taken, waiting: waiting.length }),
     close: (error) => {
       closed = error;
       for (const place of [...waiting]) place.fail(error);

@@ -4,23 +4,23 @@ import {
   ProtocolErrorCode,
   ResourceNotFoundError,
   ResourceTemplate,
+  type ServerContext,
 } from "@modelcontextprotocol/server";
 import type { DatasetKind, Head } from "../engine/catalog/types.ts";
 import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/errors.ts";
-import type { Log } from "../engine/settings.ts";
-import { known } from "../known-error.ts";
+import { serveCall, type Watch } from "../serve-call.ts";
 import { datasetResources, jobResource, resources } from "./index.ts";
 
 const JSON_TYPE = "application/json";
 const LISTED = 1000;
 const COMPLETIONS = 100;
 
-export function registerResources(server: McpServer, { engine, log }: { engine: Engine; log: Log }): void {
+export function registerResources(server: McpServer, engine: Engine, watch: Watch): void {
   for (const resource of resources) {
     const { uri, name, title, description } = resource;
-    server.registerResource(name, uri, { title, description, mimeType: JSON_TYPE }, (url) =>
-      read(url, log, () => resource.read(engine)),
+    server.registerResource(name, uri, { title, description, mimeType: JSON_TYPE }, (url, context) =>
+      read(name, url, context, watch, () => resource.read(engine)),
     );
   }
   for (const resource of datasetResources) {
@@ -30,14 +30,14 @@ export function registerResources(server: McpServer, { engine, log }: { engine: 
       complete: { name: async (prefix) => (await namesFrom(engine, prefix, kind)).slice(0, COMPLETIONS) },
     });
     const { name, title, description } = resource;
-    server.registerResource(name, template, { title, description, mimeType: JSON_TYPE }, (url, variables) =>
-      read(url, log, () => resource.read(engine, String(variables.name))),
+    server.registerResource(name, template, { title, description, mimeType: JSON_TYPE }, (url, variables, context) =>
+      read(name, url, context, watch, () => resource.read(engine, String(variables.name))),
     );
   }
-  registerJobs(server, engine, log);
+  registerJobs(server, engine, watch);
 }
 
-function registerJobs(server: McpServer, engine: Engine, log: Log): void {
+function registerJobs(server: McpServer, engine: Engine, watch: Watch): void {
   const { name, title, description } = jobResource;
   const template = new ResourceTemplate(jobResource.template, {
     list: async () => ({
@@ -52,8 +52,8 @@ function registerJobs(server: McpServer, engine: Engine, log: Log): void {
       id: async (prefix) => (await jobResource.list(engine)).map(({ id }) => id).filter((id) => id.startsWith(prefix)),
     },
   });
-  server.registerResource(name, template, { title, description, mimeType: JSON_TYPE }, (url, variables) =>
-    read(url, log, () => jobResource.read(engine, String(variables.id))),
+  server.registerResource(name, template, { title, description, mimeType: JSON_TYPE }, (url, variables, context) =>
+    read(name, url, context, watch, () => jobResource.read(engine, String(variables.id))),
   );
 }
 
@@ -86,16 +86,17 @@ function described({ rows, columns, version, index }: Head): string {
 
 const amount = (count: number): string => count.toLocaleString("en-US");
 
-async function read(url: URL, log: Log, load: () => Promise<unknown>) {
-  try {
-    return { contents: [{ uri: url.href, mimeType: JSON_TYPE, text: JSON.stringify(await load()) }] };
-  } catch (thrown) {
-    const error = known(thrown, log);
-    if (error.kind === "not_found" || (thrown instanceof LakeError && error.kind === "invalid")) {
-      throw new ResourceNotFoundError(url.href, error.message);
-    }
-    throw new ProtocolError(ProtocolErrorCode.InternalError, error.message);
-  }
+function read(name: string, url: URL, context: ServerContext, watch: Watch, load: () => Promise<unknown>) {
+  return serveCall({ kind: "resource", name }, context, watch, {
+    given: url.href,
+    run: async () => ({ contents: [{ uri: url.href, mimeType: JSON_TYPE, text: JSON.stringify(await load()) }] }),
+    refuse: (error, thrown) => {
+      if (error.kind === "not_found" || (thrown instanceof LakeError && error.kind === "invalid")) {
+        throw new ResourceNotFoundError(url.href, error.message);
+      }
+      throw new ProtocolError(ProtocolErrorCode.InternalError, error.message);
+    },
+  });
 }
 
 /** Whom changes are told to. */

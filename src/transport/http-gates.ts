@@ -27,8 +27,9 @@ export interface GateSettings {
 
 /** What a request passes, in this order, before anything of it is read. */
 export interface Gates {
-  /** Host, Origin and address. */
-  judgeNetwork(request: IncomingMessage): Refusal | undefined;
+  /** Host and Origin. */
+  judgeHost(request: IncomingMessage): Refusal | undefined;
+  judgeAddress(request: IncomingMessage): Refusal | undefined;
   /** The name of the token, or why there is none. */
   judgeCaller(request: IncomingMessage): Promise<{ name: string } | Refusal>;
   address(request: IncomingMessage): string;
@@ -63,10 +64,8 @@ export function openGates(scope: Scope, settings: GateSettings, log: Log): Gates
   const address = (request: IncomingMessage): string =>
     clientAddress(request.socket.remoteAddress ?? "", request.headers["x-forwarded-for"], trusted);
   return {
-    judgeNetwork: (request) => {
-      const { host, origin } = request.headers;
-      return judgeHost({ host, origin }, rules, request.rawHeaders) ?? judgeAddress(address(request), allowlist);
-    },
+    judgeHost: ({ headers: { host, origin }, rawHeaders }) => judgeHost({ host, origin }, rules, rawHeaders),
+    judgeAddress: (request) => judgeAddress(address(request), allowlist),
     judgeCaller: ({ headers, rawHeaders }) =>
       judgeBearer(headers.authorization, rawHeaders, tokens, verify, oauth?.metadataUrl),
     address,

@@ -4,6 +4,7 @@ import { hasCode, LakeError } from "../engine/errors.ts";
 import { openScope } from "../engine/scope.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import { answer, refuse } from "./http-answer.ts";
+import { type Gate, type HttpCounts, openHttpCounts } from "./http-counts.ts";
 import { type GateSettings, type Gates, openGates } from "./http-gates.ts";
 import { openPlaces } from "./http-limits.ts";
 import { type McpSettings, openMcp } from "./http-mcp.ts";
@@ -40,10 +41,17 @@ export interface Route {
 export interface HttpServer {
   /** Such as `127.0.0.1:3110`. */
   address: string;
-  /** What is under way. */
-  status(): { running: number; sessions: number; subscriptions: number; connections: number };
+  status(): HttpStatus;
   /** Stops accepting, refuses new requests, lets those under way end within `ms`, then ends the rest. */
   drain(ms: number): Promise<void>;
+}
+
+/** What is under way, and what was answered since the start. */
+export interface HttpStatus extends HttpCounts {
+  running: number;
+  sessions: number;
+  subscriptions: number;
+  connections: number;
 }
 
 /** Listens when it resolves. Throws `LakeError` naming the setting and the fix: no gate is left open by a mistake. */
@@ -67,12 +75,14 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
       ...metadataRoutes(gates),
     };
 
+    const counts = openHttpCounts();
     const answers = openPlaces(Number.POSITIVE_INFINITY);
     const serve = (request: IncomingMessage, response: ServerResponse): void => {
       response.once("close", answers.take() ?? (() => {}));
       // A client that goes away in the middle of its answer is no error of ours.
       response.on("error", () => {});
-      route(request, response, { routes, gates, settings }).catch((error: unknown) => {
+      counts.watch(response);
+      route(request, response, { routes, gates, settings, refused: counts.refuse }).catch((error: unknown) => {
         settings.log("error", "request failed", { error: error instanceof Error ? error.stack : String(error) });
         if (response.headersSent) response.destroy();
         else refuse(request, response, { status: 500, message: "Internal error; the server's log has the details." });
@@ -105,7 +115,7 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
     settings.log("info", "listening", { address: shown, ...gates.summary });
     return {
       address: shown,
-      status: () => ({ ...mcp.status(), connections }),
+      status: () => ({ ...mcp.status(), ...counts.read(), connections }),
       drain: async (ms) => {
         draining = true;
         settings.log("info", "draining", mcp.status());
@@ -127,19 +137,29 @@ interface Routing {
   routes: Record<string, Route>;
   gates: Gates;
   settings: HttpSettings;
+  refused: (response: ServerResponse, gate: Gate) => void;
 }
 
 /** Path and method → Host and Origin → address → token → limits and handler. */
-async function route(request: IncomingMessage, response: ServerResponse, { routes, gates, settings }: Routing) {
+async function route(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { routes, gates, settings, refused }: Routing,
+) {
   const [path = ""] = (request.url ?? "").split("?");
   const found = routeOf(routes, path);
   if (!found?.slow?.includes(request.method ?? "")) limitTime(request, settings.requestTimeoutMs ?? REQUEST_MS);
-  if (!found) return refuse(request, response, { status: 404, message: "There is nothing at this path; try /mcp." });
+  if (!found) {
+    refused(response, "path");
+    return refuse(request, response, { status: 404, message: "There is nothing at this path; try /mcp." });
+  }
   if (!found.methods.includes(request.method ?? "")) {
     const allow = found.methods.join(", ");
+    refused(response, "method");
     return refuse(request, response, { status: 405, message: `Use ${allow}.`, headers: { allow } });
   }
-  const stop = (refusal: Refusal): void => {
+  const stop = (gate: Gate, refusal: Refusal): void => {
+    refused(response, gate);
     settings.log("info", "refused", {
       status: refusal.status,
       path,
@@ -149,11 +169,13 @@ async function route(request: IncomingMessage, response: ServerResponse, { route
     refuse(request, response, refusal);
   };
   if (found.access === "public") return found.handle(request, response, "");
-  const refusal = gates.judgeNetwork(request);
-  if (refusal) return stop(refusal);
+  const stranger = gates.judgeHost(request);
+  if (stranger) return stop("host", stranger);
+  const outsider = gates.judgeAddress(request);
+  if (outsider) return stop("address", outsider);
   if (found.access === "network") return found.handle(request, response, "");
   const caller = await gates.judgeCaller(request);
-  if (isRefusal(caller)) return stop(caller);
+  if (isRefusal(caller)) return stop("token", caller);
   // Nobody would be told when a response ends that has ended already.
   if (response.destroyed) return;
   await found.handle(request, response, caller.name);

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { type CallToolResult, Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import type { EngineSettings } from "../../src/engine/settings.ts";
+import { metricsRoute, openMetrics } from "../../src/metrics.ts";
 import { tellOfChanges } from "../../src/resources/register.ts";
 import { createServer } from "../../src/server.ts";
 import { type HttpServer, type HttpSettings, serveHttp } from "../../src/transport/http.ts";
@@ -89,12 +90,20 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
       };
     },
   };
-  const server = await serveHttp({
+  let server: HttpServer | undefined;
+  const metrics = openMetrics({ engine, http: () => server?.status() });
+  server = await serveHttp({
     gates: { bind: { host: "127.0.0.1", port: 0 }, hosts: [], proxies: [], ...options.gates },
     createServer: ({ era, caller }) =>
-      createServer({ engine: counted, log, caller, trustRoots: false, notifies: era === "legacy" }, { era }),
+      createServer(
+        { engine: counted, log, caller, onCall: metrics.onCall, trustRoots: false, notifies: era === "legacy" },
+        { era },
+      ),
     watch: (notifier) => tellOfChanges(counted, notifier),
-    routes: uploadRoutes({ uploads: engine.uploads, log, ...options.uploads }),
+    routes: {
+      ...uploadRoutes({ uploads: engine.uploads, log, ...options.uploads }),
+      "/metrics": metricsRoute(metrics),
+    },
     maxSessions: 64,
     sessionIdleMs: 60_000,
     maxInFlight: 64,
@@ -174,6 +183,7 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
     [Symbol.asyncDispose]: async () => {
       await Promise.all(clients.map((client) => client.close().catch(() => {})));
       await server.drain(5_000);
+      metrics.close();
       await engine.close();
       if (options.folder === undefined) await rm(folder, { recursive: true, force: true });
     },

@@ -3,6 +3,7 @@ import { mapAhead } from "../map-ahead.ts";
 import type { Scope } from "../scope.ts";
 import type { Clock, Log } from "../settings.ts";
 import type { Store } from "../store/store.ts";
+import { type Trace, untraced } from "../trace.ts";
 import { commit } from "./commit.ts";
 import { type Known, openHeads, type Update } from "./heads.ts";
 import { DATASET_NAME, manifestKey } from "./identity.ts";
@@ -16,6 +17,7 @@ export interface CatalogSettings {
   clock: Clock;
   log: Log;
   engineVersion: string;
+  trace?: Trace | undefined;
 }
 
 const READS_AHEAD = 64;
@@ -25,7 +27,7 @@ const READS_AHEAD = 64;
  * `unreadable()`, and never fatal. Throws what the store throws when it cannot be listed.
  */
 export async function openCatalog(scope: Scope, store: Store, settings: CatalogSettings): Promise<Catalog> {
-  const { log } = settings;
+  const { log, trace = untraced } = settings;
   const versions = openVersions(store);
   const heads = openHeads(log);
 
@@ -191,7 +193,11 @@ export async function openCatalog(scope: Scope, store: Store, settings: CatalogS
         if (found?.read instanceof LakeError) throw found.read;
         return found?.read;
       };
-      const result = await commit({ ...settings, store, newest: parent }, name, decide, options.signal);
+      const result = await trace("commit", {}, async (span) => {
+        const done = await commit({ ...settings, store, newest: parent }, name, decide, options.signal);
+        span.note({ "lakehouse.committed": done.committed, "lakehouse.version": done.manifest?.version });
+        return done;
+      });
       if (result.committed && result.manifest) {
         versions.remember(result.manifest);
         heads.apply([{ name, known: readable(result.manifest) }]);

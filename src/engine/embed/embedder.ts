@@ -1,6 +1,7 @@
 import { LakeError, throwIfAborted } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 import type { EmbedSettings, Log } from "../settings.ts";
+import { type Attributes, type Trace, untraced } from "../trace.ts";
 import { type CacheStats, type Found, openEmbedCache } from "./cache.ts";
 import { openDeadline } from "./deadline.ts";
 import { openGate } from "./gate.ts";
@@ -59,7 +60,7 @@ const BATCH_CHARS = 2 ** 18;
 const LIKELY_DIMENSION = 1_536;
 
 /** Embeddings from the provider that the settings name; `auto` chooses at the first call, or when it is warmed up. */
-export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log): Embedder {
+export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log, trace: Trace = untraced): Embedder {
   const closing = new AbortController();
   const cache = openEmbedCache(settings.cacheBytes);
   const gate = openGate(settings.concurrency);
@@ -79,8 +80,11 @@ export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log): E
     signal: AbortSignal,
   ): Promise<Found[]> {
     requests++;
+    const work = () => provider.embed(texts, { kind, signal });
     try {
-      const vectors = await provider.embed(texts, { kind, signal });
+      const vectors = await trace(`embeddings ${provider.model}`, requestOf(provider, texts, models), work, {
+        kind: provider.provider === "builtin" ? undefined : "client",
+      });
       return vectors.map((vector) => judge(models, provider, vector));
     } catch (error) {
       if (!signal.aborted) failures++;
@@ -94,25 +98,27 @@ export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log): E
   }
 
   return {
-    embed: async (texts, { kind = "document", model, signal } = {}) => {
-      throwIfAborted(closing.signal);
-      throwIfAborted(signal);
-      assertTexts(texts);
-      const provider = await models.resolve(model);
-      const lookup = await cache.look(texts, `${provider.model}:${kind}`);
-      if (lookup.missing.size > 0) {
-        using deadline = openDeadline(settings.timeoutMs, signal, tooLate(settings));
-        await cache.fill(lookup, {
-          limits: () => batchLimits(provider),
-          width: settings.concurrency,
-          fetch: (batch, stop) => gate(stop, () => fetchFrom(provider, batch, kind, stop)),
-          signal: deadline.signal,
-        });
-      }
-      const vectors = lookup.answers.map((each, index) => vectorOf(each, index, provider));
-      const dimension = vectors[0]?.length ?? 0;
-      return { provider: provider.provider, model: provider.model, dimension, lexical: provider.lexical, vectors };
-    },
+    embed: (texts, { kind = "document", model, signal } = {}) =>
+      trace("embed", {}, async (span) => {
+        throwIfAborted(closing.signal);
+        throwIfAborted(signal);
+        assertTexts(texts);
+        const provider = await models.resolve(model);
+        const lookup = await cache.look(texts, `${provider.model}:${kind}`);
+        span.note({ "lakehouse.embed.texts": texts.length, "lakehouse.embed.missing": lookup.missing.size });
+        if (lookup.missing.size > 0) {
+          using deadline = openDeadline(settings.timeoutMs, signal, tooLate(settings));
+          await cache.fill(lookup, {
+            limits: () => batchLimits(provider),
+            width: settings.concurrency,
+            fetch: (batch, stop) => gate(stop, () => fetchFrom(provider, batch, kind, stop)),
+            signal: deadline.signal,
+          });
+        }
+        const vectors = lookup.answers.map((each, index) => vectorOf(each, index, provider));
+        const dimension = vectors[0]?.length ?? 0;
+        return { provider: provider.provider, model: provider.model, dimension, lexical: provider.lexical, vectors };
+      }),
     model: async (name) => {
       const found = await models.resolve(name);
       const { provider, model, lexical, prefixes } = found;
@@ -135,6 +141,17 @@ export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log): E
     warm: async () => {
       await models.choose();
     },
+  };
+}
+
+/** As the semantic conventions for generative AI name it. */
+function requestOf(provider: EmbeddingProvider, texts: readonly string[], models: Models): Attributes {
+  return {
+    "gen_ai.operation.name": "embeddings",
+    "gen_ai.provider.name": provider.provider,
+    "gen_ai.request.model": provider.model,
+    "gen_ai.embeddings.dimension.count": models.dimensionOf(provider),
+    "lakehouse.embed.texts": texts.length,
   };
 }
 

@@ -8,7 +8,8 @@ import { cancelled, hasCode, LakeError, throwIfAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
-import { answeredInTime, openTurns } from "../turns.ts";
+import { untraced } from "../trace.ts";
+import { answeredInTime, type Occupancy, openTurns } from "../turns.ts";
 import { openBudget } from "./budget.ts";
 import { type Hasher, openHasher } from "./hash.ts";
 import { openTarget, type SchemaRules, stillFits } from "./schema.ts";
@@ -43,6 +44,7 @@ export interface Ingest {
   ingest(request: IngestRequest, options?: IngestOptions): Promise<IngestResult>;
   /** Ingests under way, those included that nobody waits for any more. */
   running(): number;
+  occupancy(): Occupancy;
 }
 
 /** Loaded when first needed: each brings a library of its own. */
@@ -88,6 +90,7 @@ export function openIngest(scope: Scope, parts: IngestParts): Ingest {
   });
   return {
     running: () => running.size,
+    occupancy: turns.occupancy,
     ingest: async (request, options = {}) => {
       throwIfAborted(closing.signal);
       cleaned ??= removeStaleFolders(spoolOf(parts.store.localRoot));
@@ -237,7 +240,7 @@ async function convertWith(
   const target = openTarget(current, rules);
   let settled: Draft["columns"] = [];
   options.onProgress?.(0, "converting");
-  const converting = convert({
+  const context: ConvertContext = {
     duck,
     folder: output,
     onBadRows: "fail",
@@ -251,7 +254,9 @@ async function convertWith(
     },
     signal,
     onProgress: (fraction) => options.onProgress?.(fraction * CONVERTED, "converting"),
-  });
+  };
+  const { trace = untraced } = settings;
+  const converting = trace("ingest.convert", { "lakehouse.format": format }, () => convert(context));
   return { ...(await converting.catch((error: unknown) => explain(error, signal))), settled };
 }
 

@@ -51,6 +51,8 @@ export interface Jobs {
   cancel(id: string): Promise<JobRecord>;
   /** The newest `limit`, newest first. */
   list(limit: number): Promise<JobRecord[]>;
+  /** Jobs that run here. */
+  running(): number;
   /** Looks for jobs that servers have left behind, which also happens by itself. */
   recovered(): Promise<void>;
   /** Stops what runs, and records it as interrupted. */
@@ -225,6 +227,7 @@ export function openJobs(scope: Scope, parts: JobParts, onState: (record: JobRec
       const found = await records.newest(limit);
       return Promise.all(found.map((record) => settled(live.get(record.id) ?? record)));
     },
+    running: () => live.count(),
     recovered: () => recovering,
     close,
   };

@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Connection } from "../duckdb/duckdb.ts";
 import { openStatements, type Statements } from "../duckdb/statements.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
-import { answeredInTime, GRACE_MS, openTurns } from "../turns.ts";
+import { answeredInTime, GRACE_MS, type Occupancy, openTurns } from "../turns.ts";
 
 export interface Session {
   connection: Connection;
@@ -23,6 +23,7 @@ export interface Pool {
    * within a second, the caller is answered and the session's place stays taken until it does.
    */
   run<Result>(signal: AbortSignal, work: (session: Session) => Promise<Result>): Promise<Result>;
+  occupancy(): Occupancy;
   /** Refuses whoever waits and whoever comes, and waits a second for what runs. */
   close(): Promise<void>;
 }
@@ -73,6 +74,7 @@ export function openPool(limits: PoolLimits, connect: () => Promise<Connection>)
       settled.then(leave, leave);
       return answeredInTime(settled, signal);
     },
+    occupancy: turns.occupancy,
     close: async () => {
       closed = true;
       turns.close(closedError());

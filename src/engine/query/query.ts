@@ -12,6 +12,8 @@ import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
+import { untraced } from "../trace.ts";
+import type { Occupancy } from "../turns.ts";
 import { CELL_LIMITS } from "./cell-limits.ts";
 import { judgeCondition } from "./condition.ts";
 import { hidePlanPaths } from "./explain.ts";
@@ -94,12 +96,14 @@ export interface QueryEngine {
   texts(sql: string, options: { signal?: AbortSignal }, onTexts: (texts: string[]) => void): Promise<string[]>;
   /** Statements under way, those included that nobody waits for any more. */
   running(): number;
+  occupancy(): Occupancy;
   /** Opens DuckDB now rather than with the first statement. */
   warm(): Promise<void>;
 }
 
 const DEFAULT_ROWS = 100;
 const MAX_ROWS = 10_000;
+const DUCKDB = { "db.system.name": "duckdb" };
 
 interface Parts {
   store: Store;
@@ -113,8 +117,10 @@ const KEPT_VERDICTS = 500;
 
 export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   const { settings } = parts;
+  const { trace = untraced } = settings;
   const active = new Set<AbortController>();
   let opening: Promise<Opened> | undefined;
+  let newest: Opened | undefined;
   const leaving = new Set<Promise<void>>();
   let own = openScope();
   let underWay = 0;
@@ -129,9 +135,14 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     if (opening !== undefined) return opening;
     const attempt = open(own, parts);
     opening = attempt;
-    attempt.catch(() => {
-      if (opening === attempt) opening = undefined;
-    });
+    attempt.then(
+      (open) => {
+        newest = open;
+      },
+      () => {
+        if (opening === attempt) opening = undefined;
+      },
+    );
     return attempt;
   };
   /** After an error that DuckDB does not recover from, the next statement gets an instance of its own. */
@@ -236,23 +247,24 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   return {
     query: (sql, options = {}) => {
       const started = settings.clock.now().getTime();
-      return onSearched(sql, options, async (turn, found) => {
+      const run = async (turn: Turn, found: FoundByKey): Promise<QueryResult> => {
         const { session, open, signal, params } = turn;
         const judged = await judgeOn(turn, sql, found);
         const { resolved, datasets } = await prepare(turn, judged, found);
         const seen = resolved.relations.map(({ stamp }) => stamp).join();
         // What was planned over other hits may have pruned by them.
         const statements = judged.calls.length > 0 ? UNKEPT : session.statements;
-        const result = await open.run
-          .execute({ connection: session.connection, statements, seen }, judged, {
-            params,
-            maxRows: Math.min(options.maxRows ?? DEFAULT_ROWS, MAX_ROWS),
-            maxBytes: options.maxBytes ?? settings.maxResultBytes,
-            signal,
-          })
-          .catch((error: unknown) => {
-            throw withColumns(explained(error, parts.store.localRoot), judged, resolved);
-          });
+        const limits = {
+          params,
+          maxRows: Math.min(options.maxRows ?? DEFAULT_ROWS, MAX_ROWS),
+          maxBytes: options.maxBytes ?? settings.maxResultBytes,
+          signal,
+        };
+        const result = await trace("query.execute", DUCKDB, () =>
+          open.run.execute({ connection: session.connection, statements, seen }, judged, limits),
+        ).catch((error: unknown) => {
+          throw withColumns(explained(error, parts.store.localRoot), judged, resolved);
+        });
         const total = totalRows(judged, resolved, result);
         return {
           columns: result.columns,
@@ -264,6 +276,11 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
           datasets,
           elapsed_ms: settings.clock.now().getTime() - started,
         };
+      };
+      return trace("query", DUCKDB, async (span) => {
+        const result = await onSearched(sql, options, run);
+        span.note({ "db.response.returned_rows": result.row_count, "lakehouse.truncated": result.truncated });
+        return result;
       });
     },
     plan: (text, options = {}) => {
@@ -297,6 +314,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         if (where.length <= KEPT_VERDICT_CHARS) opened.conditions.set(where, true);
       }),
     running: () => underWay,
+    occupancy: () => newest?.pool.occupancy() ?? { running: 0, waiting: 0 },
     warm: async () => {
       await opened();
     },

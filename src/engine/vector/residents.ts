@@ -1,4 +1,5 @@
 import type { Scope } from "../scope.ts";
+import { untraced } from "../trace.ts";
 import { bytesOfSlot, loadResident, type Resident, Stale, sizeOf, unlessAborted } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { restoreSaved, saveResident } from "./saved.ts";
@@ -22,6 +23,7 @@ export interface Residents {
   renew(name: string): Promise<void>;
   /** Saves the graphs once they are complete. */
   save(name: string): Promise<void>;
+  size(): number;
   bytes(): number;
 }
 
@@ -46,7 +48,7 @@ export function openResidents(
   room: Room,
   { closing, onRead }: { closing: AbortSignal; onRead: (name: string) => void },
 ): Residents {
-  const { vector, log } = room.settings;
+  const { vector, log, trace = untraced } = room.settings;
   const entries = new Map<string, Entry>();
   const pool = openShardPool(scope, { threads: vector.threads, hnsw: vector.hnsw });
   let uses = 0;
@@ -67,8 +69,11 @@ export function openResidents(
 
   async function open(manifest: IndexManifest): Promise<Resident> {
     const started = performance.now();
-    const restored = vector.hnsw ? await restoreSaved(room, pool, manifest) : undefined;
-    const resident = restored ?? (await loadResident(room, pool, manifest, closing));
+    const { restored, resident } = await trace("vector.load", {}, async (span) => {
+      const saved = vector.hnsw ? await restoreSaved(room, pool, manifest) : undefined;
+      span.note({ "lakehouse.items": manifest.index.count, "lakehouse.from": saved ? "snapshot" : "segments" });
+      return { restored: saved, resident: saved ?? (await loadResident(room, pool, manifest, closing)) };
+    });
     log("info", "vector index in memory", {
       index: manifest.name,
       items: manifest.index.count,
@@ -191,6 +196,7 @@ export function openResidents(
       if (entries.get(name) !== entry) return;
       entry.saved = await saveResident(room, resident);
     },
+    size: () => entries.size,
     bytes: total,
   };
 }

@@ -2,6 +2,7 @@ import { setMaxListeners } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
+import { untraced } from "../trace.ts";
 import { buildIndex } from "./build.ts";
 import { compact } from "./compact.ts";
 import { ensureIndex } from "./create.ts";
@@ -46,6 +47,8 @@ export interface Vectors {
   status(name: string): Promise<IndexStatus>;
   /** Lets go of a dropped index, in memory and on disk. */
   forget(name: string): Promise<void>;
+  /** Indexes in memory. */
+  resident(): { indexes: number; bytes: number };
 }
 
 /** When the graph has so many dead places, and at least so many, it is grown anew. */
@@ -57,6 +60,7 @@ const MAX_QUIETS = 10;
 
 export function openVectors(scope: Scope, parts: RoomParts): Vectors {
   const { settings, catalog } = parts;
+  const { trace = untraced } = settings;
   // Its parts are opened when they are needed, and closed when what uses them has ended.
   const own = openScope();
   const room = openRoom(own, parts);
@@ -217,24 +221,39 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
   }
 
   return {
-    create: (request, options = {}) => during(options, (signal) => create(request, options, signal)),
-    upsert: (index, items, options = {}) =>
-      during(options, async (signal) => {
-        const done = await upsertItems(room, index, items, { ...options, signal }, lookupUntil(signal));
-        follow(done.manifest);
-        return { ...summaryOf(done.manifest), inserted: done.inserted, updated: done.updated };
-      }),
-    remove: (index, ids, options = {}) =>
-      during(options, async (signal) => {
-        const { manifest, result } = await deleteItems(room, index, ids, signal, lookupUntil(signal));
-        follow(manifest);
+    create: (request, options = {}) =>
+      trace("vector.create", {}, async (span) => {
+        const result = await during(options, (signal) => create(request, options, signal));
+        span.note({ "lakehouse.items": result.count, "lakehouse.embedded": result.embedded });
         return result;
       }),
+    upsert: (index, items, options = {}) =>
+      trace("vector.upsert", { "lakehouse.items": items.length }, () =>
+        during(options, async (signal) => {
+          const done = await upsertItems(room, index, items, { ...options, signal }, lookupUntil(signal));
+          follow(done.manifest);
+          return { ...summaryOf(done.manifest), inserted: done.inserted, updated: done.updated };
+        }),
+      ),
+    remove: (index, ids, options = {}) =>
+      trace("vector.delete", { "lakehouse.items": ids.length }, () =>
+        during(options, async (signal) => {
+          const { manifest, result } = await deleteItems(room, index, ids, signal, lookupUntil(signal));
+          follow(manifest);
+          return result;
+        }),
+      ),
     // Closing fails what the shards were asked; another signal to listen to would cost as much as asking them.
-    search: (request, { signal } = {}) => whileOpen(() => search(room, residents, request, signal)),
+    search: (request, { signal } = {}) =>
+      trace("vector.search", {}, async (span) => {
+        const result = await whileOpen(() => search(room, residents, request, signal));
+        span.note({ "lakehouse.method": result.method, "lakehouse.hits": result.hits.length });
+        return result;
+      }),
     find: (request, signal) =>
-      whileOpen(async () => {
-        const { manifest, hits } = await find(room, residents, request, signal);
+      trace("vector.search", {}, async (span) => {
+        const { manifest, hits, exact } = await whileOpen(() => find(room, residents, request, signal));
+        span.note({ "lakehouse.method": exact ? "exact" : "hnsw", "lakehouse.hits": hits.length });
         return { reference: `${manifest.name}@${manifest.version}`, hits };
       }),
     status: (name) => during({}, () => status(name)),
@@ -242,6 +261,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
       await residents.forget(name);
       await removeSaved(room, name);
     },
+    resident: () => ({ indexes: residents.size(), bytes: residents.bytes() }),
   };
 
   async function status(name: string): Promise<IndexStatus> {

@@ -1,0 +1,15 @@
+import { type Trace, untraced } from "../trace.ts";
+import type { Ingest } from "./ingest.ts";
+
+/** The same, told as a step, waiting for a turn included. */
+export function traced(ingest: Ingest, trace: Trace = untraced): Ingest {
+  return {
+    ...ingest,
+    ingest: (request, options) =>
+      trace("ingest", {}, async (span) => {
+        const result = await ingest.ingest(request, options);
+        span.note({ "lakehouse.rows": result.rows_written, "lakehouse.unchanged": result.unchanged });
+        return result;
+      }),
+  };
+}

@@ -1,0 +1,60 @@
+import { itemCount } from "./catalog/browse.ts";
+import type { Catalog } from "./catalog/types.ts";
+import type { EmbedStatus } from "./embed/embedder.ts";
+import type { Ingest } from "./ingest/ingest.ts";
+import type { Jobs } from "./jobs/jobs.ts";
+import type { QueryEngine } from "./query/query.ts";
+import type { Occupancy } from "./turns.ts";
+import type { Vectors } from "./vector/vectors.ts";
+
+/** The engine at this moment. What has not been opened yet counts as nothing. */
+export interface EngineStats {
+  /** Undefined until the catalog is loaded. */
+  catalog:
+    | { tables: number; indexes: number; unreadable: number; rows: number; items: number; bytes: number }
+    | undefined;
+  queries: Occupancy;
+  ingests: Occupancy;
+  /** Jobs of this process that have not ended. */
+  jobs: number;
+  /** Vector indexes in memory, and what they take. */
+  resident: { indexes: number; bytes: number };
+  embed: EmbedStatus;
+}
+
+/** The parts that are open. */
+export interface OpenParts {
+  catalog?: Catalog;
+  query?: QueryEngine;
+  ingest?: Ingest;
+  vectors?: Vectors;
+  jobs?: Jobs;
+}
+
+const NOBODY: Occupancy = { running: 0, waiting: 0 };
+
+export function statsOf({ catalog, query, ingest, vectors, jobs }: OpenParts, embed: EmbedStatus): EngineStats {
+  return {
+    catalog: catalog && sizesOf(catalog),
+    queries: query?.occupancy() ?? NOBODY,
+    ingests: ingest?.occupancy() ?? NOBODY,
+    jobs: jobs?.running() ?? 0,
+    resident: vectors?.resident() ?? { indexes: 0, bytes: 0 },
+    embed,
+  };
+}
+
+function sizesOf(catalog: Catalog): NonNullable<EngineStats["catalog"]> {
+  const sizes = { tables: 0, indexes: 0, unreadable: catalog.unreadable().length, rows: 0, items: 0, bytes: 0 };
+  for (const head of catalog.list()) {
+    sizes.bytes += head.bytes;
+    if (head.kind === "vectors") {
+      sizes.indexes++;
+      sizes.items += itemCount(head);
+    } else {
+      sizes.tables++;
+      sizes.rows += head.rows;
+    }
+  }
+  return sizes;
+}
