@@ -126,7 +126,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
   const listeners = new Set<(changes: Changes) => void>();
   const store =
     settings.data === "memory"
-      ? openMemoryStore(scope)
+      ? openMemoryStore(scope, settings.clock)
       : await openFileStore(scope, { folder: settings.data, label: settings.data });
 
   let closed = false;
