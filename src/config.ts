@@ -177,6 +177,8 @@ export interface ConfigSource {
   cwd: string;
   /** `--config`, or `LAKEHOUSE_CONFIG`. */
   file?: string | undefined;
+  /** Instead of the schema's, for what nobody has set. */
+  defaults?: Partial<Record<keyof Config, string>>;
 }
 
 /** Defaults < `lakehouse.toml` < `LAKEHOUSE_*` < flags. Throws `invalid` naming the setting, where it stands and the fix. */
@@ -197,6 +199,7 @@ export function loadConfig(source: ConfigSource): { config: Config; file: string
       origin.set(key, where(key));
     }
   };
+  Object.assign(merged, source.defaults);
   if (present) {
     const label = explicit ?? "lakehouse.toml";
     const values = parseToml(file, label);

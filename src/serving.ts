@@ -1,0 +1,89 @@
+import { homedir } from "node:os";
+import { dirname } from "node:path";
+import type { Config } from "./config.ts";
+import { type Engine, openEngine } from "./engine/engine.ts";
+import type { Log } from "./engine/settings.ts";
+import { VERSION } from "./engine/version.ts";
+import { tellOfChanges } from "./resources/register.ts";
+import { createServer } from "./server.ts";
+import { engineSettings, httpSettings } from "./settings.ts";
+import { serveHttp } from "./transport/http.ts";
+import { serveStdio } from "./transport/stdio.ts";
+
+/** A client sends its first requests at once; the heavy libraries load after they are answered. */
+const WARM_UP_MS = 200;
+/** A close that hangs must not keep the process alive. */
+const CLOSE_MS = 5_000;
+/** What is under way when the server is told to stop has this long to end. */
+const DRAIN_MS = 15_000;
+
+export interface Start {
+  config: Config;
+  cwd: string;
+  log: Log;
+  /** Where the configuration comes from. */
+  from: string;
+}
+
+/** Serves one client over stdin and stdout, until it leaves. */
+export async function stdio({ config, cwd, log, from }: Start): Promise<void> {
+  const allow = config.allow ?? defaultRoots(cwd, log);
+  const engine = await openEngine(engineSettings(config, cwd, allow, log));
+  log("info", "serving over stdio", { version: VERSION, data: config.data, config: from });
+  const trustRoots = config.allow === undefined;
+  const session = serveStdio((request) => createServer({ engine, log, trustRoots }, request), log);
+  const warmUp = setTimeout(() => void engine.warm(), WARM_UP_MS);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void session.close());
+  await session.closed;
+  clearTimeout(warmUp);
+  await exit(engine, log);
+}
+
+/** Serves clients over HTTP, until a signal. */
+export async function serve({ config, cwd, log, from }: Start): Promise<void> {
+  // A client over HTTP is not the user of this machine: what it may read is said by whoever starts the server.
+  if (config.allow === undefined) {
+    log("info", "ingest reads no files of this machine: name a folder with --allow DIR to let clients load from it");
+  }
+  const settings = httpSettings(config, { cwd, env: process.env, log });
+  const engine = await openEngine(engineSettings(config, cwd, config.allow ?? [], log));
+  log("info", "serving over http", { version: VERSION, data: config.data, config: from });
+  const server = await serveHttp({
+    ...settings,
+    createServer: ({ era, caller }) =>
+      createServer({ engine, log, caller, trustRoots: false, notifies: era === "legacy" }, { era }),
+    watch: (notifier) => tellOfChanges(engine, notifier),
+  }).catch(async (error: unknown) => {
+    await engine.close();
+    throw error;
+  });
+  void engine.warm();
+  // Not once: a terminal and npx both pass a Ctrl-C on, and the second must not cut off what the first lets end.
+  await new Promise<void>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve());
+  });
+  await server.drain(DRAIN_MS);
+  await exit(engine, log);
+}
+
+async function exit(engine: Engine, log: Log): Promise<never> {
+  const giveUp = setTimeout(() => end(log, "closing took too long"), CLOSE_MS);
+  await engine.close();
+  clearTimeout(giveUp);
+  if (engine.busy()) end(log, "closed, with a statement that does not stop");
+  log("info", "closed");
+  process.exit(0);
+}
+
+/** An orderly exit waits for native threads, one of which would never come: everything acknowledged is on disk already. */
+function end(log: Log, message: string): void {
+  log("warn", message);
+  process.kill(process.pid, "SIGKILL");
+}
+
+/** The working directory, but not where a desktop starts its programs: nobody meant to offer the whole disk or home. */
+function defaultRoots(cwd: string, log: Log): string[] {
+  if (dirname(cwd) !== cwd && cwd !== homedir()) return [cwd];
+  log("warn", "no folder is allowed for ingest: name one with --allow DIR", { cwd });
+  return [];
+}
