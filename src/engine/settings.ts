@@ -1,3 +1,5 @@
+import type { Retention } from "./upkeep/retention.ts";
+
 /** Plain settings of the engine; `config.ts` fills them from files, environment and flags. Sizes are bytes, times ms. */
 export interface EngineSettings {
   /** Folder of the lake, or `memory` for one that is gone when the process ends. */
@@ -23,6 +25,8 @@ export interface EngineSettings {
   refreshMs: number;
   /** Calls that take longer become jobs, unless the client follows their progress. Default: 20 s. */
   jobAfterMs?: number | undefined;
+  /** What gc keeps. Default: ten versions, and those of a week; nothing is deleted within a day. */
+  retention?: Retention | undefined;
   embed: EmbedSettings;
   vector: VectorSettings;
   clock: Clock;

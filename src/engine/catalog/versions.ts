@@ -36,11 +36,7 @@ export function openVersions(store: Store): Versions {
     cache.set(manifestKey(manifest.name, manifest.version), manifest);
   }
 
-  async function manifest(
-    name: string,
-    version: number,
-    options?: { removed: "look" },
-  ): Promise<Manifest | undefined> {
+  async function manifest(name: string, version: number, options?: { removed: "look" }): Promise<Manifest | undefined> {
     const key = manifestKey(name, version);
     const cached = cache.get(key);
     if (cached && options?.removed === "look" && !(await store.has(key))) {

@@ -7,7 +7,7 @@ import { mapAhead } from "../map-ahead.ts";
 import type { Clock, Log } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 import { type Left, removeLeftovers, type SnapshotFacts } from "./leftovers.ts";
-import { keysOf, listDatasets, ownerOf, readManifests } from "./references.ts";
+import { listDatasets, ownerOf, readManifests } from "./references.ts";
 import { expiredVersions, type Retention, type StoredVersion } from "./retention.ts";
 import { type Swept, sweepDataset } from "./sweep.ts";
 
@@ -130,11 +130,14 @@ async function collect(context: Context, name: string, versions: StoredVersion[]
     const waitsUntil = await waitingUntil(context, name);
     const swept: Swept = waitsUntil
       ? { files: 0, bytes: 0 }
-      : await sweepDataset({ ...context, delete: context.delete === true, before: now - retention.graceMs }, {
-          name,
-          used,
-          newest: newest.version,
-        });
+      : await sweepDataset(
+          { ...context, delete: context.delete === true, before: now - retention.graceMs },
+          {
+            name,
+            used,
+            newest: newest.version,
+          },
+        );
     const removed = waitsUntil ? [] : expired;
     if (context.delete && removed.length > 0) await removeVersions(context, name, removed);
     const [first] = removed;

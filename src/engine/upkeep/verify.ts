@@ -121,7 +121,7 @@ async function verifyDataset(context: Context, name: string, versions: StoredVer
     }
   }
   // Files were stored before the manifests that were read, so what is not in this list is not there.
-  const checks = mapAhead2(store.list(dataPrefix(name)), FILES_AHEAD, async (object) => {
+  const checks = mapAhead(store.list(dataPrefix(name)), FILES_AHEAD, async (object) => {
     throwIfAborted(signal);
     const wanted = expected.get(object.key);
     expected.delete(object.key);
