@@ -81,11 +81,8 @@ async function sweepsOf(store: Store, name: string, key: string): Promise<string
   const found: string[] = [];
   for await (const { key: sweep } of store.list(sweepPrefix(name))) {
     const body = await store.get(sweep);
-    if (body && names(body, key)) found.push(sweep);
+    // One that has just ended may have named it.
+    if (!body || Buffer.from(body).includes(JSON.stringify(key))) found.push(sweep);
   }
   return found;
-}
-
-function names(body: Uint8Array, key: string): boolean {
-  return Buffer.from(body).includes(JSON.stringify(key));
 }
