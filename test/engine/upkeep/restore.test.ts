@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { openLake } from "../../support/lake.ts";
 
+const byText = (a: string, b: string): number => (a < b ? -1 : 1);
 const rows = async (lake: Awaited<ReturnType<typeof openLake>>, sql: string) => (await lake.engine.query(sql)).rows;
 
 test("an old version becomes the newest, with its rows, columns and field ids, and no file is copied", async () => {
@@ -74,7 +75,7 @@ test("an index comes back, changed, dropped or made anew with another dimension"
   const { engine } = lake;
   const ids = async (): Promise<string[]> => {
     const { hits } = await engine.search({ index: "v", vector: [1, 0], k: 10 });
-    return hits.map(({ id }) => id).sort();
+    return hits.map(({ id }) => id).toSorted(byText);
   };
   await engine.createIndex({ name: "v", dimension: 2 });
   await engine.upsert("v", [

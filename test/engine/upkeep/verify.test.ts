@@ -26,9 +26,13 @@ async function keyOf(lake: Lake, reference: string): Promise<string> {
 test("a sound lake is sound, read wholly or quickly", async () => {
   await using lake = await openLake();
   await filled(lake);
-  const bytes = { quick: 0, whole: 0 };
+  const bytes = { whole: 0 };
   const quick = await lake.engine.verify({ quick: true });
-  const whole = await lake.engine.verify({ onProgress: (done) => void (bytes.whole = done.bytes) });
+  const whole = await lake.engine.verify({
+    onProgress: (done) => {
+      bytes.whole = done.bytes;
+    },
+  });
   expect(whole).toMatchObject({ ok: true, datasets: 3, manifests: 7, files: 5, problems: [], snapshots: 0 });
   expect(quick).toMatchObject({ ok: true, files: 5, bytes: 0 });
   expect(bytes.whole).toBe(whole.bytes);
@@ -129,16 +133,16 @@ test("what is committed, dropped and collected meanwhile does not count as damag
   await using lake = await openLake();
   const { engine } = lake;
   await filled(lake);
-  let busy = true;
+  const writer = { busy: true };
   const writing = (async () => {
-    for (let value = 10; busy; value++) {
+    for (let value = 10; writer.busy; value++) {
       await engine.ingest({ name: "t", source: { text: `a\n${value}\n` } });
       if (value % 3 === 0) await engine.drop("t");
     }
   })();
   const versions = async () => (await readdir(join(lakeOf(lake), "catalog", "t"))).length;
   while ((await versions()) < 12) expect((await engine.verify()).problems).toEqual([]);
-  busy = false;
+  writer.busy = false;
   await writing;
 });
 
