@@ -29,8 +29,8 @@ async function main(argv: string[]): Promise<void> {
     env: process.env,
     cwd,
     file: line.config,
-    // Log lines are for those who run servers.
-    ...(command && { defaults: { log_level: "warn" } }),
+    // Log lines are for those who run servers; and a person can press Ctrl-C, or take a while to read.
+    ...(command && { defaults: { log_level: "warn", query_timeout: "24h" } }),
   });
   if (line.printConfig) {
     const allow = config.allow ?? (line.command === undefined || line.command === "stdio" ? ["."] : []);
@@ -50,8 +50,8 @@ async function openForPeople(config: Config, cwd: string, log: Log): Promise<Eng
     import("./engine/engine.ts"),
     import("./settings.ts"),
   ]);
-  // A person names the files themselves, and each by being named is allowed.
-  return openEngine(engineSettings(config, cwd, config.allow ?? [], log));
+  // No folder: a person names the files, and each is allowed by being named.
+  return openEngine(engineSettings(config, cwd, [], log));
 }
 
 async function help(name: string | undefined): Promise<void> {

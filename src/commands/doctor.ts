@@ -2,6 +2,7 @@ import { z } from "zod";
 import { countOf } from "../amounts.ts";
 import type { Diagnosis } from "../engine/upkeep/doctor/doctor.ts";
 import { defineCommand } from "./command.ts";
+import { jsonText, visibleLines } from "./text.ts";
 
 export const doctor = defineCommand({
   name: "doctor",
@@ -15,7 +16,7 @@ export const doctor = defineCommand({
       import("../settings.ts"),
     ]);
     const report = await diagnose(engineSettings(config, cwd, config.allow ?? [], log));
-    await out.write(`${flags.json ? JSON.stringify(report) : textOf(report)}\n`);
+    await out.write(`${flags.json ? jsonText(report) : visibleLines(textOf(report))}\n`);
     return report.ok ? 0 : 1;
   },
 });

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { bytesOf, countOf } from "../amounts.ts";
 import type { GcReport } from "../engine/upkeep/gc.ts";
 import { defineCommand } from "./command.ts";
+import { jsonText, visibleLines } from "./text.ts";
 import { openTicker } from "./ticker.ts";
 
 export const gc = defineCommand({
@@ -25,7 +26,7 @@ the files of removed versions are deleted by the first gc after that time.`,
         onProgress: (done) => ticker.update(`${countOf(done, "dataset")} looked at`),
       })
       .finally(() => ticker.end());
-    await context.out.write(`${flags.json ? JSON.stringify(report) : textOf(report)}\n`);
+    await context.out.write(`${flags.json ? jsonText(report) : visibleLines(textOf(report))}\n`);
     return 0;
   },
 });

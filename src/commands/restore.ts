@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { countOf } from "../amounts.ts";
 import { defineCommand } from "./command.ts";
+import { jsonText } from "./text.ts";
 
 export const restore = defineCommand({
   name: "restore",
@@ -11,7 +12,7 @@ export const restore = defineCommand({
   notes: "It becomes the newest version; no data is copied, and the versions between stay. Also after a drop.",
   run: async ({ flags, args: [reference = ""] }, { engine, out }) => {
     const restored = await (await engine()).restore(reference);
-    if (flags.json) await out.write(`${JSON.stringify(restored)}\n`);
+    if (flags.json) await out.write(`${jsonText(restored)}\n`);
     else {
       const { name, version, from, rows, kind, unchanged } = restored;
       const size = countOf(rows, kind === "vectors" ? "item" : "row");

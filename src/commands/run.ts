@@ -5,6 +5,7 @@ import type { Log } from "../engine/settings.ts";
 import type { Command, CommandContext, Output } from "./command.ts";
 import { EXIT_CODES, EXIT_SIGNALS } from "./exit.ts";
 import { readFlags, seeHelp } from "./flags.ts";
+import { asFlags, visibleLines } from "./text.ts";
 
 /** A close that hangs must not keep the process alive. */
 const CLOSE_MS = 5_000;
@@ -56,14 +57,21 @@ export async function runCommand(
   process.exit(code);
 }
 
-/** Errors that a person sees: what is wrong, and what to do. */
-export async function showError(error: unknown, err: Output, log: Log): Promise<number> {
+/** Tells a person what is wrong, with `about`, and what to do. Returns the exit code. */
+export async function showError(
+  error: unknown,
+  { err, log }: Pick<CommandContext, "err" | "log">,
+  about?: string,
+): Promise<number> {
   const shown = error instanceof LakeError ? error : new LakeError("internal", "Something went wrong.");
   if (shown.kind === "internal") {
     const cause = error instanceof LakeError ? (error.cause ?? error) : error;
     log("error", "internal error", { error: cause instanceof Error ? cause.stack : String(cause) });
   }
-  await err.write(`lakehouse-mcp: ${shown.message}\n${shown.hint === undefined ? "" : `${shown.hint}\n`}`);
+  const which = about === undefined || shown.message.includes(about) ? "" : `${about}: `;
+  const hint = shown.hint === undefined ? "" : `${asFlags(shown.hint)}\n`;
+  // Messages quote data and names of files.
+  await err.write(visibleLines(`lakehouse-mcp: ${which}${shown.message}\n${hint}`));
   return EXIT_CODES[shown.kind];
 }
 
@@ -79,7 +87,7 @@ async function run(
     return stoppedWith() ?? code;
   } catch (error) {
     const stopped = stoppedWith();
-    if (stopped === undefined) return showError(error, context.err, context.log);
+    if (stopped === undefined) return showError(error, context);
     if (stopped !== 0) await context.err.write("lakehouse-mcp: cancelled.\n");
     return stopped;
   }

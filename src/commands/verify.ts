@@ -2,6 +2,7 @@ import { z } from "zod";
 import { bytesOf, countOf } from "../amounts.ts";
 import type { VerifyReport } from "../engine/upkeep/verify.ts";
 import { defineCommand } from "./command.ts";
+import { jsonText, visibleLines } from "./text.ts";
 import { openTicker } from "./ticker.ts";
 
 export const verify = defineCommand({
@@ -24,7 +25,7 @@ export const verify = defineCommand({
           ticker.update(`${countOf(datasets, "dataset")} checked, ${bytesOf(bytes)} read`),
       })
       .finally(() => ticker.end());
-    await context.out.write(`${flags.json ? JSON.stringify(report) : textOf(report)}\n`);
+    await context.out.write(`${flags.json ? jsonText(report) : visibleLines(textOf(report))}\n`);
     return report.ok ? 0 : 1;
   },
 });

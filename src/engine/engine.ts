@@ -8,7 +8,7 @@ import type { Ingest } from "./ingest/ingest.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
-import type { QueryEngine, QueryOptions, QueryResult } from "./query/query.ts";
+import type { QueryEngine, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/query.ts";
 import { openScope, type Scope } from "./scope.ts";
 import type { EmbedSettings, EngineSettings } from "./settings.ts";
 import { openFileStore } from "./store/file.ts";
@@ -54,6 +54,8 @@ export interface Engine extends AsyncDisposable {
   ingest(request: IngestRequest, options?: IngestOptions): Promise<IngestResult>;
   /** Runs one read-only statement. Throws `LakeError`: `denied` when the guard refuses, `limit` for a budget. */
   query(sql: string, options?: QueryOptions): Promise<QueryResult>;
+  /** The same for any number of rows, a few at a time, in bounded memory. */
+  stream(sql: string, options: StreamOptions): Promise<StreamResult>;
   /** Live datasets in name order, a page at a time, and the ones that could not be read. */
   list(request?: ListRequest): Promise<ListPage & { unreadable: Unreadable[] }>;
   /** `reference` is a name or `name@version`; with the newest ten versions. Throws `not_found` with the nearest names. */
@@ -239,6 +241,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
   return {
     ingest: async (request, options) => (await opened()).ingest.ingest(request, options),
     query: async (sql, options) => (await opened()).query.query(sql, options),
+    stream: async (sql, options) => (await opened()).query.stream(sql, options),
     list: async (request = {}) => {
       const ready = await catalog();
       return { ...page(ready.list(), request), unreadable: ready.unreadable() };

@@ -2,9 +2,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LRUCache } from "lru-cache";
-import { itemCount } from "../catalog/browse.ts";
 import type { Catalog } from "../catalog/types.ts";
 import { openDuck, type Params } from "../duckdb/duckdb.ts";
+import type { On } from "../duckdb/execute.ts";
 import type { Statements } from "../duckdb/statements.ts";
 import type { Json } from "../duckdb/values.ts";
 import { readTexts } from "../duckdb/vectors.ts";
@@ -14,12 +14,12 @@ import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 import { CELL_LIMITS } from "./cell-limits.ts";
 import { judgeCondition } from "./condition.ts";
-import { hidePlanPaths } from "./explain.ts";
+import { hideIn } from "./explain.ts";
 import { loadFunctionNames } from "./functions.ts";
 import type { Judged } from "./guard.ts";
 import { openPool, type Session } from "./pool.ts";
 import { closedError, explained, isFatal, timedOut, withColumns } from "./query-errors.ts";
-import { openRelations, type Resolved } from "./relations.ts";
+import { openRelations, totalRows } from "./relations.ts";
 import { withoutEnd } from "./tokens.ts";
 import {
   given,
@@ -70,6 +70,13 @@ export interface QueryResult {
   elapsed_ms: number;
 }
 
+export interface StreamOptions extends Omit<QueryOptions, "maxBytes"> {
+  /** Called at least once, for the columns; the next rows are read when it is done with these. */
+  onRows(rows: Json[][], columns: QueryResult["columns"]): Promise<void>;
+}
+
+export type StreamResult = Omit<QueryResult, "rows" | "truncated_by" | "total_rows">;
+
 export interface QueryEngine {
   /**
    * Runs one statement that only reads. Throws `LakeError`: `denied` when the guard refuses, `invalid` for a wrong
@@ -77,6 +84,11 @@ export interface QueryEngine {
    * when too many are waiting.
    */
   query(sql: string, options?: QueryOptions): Promise<QueryResult>;
+  /**
+   * The same, for any number of rows in bounded memory: all of them, unless told. A statement that fails may have handed
+   * over some. Throws as `query` does.
+   */
+  stream(sql: string, options: StreamOptions): Promise<StreamResult>;
   /**
    * Judges a statement, and returns it, fit to stand in parentheses, with what another locked instance has to run
    * first to see the same data. Throws as `query` does.
@@ -100,6 +112,8 @@ export interface QueryEngine {
 
 const DEFAULT_ROWS = 100;
 const MAX_ROWS = 10_000;
+/** Of one row of a stream. */
+const MAX_ROW_BYTES = 16 * 2 ** 20;
 
 interface Parts {
   store: Store;
@@ -233,26 +247,41 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     });
   }
 
+  /** Judges a statement, makes the session see what it reads, and runs it. */
+  async function onPrepared<Result>(
+    turn: Turn,
+    sql: string,
+    found: FoundByKey,
+    run: (on: On, judged: Judged) => Promise<Result>,
+  ) {
+    const judged = await judgeOn(turn, sql, found);
+    const { resolved, datasets } = await prepare(turn, judged, found);
+    const { connection, statements } = turn.session;
+    const on = {
+      connection,
+      // What was planned over other hits may have pruned by them.
+      statements: judged.calls.length > 0 ? UNKEPT : statements,
+      seen: resolved.relations.map(({ stamp }) => stamp).join(),
+    };
+    const result = await run(on, judged).catch((error: unknown) => {
+      throw withColumns(explained(error, parts.store.localRoot), judged, resolved);
+    });
+    return { result, judged, resolved, datasets };
+  }
+
   return {
     query: (sql, options = {}) => {
       const started = settings.clock.now().getTime();
       return onSearched(sql, options, async (turn, found) => {
-        const { session, open, signal, params } = turn;
-        const judged = await judgeOn(turn, sql, found);
-        const { resolved, datasets } = await prepare(turn, judged, found);
-        const seen = resolved.relations.map(({ stamp }) => stamp).join();
-        // What was planned over other hits may have pruned by them.
-        const statements = judged.calls.length > 0 ? UNKEPT : session.statements;
-        const result = await open.run
-          .execute({ connection: session.connection, statements, seen }, judged, {
-            params,
-            maxRows: Math.min(options.maxRows ?? DEFAULT_ROWS, MAX_ROWS),
-            maxBytes: options.maxBytes ?? settings.maxResultBytes,
-            signal,
-          })
-          .catch((error: unknown) => {
-            throw withColumns(explained(error, parts.store.localRoot), judged, resolved);
-          });
+        const limits = {
+          params: turn.params,
+          maxRows: Math.min(options.maxRows ?? DEFAULT_ROWS, MAX_ROWS),
+          maxBytes: options.maxBytes ?? settings.maxResultBytes,
+          signal: turn.signal,
+        };
+        const { result, judged, resolved, datasets } = await onPrepared(turn, sql, found, (on, statement) =>
+          turn.open.run.execute(on, statement, limits),
+        );
         const total = totalRows(judged, resolved, result);
         return {
           columns: result.columns,
@@ -261,6 +290,34 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
           truncated: result.truncatedBy !== undefined,
           ...(result.truncatedBy !== undefined && { truncated_by: result.truncatedBy }),
           ...(total !== undefined && { total_rows: total }),
+          datasets,
+          elapsed_ms: settings.clock.now().getTime() - started,
+        };
+      });
+    },
+    stream: (sql, { onRows, ...options }) => {
+      const started = settings.clock.now().getTime();
+      let begun = false;
+      return onSearched(sql, options, async (turn, found) => {
+        // Another turn would hand over the same rows again.
+        if (begun) throw closedError();
+        const limits = {
+          params: turn.params,
+          maxRows: options.maxRows ?? Number.POSITIVE_INFINITY,
+          maxBytes: MAX_ROW_BYTES,
+          signal: turn.signal,
+        };
+        const { result, datasets } = await onPrepared(turn, sql, found, (on, statement) =>
+          turn.open.run.pour(on, statement, limits, (rows, columns) => {
+            begun = true;
+            const shown = statement.explain ? rows.map((row) => hideIn(row, parts.store.localRoot)) : rows;
+            return onRows(shown, columns);
+          }),
+        );
+        return {
+          columns: result.columns,
+          row_count: result.count,
+          truncated: result.truncatedBy !== undefined,
           datasets,
           elapsed_ms: settings.clock.now().getTime() - started,
         };
@@ -339,18 +396,4 @@ async function open(scope: Scope, { store, catalog, settings }: Parts): Promise<
     verdicts: new LRUCache({ max: KEPT_VERDICTS }),
     conditions: new LRUCache({ max: KEPT_VERDICTS }),
   };
-}
-
-function totalRows(
-  judged: Judged,
-  resolved: Resolved,
-  result: { rows: unknown[]; truncatedBy?: string },
-): number | undefined {
-  if (result.truncatedBy === undefined) return result.rows.length;
-  const whole = judged.wholeOf === undefined ? undefined : resolved.manifests.get(judged.wholeOf);
-  return whole && itemCount(whole);
-}
-
-function hideIn(row: Json[], root: string): Json[] {
-  return row.map((cell) => (typeof cell === "string" ? hidePlanPaths(cell, root) : cell));
 }

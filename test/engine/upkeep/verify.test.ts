@@ -133,16 +133,16 @@ test("what is committed, dropped and collected meanwhile does not count as damag
   await using lake = await openLake();
   const { engine } = lake;
   await filled(lake);
-  const writer = { busy: true };
+  const stop = new AbortController();
   const writing = (async () => {
-    for (let value = 10; writer.busy; value++) {
+    for (let value = 10; !stop.signal.aborted; value++) {
       await engine.ingest({ name: "t", source: { text: `a\n${value}\n` } });
       if (value % 3 === 0) await engine.drop("t");
     }
   })();
   const versions = async () => (await readdir(join(lakeOf(lake), "catalog", "t"))).length;
   while ((await versions()) < 12) expect((await engine.verify()).problems).toEqual([]);
-  writer.busy = false;
+  stop.abort();
   await writing;
 });
 
