@@ -14,10 +14,7 @@ import type { EmbedSettings, EngineSettings } from "./settings.ts";
 import { openFileStore } from "./store/file.ts";
 import { openMemoryStore } from "./store/memory.ts";
 import type { Store } from "./store/store.ts";
-import type { GcOptions, GcReport } from "./upkeep/gc.ts";
-import type { Restored } from "./upkeep/restore.ts";
-import { DEFAULT_RETENTION } from "./upkeep/retention.ts";
-import type { VerifyOptions, VerifyReport } from "./upkeep/verify.ts";
+import { openUpkeep, type Upkeep } from "./upkeep/upkeep.ts";
 import type {
   CreateRequest,
   CreateResult,
@@ -46,7 +43,7 @@ export interface Dropped {
 }
 
 /** The lakehouse: everything an agent can do, without MCP, HTTP or the environment. */
-export interface Engine extends AsyncDisposable {
+export interface Engine extends AsyncDisposable, Upkeep {
   /**
    * Reads a source into a dataset and commits it as one version. When it returns, the data is durable; when it throws
    * `LakeError`, nothing has changed.
@@ -62,19 +59,6 @@ export interface Engine extends AsyncDisposable {
   describe(reference: string): Promise<{ manifest: Manifest; versions: Head[]; versionsTotal: number }>;
   /** Commits a tombstone. Old versions stay readable. Throws `not_found`. */
   drop(name: string): Promise<Dropped>;
-  /**
-   * Commits an old version, `name@version`, as the newest: of a dropped dataset and of an index, too. No data is copied.
-   * Throws `not_found` with the versions there are, `conflict` when the name stands for something else now.
-   */
-  restore(reference: string): Promise<Restored>;
-  /**
-   * Removes versions beyond retention, and files that nothing refers to and that have been of no use for longer than the
-   * grace period; with `delete` only, else it tells what it would do. Safe beside writers and readers; what may belong to
-   * a manifest that cannot be read stays. Throws `invalid` for a grace period that an ingest may outlast.
-   */
-  gc(options?: Partial<Omit<GcOptions, "ingestTimeoutMs">>): Promise<GcReport>;
-  /** Reads every manifest, data file and saved index, and names what is missing or damaged. Changes nothing. */
-  verify(options?: VerifyOptions): Promise<VerifyReport>;
   /** Names of live datasets that start with `prefix`. */
   complete(prefix: string): Promise<string[]>;
   /**
@@ -258,22 +242,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       if (dropped.kind === "vectors") await (await vectors()).forget(name);
       return dropped;
     },
-    restore: async (reference) => {
-      const ready = await catalog();
-      const { restore } = await import("./upkeep/restore.ts");
-      return restore(ready, reference);
-    },
-    gc: async (options = {}) => {
-      if (closed) throw closedError();
-      const { collectGarbage } = await import("./upkeep/gc.ts");
-      const { clock, log, ingestTimeoutMs, retention = DEFAULT_RETENTION } = settings;
-      return collectGarbage({ store, clock, log }, { retention, ...options, ingestTimeoutMs });
-    },
-    verify: async (options) => {
-      if (closed) throw closedError();
-      const { verify } = await import("./upkeep/verify.ts");
-      return verify(store, options);
-    },
+    ...openUpkeep({ store, catalog, settings }),
     complete: async (prefix) => {
       const heads = (await catalog()).list();
       return heads.map((head) => head.name).filter((name) => name.startsWith(prefix));

@@ -60,7 +60,7 @@ export interface GcParts {
 const DATASETS_AHEAD = 2;
 const RUN_KEY = "gc/run.json";
 
-/** See `Engine.gc`. Any number may run beside each other and beside writers; one that is stopped anywhere does no harm. */
+/** See `Upkeep.gc`. Any number may run beside each other and beside writers; one that is stopped anywhere does no harm. */
 export async function collectGarbage(parts: GcParts, options: GcOptions): Promise<GcReport> {
   const { store } = parts;
   const { retention, ingestTimeoutMs, signal, onProgress } = options;

@@ -14,7 +14,7 @@ export interface Restored {
   unchanged: boolean;
 }
 
-/** Commits the content of an old version as the newest; see `Engine.restore`. */
+/** Commits the content of an old version as the newest; see `Upkeep.restore`. */
 export async function restore(catalog: Catalog, reference: string): Promise<Restored> {
   const { name, version: from } = parseReference(reference);
   if (from === undefined) {

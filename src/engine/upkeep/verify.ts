@@ -50,7 +50,7 @@ const PIECES_AHEAD = 2;
 /** Hashed in one turn, in 5 ms. */
 const PIECE_BYTES = 1024 * 1024;
 
-/** See `Engine.verify`. Reads only, and what is committed or removed meanwhile does not count. */
+/** See `Upkeep.verify`. Reads only, and what is committed or removed meanwhile does not count. */
 export async function verify(store: Store, options: VerifyOptions = {}): Promise<VerifyReport> {
   const { quick = false, signal, onProgress } = options;
   const report: VerifyReport = {
