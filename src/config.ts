@@ -19,7 +19,7 @@ const UNITS: Record<string, number> = {
   GiB: 2 ** 30,
   TiB: 2 ** 40,
 };
-const TIMES: Record<string, number> = { ms: 1, s: 1e3, m: 60e3, h: 3600e3 };
+const TIMES: Record<string, number> = { ms: 1, s: 1e3, m: 60e3, h: 3600e3, d: 86400e3 };
 
 function measured(units: Record<string, number>, plain: string, example: string, least = 1) {
   const names = Object.keys(units).join(", ");
@@ -36,7 +36,7 @@ function measured(units: Record<string, number>, plain: string, example: string,
 }
 
 const size = (least = 1) => measured(UNITS, "B", "256MiB", least);
-const duration = () => measured(TIMES, "ms", "30s");
+const duration = (least = 1) => measured(TIMES, "ms", "30s", least);
 const atMost = (schema: z.ZodType<number, number | string | undefined>, most: number) => schema.pipe(z.int().max(most));
 const count = (least = 1) => z.coerce.number().pipe(z.int().min(least));
 
@@ -86,6 +86,13 @@ export const configSchema = z.strictObject({
   job_after: duration()
     .prefault("20s")
     .describe("How long a call works before it is answered with a job, unless its client watches its progress."),
+  retain_versions: count()
+    .prefault(10)
+    .describe("Newest versions of every dataset that `gc` keeps, however old they are."),
+  retain_age: duration(0).prefault("7d").describe("Versions that were the newest so long ago are kept besides."),
+  gc_grace: duration()
+    .prefault("24h")
+    .describe("What has been of no use for a shorter time `gc` leaves alone. Longer than `ingest_timeout`."),
   embed_provider: z
     .enum(["auto", "ollama", "openai", "builtin"])
     .default("auto")
@@ -183,6 +190,8 @@ export interface ConfigSource {
   cwd: string;
   /** `--config`, or `LAKEHOUSE_CONFIG`. */
   file?: string | undefined;
+  /** Instead of the schema's, for what nobody has set. */
+  defaults?: Partial<Record<keyof Config, string>>;
 }
 
 /** Defaults < `lakehouse.toml` < `LAKEHOUSE_*` < flags. Throws `invalid` naming the setting, where it stands and the fix. */
@@ -203,6 +212,7 @@ export function loadConfig(source: ConfigSource): { config: Config; file: string
       origin.set(key, where(key));
     }
   };
+  Object.assign(merged, source.defaults);
   if (present) {
     const label = explicit ?? "lakehouse.toml";
     const values = parseToml(file, label);

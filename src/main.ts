@@ -1,211 +1,65 @@
 #!/usr/bin/env node
-import { homedir } from "node:os";
-import { dirname } from "node:path";
-import { parseArgs } from "node:util";
-import {
-  type Config,
-  configSchema,
-  flagName,
-  flagSettings,
-  LISTS,
-  loadConfig,
-  redacted,
-  unknownSetting,
-} from "./config.ts";
-import { type Engine, openEngine } from "./engine/engine.ts";
+import type { CommandHelp } from "./commands/command.ts";
+import { parseCommandLine, unknownCommand } from "./commands/flags.ts";
+import { commands } from "./commands/index.ts";
+import { type Config, loadConfig, redacted } from "./config.ts";
+import type { Engine } from "./engine/engine.ts";
 import { LakeError } from "./engine/errors.ts";
 import type { Log } from "./engine/settings.ts";
 import { VERSION } from "./engine/version.ts";
 import { openLog } from "./log.ts";
-import { metricsRoute, openMetrics } from "./metrics.ts";
-import { tellOfChanges } from "./resources/register.ts";
-import { createServer } from "./server.ts";
-import { engineSettings, httpSettings, tracesEndpoint } from "./settings.ts";
-import type { Telemetry } from "./telemetry.ts";
-import { type HttpServer, serveHttp } from "./transport/http.ts";
-import { serveStdio } from "./transport/stdio.ts";
-import { uploadRoutes } from "./transport/uploads.ts";
 
-/** A client sends its first requests at once; the heavy libraries load after they are answered. */
-const WARM_UP_MS = 200;
-/** A close that hangs must not keep the process alive. */
-const CLOSE_MS = 5_000;
-/** For the last traces; a collector that does not answer keeps nobody longer. */
-const TRACES_MS = 1_500;
-/** What is under way when the server is told to stop has this long to end. */
-const DRAIN_MS = 15_000;
-
-const COMMANDS: Record<string, (start: Start) => Promise<void>> = { stdio, serve: http };
+/** They take settings only. What they need is loaded when they are asked for, so that the other commands start fast. */
+const SERVERS: readonly CommandHelp[] = [
+  { name: "stdio", summary: "Serve one client over stdin and stdout; so does no command.", usage: [""], flags: {} },
+  { name: "serve", summary: "Serve many clients over HTTP.", usage: [""], flags: {} },
+];
+const ALL: readonly CommandHelp[] = [...SERVERS, ...commands];
 
 await main(process.argv.slice(2)).catch(fail);
 
 async function main(argv: string[]): Promise<void> {
-  const { flags, file, command, help, version, printConfig } = parseFlags(argv);
-  if (help) return print(usage());
-  if (version) return print(VERSION);
+  const line = parseCommandLine(argv, ALL);
+  if (line.help || line.command === "help") return help(line.command === "help" ? line.args[0] : line.command);
+  if (line.version) return print(VERSION);
   const cwd = process.cwd();
-  const { config, file: configFile } = loadConfig({ flags, env: process.env, cwd, file });
-  if (printConfig) {
-    const allow = config.allow ?? (command === "serve" ? [] : ["."]);
+  const command = commands.find(({ name }) => name === line.command);
+  const { config, file } = loadConfig({
+    flags: line.settings,
+    env: process.env,
+    cwd,
+    file: line.config,
+    // Log lines are for those who run servers; and a person can press Ctrl-C, or take a while to read.
+    ...(command && { defaults: { log_level: "warn", query_timeout: "24h" } }),
+  });
+  if (line.printConfig) {
+    const allow = config.allow ?? (line.command === undefined || line.command === "stdio" ? ["."] : []);
     return print(JSON.stringify({ ...redacted(config), allow }, null, 2));
   }
-  const serve = Object.hasOwn(COMMANDS, command) ? COMMANDS[command] : undefined;
-  if (!serve) {
-    throw new LakeError("invalid", `Unknown command ${command}.`, {
-      hint: "Use serve for HTTP, or leave it out to serve over stdio; see --help.",
-    });
+  const log = openLog(config.log_level);
+  if (command) {
+    const { runCommand } = await import("./commands/run.ts");
+    return runCommand(command, line, { config, cwd, log, openEngine: () => openForPeople(config, cwd, log) });
   }
-  await serve({ config, cwd, log: openLog(config.log_level), from: configFile ?? "defaults" });
+  const servers = await import("./serving.ts");
+  await servers[line.command === "serve" ? "serve" : "stdio"]({ config, cwd, log, from: file ?? "defaults" });
 }
 
-interface Start {
-  config: Config;
-  cwd: string;
-  log: Log;
-  /** Where the configuration comes from. */
-  from: string;
+async function openForPeople(config: Config, cwd: string, log: Log): Promise<Engine> {
+  const [{ openEngine }, { engineSettings }] = await Promise.all([
+    import("./engine/engine.ts"),
+    import("./settings.ts"),
+  ]);
+  // No folder: a person names the files, and each is allowed by being named.
+  return openEngine(engineSettings(config, cwd, [], log));
 }
 
-async function stdio({ config, cwd, log, from }: Start): Promise<void> {
-  const allow = config.allow ?? defaultRoots(cwd, log);
-  const telemetry = await telemetryOf(log);
-  const { trace } = telemetry ?? {};
-  const engine = await openEngine(engineSettings(config, cwd, allow, log, trace));
-  log("info", "serving over stdio", { version: VERSION, data: config.data, config: from });
-  const trustRoots = config.allow === undefined;
-  const watch = { log, trace, traceArguments: config.trace_arguments === "on" };
-  const session = serveStdio((request) => createServer({ ...watch, engine, trustRoots }, request), log);
-  const warmUp = setTimeout(() => void engine.warm(), WARM_UP_MS);
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void session.close());
-  await session.closed;
-  clearTimeout(warmUp);
-  await exit(engine, telemetry, log);
-}
-
-async function http({ config, cwd, log, from }: Start): Promise<void> {
-  // A client over HTTP is not the user of this machine: what it may read is said by whoever starts the server.
-  if (config.allow === undefined) {
-    log("info", "ingest reads no files of this machine: name a folder with --allow DIR to let clients load from it");
-  }
-  const settings = httpSettings(config, { cwd, env: process.env, log });
-  const telemetry = await telemetryOf(log);
-  const { trace } = telemetry ?? {};
-  const engine = await openEngine(engineSettings(config, cwd, config.allow ?? [], log, trace));
-  log("info", "serving over http", { version: VERSION, data: config.data, config: from });
-  let server: HttpServer | undefined;
-  const metrics = openMetrics({ engine, http: () => server?.status() });
-  const watch = { log, trace, traceArguments: config.trace_arguments === "on", onCall: metrics.onCall };
-  server = await serveHttp({
-    ...settings,
-    routes: { ...uploadRoutes({ uploads: engine.uploads, log }), "/metrics": metricsRoute(metrics) },
-    createServer: ({ era, caller }) =>
-      createServer({ ...watch, engine, caller, trustRoots: false, notifies: era === "legacy" }, { era }),
-    watch: (notifier) => tellOfChanges(engine, notifier),
-  }).catch(async (error: unknown) => {
-    await engine.close();
-    throw error;
-  });
-  void engine.warm();
-  // Not once: a terminal and npx both pass a Ctrl-C on, and the second must not cut off what the first lets end.
-  await new Promise<void>((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve());
-  });
-  await server.drain(DRAIN_MS);
-  await exit(engine, telemetry, log);
-}
-
-/** Loaded only where it is asked for: it takes longer than everything else of a start. */
-async function telemetryOf(log: Log): Promise<Telemetry | undefined> {
-  const endpoint = tracesEndpoint(process.env, log);
-  if (endpoint === undefined) return undefined;
-  try {
-    const { openTelemetry } = await import("./telemetry.ts");
-    return openTelemetry(endpoint, log);
-  } catch (error) {
-    // Variables that its own libraries refuse: what they are about is not what this server is for.
-    log("warn", "no traces are sent", { error: error instanceof Error ? error.message : String(error) });
-    return undefined;
-  }
-}
-
-async function exit(engine: Engine, telemetry: Telemetry | undefined, log: Log): Promise<never> {
-  const giveUp = setTimeout(() => end(log, "closing took too long"), CLOSE_MS);
-  await engine.close();
-  clearTimeout(giveUp);
-  await telemetry?.close(TRACES_MS);
-  if (engine.busy()) end(log, "closed, with a statement that does not stop");
-  log("info", "closed");
-  process.exit(0);
-}
-
-/** An orderly exit waits for native threads, one of which would never come: everything acknowledged is on disk already. */
-function end(log: Log, message: string): void {
-  log("warn", message);
-  process.kill(process.pid, "SIGKILL");
-}
-
-/** The working directory, but not where a desktop starts its programs: nobody meant to offer the whole disk or home. */
-function defaultRoots(cwd: string, log: Log): string[] {
-  if (dirname(cwd) !== cwd && cwd !== homedir()) return [cwd];
-  log("warn", "no folder is allowed for ingest: name one with --allow DIR", { cwd });
-  return [];
-}
-
-function parseFlags(argv: string[]) {
-  const known = ["config", "help", "version", "print-config"];
-  const options = {
-    ...Object.fromEntries(
-      flagSettings.map((name) => [flagName(name).slice(2), { type: "string" as const, multiple: LISTS.has(name) }]),
-    ),
-    config: { type: "string" as const },
-    help: { type: "boolean" as const, short: "h" },
-    version: { type: "boolean" as const, short: "v" },
-    "print-config": { type: "boolean" as const },
-  };
-  let parsed: { values: Record<string, unknown>; positionals: string[] };
-  try {
-    parsed = parseArgs({ args: argv, options, allowPositionals: true });
-  } catch (error) {
-    const [, unknown] = /Unknown option '(--?[^']+)'/.exec(String(error)) ?? [];
-    if (unknown !== undefined)
-      throw unknownSetting(
-        unknown,
-        Object.keys(options).map((name) => `--${name}`),
-      );
-    throw new LakeError("invalid", error instanceof Error ? error.message : String(error), { hint: "See --help." });
-  }
-  const { values, positionals } = parsed;
-  const flags = Object.fromEntries(
-    Object.entries(values)
-      .filter(([name]) => !known.includes(name))
-      .map(([name, value]) => [name.replaceAll("-", "_"), value as string | string[]]),
-  );
-  return {
-    flags,
-    file: values.config as string | undefined,
-    command: positionals[0] ?? "stdio",
-    help: values.help === true,
-    version: values.version === true,
-    printConfig: values["print-config"] === true,
-  };
-}
-
-function usage(): string {
-  const width = Math.max(...flagSettings.map((name) => flagName(name).length)) + 2;
-  const settings = flagSettings.map(
-    (name) => `  ${flagName(name).padEnd(width)}${configSchema.shape[name].description}`,
-  );
-  return `lakehouse-mcp ${VERSION}: a lakehouse for LLM agents, as an MCP server.
-
-Usage: lakehouse-mcp [options]          serve one client over stdin and stdout
-       lakehouse-mcp serve [options]    serve many clients over HTTP
-
-  ${"--config FILE".padEnd(width)}Settings file (default ./lakehouse.toml, when there is one).
-  ${"--print-config".padEnd(width)}Show the settings in force and exit.
-  ${"--help, --version".padEnd(width)}
-
-Settings (also in lakehouse.toml, and as LAKEHOUSE_* in the environment):
-${settings.join("\n")}`;
+async function help(name: string | undefined): Promise<void> {
+  const { helpOf, overview } = await import("./commands/help.ts");
+  if (name === undefined) return print(overview(ALL));
+  const command = ALL.find((each) => each.name === name);
+  if (!command) throw unknownCommand(name, ALL);
+  print(helpOf(command));
 }
 
 function print(text: string): void {

@@ -37,6 +37,11 @@ export function engineSettings(
     maxResultBytes: config.max_result_bytes,
     refreshMs: config.refresh,
     jobAfterMs: config.job_after,
+    retention: {
+      versions: config.retain_versions,
+      ageMs: config.retain_age,
+      graceMs: config.gc_grace,
+    },
     embed: {
       provider: config.embed_provider,
       model: config.embed_model,

@@ -11,13 +11,14 @@ import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.
 import { openUploads, type Uploads } from "./ingest/uploads.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
-import type { QueryEngine, QueryOptions, QueryResult } from "./query/query.ts";
+import type { QueryEngine, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/query.ts";
 import { openScope, type Scope } from "./scope.ts";
 import type { EmbedSettings, EngineSettings } from "./settings.ts";
 import { type EngineStats, type OpenParts, statsOf } from "./stats.ts";
 import { openFileStore } from "./store/file.ts";
 import { openMemoryStore } from "./store/memory.ts";
 import type { Store } from "./store/store.ts";
+import { openUpkeep, type Upkeep } from "./upkeep/upkeep.ts";
 import type {
   CreateRequest,
   CreateResult,
@@ -46,7 +47,7 @@ export interface Dropped {
 }
 
 /** The lakehouse: everything an agent can do, without MCP, HTTP or the environment. */
-export interface Engine extends AsyncDisposable {
+export interface Engine extends AsyncDisposable, Upkeep {
   /**
    * Reads a source into a dataset and commits it as one version. When it returns, the data is durable; when it throws
    * `LakeError`, nothing has changed.
@@ -56,6 +57,8 @@ export interface Engine extends AsyncDisposable {
   uploads: Uploads;
   /** Runs one read-only statement. Throws `LakeError`: `denied` when the guard refuses, `limit` for a budget. */
   query(sql: string, options?: QueryOptions): Promise<QueryResult>;
+  /** The same for any number of rows, a few at a time, in bounded memory. */
+  stream(sql: string, options: StreamOptions): Promise<StreamResult>;
   /** Live datasets in name order, a page at a time, and the ones that could not be read. */
   list(request?: ListRequest): Promise<ListPage & { unreadable: Unreadable[] }>;
   /** `reference` is a name or `name@version`; with the newest ten versions. Throws `not_found` with the nearest names. */
@@ -134,7 +137,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
   const listeners = new Set<(changes: Changes) => void>();
   const store =
     settings.data === "memory"
-      ? openMemoryStore(scope)
+      ? openMemoryStore(scope, settings.clock)
       : await openFileStore(scope, { folder: settings.data, label: settings.data });
   const uploads = openUploads(scope, join(spoolOf(store.localRoot), "uploads"), {
     maxBytes: settings.maxIngestBytes,
@@ -245,6 +248,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     ingest: async (request, options) => (await opened()).ingest.ingest(request, options),
     uploads,
     query: async (sql, options) => (await opened()).query.query(sql, options),
+    stream: async (sql, options) => (await opened()).query.stream(sql, options),
     list: async (request = {}) => {
       const ready = await catalog();
       return { ...page(ready.list(), request), unreadable: ready.unreadable() };
@@ -261,6 +265,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       if (dropped.kind === "vectors") await (await vectors()).forget(name);
       return dropped;
     },
+    ...openUpkeep({ store, catalog, settings }),
     complete: async (prefix) => {
       const heads = (await catalog()).list();
       return heads.map((head) => head.name).filter((name) => name.startsWith(prefix));

@@ -3,12 +3,12 @@
  * work already started is left to finish unheard.
  */
 export async function* mapAhead<Item, Result>(
-  items: Iterable<Item>,
+  items: Iterable<Item> | AsyncIterable<Item>,
   ahead: number,
   work: (item: Item) => Promise<Result>,
 ): AsyncGenerator<Result, void, undefined> {
   const started: Promise<Result>[] = [];
-  for (const item of items) {
+  for await (const item of items) {
     const result = work(item);
     // Whoever awaits it below hears of a failure; if nobody does any more, it must not end the process.
     result.catch(() => undefined);

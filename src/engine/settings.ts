@@ -1,4 +1,5 @@
 import type { Trace } from "./trace.ts";
+import type { Retention } from "./upkeep/retention.ts";
 
 /** Plain settings of the engine; `config.ts` fills them from files, environment and flags. Sizes are bytes, times ms. */
 export interface EngineSettings {
@@ -29,6 +30,8 @@ export interface EngineSettings {
   refreshMs: number;
   /** Calls that take longer become jobs, unless the client follows their progress. Default: 20 s. */
   jobAfterMs?: number | undefined;
+  /** What gc keeps. Default: ten versions, and those of a week; nothing is deleted within a day. */
+  retention?: Retention | undefined;
   embed: EmbedSettings;
   vector: VectorSettings;
   clock: Clock;

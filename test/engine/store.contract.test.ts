@@ -108,6 +108,23 @@ describe.each(stores)("every store: %s", (_, open) => {
     expect(await listed(store, "a/", "a/b/10")).toEqual(["a/b/2"]);
   });
 
+  test("lists when an object was put, again when it is put again, not when that lost", async () => {
+    const before = Date.now();
+    await store.put("m/a", bytes("x"));
+    const modified = async (): Promise<number> => {
+      for await (const object of store.list("m/")) return object.modified;
+      throw new Error("not listed");
+    };
+    const first = await modified();
+    expect(first).toBeGreaterThan(before - 2000);
+    expect(first).toBeLessThan(Date.now() + 2000);
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    await store.put("m/a", bytes("y"), { ifAbsent: true });
+    expect(await modified()).toBe(first);
+    await store.put("m/a", bytes("y"));
+    expect(await modified()).toBeGreaterThan(first);
+  });
+
   test("lists sizes, and survives deletes while listing", async () => {
     for (let i = 100; i < 200; i++) await store.put(`n/${i}/x`, new Uint8Array(i));
     let seen = 0;

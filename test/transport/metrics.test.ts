@@ -57,7 +57,7 @@ test("calls of real clients are counted and timed by tool and kind of error, and
   expect(after.value("lakehouse_vector_items")).toBe(2);
   expect(after.value("lakehouse_dataset_size_bytes")).toBeGreaterThan(0);
   expect(after.value("lakehouse_vector_indexes_in_memory")).toBe(1);
-  expect(after.value("lakehouse_vector_memory_bytes")).toBeGreaterThan(2 * 512 * 4);
+  expect(after.value("lakehouse_vector_memory_bytes")).toBeGreaterThan(1024);
   expect(after.value("lakehouse_embedding_cache_entries")).toBeGreaterThanOrEqual(2);
   expect(after.value("lakehouse_embedding_cache_misses_total")).toBeGreaterThanOrEqual(3);
   expect(after.value("lakehouse_embedding_requests_total")).toBeGreaterThanOrEqual(2);

@@ -141,13 +141,28 @@ export async function openCatalog(scope: Scope, store: Store, settings: CatalogS
 
   async function loadVersion(name: string, version: number): Promise<Manifest> {
     const isVersion = DATASET_NAME.test(name) && Number.isSafeInteger(version) && version > 0;
-    const manifest = isVersion ? await versions.manifest(name, version) : undefined;
-    if (manifest?.dropped) throw dropped(manifest);
+    const manifest = isVersion ? await versions.manifest(name, version, { removed: "look" }) : undefined;
+    if (manifest?.dropped) throw await dropped(manifest);
     if (manifest) return manifest;
     const numbers = DATASET_NAME.test(name) ? await versions.numbers(name) : [];
-    if (numbers.length === 0) throw unknown(name);
-    throw new LakeError("not_found", `Dataset "${name}" has no version ${version}.`, {
-      hint: `It has versions ${numbers[0]} to ${numbers.at(-1)}.`,
+    const [first] = numbers;
+    if (first === undefined) throw unknown(name);
+    const isRemoved = isVersion && version < first;
+    const what = isRemoved ? `Version ${version} of dataset "${name}" was removed by gc.` : undefined;
+    throw new LakeError("not_found", what ?? `Dataset "${name}" has no version ${version}.`, {
+      hint: `It has versions ${first} to ${numbers.at(-1)}.`,
+    });
+  }
+
+  async function dropped({ name, kind, version, parent }: Head): Promise<LakeError> {
+    const last = `${name}@${parent ?? version}`;
+    const isKept = parent !== null && (await store.has(manifestKey(name, parent)));
+    const ingest = JSON.stringify({ name, sql: `SELECT * FROM "${last}"` });
+    const how = kind === "table" ? `ingest ${ingest}` : `lakehouse-mcp restore ${last}`;
+    return new LakeError("not_found", `Dataset "${name}" was dropped at version ${version}.`, {
+      hint: isKept
+        ? `"${last}" can still be read, and brought back: ${how}`
+        : "Its versions were removed by gc; ingest it again.",
     });
   }
 
@@ -171,7 +186,7 @@ export async function openCatalog(scope: Scope, store: Store, settings: CatalogS
       if (version !== undefined) return loadVersion(name, version);
       const manifest = DATASET_NAME.test(name) ? await serve(name) : undefined;
       if (!manifest) throw unknown(name);
-      if (manifest.dropped) throw dropped(manifest);
+      if (manifest.dropped) throw await dropped(manifest);
       return manifest;
     },
     versions: async (name, limit = Number.POSITIVE_INFINITY) => {
@@ -221,15 +236,4 @@ function withoutFiles(head: Head & { files?: unknown }): Head {
 
 function isLive(known: Known | undefined): boolean {
   return known?.head !== undefined && !known.head.dropped;
-}
-
-function dropped({ name, kind, version, parent }: Head): LakeError {
-  const last = `${name}@${parent ?? version}`;
-  const ingest = JSON.stringify({ name, sql: `SELECT * FROM "${last}"` });
-  return new LakeError("not_found", `Dataset "${name}" was dropped at version ${version}.`, {
-    hint:
-      kind === "table"
-        ? `"${last}" can still be read, and brought back: ingest ${ingest}`
-        : `"${last}" can still be read in sql; make the index again with vector-index-create.`,
-  });
 }

@@ -31,7 +31,8 @@ export function assertDatasetName(name: string): void {
   });
 }
 
-function correctedName(name: string): string {
+/** The valid name most like this one. */
+export function correctedName(name: string): string {
   const plain = name
     .slice(0, 200)
     .normalize("NFKD")

@@ -65,7 +65,7 @@ export interface VectorSource {
   complete: boolean;
 }
 
-export const OPERATIONS = ["create", "replace", "append", "drop", "upsert", "delete", "compact"] as const;
+export const OPERATIONS = ["create", "replace", "append", "drop", "upsert", "delete", "compact", "restore"] as const;
 export type Operation = (typeof OPERATIONS)[number];
 
 /** Who made a version, from what. */

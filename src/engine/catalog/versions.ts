@@ -15,7 +15,8 @@ export interface Versions {
   numbers(name: string): Promise<number[]>;
   /** Undefined when there is no such version. Throws `corrupt`. */
   head(name: string, version: number): Promise<Head | undefined>;
-  manifest(name: string, version: number): Promise<Manifest | undefined>;
+  /** With `removed: "look"` also when it was read before: old versions are removed at some time. */
+  manifest(name: string, version: number, options?: { removed: "look" }): Promise<Manifest | undefined>;
   /** The newest readable version before `version`. */
   readableBefore(name: string, version: number): Promise<Manifest | undefined>;
   /** Spares the next reader the reading of what has just been written. */
@@ -35,9 +36,13 @@ export function openVersions(store: Store): Versions {
     cache.set(manifestKey(manifest.name, manifest.version), manifest);
   }
 
-  async function manifest(name: string, version: number): Promise<Manifest | undefined> {
+  async function manifest(name: string, version: number, options?: { removed: "look" }): Promise<Manifest | undefined> {
     const key = manifestKey(name, version);
     const cached = cache.get(key);
+    if (cached && options?.removed === "look" && !(await store.has(key))) {
+      cache.delete(key);
+      return undefined;
+    }
     if (cached) return cached;
     const bytes = await store.get(key);
     if (!bytes) return undefined;

@@ -1,8 +1,8 @@
-import { type DuckDBPreparedStatement, StatementType } from "@duckdb/node-api";
+import { type DuckDBPreparedStatement, type DuckDBResult, StatementType } from "@duckdb/node-api";
 import { LakeError } from "../errors.ts";
 import type { Connection, Params } from "./duckdb.ts";
 import { bindParams, bindSome } from "./params.ts";
-import { type Collected, collect, type ResultLimits } from "./results.ts";
+import { type Collected, collect, type ResultLimits, type RowSink, type Streamed, stream } from "./results.ts";
 import type { Statements } from "./statements.ts";
 
 export interface Statement {
@@ -15,22 +15,36 @@ export interface Execution extends ResultLimits {
   params: Params | undefined;
 }
 
-/**
- * Runs a statement that was judged, after asking DuckDB once more what it is. `seen` tells what its tables stand for: the
- * same statement over the same data is planned once. Throws `denied` and what reading throws.
- */
-export async function execute(
-  { connection, statements, seen }: { connection: Connection; statements: Statements; seen: string },
+export interface On {
+  connection: Connection;
+  statements: Statements;
+  /** What the tables of a statement stand for: the same statement over the same data is planned once. */
+  seen: string;
+}
+
+/** Runs a statement that was judged, after asking DuckDB once more what it is. Throws `denied` and what reading throws. */
+export function execute(on: On, statement: Statement, execution: Execution): Promise<Collected> {
+  return run(on, statement, execution, (result) => collect(result, execution));
+}
+
+/** The same for any number of rows; see `stream`. */
+export function pour(on: On, statement: Statement, execution: Execution, onRows: RowSink): Promise<Streamed> {
+  return run(on, statement, execution, (result) => stream(result, execution, onRows));
+}
+
+async function run<Result extends { truncatedBy?: string }>(
+  { connection, statements, seen }: On,
   statement: Statement,
   execution: Execution,
-): Promise<Collected> {
+  read: (result: DuckDBResult) => Promise<Result>,
+): Promise<Result> {
   const key = `${seen}\n${statement.explain}\n${statement.sql}`;
   const prepared = statements.take(key) ?? (await prepare(connection, statement));
   let sound = false;
   try {
     bindParams(prepared, execution.params);
     // Not `startStream`: it plans the statement on this thread, and planning may take a second.
-    const result = await collect(await prepared.stream(), execution);
+    const result = await read(await prepared.stream());
     // A result that was not read to its end keeps its memory until the connection runs something else.
     if (result.truncatedBy !== undefined) await connection.run("SELECT 1");
     sound = true;

@@ -24,8 +24,7 @@ const CELLS_PER_TURN = 4000;
  */
 export async function collect(result: DuckDBResult, limits: ResultLimits): Promise<Collected> {
   const types = result.columnTypes();
-  const names = result.columnNames();
-  const columns = types.map((type, index) => ({ name: names[index] ?? "", type: typeName(type) }));
+  const columns = columnsOf(result);
   const rows: Json[][] = [];
   const room = { left: limits.maxBytes - textBytes(columns) };
   if (room.left < 0) throw headerTooBig(columns.length, limits.maxBytes);
@@ -52,6 +51,64 @@ export async function collect(result: DuckDBResult, limits: ResultLimits): Promi
       }
     }
   }
+}
+
+/** Takes rows as they come. The next ones are read when it is done with these. */
+export type RowSink = (rows: Json[][], columns: Collected["columns"]) => Promise<void>;
+
+export interface Streamed {
+  columns: Collected["columns"];
+  count: number;
+  truncatedBy?: "max_rows";
+}
+
+/** More text than this is handed over at once only where one row has more. */
+const BATCH_BYTES = 256 * 1024;
+
+/**
+ * Reads any number of rows in bounded memory: `onRows` gets a few at a time, and is called at least once. `maxBytes` is of
+ * one row. Throws `limit` for a row that is larger.
+ */
+export async function stream(result: DuckDBResult, limits: ResultLimits, onRows: RowSink): Promise<Streamed> {
+  const types = result.columnTypes();
+  const columns = columnsOf(result);
+  let count = 0;
+  let batch: Json[][] = [];
+  let bytes = 0;
+  const handOver = async (): Promise<void> => {
+    const rows = batch;
+    batch = [];
+    bytes = 0;
+    await onRows(rows, columns);
+    await new Promise(setImmediate);
+    throwIfAborted(limits.signal);
+  };
+  for (;;) {
+    throwIfAborted(limits.signal);
+    const chunk = await result.fetchChunk();
+    if (!chunk || chunk.rowCount === 0) {
+      if (batch.length > 0 || count === 0) await handOver();
+      return { columns, count };
+    }
+    const readers = cellReaders(chunk, types);
+    for (let row = 0; row < chunk.rowCount; row++) {
+      if (count >= limits.maxRows) {
+        await handOver();
+        return { columns, count, truncatedBy: "max_rows" };
+      }
+      const values = readRow(readers, row, limits.maxBytes);
+      if ("tooBig" in values) throw rowTooBig(count + 1, columns[values.tooBig]?.name ?? "", limits.maxBytes);
+      batch.push(values.row);
+      count += 1;
+      bytes += values.bytes;
+      if (batch.length * columns.length >= CELLS_PER_TURN || bytes >= BATCH_BYTES) await handOver();
+    }
+  }
+}
+
+function columnsOf(result: DuckDBResult): Collected["columns"] {
+  const names = result.columnNames();
+  return result.columnTypes().map((type, index) => ({ name: names[index] ?? "", type: typeName(type) }));
 }
 
 type Row = { row: Json[]; bytes: number } | { tooBig: number };
@@ -90,11 +147,14 @@ function headerTooBig(columns: number, maxBytes: number): LakeError {
 
 function firstRowTooBig(column: string, maxBytes: number): LakeError {
   const name = JSON.stringify(column.slice(0, 100));
-  return new LakeError(
-    "limit",
-    `The first row alone is larger than a result may be (${maxBytes} bytes), at column ${name}.`,
-    {
-      hint: "Select fewer columns or a part of the value, as in left(column, 1000) or column[1:100].",
-    },
-  );
+  const message = `The first row alone is larger than a result may be (${maxBytes} bytes), at column ${name}.`;
+  return new LakeError("limit", message, { hint: SMALLER_ROWS });
 }
+
+function rowTooBig(row: number, column: string, maxBytes: number): LakeError {
+  const name = JSON.stringify(column.slice(0, 100));
+  const message = `Row ${row} is larger than a row may be (${maxBytes} bytes), at column ${name}.`;
+  return new LakeError("limit", message, { hint: SMALLER_ROWS });
+}
+
+const SMALLER_ROWS = "Select fewer columns or a part of the value, as in left(column, 1000) or column[1:100].";

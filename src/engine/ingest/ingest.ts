@@ -1,6 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { putDataFiles } from "../catalog/data-files.ts";
 import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identity.ts";
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
 import { openDuck } from "../duckdb/duckdb.ts";
@@ -285,7 +286,7 @@ function explain(error: unknown, signal: AbortSignal): never {
 }
 
 async function commit(
-  { catalog, store, hasher, current, request, signal, options }: Job,
+  { catalog, store, settings, hasher, current, request, signal, options }: Job,
   rules: SchemaRules,
   { files, settled, notes }: ConvertedTo,
   described: Pick<Draft["provenance"], "source" | "sourceHash" | "options">,
@@ -303,12 +304,14 @@ async function commit(
   // The last moment to stop: from here on files are in the lake, and no longer removed with the folder.
   throwIfAborted(signal);
   options.onProgress?.(CONVERTED, "committing");
-  for (const { path, file } of data) {
-    // Also when it is there already: another writer may have just named it, and its name has to be on disk as well.
-    await store.put(file.key, { path }, { ifAbsent: true });
-  }
+  const stillStored = await putDataFiles(
+    store,
+    settings.clock,
+    data.map(({ path, file }) => ({ path, key: file.key })),
+  );
   options.onProgress?.(STORED, "committing");
-  const { manifest, committed } = await catalog.commit(request.name, (newest): Draft | undefined => {
+  const { manifest, committed } = await catalog.commit(request.name, async (newest): Promise<Draft | undefined> => {
+    await stillStored();
     refuseMode(newest, rules.mode);
     if (isLive(newest) && holdsAlready(newest, rules.mode, added)) return undefined;
     if (!stillFits(newest, settled, rules)) throw changedMeanwhile(request.name);

@@ -25,15 +25,47 @@ export async function openSpoolFolder(scope: Scope, spool: string): Promise<stri
 /** Removes folders of processes on this machine that are gone. */
 export async function removeStaleFolders(spool: string): Promise<void> {
   for (const entry of await readdir(spool).catch(() => [])) {
-    const [, host, pid = "", owner] = FOLDER.exec(entry) ?? [];
-    if (host !== hostname() || owner === undefined) continue;
-    if (isGone({ pid: Number(pid), process: owner })) await rm(join(spool, entry), { recursive: true, force: true });
+    if (isOfDead(entry)) await rm(join(spool, entry), { recursive: true, force: true });
   }
 }
 
 /** Whether a process of this machine has ended. */
 export function isGone(owner: { pid: number; process: string }): boolean {
   return owner.pid === process.pid ? owner.process !== PROCESS : !isAlive(owner.pid);
+}
+
+export interface StaleFolder {
+  bytes: number;
+  remove(): Promise<void>;
+}
+
+/** Those, and what other machines, which cannot be asked, have not touched since `before` (ms). */
+export async function staleFolders(spool: string, before: number): Promise<StaleFolder[]> {
+  const found: StaleFolder[] = [];
+  for (const entry of await readdir(spool).catch(() => [])) {
+    const path = join(spool, entry);
+    const [, host] = FOLDER.exec(entry) ?? [];
+    const isForeign = host !== undefined && host !== hostname();
+    if (!isOfDead(entry) && !(isForeign && (await touchedAt(path)) < before)) continue;
+    found.push({ bytes: await folderBytes(path), remove: () => rm(path, { recursive: true, force: true }) });
+  }
+  return found;
+}
+
+function isOfDead(entry: string): boolean {
+  const [, host, pid = "", owner] = FOLDER.exec(entry) ?? [];
+  return host === hostname() && owner !== undefined && isGone({ pid: Number(pid), process: owner });
+}
+
+async function touchedAt(folder: string): Promise<number> {
+  const inside = await readdir(folder, { recursive: true }).catch(() => []);
+  let latest = 0;
+  for (const entry of [".", ...inside]) {
+    const stats = await stat(join(folder, entry)).catch(() => undefined);
+    // What has just vanished was touched by somebody.
+    latest = Math.max(latest, stats?.mtimeMs ?? Number.POSITIVE_INFINITY);
+  }
+  return latest;
 }
 
 function isAlive(pid: number): boolean {

@@ -18,6 +18,8 @@ export interface Records {
   /** Asks whoever runs a job to stop it. */
   askToCancel(id: string): Promise<void>;
   isAskedToCancel(id: string): Promise<boolean>;
+  /** Ids whose record, or whose marks without one, `prune` would remove. */
+  stale(keep: number, before: number): Promise<string[]>;
   /** Removes records of ended jobs beyond `keep` or that ended before `before` (ms), and marks without a record. */
   prune(keep: number, before: number): Promise<void>;
 }
@@ -57,6 +59,20 @@ export function openRecords(store: Store, log: Log): Records {
     return [...found].reverse();
   }
 
+  async function* stale(keep: number, before: number): AsyncGenerator<[id: string, keys: string[]]> {
+    let kept = 0;
+    for (const [id, keys] of await keysById()) {
+      if (keys.includes(keyOf(id))) {
+        const record = await loadOrSkip(id);
+        // One that cannot be read is left for a person to look at.
+        const stays = !record || !isEnded(record) || (kept < keep && Date.parse(record.updated) >= before);
+        if (stays) kept++;
+        if (stays) continue;
+      }
+      yield [id, keys];
+    }
+  }
+
   return {
     load,
     save: async (record) => void (await store.put(keyOf(record.id), encodeRecord(record))),
@@ -77,16 +93,13 @@ export function openRecords(store: Store, log: Log): Records {
     },
     askToCancel: async (id) => void (await store.put(cancelKey(id), Buffer.from("{}"), { ifAbsent: true })),
     isAskedToCancel: (id) => store.has(cancelKey(id)),
+    stale: async (keep, before) => {
+      const ids: string[] = [];
+      for await (const [id] of stale(keep, before)) ids.push(id);
+      return ids;
+    },
     prune: async (keep, before) => {
-      let kept = 0;
-      for (const [id, keys] of await keysById()) {
-        if (keys.includes(keyOf(id))) {
-          const record = await loadOrSkip(id);
-          // One that cannot be read is left for a person to look at.
-          const stays = !record || !isEnded(record) || (kept < keep && Date.parse(record.updated) >= before);
-          if (stays) kept++;
-          if (stays) continue;
-        }
+      for await (const [id, keys] of stale(keep, before)) {
         // The record goes first: marks without one are removed the next time.
         for (const key of [keyOf(id), ...keys]) await store.delete(key);
       }

@@ -1,3 +1,4 @@
+import type { Json } from "../duckdb/values.ts";
 import { type Token, tokenize } from "./tokens.ts";
 
 const FORMATS = ["TEXT", "JSON"];
@@ -59,4 +60,9 @@ export function hidePlanPaths(plan: string, root: string): string {
       }),
     )
     .join("\n");
+}
+
+/** The same in every cell. */
+export function hideIn(row: Json[], root: string): Json[] {
+  return row.map((cell) => (typeof cell === "string" ? hidePlanPaths(cell, root) : cell));
 }

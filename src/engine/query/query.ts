@@ -2,9 +2,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LRUCache } from "lru-cache";
-import { itemCount } from "../catalog/browse.ts";
 import type { Catalog } from "../catalog/types.ts";
 import { openDuck, type Params } from "../duckdb/duckdb.ts";
+import type { On } from "../duckdb/execute.ts";
 import type { Statements } from "../duckdb/statements.ts";
 import type { Json } from "../duckdb/values.ts";
 import { readTexts } from "../duckdb/vectors.ts";
@@ -16,12 +16,12 @@ import { untraced } from "../trace.ts";
 import type { Occupancy } from "../turns.ts";
 import { CELL_LIMITS } from "./cell-limits.ts";
 import { judgeCondition } from "./condition.ts";
-import { hidePlanPaths } from "./explain.ts";
+import { hideIn } from "./explain.ts";
 import { loadFunctionNames } from "./functions.ts";
 import type { Judged } from "./guard.ts";
 import { openPool, type Session } from "./pool.ts";
 import { closedError, explained, isFatal, timedOut, withColumns } from "./query-errors.ts";
-import { openRelations, type Resolved } from "./relations.ts";
+import { openRelations, totalRows } from "./relations.ts";
 import { withoutEnd } from "./tokens.ts";
 import {
   given,
@@ -72,6 +72,13 @@ export interface QueryResult {
   elapsed_ms: number;
 }
 
+export interface StreamOptions extends Omit<QueryOptions, "maxBytes"> {
+  /** Called at least once, for the columns; the next rows are read when it is done with these. */
+  onRows(rows: Json[][], columns: QueryResult["columns"]): Promise<void>;
+}
+
+export type StreamResult = Omit<QueryResult, "rows" | "truncated_by" | "total_rows">;
+
 export interface QueryEngine {
   /**
    * Runs one statement that only reads. Throws `LakeError`: `denied` when the guard refuses, `invalid` for a wrong
@@ -79,6 +86,11 @@ export interface QueryEngine {
    * when too many are waiting.
    */
   query(sql: string, options?: QueryOptions): Promise<QueryResult>;
+  /**
+   * The same, for any number of rows in bounded memory: all of them, unless told. A statement that fails may have handed
+   * over some. Throws as `query` does.
+   */
+  stream(sql: string, options: StreamOptions): Promise<StreamResult>;
   /**
    * Judges a statement, and returns it, fit to stand in parentheses, with what another locked instance has to run
    * first to see the same data. Throws as `query` does.
@@ -104,6 +116,8 @@ export interface QueryEngine {
 const DEFAULT_ROWS = 100;
 const MAX_ROWS = 10_000;
 const DUCKDB = { "db.system.name": "duckdb" };
+/** Of one row of a stream. */
+const MAX_ROW_BYTES = 16 * 2 ** 20;
 
 interface Parts {
   store: Store;
@@ -244,27 +258,41 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     });
   }
 
+  /** Judges a statement, makes the session see what it reads, and runs it. */
+  async function onPrepared<Result>(
+    turn: Turn,
+    sql: string,
+    found: FoundByKey,
+    run: (on: On, judged: Judged) => Promise<Result>,
+  ) {
+    const judged = await judgeOn(turn, sql, found);
+    const { resolved, datasets } = await prepare(turn, judged, found);
+    const { connection, statements } = turn.session;
+    const on = {
+      connection,
+      // What was planned over other hits may have pruned by them.
+      statements: judged.calls.length > 0 ? UNKEPT : statements,
+      seen: resolved.relations.map(({ stamp }) => stamp).join(),
+    };
+    const result = await run(on, judged).catch((error: unknown) => {
+      throw withColumns(explained(error, parts.store.localRoot), judged, resolved);
+    });
+    return { result, judged, resolved, datasets };
+  }
+
   return {
     query: (sql, options = {}) => {
       const started = settings.clock.now().getTime();
       const run = async (turn: Turn, found: FoundByKey): Promise<QueryResult> => {
-        const { session, open, signal, params } = turn;
-        const judged = await judgeOn(turn, sql, found);
-        const { resolved, datasets } = await prepare(turn, judged, found);
-        const seen = resolved.relations.map(({ stamp }) => stamp).join();
-        // What was planned over other hits may have pruned by them.
-        const statements = judged.calls.length > 0 ? UNKEPT : session.statements;
         const limits = {
-          params,
+          params: turn.params,
           maxRows: Math.min(options.maxRows ?? DEFAULT_ROWS, MAX_ROWS),
           maxBytes: options.maxBytes ?? settings.maxResultBytes,
-          signal,
+          signal: turn.signal,
         };
-        const result = await trace("query.execute", DUCKDB, () =>
-          open.run.execute({ connection: session.connection, statements, seen }, judged, limits),
-        ).catch((error: unknown) => {
-          throw withColumns(explained(error, parts.store.localRoot), judged, resolved);
-        });
+        const { result, judged, resolved, datasets } = await onPrepared(turn, sql, found, (on, statement) =>
+          trace("query.execute", DUCKDB, () => turn.open.run.execute(on, statement, limits)),
+        );
         const total = totalRows(judged, resolved, result);
         return {
           columns: result.columns,
@@ -281,6 +309,34 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         const result = await onSearched(sql, options, run);
         span.note({ "db.response.returned_rows": result.row_count, "lakehouse.truncated": result.truncated });
         return result;
+      });
+    },
+    stream: (sql, { onRows, ...options }) => {
+      const started = settings.clock.now().getTime();
+      let begun = false;
+      return onSearched(sql, options, async (turn, found) => {
+        // Another turn would hand over the same rows again.
+        if (begun) throw closedError();
+        const limits = {
+          params: turn.params,
+          maxRows: options.maxRows ?? Number.POSITIVE_INFINITY,
+          maxBytes: MAX_ROW_BYTES,
+          signal: turn.signal,
+        };
+        const { result, datasets } = await onPrepared(turn, sql, found, (on, statement) =>
+          turn.open.run.pour(on, statement, limits, (rows, columns) => {
+            begun = true;
+            const shown = statement.explain ? rows.map((row) => hideIn(row, parts.store.localRoot)) : rows;
+            return onRows(shown, columns);
+          }),
+        );
+        return {
+          columns: result.columns,
+          row_count: result.count,
+          truncated: result.truncatedBy !== undefined,
+          datasets,
+          elapsed_ms: settings.clock.now().getTime() - started,
+        };
       });
     },
     plan: (text, options = {}) => {
@@ -357,18 +413,4 @@ async function open(scope: Scope, { store, catalog, settings }: Parts): Promise<
     verdicts: new LRUCache({ max: KEPT_VERDICTS }),
     conditions: new LRUCache({ max: KEPT_VERDICTS }),
   };
-}
-
-function totalRows(
-  judged: Judged,
-  resolved: Resolved,
-  result: { rows: unknown[]; truncatedBy?: string },
-): number | undefined {
-  if (result.truncatedBy === undefined) return result.rows.length;
-  const whole = judged.wholeOf === undefined ? undefined : resolved.manifests.get(judged.wholeOf);
-  return whole && itemCount(whole);
-}
-
-function hideIn(row: Json[], root: string): Json[] {
-  return row.map((cell) => (typeof cell === "string" ? hidePlanPaths(cell, root) : cell));
 }

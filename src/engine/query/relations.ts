@@ -1,8 +1,10 @@
+import { itemCount } from "../catalog/browse.ts";
 import type { Catalog, Manifest } from "../catalog/types.ts";
 import { type Connection, identifier, literalList } from "../duckdb/duckdb.ts";
 import { mapAhead } from "../map-ahead.ts";
 import type { Store } from "../store/store.ts";
 import { catalogTable } from "./catalog-tables.ts";
+import type { Judged } from "./guard.ts";
 import { liveItems } from "./live-items.ts";
 import type { Session } from "./pool.ts";
 import type { DatasetRef, Verdict } from "./tree.ts";
@@ -126,4 +128,15 @@ function schemaOf(key: string): string {
 function readParquet(paths: string[], byName: boolean): string {
   // `a=1` in the path of the lake must not become a column.
   return `read_parquet(${literalList(paths)}, hive_partitioning = false, union_by_name = ${byName})`;
+}
+
+/** Rows without the limits, when that is known without counting them. */
+export function totalRows(
+  judged: Pick<Judged, "wholeOf">,
+  resolved: Resolved,
+  result: { rows: unknown[]; truncatedBy?: string },
+): number | undefined {
+  if (result.truncatedBy === undefined) return result.rows.length;
+  const whole = judged.wholeOf === undefined ? undefined : resolved.manifests.get(judged.wholeOf);
+  return whole && itemCount(whole);
 }

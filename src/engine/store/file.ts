@@ -23,6 +23,7 @@ interface Entry {
   /** A folder's ends with a slash, which also puts it where its contents belong in key order. */
   key: string;
   size: number;
+  modified: number;
 }
 
 /** In half the time of the one in `fs/promises`, which counts with thousands of manifests. */
@@ -62,12 +63,9 @@ export async function openFileStore(scope: Scope, settings: FileStoreSettings): 
 
   /** False when nothing is there. A symlink on the way would make a key mean something outside of the lake. */
   async function exists(path: string): Promise<boolean> {
-    try {
-      if ((await realpath(path)) === path) return true;
-    } catch (error) {
-      if (hasCode(error, "ENOENT", "ENOTDIR")) return false;
-      throw error;
-    }
+    const real = await unlessMissing(realpath(path));
+    if (real === undefined) return false;
+    if (real === path) return true;
     throw new LakeError("denied", "there is a symlink on the way, and links may not lead out of the lake", {
       hint: "Remove the symlink from the lake's folder, or point --data to where the data is.",
     });
@@ -133,9 +131,9 @@ export async function openFileStore(scope: Scope, settings: FileStoreSettings): 
       });
 
     async function measure(key: string): Promise<Entry | undefined> {
-      if (key.endsWith("/")) return { key, size: 0 };
+      if (key.endsWith("/")) return { key, size: 0, modified: 0 };
       const found = await unlessMissing(lstat(join(root, key)));
-      return found && { key, size: found.size };
+      return found && { key, size: found.size, modified: found.mtimeMs };
     }
 
     async function* walk(entries: Entry[]): AsyncGenerator<StoredObject> {
@@ -149,7 +147,10 @@ export async function openFileStore(scope: Scope, settings: FileStoreSettings): 
       }
     }
 
-    yield* walk(await entriesOf(""));
+    // All of it lies in one folder; the folders above may have thousands of others.
+    const folder = prefix.slice(0, prefix.lastIndexOf("/") + 1);
+    const isThere = await explained("list", prefix, () => isReal(join(root, folder)));
+    if (isThere) yield* walk(await entriesOf(folder));
   }
 
   async function close(): Promise<void> {
@@ -208,6 +209,11 @@ async function linkOnce(from: string, to: string): Promise<boolean> {
       cause: error,
     });
   }
+}
+
+/** Whether it is there, and not by way of a symlink. */
+async function isReal(folder: string): Promise<boolean> {
+  return (await unlessMissing(realpath(folder))) === resolvePath(folder);
 }
 
 /** A lake that was created a moment ago must be found again after a power cut, so its name has to be on disk too. */

@@ -3,14 +3,16 @@ import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { Scope } from "../scope.ts";
+import { type Clock, systemClock } from "../settings.ts";
 import { assertKey, assertPrefix, byCodeUnit, missingObject, storeClosed } from "./key.ts";
 import type { Body, PutOptions, Store, StoredObject } from "./store.ts";
 
 const LABEL = "memory";
 
 /** A lake that is gone when the process ends. Objects that DuckDB reads get a copy in a temporary folder of its own. */
-export function openMemoryStore(scope: Scope): Store {
+export function openMemoryStore(scope: Scope, clock: Clock = systemClock): Store {
   const objects = new Map<string, Uint8Array>();
+  const modified = new Map<string, number>();
   /** What the local copy of a key holds. */
   const copied = new Map<string, Uint8Array>();
   let lastFileWork: Promise<unknown> = Promise.resolve();
@@ -77,6 +79,7 @@ export function openMemoryStore(scope: Scope): Store {
       // From here to `set` nothing may await: that is what makes create-only true.
       if (options.ifAbsent && objects.has(key)) return false;
       objects.set(key, bytes);
+      modified.set(key, clock.now().getTime());
       return true;
     },
     async *list(prefix: string, options: { startAfter?: string } = {}): AsyncGenerator<StoredObject> {
@@ -86,12 +89,13 @@ export function openMemoryStore(scope: Scope): Store {
       const keys = [...objects.keys()].filter((key) => key.startsWith(prefix) && key > after).sort(byCodeUnit);
       for (const key of keys) {
         const bytes = objects.get(key);
-        if (bytes) yield { key, size: bytes.length };
+        if (bytes) yield { key, size: bytes.length, modified: modified.get(key) ?? 0 };
       }
     },
     delete: async (key) => {
       check(key);
       objects.delete(key);
+      modified.delete(key);
       await inOrder(() => removeCopy(key));
     },
     localPath: async (key) => {

@@ -10,6 +10,8 @@ export interface StoredObject {
   key: string;
   /** Size in bytes. */
   size: number;
+  /** When it was put there, or a little before, in ms since 1970 by the store's own clock. */
+  modified: number;
 }
 
 /**

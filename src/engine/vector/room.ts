@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Catalog } from "../catalog/types.ts";
 import { type Connection, type Duck, openDuck } from "../duckdb/duckdb.ts";
@@ -55,7 +56,11 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
     folder.catch(() => {
       folder = undefined;
     });
-    return folder;
+    // Another machine may take what was not touched for a week for abandoned.
+    return folder.then(async (path) => {
+      await mkdir(path, { recursive: true, mode: 0o700 });
+      return path;
+    });
   };
 
   const openInstance = async (of: Scope, temp: string): Promise<Duck> => {

@@ -37,6 +37,12 @@ function snapshotKey(name: string, version: number): string {
   return `${snapshotPrefix(name)}${String(version).padStart(VERSION_DIGITS, "0")}.lhv1`;
 }
 
+/** The inverse of `snapshotKey`; undefined for keys that are none. */
+export function parseSnapshotKey(key: string): { name: string; version: number } | undefined {
+  const [, name, digits] = /^vectors\/([^/]+)\/(\d{20})\.lhv1$/.exec(key) ?? [];
+  return name === undefined ? undefined : { name, version: Number(digits) };
+}
+
 function snapshotPrefix(name: string): string {
   return `vectors/${name}/`;
 }
@@ -45,8 +51,8 @@ function snapshotPrefix(name: string): string {
 export async function listSaved(room: Pick<Room, "store">, name: string): Promise<Saved[]> {
   const found: Saved[] = [];
   for await (const { key, size } of room.store.list(snapshotPrefix(name))) {
-    const [, digits] = /\/(\d{20})\.lhv1$/.exec(key) ?? [];
-    if (digits !== undefined) found.push({ key, version: Number(digits), bytes: size });
+    const parsed = parseSnapshotKey(key);
+    if (parsed) found.push({ key, version: parsed.version, bytes: size });
   }
   return found.reverse();
 }

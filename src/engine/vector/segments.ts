@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { putDataFile } from "../catalog/data-files.ts";
 import { dataKey, schemaFingerprint } from "../catalog/identity.ts";
 import type { Column, ColumnStats, DataFile, Draft, Manifest, Provenance, VectorIndex } from "../catalog/types.ts";
 import { type Connection, literal } from "../duckdb/duckdb.ts";
@@ -75,7 +76,7 @@ export async function writeQuery(
     if (!row) throw new LakeError("internal", "DuckDB wrote a segment and did not say so.");
     const sha256 = await room.hasher().sha256(path);
     const key = dataKey(name, schemaFingerprint(indexColumns(index.dimension)), sha256);
-    await room.store.put(key, { path }, { ifAbsent: true });
+    await putDataFile(room.store, key, path);
     return {
       key,
       bytes: Number(row.file_size_bytes),

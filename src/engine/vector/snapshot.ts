@@ -85,6 +85,28 @@ export async function readSnapshot<Fields extends z.ZodType>(
   }
 }
 
+/** Reads a whole snapshot and compares its checksums. Throws `corrupt`, and nothing else. */
+export async function checkSnapshot(path: string): Promise<void> {
+  try {
+    const file = await open(path);
+    try {
+      const { start, sections } = await readEnvelope(file, (await file.stat()).size, z.unknown());
+      let at = start;
+      for (const [number, { bytes, crc32: expected }] of sections.entries()) {
+        let found = 0;
+        for await (const piece of filePieces(file, at, at + bytes)) found = crc32(piece, found);
+        if (found !== expected) throw corrupt(`the checksum of section ${number} is wrong`);
+        at += bytes;
+      }
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (error instanceof LakeError) throw error;
+    throw corrupt(`it cannot be read (${error instanceof Error ? error.message : error})`, error);
+  }
+}
+
 function prefixOf(length: number): Buffer {
   const prefix = Buffer.from(`${MAGIC}0000`, "latin1");
   prefix.writeUInt32BE(length, MAGIC.length);

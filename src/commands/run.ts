@@ -1,0 +1,131 @@
+import type { Config } from "../config.ts";
+import type { Engine } from "../engine/engine.ts";
+import { hasCode, LakeError } from "../engine/errors.ts";
+import type { Log } from "../engine/settings.ts";
+import type { Command, CommandContext, Output } from "./command.ts";
+import { EXIT_CODES, EXIT_SIGNALS } from "./exit.ts";
+import { readFlags, seeHelp } from "./flags.ts";
+import { asFlags, visibleLines } from "./text.ts";
+
+/** A close that hangs must not keep the process alive. */
+const CLOSE_MS = 5_000;
+
+export interface Start {
+  config: Config;
+  cwd: string;
+  log: Log;
+  openEngine(): Promise<Engine>;
+}
+
+/**
+ * Runs a command and ends the process with its exit code. Ctrl-C and SIGTERM cancel it; what it has begun is undone
+ * before the process ends. A reader that has seen enough, as `head`, ends it too, and that is no error.
+ */
+export async function runCommand(
+  command: Command,
+  given: { flags: Record<string, unknown>; args: string[] },
+  { config, cwd, log, openEngine }: Start,
+): Promise<never> {
+  const stop = new AbortController();
+  let stoppedWith: number | undefined;
+  const stopWith = (code: number, reason: LakeError): void => {
+    stoppedWith ??= code;
+    stop.abort(reason);
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    // Not once: a terminal and npx both pass a Ctrl-C on, and the second must not cut off what the first lets end.
+    process.on(signal, () => stopWith(EXIT_SIGNALS[signal], new LakeError("unavailable", "Cancelled.")));
+  }
+  const gone = (): void => stopWith(0, new LakeError("unavailable", "Nobody reads the output any more."));
+  let opening: Promise<Engine> | undefined;
+  const context: CommandContext = {
+    config,
+    cwd,
+    engine: () => {
+      opening ??= openEngine();
+      return opening;
+    },
+    stdin: process.stdin,
+    out: outputTo(process.stdout, gone),
+    err: outputTo(process.stderr, () => undefined),
+    signal: stop.signal,
+    log,
+  };
+  const code = await run(command, given, context, () => stoppedWith);
+  const engine = await opening?.catch(() => undefined);
+  if (engine) await closeEngine(engine, log);
+  process.exit(code);
+}
+
+/** Tells a person what is wrong, with `about`, and what to do. Returns the exit code. */
+export async function showError(
+  error: unknown,
+  { err, log }: Pick<CommandContext, "err" | "log">,
+  about?: string,
+): Promise<number> {
+  const shown = error instanceof LakeError ? error : new LakeError("internal", "Something went wrong.");
+  if (shown.kind === "internal") {
+    const cause = error instanceof LakeError ? (error.cause ?? error) : error;
+    log("error", "internal error", { error: cause instanceof Error ? cause.stack : String(cause) });
+  }
+  const which = about === undefined || shown.message.includes(about) ? "" : `${about}: `;
+  const hint = shown.hint === undefined ? "" : `${asFlags(shown.hint)}\n`;
+  // Messages quote data and names of files.
+  await err.write(visibleLines(`lakehouse-mcp: ${which}${shown.message}\n${hint}`));
+  return EXIT_CODES[shown.kind];
+}
+
+async function run(
+  command: Command,
+  { flags, args }: { flags: Record<string, unknown>; args: string[] },
+  context: CommandContext,
+  stoppedWith: () => number | undefined,
+): Promise<number> {
+  try {
+    assertArgs(command, args);
+    const code = await command.run({ flags: readFlags(command.flags, flags, command.name), args }, context);
+    return stoppedWith() ?? code;
+  } catch (error) {
+    const stopped = stoppedWith();
+    if (stopped === undefined) return showError(error, context);
+    if (stopped !== 0) await context.err.write("lakehouse-mcp: cancelled.\n");
+    return stopped;
+  }
+}
+
+function assertArgs({ name, args: { least, most } }: Command, args: string[]): void {
+  if (args.length > most) {
+    throw new LakeError("invalid", `${name}: unexpected argument ${JSON.stringify(args[most])}.`, {
+      hint: seeHelp(name),
+    });
+  }
+  if (args.length < least) throw new LakeError("invalid", `${name}: an argument is missing.`, { hint: seeHelp(name) });
+}
+
+async function closeEngine(engine: Engine, log: Log): Promise<void> {
+  const giveUp = setTimeout(() => end(log, "closing took too long"), CLOSE_MS);
+  await engine.close();
+  clearTimeout(giveUp);
+  if (engine.busy()) end(log, "closed, with a statement that does not stop");
+}
+
+/** An orderly exit waits for native threads, one of which would never come. */
+function end(log: Log, message: string): void {
+  log("warn", message);
+  process.kill(process.pid, "SIGKILL");
+}
+
+function outputTo(stream: NodeJS.WriteStream, onGone: () => void): Output {
+  let gone = false;
+  stream.on("error", (error) => {
+    if (!hasCode(error, "EPIPE", "ERR_STREAM_DESTROYED")) throw error;
+    gone = true;
+    onGone();
+  });
+  return {
+    // Through the callback, which comes also when the reader is gone; what it says then comes as an event.
+    write: (text) => new Promise((resolve) => (gone ? resolve() : stream.write(text, () => resolve()))),
+    isTTY: stream.isTTY === true,
+    columns: stream.columns ?? 80,
+  };
+}

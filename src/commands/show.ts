@@ -1,0 +1,17 @@
+import type { CommandContext } from "./command.ts";
+import { renderTable, type TableColumn } from "./table.ts";
+import type { Json } from "./text.ts";
+
+/** Writes a table as wide as the terminal, and says what found no room there. */
+export async function writeTable(
+  columns: readonly TableColumn[],
+  rows: readonly Json[][],
+  { out, err }: Pick<CommandContext, "out" | "err">,
+): Promise<void> {
+  const { text, hidden } = renderTable(columns, rows, out.isTTY ? out.columns : undefined);
+  await out.write(text);
+  if (hidden > 0) {
+    const shown = columns.length - hidden;
+    await err.write(`${shown} of ${columns.length} columns fit; select fewer, or use --output csv, ndjson or json.\n`);
+  }
+}

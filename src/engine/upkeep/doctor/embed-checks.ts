@@ -1,0 +1,25 @@
+import { openModels } from "../../embed/models.ts";
+import type { Log } from "../../settings.ts";
+import type { Check } from "./doctor.ts";
+
+/** What a server would choose now, and why. Nothing is sent to a service that costs money. */
+export const embeddings: Check = {
+  name: "embeddings",
+  run: async ({ embed }) => {
+    let told: Record<string, unknown> = {};
+    const listen: Log = (_level, _message, fields = {}) => {
+      told = fields;
+    };
+    const { provider } = await openModels(embed, listen, new AbortController().signal).choose();
+    const dimension = told.dimension === undefined ? "" : `, ${told.dimension} dimensions`;
+    const model = `${provider.model} by ${provider.provider}${dimension}`;
+    if (provider.provider === "openai" && embed.openaiApiKey === undefined) {
+      const fix = "Set LAKEHOUSE_OPENAI_API_KEY, unless the service needs none.";
+      return { status: "warn", found: `${model}, without an API key.`, fix };
+    }
+    if (told.reason === undefined) return { status: "ok", found: `${model}${provider.lexical ? ", lexical" : ""}.` };
+    const isUsable = embed.provider === "auto";
+    const found = `${told.reason} ${isUsable ? `So it would be ${model}, which is lexical.` : "No text can be embedded."}`;
+    return { status: isUsable ? "warn" : "fail", found, fix: String(told.next) };
+  },
+};

@@ -1,0 +1,118 @@
+import { homedir } from "node:os";
+import { dirname } from "node:path";
+import type { Config } from "./config.ts";
+import { type Engine, openEngine } from "./engine/engine.ts";
+import type { Log } from "./engine/settings.ts";
+import { VERSION } from "./engine/version.ts";
+import { metricsRoute, openMetrics } from "./metrics.ts";
+import { tellOfChanges } from "./resources/register.ts";
+import { createServer } from "./server.ts";
+import { engineSettings, httpSettings, tracesEndpoint } from "./settings.ts";
+import type { Telemetry } from "./telemetry.ts";
+import { type HttpServer, serveHttp } from "./transport/http.ts";
+import { serveStdio } from "./transport/stdio.ts";
+import { uploadRoutes } from "./transport/uploads.ts";
+
+/** A client sends its first requests at once; the heavy libraries load after they are answered. */
+const WARM_UP_MS = 200;
+/** A close that hangs must not keep the process alive. */
+const CLOSE_MS = 5_000;
+/** For the last traces; a collector that does not answer keeps nobody longer. */
+const TRACES_MS = 1_500;
+/** What is under way when the server is told to stop has this long to end. */
+const DRAIN_MS = 15_000;
+
+export interface Start {
+  config: Config;
+  cwd: string;
+  log: Log;
+  /** Where the configuration comes from. */
+  from: string;
+}
+
+/** Serves one client over stdin and stdout, until it leaves. */
+export async function stdio({ config, cwd, log, from }: Start): Promise<void> {
+  const allow = config.allow ?? defaultRoots(cwd, log);
+  const telemetry = await telemetryOf(log);
+  const { trace } = telemetry ?? {};
+  const engine = await openEngine(engineSettings(config, cwd, allow, log, trace));
+  log("info", "serving over stdio", { version: VERSION, data: config.data, config: from });
+  const trustRoots = config.allow === undefined;
+  const watch = { log, trace, traceArguments: config.trace_arguments === "on" };
+  const session = serveStdio((request) => createServer({ ...watch, engine, trustRoots }, request), log);
+  const warmUp = setTimeout(() => void engine.warm(), WARM_UP_MS);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void session.close());
+  await session.closed;
+  clearTimeout(warmUp);
+  await exit(engine, telemetry, log);
+}
+
+/** Serves clients over HTTP, until a signal. */
+export async function serve({ config, cwd, log, from }: Start): Promise<void> {
+  // A client over HTTP is not the user of this machine: what it may read is said by whoever starts the server.
+  if (config.allow === undefined) {
+    log("info", "ingest reads no files of this machine: name a folder with --allow DIR to let clients load from it");
+  }
+  const settings = httpSettings(config, { cwd, env: process.env, log });
+  const telemetry = await telemetryOf(log);
+  const { trace } = telemetry ?? {};
+  const engine = await openEngine(engineSettings(config, cwd, config.allow ?? [], log, trace));
+  log("info", "serving over http", { version: VERSION, data: config.data, config: from });
+  let server: HttpServer | undefined;
+  const metrics = openMetrics({ engine, http: () => server?.status() });
+  const watch = { log, trace, traceArguments: config.trace_arguments === "on", onCall: metrics.onCall };
+  server = await serveHttp({
+    ...settings,
+    routes: { ...uploadRoutes({ uploads: engine.uploads, log }), "/metrics": metricsRoute(metrics) },
+    createServer: ({ era, caller }) =>
+      createServer({ ...watch, engine, caller, trustRoots: false, notifies: era === "legacy" }, { era }),
+    watch: (notifier) => tellOfChanges(engine, notifier),
+  }).catch(async (error: unknown) => {
+    await engine.close();
+    throw error;
+  });
+  void engine.warm();
+  // Not once: a terminal and npx both pass a Ctrl-C on, and the second must not cut off what the first lets end.
+  await new Promise<void>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve());
+  });
+  await server.drain(DRAIN_MS);
+  await exit(engine, telemetry, log);
+}
+
+/** Loaded only where it is asked for: it takes longer than everything else of a start. */
+async function telemetryOf(log: Log): Promise<Telemetry | undefined> {
+  const endpoint = tracesEndpoint(process.env, log);
+  if (endpoint === undefined) return undefined;
+  try {
+    const { openTelemetry } = await import("./telemetry.ts");
+    return openTelemetry(endpoint, log);
+  } catch (error) {
+    // Variables that its own libraries refuse: what they are about is not what this server is for.
+    log("warn", "no traces are sent", { error: error instanceof Error ? error.message : String(error) });
+    return undefined;
+  }
+}
+
+async function exit(engine: Engine, telemetry: Telemetry | undefined, log: Log): Promise<never> {
+  const giveUp = setTimeout(() => end(log, "closing took too long"), CLOSE_MS);
+  await engine.close();
+  clearTimeout(giveUp);
+  await telemetry?.close(TRACES_MS);
+  if (engine.busy()) end(log, "closed, with a statement that does not stop");
+  log("info", "closed");
+  process.exit(0);
+}
+
+/** An orderly exit waits for native threads, one of which would never come: everything acknowledged is on disk already. */
+function end(log: Log, message: string): void {
+  log("warn", message);
+  process.kill(process.pid, "SIGKILL");
+}
+
+/** The working directory, but not where a desktop starts its programs: nobody meant to offer the whole disk or home. */
+function defaultRoots(cwd: string, log: Log): string[] {
+  if (dirname(cwd) !== cwd && cwd !== homedir()) return [cwd];
+  log("warn", "no folder is allowed for ingest: name one with --allow DIR", { cwd });
+  return [];
+}
