@@ -10,6 +10,7 @@ import {
   KEPT,
   LABEL,
   LINKED,
+  LINKED_BY,
   linksOf,
   MAX_WAITING,
   m,
@@ -156,7 +157,10 @@ function connect(id: u32, layer: i32): void {
   const links = linksOf(id, layer);
   const chosen = choose(m);
   store<u32>(links, chosen);
-  for (let at = 0; at < chosen; at++) store<u32>(links + 4 + ((<usize>at) << 2), idAt(KEPT, at));
+  for (let at = 0; at < chosen; at++) {
+    store<u32>(links + 4 + ((<usize>at) << 2), idAt(KEPT, at));
+    countLinkTo(idAt(KEPT, at), layer, 1);
+  }
   const most = layer === 0 ? 2 * m : m;
   for (let at = 0; at < chosen; at++) {
     linkBack(load<u32>(links + 4 + ((<usize>at) << 2)), id, layer, most);
@@ -169,6 +173,7 @@ function linkBack(from: u32, to: u32, layer: i32, most: i32): void {
   if (<i32>count < most) {
     store<u32>(links, count + 1);
     store<u32>(links + 4 + ((<usize>count) << 2), to);
+    countLinkTo(to, layer, 1);
     return;
   }
   setProbe(POINT, from);
@@ -178,11 +183,41 @@ function linkBack(from: u32, to: u32, layer: i32, most: i32): void {
     const id = load<u32>(links + 4 + (at << 2));
     push(KEPT, kept, estimate(POINT, id), id);
     kept++;
+    countLinkTo(id, layer, -1);
   }
   sort(KEPT, kept);
-  const chosen = choose(most);
+  let chosen = choose(most);
+  for (let at = 0; at < chosen; at++) countLinkTo(idAt(KEPT, at), layer, 1);
+  if (layer === 0) {
+    chosen = keep(to, chosen, most);
+    for (let at: usize = 0; at < count; at++) chosen = keep(load<u32>(links + 4 + (at << 2)), chosen, most);
+  }
   store<u32>(links, chosen);
   for (let at = 0; at < chosen; at++) store<u32>(links + 4 + ((<usize>at) << 2), idAt(KEPT, at));
+}
+
+function countLinkTo(id: u32, layer: i32, by: i32): void {
+  if (layer !== 0) return;
+  const at = headOf(id) + LINKED_BY;
+  store<i32>(at, load<i32>(at) + by);
+}
+
+/**
+ * Adds an element to the chosen ones when nothing else links to it: among many that are alike, what is not would be found
+ * by no walk. Not in the paper. Returns how many are chosen then.
+ */
+function keep(id: u32, chosen: i32, most: i32): i32 {
+  if (load<i32>(headOf(id) + LINKED_BY) > 0) return chosen;
+  let at = chosen;
+  if (chosen === most) {
+    do at--;
+    while (at >= 0 && load<i32>(headOf(idAt(KEPT, at)) + LINKED_BY) < 2);
+    if (at < 0) return chosen;
+    countLinkTo(idAt(KEPT, at), 0, -1);
+  }
+  put(KEPT, at, 0, id);
+  countLinkTo(id, 0, 1);
+  return max(chosen, at + 1);
 }
 
 /** Algorithm 4: of KEPT, nearest first, those that are nearer to the element than to one chosen before. They come first. */

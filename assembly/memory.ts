@@ -58,9 +58,11 @@ export const LABEL: usize = 16;
 export const REMOVED: usize = 20;
 /** Removed, and was not when saving began. */
 export const REMOVED_LATE: u32 = 2;
+/** Elements that link to it on layer 0. */
+export const LINKED_BY: usize = 24;
 /** Address of its links on the layers above 0. */
-const UPPER: usize = 24;
-const LINKS: usize = 28;
+const UPPER: usize = 28;
+const LINKS: usize = 32;
 
 /** Tells the layout; the memory may hold a graph of this kind already. */
 export function describe(dimension: i32, ofL2: bool, links: i32): void {

@@ -200,6 +200,24 @@ describe("a shard", () => {
     expect(recall((of) => shard.search(of, { k: 10, ef: 64 }), "cosine", test)).toBe(1);
   });
 
+  it("finds what is like nothing else among many that are alike", () => {
+    for (const late of [false, true]) {
+      const shard = openShard({ dimension: DIMENSION, metric: "cosine", hnsw: true });
+      const outlier = 5;
+      const place = late ? COUNT - 1 : 700;
+      const all = new Float32Array(COUNT * DIMENSION);
+      for (let slot = 0; slot < COUNT; slot += 1) {
+        const vector = slot === place ? vectors[outlier] : query.map((value) => value + 1e-3 * normal());
+        all.set(vector ?? query, slot * DIMENSION);
+      }
+      shard.add(slots(0, COUNT), all);
+      while (shard.step(1_000));
+      const hits = shard.search(vectors[outlier] ?? query, { k: 2, ef: 64 });
+      expect(hits.exact).toBe(false);
+      expect(hits.slots[0]).toBe(place);
+    }
+  });
+
   it("takes less memory than the vectors did", () => {
     const shard = openShard({ dimension: 768, metric: "cosine", hnsw: true });
     shard.add(slots(0, 2_000), Float32Array.from({ length: 2_000 * 768 }, normal));
