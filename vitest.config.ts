@@ -16,10 +16,18 @@ export default defineConfig({
           ...shared,
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/real/**", ...(WITHOUT_HNSW ? OF_GRAPHS : [])],
+          exclude: ["test/real/**", "test/s3/**", ...(WITHOUT_HNSW ? OF_GRAPHS : [])],
         },
       },
       { test: { ...shared, name: "real", include: ["test/real/**/*.test.ts"] } },
+      {
+        test: {
+          ...shared,
+          name: "s3",
+          include: ["test/s3/**/*.test.ts"],
+          globalSetup: ["test/support/ceph-setup.ts"],
+        },
+      },
     ],
   },
 });

@@ -30,6 +30,9 @@ const CLOSE_MS = 5_000;
 /** What is under way when the server is told to stop has this long to end. */
 const DRAIN_MS = 15_000;
 
+// The S3 client warns of versions of it that will want a newer Node; ours is pinned, and stderr is a log of JSON lines.
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
+
 const COMMANDS: Record<string, (start: Start) => Promise<void>> = { stdio, serve: http };
 
 await main(process.argv.slice(2)).catch(fail);

@@ -13,6 +13,7 @@ const BODY_MS = 60_000;
 export function engineSettings(config: Config, cwd: string, allow: string[], log: Log): EngineSettings {
   return {
     data: config.data === "memory" ? "memory" : resolve(cwd, config.data),
+    s3: s3Settings(config, cwd),
     allow: allow.map((folder) => resolve(cwd, folder)),
     maxIngestBytes: config.max_ingest_bytes,
     maxIngestRows: config.max_ingest_rows,
@@ -51,6 +52,28 @@ export function engineSettings(config: Config, cwd: string, allow: string[], log
     },
     clock: systemClock,
     log,
+  };
+}
+
+function s3Settings(config: Config, cwd: string): EngineSettings["s3"] {
+  if (config.store === undefined) return undefined;
+  if (config.data === "memory") {
+    throw new LakeError("invalid", "store wants a folder in data, for copies of what is in the bucket.", {
+      hint: "Leave data out, or set it to a folder.",
+    });
+  }
+  const [bucket = "", ...prefix] = config.store.slice("s3://".length).split("/");
+  return {
+    bucket,
+    prefix: prefix.filter(Boolean).join("/"),
+    endpoint: config.s3_endpoint,
+    region: config.s3_region,
+    pathStyle: config.s3_path_style ?? config.s3_endpoint !== undefined,
+    credentialsFile: config.s3_credentials_file && resolve(cwd, config.s3_credentials_file),
+    profile: config.s3_profile,
+    timeoutMs: config.s3_timeout,
+    singleWriter: config.s3_single_writer,
+    cacheBytes: config.cache_bytes,
   };
 }
 

@@ -4,6 +4,7 @@ import type { Catalog, Changes, DatasetKind, Head, Manifest, Unreadable } from "
 import type { Embedded, Embedder, EmbedOptions, EmbedStatus } from "./embed/embedder.ts";
 import { planOf } from "./embed/plan.ts";
 import { LakeError } from "./errors.ts";
+import type { Hasher } from "./ingest/hash.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
 import type { Jobs } from "./jobs/jobs.ts";
@@ -124,10 +125,10 @@ export interface Engine extends AsyncDisposable {
 export async function openEngine(settings: EngineSettings): Promise<Engine> {
   const scope = openScope();
   const listeners = new Set<(changes: Changes) => void>();
-  const store =
-    settings.data === "memory"
-      ? openMemoryStore(scope)
-      : await openFileStore(scope, { folder: settings.data, label: settings.data });
+  const store = await openStore(scope, settings).catch(async (error: unknown) => {
+    await scope.close();
+    throw error;
+  });
 
   let closed = false;
   let opening: Promise<Catalog> | undefined;
@@ -296,6 +297,20 @@ interface Parts {
   query: QueryEngine;
   ingest: Ingest;
   warm(): Promise<void>;
+}
+
+async function openStore(scope: Scope, settings: EngineSettings): Promise<Store> {
+  const { data, s3, clock, log } = settings;
+  if (s3) {
+    const [{ openS3Store }, { openHasher }] = await Promise.all([import("./store/s3.ts"), import("./ingest/hash.ts")]);
+    let hasher: Hasher | undefined;
+    const sha256 = (path: string): Promise<string> => {
+      hasher ??= openHasher(scope);
+      return hasher.sha256(path);
+    };
+    return openS3Store(scope, { ...s3, folder: data, sha256, clock, log });
+  }
+  return data === "memory" ? openMemoryStore(scope) : openFileStore(scope, { folder: data, label: data });
 }
 
 async function loadCatalog(scope: Scope, store: Store, settings: EngineSettings): Promise<Catalog> {
