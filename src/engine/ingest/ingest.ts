@@ -29,7 +29,7 @@ import type {
 export interface IngestParts {
   store: Store;
   catalog: Catalog;
-  query: { plan(sql: string, options?: { signal?: AbortSignal }): Promise<Plan> };
+  query: { plan(sql: string, options?: { signal?: AbortSignal; files?: Scope }): Promise<Plan> };
   settings: EngineSettings;
 }
 
@@ -190,7 +190,7 @@ async function ingestFile(scope: Scope, job: Job, from: { path: string } | { tex
 
 async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestResult> {
   const rules: SchemaRules = { ...job.rules, inferred: false };
-  const plan = await job.query.plan(sql, { signal: job.signal });
+  const plan = await job.query.plan(sql, { signal: job.signal, files: scope });
   const data = join(job.store.localRoot, "data");
   const reach: Reach = { format: "sql", signal: job.signal, files: [], folders: [data] };
   const converted = await convertWith(scope, job, rules, reach, (context) => convertQuery(plan, context));

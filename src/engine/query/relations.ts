@@ -1,6 +1,7 @@
 import type { Catalog, Manifest } from "../catalog/types.ts";
 import { type Connection, identifier, literalList } from "../duckdb/duckdb.ts";
 import { mapAhead } from "../map-ahead.ts";
+import type { Scope } from "../scope.ts";
 import type { Store } from "../store/store.ts";
 import { catalogTable } from "./catalog-tables.ts";
 import { liveItems } from "./live-items.ts";
@@ -31,8 +32,24 @@ export interface RelationParts {
 const LOADS_AHEAD = 16;
 
 export interface Relations {
-  /** Fixes the version of every dataset a statement names. Throws `not_found`. */
-  resolve(verdict: Verdict): Promise<Resolved>;
+  /** Fixes the version of every dataset a statement names, as `held` has it. Throws `not_found`. */
+  resolve(verdict: Verdict, held: Held): Promise<Resolved>;
+  /** Whether all files that will be read are held; of those that are local copies, what is there is held now. */
+  areHeld(resolved: Resolved, held: Held): boolean;
+  /** Holds all files that will be read, which may fetch them. */
+  hold(resolved: Resolved, held: Held): Promise<void>;
+}
+
+/** What one statement has settled on: one version of each dataset, and local files that stay until it has ended. */
+export interface Held {
+  scope: Scope;
+  /** By name: the newest version when it was first asked for. */
+  newest: Map<string, Manifest>;
+  keys: Set<string>;
+}
+
+export function openHeld(scope: Scope): Held {
+  return { scope, newest: new Map(), keys: new Set() };
 }
 
 /** Names a statement may use → what they stand for now. */
@@ -40,8 +57,22 @@ export function openRelations({ store, catalog }: RelationParts): Relations {
   let revision = 0;
   catalog.onChange(() => revision++);
   return {
-    resolve: async (verdict) => {
-      const loaded = await loadManifests(verdict.datasets, catalog);
+    areHeld: (resolved, held) => {
+      if (!store.remote) return true;
+      const missing = missingKeys(resolved, held);
+      if (!store.remote.hold(missing, held.scope)) return false;
+      for (const key of missing) held.keys.add(key);
+      return true;
+    },
+    hold: async (resolved, held) => {
+      const fetched = mapAhead(missingKeys(resolved, held), LOADS_AHEAD, async (key) => {
+        await store.localPath(key, held.scope);
+        held.keys.add(key);
+      });
+      for await (const _ of fetched);
+    },
+    resolve: async (verdict, held) => {
+      const loaded = await loadManifests(verdict.datasets, catalog, held);
       const datasets = loaded.map(({ ref, manifest }) => datasetRelation(ref, manifest, store));
       const builtins = verdict.builtins.map((name) => ({
         name,
@@ -73,10 +104,20 @@ interface Loaded {
   manifest: Manifest;
 }
 
-async function loadManifests(refs: DatasetRef[], catalog: Catalog): Promise<Loaded[]> {
+async function loadManifests(refs: DatasetRef[], catalog: Catalog, { newest }: Held): Promise<Loaded[]> {
   const loaded: Loaded[] = [];
-  for (const ref of refs) loaded.push({ ref, manifest: await catalog.load(ref.name, ref.version) });
+  for (const ref of refs) {
+    const before = ref.version === undefined ? newest.get(ref.name) : undefined;
+    const manifest = before ?? (await catalog.load(ref.name, ref.version, { recent: true }));
+    if (ref.version === undefined) newest.set(ref.name, manifest);
+    loaded.push({ ref, manifest });
+  }
   return loaded;
+}
+
+function missingKeys({ manifests }: Resolved, { keys }: Held): string[] {
+  const named = [...manifests.values()].flatMap(({ files }) => files.map(({ key }) => key));
+  return [...new Set(named)].filter((key) => !keys.has(key));
 }
 
 function datasetRelation(ref: DatasetRef, manifest: Manifest, store: Store): Relation {

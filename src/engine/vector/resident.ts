@@ -1,6 +1,7 @@
 import { literalList } from "../duckdb/duckdb.ts";
 import { readVectors, type VectorRows } from "../duckdb/vectors.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
+import { inScope, type Scope } from "../scope.ts";
 import { openTimeSlice } from "../time-slice.ts";
 import type { Room } from "./room.ts";
 import { isIndex, pathsOf, selectItems } from "./segments.ts";
@@ -126,10 +127,12 @@ export async function loadResident(
   try {
     const items = openItems(manifest, shards);
     if (manifest.index.count > 0) {
-      const select = await selectItems(room.store, manifest, ["id", "vector", "metadata"]);
-      const sql = `SELECT id, vector, metadata::VARCHAR AS metadata, false AS deleted FROM (${select})`;
-      await room.withConnection(async (connection) => {
-        for await (const rows of readVectors(connection, sql, dimension, signal)) await items.apply([rows]);
+      await inScope(async (files) => {
+        const select = await selectItems(room.store, manifest, ["id", "vector", "metadata"], files);
+        const sql = `SELECT id, vector, metadata::VARCHAR AS metadata, false AS deleted FROM (${select})`;
+        await room.withConnection(async (connection) => {
+          for await (const rows of readVectors(connection, sql, dimension, signal)) await items.apply([rows]);
+        });
       });
     }
     return openResident(room, manifest, shards, items);
@@ -200,7 +203,7 @@ function openResident(
       if (next.provenance.operation !== "compact") {
         const added = next.files.slice(held.files.length);
         if (added.length > 0) {
-          await items.apply(await readChanges(room, next, added), () => {
+          await items.apply(await inScope((files) => readChanges(room, next, added, files)), () => {
             held = next;
           });
         }
@@ -239,8 +242,9 @@ async function readChanges(
   room: Room,
   { name, index }: IndexManifest,
   files: IndexManifest["files"],
+  held: Scope,
 ): Promise<VectorRows[]> {
-  const paths = await pathsOf(room.store, files);
+  const paths = await pathsOf(room.store, files, held);
   const type = `FLOAT[${index.dimension}]`;
   const from = `read_parquet(${literalList(paths)}, hive_partitioning = false)`;
   const sql = `SELECT id, CAST(vector AS ${type}) AS vector, metadata::VARCHAR AS metadata, deleted FROM ${from}${paths.length > 1 ? " ORDER BY file_index" : ""}`;
