@@ -26,6 +26,7 @@ export default defineConfig({
           name: "s3",
           include: ["test/s3/**/*.test.ts"],
           globalSetup: ["test/support/ceph-setup.ts"],
+          env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
         },
       },
     ],
