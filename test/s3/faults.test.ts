@@ -27,7 +27,7 @@ beforeEach(async () => {
   folder = await realpath(await mkdtemp(join(tmpdir(), "lakehouse-s3-faults-")));
   scope.defer(() => rm(folder, { recursive: true, force: true }));
   proxy = await openFaultProxy(ceph);
-  scope.defer(() => proxy[Symbol.asyncDispose]());
+  scope.defer(async () => proxy[Symbol.asyncDispose]());
   settings = { ...(await s3Settings(folder, ceph, { timeoutMs: 3_000 })), endpoint: proxy.endpoint };
   store = await openTestStore(scope, folder, settings);
 });

@@ -3,7 +3,6 @@ import { mkdtemp } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 export interface Ceph {
@@ -13,7 +12,8 @@ export interface Ceph {
 
 export const CEPH_KEYS = { accessKeyId: "AK", secretAccessKey: "SK" };
 
-const SCRIPT = fileURLToPath(new URL("./ceph-rgw.sh", import.meta.url));
+/** Found from the repository's root, where tests and benchmarks run, compiled or not. */
+const SCRIPT = join(process.cwd(), "test/support/ceph-rgw.sh");
 const START_MS = 600_000;
 
 /** Starts a real S3 server of one's own, on free ports. Throws with its log when it does not start. */

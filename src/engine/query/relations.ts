@@ -73,7 +73,7 @@ export function openRelations({ store, catalog }: RelationParts): Relations {
     },
     resolve: async (verdict, held) => {
       const loaded = await loadManifests(verdict.datasets, catalog, held);
-      const datasets = loaded.map(({ ref, manifest }) => datasetRelation(ref, manifest, store));
+      const datasets = loaded.map(({ ref, manifest }) => datasetRelation(ref, manifest, store, held.scope));
       const builtins = verdict.builtins.map((name) => ({
         name,
         stamp: `${revision}`,
@@ -120,19 +120,19 @@ function missingKeys({ manifests }: Resolved, { keys }: Held): string[] {
   return [...new Set(named)].filter((key) => !keys.has(key));
 }
 
-function datasetRelation(ref: DatasetRef, manifest: Manifest, store: Store): Relation {
+function datasetRelation(ref: DatasetRef, manifest: Manifest, store: Store, files: Scope): Relation {
   return {
     name: ref.relation,
     stamp: manifest.commitId,
     statements: async function* (connection) {
-      const select = await datasetSelect(manifest, store, connection);
+      const select = await datasetSelect(manifest, store, files, connection);
       yield `CREATE OR REPLACE TEMP VIEW ${identifier(ref.relation)} AS ${select}`;
     },
   };
 }
 
 /** The manifest's columns in order and in their types; columns that older files lack are NULL there. */
-async function datasetSelect(manifest: Manifest, store: Store, connection: Connection): Promise<string> {
+async function datasetSelect(manifest: Manifest, store: Store, held: Scope, connection: Connection): Promise<string> {
   const { columns, files } = manifest;
   const select = (has: (name: string) => boolean): string =>
     columns
@@ -141,7 +141,7 @@ async function datasetSelect(manifest: Manifest, store: Store, connection: Conne
   if (files.length === 0) return `SELECT ${select(() => false)} WHERE false`;
 
   const paths: string[] = [];
-  for await (const path of mapAhead(files, LOADS_AHEAD, (file) => store.localPath(file.key))) paths.push(path);
+  for await (const path of mapAhead(files, LOADS_AHEAD, (file) => store.localPath(file.key, held))) paths.push(path);
   if (manifest.kind === "vectors")
     return liveItems(
       manifest,
