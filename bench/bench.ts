@@ -10,13 +10,14 @@ import { benchEmbed } from "./embed.ts";
 import { benchIngest } from "./ingest.ts";
 import { benchMany } from "./many.ts";
 import { type Report, render } from "./report.ts";
+import { benchS3 } from "./s3.ts";
 import { benchSql } from "./sql.ts";
 import { benchStart } from "./start.ts";
 import { benchVectors } from "./vectors.ts";
 
 const USAGE = `npm run bench -- [--only NAME]... [--rows N] [--sizes N,N] [--quick] [--json]
 
-  --only NAME  ingest, sql, many, start, catalog, embed or vectors; may be repeated (default: all)
+  --only NAME  ingest, sql, many, start, catalog, embed, vectors or s3 (starts a Ceph RGW); may be repeated (default: all)
   --rows N     rows of the workers table (default 500000, with --quick 20000)
   --sizes N,N  vectors in an index (default 100000, with --quick 10000); several show how the figures grow
   --quick      few rounds and small sizes: shows that it runs, not how fast
@@ -32,6 +33,7 @@ const CAPABILITIES: Record<string, (context: Context) => Promise<Report>> = {
   start: benchStart,
   catalog: benchCatalog,
   embed: benchEmbed,
+  s3: benchS3,
   vectors: (context) => benchVectors(context, sizesOf(flags.sizes)),
 };
 
