@@ -12,10 +12,19 @@ export default defineConfig({
           ...shared,
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/real/**"],
+          exclude: ["test/real/**", "test/s3/**"],
         },
       },
       { test: { ...shared, name: "real", include: ["test/real/**/*.test.ts"] } },
+      {
+        test: {
+          ...shared,
+          name: "s3",
+          include: ["test/s3/**/*.test.ts"],
+          globalSetup: ["test/support/ceph-setup.ts"],
+          env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
+        },
+      },
     ],
   },
 });

@@ -10,6 +10,7 @@ import { benchEmbed } from "./embed.ts";
 import { benchIngest } from "./ingest.ts";
 import { benchMany } from "./many.ts";
 import { type Report, render } from "./report.ts";
+import { benchS3 } from "./s3.ts";
 import { benchSql } from "./sql.ts";
 import { benchStart } from "./start.ts";
 import { benchUploads } from "./uploads.ts";
@@ -17,7 +18,8 @@ import { benchVectors } from "./vectors.ts";
 
 const USAGE = `npm run bench -- [--only NAME]... [--rows N] [--sizes N,N] [--quick] [--json]
 
-  --only NAME  ingest, sql, many, start, catalog, embed, uploads or vectors; may be repeated (default: all)
+  --only NAME  ingest, sql, many, start, catalog, embed, uploads, vectors or s3 (starts a Ceph RGW); may be repeated
+               (default: all)
   --rows N     rows of the workers table (default 500000, with --quick 20000)
   --sizes N,N  vectors in an index (default 100000, with --quick 10000); several show how the figures grow
   --quick      few rounds and small sizes: shows that it runs, not how fast
@@ -34,6 +36,7 @@ const CAPABILITIES: Record<string, (context: Context) => Promise<Report>> = {
   catalog: benchCatalog,
   embed: benchEmbed,
   uploads: benchUploads,
+  s3: benchS3,
   vectors: (context) => benchVectors(context, sizesOf(flags.sizes)),
 };
 

@@ -22,7 +22,8 @@ export interface OpenLake {
 
 const COLUMNS = 18;
 
-export async function openLake(folder: string): Promise<OpenLake> {
+/** `bucket`: the engine's settings of one, for a lake there; `folder` then holds its local side. */
+export async function openLake(folder: string, bucket?: object): Promise<OpenLake> {
   const { openScope } = await built<{ openScope(): Scope }>("scope");
   const { systemClock } = await built<{ systemClock: unknown }>("settings");
   const { openFileStore } = await built<{ openFileStore(scope: Scope, options: object): Promise<object> }>(
@@ -32,14 +33,21 @@ export async function openLake(folder: string): Promise<OpenLake> {
     "catalog/catalog",
   );
   const scope = openScope();
-  const store = await openFileStore(scope, { folder, label: folder });
+  const store = bucket
+    ? await openBucket(scope, { ...bucket, folder, clock: systemClock, log: () => {}, sha256: async () => "" })
+    : await openFileStore(scope, { folder, label: folder });
   const settings = { refreshMs: 3_600_000, clock: systemClock, log: () => {}, engineVersion: "bench" };
   return { catalog: await openCatalog(scope, store, settings), close: () => scope.close() };
 }
 
+async function openBucket(scope: Scope, settings: object): Promise<object> {
+  const { openS3Store } = await built<{ openS3Store(scope: Scope, options: object): Promise<object> }>("store/s3");
+  return openS3Store(scope, settings);
+}
+
 /** Commits `count` datasets of 18 columns and one data file each, without the data: the catalog never opens it. */
-export async function fillLake(folder: string, count: number): Promise<void> {
-  const { catalog, close } = await openLake(folder);
+export async function fillLake(folder: string, count: number, bucket?: object): Promise<void> {
+  const { catalog, close } = await openLake(folder, bucket);
   try {
     await inParallel(count, 16, (at) => commitOne(catalog, `dataset_${String(at).padStart(5, "0")}`));
   } finally {

@@ -54,6 +54,9 @@ const names = () =>
     .min(1, NOT_EMPTY)
     .transform((items) => items.flatMap((item) => item.split(",")).map((item) => item.trim()))
     .refine((items) => !items.includes(""), "one of them is empty");
+/** As a boolean in the file, as a word elsewhere. */
+const yesNo = () => z.union([z.boolean(), z.enum(["true", "false"]).transform((word) => word === "true")]);
+const S3_URL = /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)*\/?$/;
 const modelName = () => z.string().regex(MODEL_NAME, "expected the name of a model");
 
 /**
@@ -61,7 +64,34 @@ const modelName = () => z.string().regex(MODEL_NAME, "expected the name of a mod
  * the command line; defaults are written as a person would write them; README's table is made from this.
  */
 export const configSchema = z.strictObject({
-  data: z.string().min(1).default("./lakehouse-data").describe("Folder the lakehouse lives in."),
+  data: z
+    .string()
+    .min(1)
+    .default("./lakehouse-data")
+    .describe("Folder the lakehouse lives in; with `store`, what is kept on this machine of one in a bucket."),
+  store: z
+    .string()
+    .regex(S3_URL, 'expected a bucket and a prefix of letters, digits, . _ and -, for example "s3://my-bucket/lake"')
+    .optional()
+    .describe("Bucket the lakehouse lives in, as `s3://bucket/prefix`. Unset: the `data` folder."),
+  s3_endpoint: url().optional().describe("Server of the bucket. Unset: Amazon's."),
+  s3_region: z.string().min(1, NOT_EMPTY).default("us-east-1").describe("Region of the bucket."),
+  s3_path_style: yesNo()
+    .optional()
+    .describe("Whether the bucket stands in the path, not in the host name. Unset: with `s3_endpoint`."),
+  s3_credentials_file: z
+    .string()
+    .min(1, NOT_EMPTY)
+    .optional()
+    .describe(
+      "File with the keys, in the format of `~/.aws/credentials`. Unset: environment and files, as the AWS CLI.",
+    ),
+  s3_profile: z.string().min(1, NOT_EMPTY).optional().describe("Section of that file. Unset: `default`."),
+  s3_timeout: duration().prefault("30s").describe("Longest a request to the bucket may take, with its retries."),
+  s3_single_writer: yesNo()
+    .default(false)
+    .describe("Take a bucket that does not keep writers apart; only one process may then ever write to it."),
+  cache_bytes: size().prefault("10GiB").describe("Disk that copies of a bucket's data files may take."),
   allow: z
     .array(z.string().min(1))
     .optional()

@@ -9,6 +9,9 @@ import type { Log } from "./engine/settings.ts";
 import { VERSION } from "./engine/version.ts";
 import { openLog } from "./log.ts";
 
+// The S3 client warns of versions of it that will want a newer Node; ours is pinned, and stderr is a log of JSON lines.
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
+
 /** They take settings only. What they need is loaded when they are asked for, so that the other commands start fast. */
 const SERVERS: readonly CommandHelp[] = [
   { name: "stdio", summary: "Serve one client over stdin and stdout; so does no command.", usage: [""], flags: {} },

@@ -20,6 +20,7 @@ export function engineSettings(
 ): EngineSettings {
   return {
     data: config.data === "memory" ? "memory" : resolve(cwd, config.data),
+    s3: s3Settings(config, cwd),
     allow: allow.map((folder) => resolve(cwd, folder)),
     maxIngestBytes: config.max_ingest_bytes,
     uploadQuotaBytes: config.upload_quota,
@@ -66,6 +67,28 @@ export function engineSettings(
     clock: systemClock,
     log,
     trace,
+  };
+}
+
+function s3Settings(config: Config, cwd: string): EngineSettings["s3"] {
+  if (config.store === undefined) return undefined;
+  if (config.data === "memory") {
+    throw new LakeError("invalid", "store wants a folder in data, for copies of what is in the bucket.", {
+      hint: "Leave data out, or set it to a folder.",
+    });
+  }
+  const [bucket = "", ...prefix] = config.store.slice("s3://".length).split("/");
+  return {
+    bucket,
+    prefix: prefix.filter(Boolean).join("/"),
+    endpoint: config.s3_endpoint,
+    region: config.s3_region,
+    pathStyle: config.s3_path_style ?? config.s3_endpoint !== undefined,
+    credentialsFile: config.s3_credentials_file && resolve(cwd, config.s3_credentials_file),
+    profile: config.s3_profile,
+    timeoutMs: config.s3_timeout,
+    singleWriter: config.s3_single_writer,
+    cacheBytes: config.cache_bytes,
   };
 }
 

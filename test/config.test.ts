@@ -4,6 +4,7 @@ import { delimiter, join } from "node:path";
 import { expect, test } from "vitest";
 import { flagSettings, loadConfig, redacted, unknownSetting } from "../src/config.ts";
 import { LakeError } from "../src/engine/errors.ts";
+import { engineSettings } from "../src/settings.ts";
 
 const cwd = mkdtempSync(join(tmpdir(), "lakehouse-config-"));
 const load = (flags: Record<string, string | string[]> = {}, env: Record<string, string> = {}, file?: string) =>
@@ -197,4 +198,41 @@ test.each([
   [{ oauth_issuer: "https://user:pw@idp.example.com" }, "--oauth-issuer"],
 ])("%o is refused and named", (flags, named) => {
   expect(refusal(() => load(flags as Record<string, string>)).message).toContain(named);
+});
+
+test("a bucket is named by its address, and what it takes is passed down", () => {
+  const env = { LAKEHOUSE_STORE: "s3://my-bucket/lakes/one/", LAKEHOUSE_S3_ENDPOINT: "http://127.0.0.1:9000" };
+  const settings = (flags: Record<string, string>, from: Record<string, string> = env) =>
+    engineSettings(load(flags, from), "/srv/app", [], () => {}).s3;
+  expect(settings({ s3_credentials_file: "keys", cache_bytes: "1GiB" })).toEqual({
+    bucket: "my-bucket",
+    prefix: "lakes/one",
+    endpoint: "http://127.0.0.1:9000",
+    region: "us-east-1",
+    pathStyle: true,
+    credentialsFile: "/srv/app/keys",
+    profile: undefined,
+    timeoutMs: 30_000,
+    singleWriter: false,
+    cacheBytes: 2 ** 30,
+  });
+  expect(settings({}, { LAKEHOUSE_STORE: "s3://bucket" })).toMatchObject({ prefix: "", pathStyle: false });
+  expect(settings({ s3_path_style: "false", s3_single_writer: "true" })).toMatchObject({
+    pathStyle: false,
+    singleWriter: true,
+  });
+  expect(settings({}, {})).toBeUndefined();
+  expect(refusal(() => settings({ data: "memory" })).message).toContain("store wants a folder in data");
+});
+
+test.each([
+  "bucket",
+  "s3://",
+  "s3://Bucket",
+  "s3://b",
+  "s3://my-bucket/../x",
+  "s3://my-bucket//x",
+  "https://my-bucket",
+])("%j is no bucket", (store) => {
+  expect(refusal(() => load({ store })).message).toContain("expected a bucket and a prefix");
 });

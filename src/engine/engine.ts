@@ -1,10 +1,12 @@
 import { join } from "node:path";
 import { type ListPage, type ListRequest, page } from "./catalog/browse.ts";
+import { type Dropped, drop, newestOf } from "./catalog/drop.ts";
 import { parseReference } from "./catalog/identity.ts";
-import type { Catalog, Changes, DatasetKind, Head, Manifest, Unreadable } from "./catalog/types.ts";
+import type { Catalog, Changes, Head, Manifest, Unreadable } from "./catalog/types.ts";
 import type { Embedded, Embedder, EmbedOptions, EmbedStatus } from "./embed/embedder.ts";
 import { planOf } from "./embed/plan.ts";
 import { LakeError } from "./errors.ts";
+import type { Hasher } from "./ingest/hash.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import { spoolOf } from "./ingest/spool.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
@@ -36,15 +38,6 @@ import { VERSION } from "./version.ts";
 
 const RECENT_VERSIONS = 10;
 const RECENT_JOBS = 50;
-
-export interface Dropped {
-  name: string;
-  kind: DatasetKind;
-  /** The tombstone. */
-  version: number;
-  /** The last version with data. */
-  lastVersion: number;
-}
 
 /** The lakehouse: everything an agent can do, without MCP, HTTP or the environment. */
 export interface Engine extends AsyncDisposable, Upkeep {
@@ -135,10 +128,10 @@ export interface Engine extends AsyncDisposable, Upkeep {
 export async function openEngine(settings: EngineSettings): Promise<Engine> {
   const scope = openScope();
   const listeners = new Set<(changes: Changes) => void>();
-  const store =
-    settings.data === "memory"
-      ? openMemoryStore(scope, settings.clock)
-      : await openFileStore(scope, { folder: settings.data, label: settings.data });
+  const store = await openStore(scope, settings).catch(async (error: unknown) => {
+    await scope.close();
+    throw error;
+  });
   const uploads = openUploads(scope, join(spoolOf(store.localRoot), "uploads"), {
     maxBytes: settings.maxIngestBytes,
     quotaBytes: settings.uploadQuotaBytes,
@@ -327,6 +320,20 @@ interface Parts {
   warm(): Promise<void>;
 }
 
+async function openStore(scope: Scope, settings: EngineSettings): Promise<Store> {
+  const { data, s3, clock, log } = settings;
+  if (s3) {
+    const [{ openS3Store }, { openHasher }] = await Promise.all([import("./store/s3.ts"), import("./ingest/hash.ts")]);
+    let hasher: Hasher | undefined;
+    const sha256 = (path: string): Promise<string> => {
+      hasher ??= openHasher(scope);
+      return hasher.sha256(path);
+    };
+    return openS3Store(scope, { ...s3, folder: data, sha256, clock, log });
+  }
+  return data === "memory" ? openMemoryStore(scope, clock) : openFileStore(scope, { folder: data, label: data });
+}
+
 async function loadCatalog(scope: Scope, store: Store, settings: EngineSettings): Promise<Catalog> {
   const { openCatalog } = await import("./catalog/catalog.ts");
   const { refreshMs, clock, log, trace } = settings;
@@ -376,34 +383,4 @@ function oneOf(): LakeError {
   return new LakeError("invalid", "Give either ids, or all: true.", {
     hint: "ids deletes these items; all: true drops the whole index.",
   });
-}
-
-async function newestOf(catalog: Catalog, name: string): Promise<Head | undefined> {
-  try {
-    return (await catalog.versions(name, 1)).heads[0];
-  } catch (error) {
-    if (error instanceof LakeError && error.kind === "not_found") return undefined;
-    throw error;
-  }
-}
-
-async function drop(catalog: Catalog, name: string): Promise<Dropped> {
-  // Explains an unknown or dropped name better than the commit could.
-  const { kind } = await catalog.load(parseReference(name, "a dataset name without a version").name);
-  let lastVersion = 0;
-  const { manifest } = await catalog.commit(name, (current) => {
-    if (!current || current.dropped) return undefined;
-    lastVersion = current.version;
-    return {
-      kind: current.kind,
-      dropped: true,
-      columns: current.columns,
-      files: [],
-      ...(current.index && { index: { ...current.index, count: 0, baseFiles: 0 } }),
-      provenance: { operation: "drop", source: "dataset-drop", sourceHash: "", options: {} },
-    };
-  });
-  // Another writer dropped it in between: the caller's wish is fulfilled, by the other's tombstone.
-  const version = manifest?.version ?? 0;
-  return { name, kind, version, lastVersion: lastVersion || version - 1 };
 }

@@ -32,6 +32,17 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw cancelled(signal);
 }
 
+/** What `work` gives, or the caller's cancellation when that is first; the work goes on for others who wait for it. */
+export function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(cancelled(signal));
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
+}
+
 /** The error for work stopped by its caller, or by the deadline the signal carries. */
 export function cancelled(signal: AbortSignal): LakeError {
   return signal.reason instanceof LakeError

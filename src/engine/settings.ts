@@ -5,6 +5,8 @@ import type { Retention } from "./upkeep/retention.ts";
 export interface EngineSettings {
   /** Folder of the lake, or `memory` for one that is gone when the process ends. */
   data: string;
+  /** The bucket the lake is in; `data` then holds copies of what is used, and work in progress. */
+  s3?: S3Settings | undefined;
   /** Folders that `ingest {path}` may read from. Absolute. */
   allow: string[];
   /** Largest source that `ingest` reads. */
@@ -38,6 +40,27 @@ export interface EngineSettings {
   log: Log;
   /** Told of every step. Default: nobody is. */
   trace?: Trace | undefined;
+}
+
+/** Where a lake in a bucket is, and how to get there. Credentials are not settings: see `s3-client.ts`. */
+export interface S3Settings {
+  bucket: string;
+  /** Without slashes at its ends; empty for none. */
+  prefix: string;
+  /** Undefined: Amazon's own. */
+  endpoint: string | undefined;
+  region: string;
+  /** The bucket in the path rather than in the host name, as servers other than Amazon's mostly want it. */
+  pathStyle: boolean;
+  /** In the format of `~/.aws/credentials`. Undefined: what the SDK finds. */
+  credentialsFile: string | undefined;
+  profile: string | undefined;
+  /** For a request with its retries; a part of a large file may take four times as long. */
+  timeoutMs: number;
+  /** Takes a bucket that cannot keep two writers apart. */
+  singleWriter: boolean;
+  /** Disk that copies of data files may take. */
+  cacheBytes: number;
 }
 
 /** Where embeddings come from. Addresses are settings only, never arguments of a call. */

@@ -39,7 +39,8 @@ export function faultyStore(store: Store, faults: ReadonlyMap<number, Fault>): F
     put: (key, body, options) => at(() => store.put(key, body, options)),
     has: (key) => at(() => store.has(key)),
     delete: (key) => at(() => store.delete(key)),
-    localPath: (key) => at(() => store.localPath(key)),
+    localPath: (key, scope) => at(() => store.localPath(key, scope)),
+    ...(store.remote && { remote: store.remote }),
     async *list(prefix, options) {
       await at(async () => undefined);
       yield* store.list(prefix, options);

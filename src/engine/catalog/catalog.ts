@@ -32,11 +32,16 @@ export async function openCatalog(scope: Scope, store: Store, settings: CatalogS
   const heads = openHeads(log);
 
   /** The newest version as the store has it now, tombstones included; undefined when there is none. */
-  async function newest(name: string): Promise<{ version: number; read: Manifest | LakeError } | undefined> {
+  async function newest(
+    name: string,
+    recent = false,
+  ): Promise<{ version: number; read: Manifest | LakeError } | undefined> {
     const known = heads.get(name);
+    // In a bucket, to ask for every dataset of every statement would cost a round trip each.
+    const isKnown = recent && settings.refreshMs > 0 && store.remote !== undefined;
     // What cannot be read may be taken away to repair it, and what is gone was: then the whole list is asked.
     for (const from of [known && !known.problem ? known.version : 0, 0]) {
-      const version = await versions.newest(name, from);
+      const version = isKnown && from > 0 ? from : await versions.newest(name, from);
       if (version === 0) return undefined;
       try {
         const read = await versions.manifest(name, version);
@@ -52,8 +57,8 @@ export async function openCatalog(scope: Scope, store: Store, settings: CatalogS
   }
 
   /** The newest manifest, or the newest readable one while that is damaged. */
-  async function serve(name: string): Promise<Manifest | undefined> {
-    const found = await newest(name);
+  async function serve(name: string, recent: boolean): Promise<Manifest | undefined> {
+    const found = await newest(name, recent);
     if (!(found?.read instanceof LakeError)) return found?.read;
     const { version, read: error } = found;
     const fallback = await versions.readableBefore(name, version);
@@ -182,9 +187,9 @@ export async function openCatalog(scope: Scope, store: Store, settings: CatalogS
   return {
     list: () => heads.live(),
     unreadable: () => heads.unreadable(),
-    load: async (name, version) => {
+    load: async (name, version, { recent = false } = {}) => {
       if (version !== undefined) return loadVersion(name, version);
-      const manifest = DATASET_NAME.test(name) ? await serve(name) : undefined;
+      const manifest = DATASET_NAME.test(name) ? await serve(name, recent) : undefined;
       if (!manifest) throw unknown(name);
       if (manifest.dropped) throw await dropped(manifest);
       return manifest;

@@ -138,9 +138,10 @@ export interface Catalog {
   unreadable(): Unreadable[];
   /**
    * The newest manifest, or the one of `version`, including commits of other processes up to this moment where the
-   * store can tell cheaply. Throws `not_found` with the nearest names, or how to reach a dropped dataset's versions.
+   * store can tell cheaply. With `recent`, where it takes a round trip, the newest as of the last refresh and of this
+   * process's commits is enough. Throws `not_found` with the nearest names, or how to reach a dropped dataset's versions.
    */
-  load(name: string, version?: number): Promise<Manifest>;
+  load(name: string, version?: number, options?: { recent?: boolean }): Promise<Manifest>;
   /** Retained versions, newest first, tombstones included; only the newest `limit` are read. Throws `not_found`. */
   versions(name: string, limit?: number): Promise<{ heads: Head[]; total: number }>;
   /**

@@ -6,6 +6,7 @@ import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identi
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
 import { openDuck } from "../duckdb/duckdb.ts";
 import { cancelled, hasCode, LakeError, throwIfAborted } from "../errors.ts";
+import type { QueryEngine } from "../query/query.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
@@ -16,23 +17,24 @@ import { type Hasher, openHasher } from "./hash.ts";
 import { openTarget, type SchemaRules, stillFits } from "./schema.ts";
 import { type FileGiven, openSource } from "./source.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "./spool.ts";
-import { convertQuery, type Plan } from "./sql.ts";
-import type {
-  ConvertContext,
-  Converted,
-  Converter,
-  Format,
-  IngestNotes,
-  IngestOptions,
-  IngestRequest,
-  IngestResult,
+import { convertQuery } from "./sql.ts";
+import {
+  type ConvertContext,
+  type Converted,
+  type Converter,
+  type Format,
+  type IngestNotes,
+  type IngestOptions,
+  type IngestRequest,
+  type IngestResult,
+  NO_NOTES,
 } from "./types.ts";
 import type { Uploads } from "./uploads.ts";
 
 export interface IngestParts {
   store: Store;
   catalog: Catalog;
-  query: { plan(sql: string, options?: { signal?: AbortSignal }): Promise<Plan> };
+  query: Pick<QueryEngine, "plan">;
   uploads: Pick<Uploads, "take">;
   settings: EngineSettings;
 }
@@ -58,14 +60,6 @@ const CONVERTERS: Record<Format, () => Promise<Converter>> = {
   arrow: async () => (await import("./arrow.ts")).convertArrow,
 };
 const INFERRED: readonly Format[] = ["csv", "tsv", "json", "ndjson"];
-
-const NO_NOTES: IngestNotes = {
-  kept_as_text: [],
-  skipped_rows: null,
-  renamed_columns: [],
-  encoding: null,
-  dialect: null,
-};
 
 /** Progress when the rows are converted, and when they are stored. */
 const CONVERTED = 0.9;
@@ -197,7 +191,7 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
 
 async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestResult> {
   const rules: SchemaRules = { ...job.rules, inferred: false };
-  const plan = await job.query.plan(sql, { signal: job.signal });
+  const plan = await job.query.plan(sql, { signal: job.signal, files: scope });
   const data = join(job.store.localRoot, "data");
   const reach: Reach = { format: "sql", signal: job.signal, files: [], folders: [data] };
   const converted = await convertWith(scope, job, rules, reach, (context) => convertQuery(plan, context));

@@ -107,3 +107,11 @@ export interface Converted {
 
 /** Turns one source into Parquet files in `context.folder`. Throws `LakeError`; then the folder's contents are garbage. */
 export type Converter = (source: Source, context: ConvertContext) => Promise<Converted>;
+
+export const NO_NOTES: IngestNotes = {
+  kept_as_text: [],
+  skipped_rows: null,
+  renamed_columns: [],
+  encoding: null,
+  dialect: null,
+};

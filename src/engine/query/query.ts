@@ -8,7 +8,7 @@ import type { On } from "../duckdb/execute.ts";
 import type { Statements } from "../duckdb/statements.ts";
 import type { Json } from "../duckdb/values.ts";
 import { readTexts } from "../duckdb/vectors.ts";
-import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
+import { cancelled, LakeError, throwIfAborted, untilAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
@@ -21,9 +21,10 @@ import { loadFunctionNames } from "./functions.ts";
 import type { Judged } from "./guard.ts";
 import { openPool, type Session } from "./pool.ts";
 import { closedError, explained, isFatal, timedOut, withColumns } from "./query-errors.ts";
-import { openRelations, totalRows } from "./relations.ts";
+import { openHeld, openRelations, totalRows } from "./relations.ts";
 import { withoutEnd } from "./tokens.ts";
 import {
+  FilesNeeded,
   given,
   guardParts,
   judgeOn,
@@ -32,6 +33,7 @@ import {
   prepare,
   readFrom,
   refuseData,
+  resolveHeld,
   searchesOf,
   type Turn,
 } from "./turn.ts";
@@ -93,9 +95,12 @@ export interface QueryEngine {
   stream(sql: string, options: StreamOptions): Promise<StreamResult>;
   /**
    * Judges a statement, and returns it, fit to stand in parentheses, with what another locked instance has to run
-   * first to see the same data. Throws as `query` does.
+   * first to see the same data; with `files`, it can until that is closed. Throws as `query` does.
    */
-  plan(sql: string, options?: { signal?: AbortSignal }): Promise<{ sql: string; views: string[]; datasets: string[] }>;
+  plan(
+    sql: string,
+    options?: { signal?: AbortSignal; files?: Scope },
+  ): Promise<{ sql: string; views: string[]; datasets: string[] }>;
   /**
    * Checks that a condition is one expression that may stand in parentheses of a statement, on lines of its own, and
    * means the same there. Throws as `query` does, naming `where` and the place in it.
@@ -229,7 +234,10 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     sql: string,
     options: QueryOptions,
     work: (turn: Turn, found: FoundByKey) => Promise<Result>,
+    files?: Scope,
   ): Promise<Result> {
+    const own = openScope();
+    const held = openHeld(files ?? own);
     return inTime(options, async (open, signal) => {
       const found: FoundByKey = new Map();
       const run = (searches: readonly VectorSearch[]): Promise<void> =>
@@ -246,16 +254,19 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
       for (;;) {
         const outcome = await onSession(signal, async (session, opened) => {
           try {
-            return { result: await work({ session, open: opened, signal, params: options.params }, found) };
+            return { result: await work({ session, open: opened, signal, params: options.params, held }, found) };
           } catch (error) {
-            if (error instanceof SearchesNeeded) return error;
+            if (error instanceof SearchesNeeded || error instanceof FilesNeeded) return error;
             throw error;
           }
         });
-        if (!(outcome instanceof SearchesNeeded)) return outcome.result;
-        await run(outcome.searches);
+        if (outcome instanceof FilesNeeded) {
+          // Fetching goes on when nobody waits for it any more: the next try then finds more.
+          await untilAborted(open.relations.hold(outcome.resolved, held), signal);
+        } else if (outcome instanceof SearchesNeeded) await run(outcome.searches);
+        else return outcome.result;
       }
-    });
+    }).finally(() => own.close());
   }
 
   /** Judges a statement, makes the session see what it reads, and runs it. */
@@ -339,22 +350,23 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         };
       });
     },
-    plan: (text, options = {}) => {
+    plan: (text, { files, ...options } = {}) => {
       const sql = withoutEnd(text);
-      return onSearched(sql, options, async (turn, found) => {
+      const planned = async (turn: Turn, found: FoundByKey) => {
         const judged = await judgeOn(turn, sql, found);
         if (judged.explain) {
           throw new LakeError("denied", "EXPLAIN makes no rows to keep.", { hint: "Send the query without EXPLAIN." });
         }
         const searches = await searchesOf(turn, judged, found);
-        const resolved = await turn.open.relations.resolve(judged);
+        const resolved = await resolveHeld(turn, judged);
         const views = [...CELL_LIMITS];
         for (const relation of resolved.relations) {
           for await (const statement of relation.statements(turn.session.connection)) views.push(statement);
         }
         if (searches.length > 0) views.push(...hitStatements(searches, found));
         return { sql: judged.sql, views, datasets: readFrom(resolved, searches, found) };
-      });
+      };
+      return onSearched(sql, options, planned, files);
     },
     texts: (sql, options, onTexts) =>
       onSearched(sql, options, async (turn, found) => {

@@ -2,6 +2,7 @@ import { itemCount } from "../catalog/browse.ts";
 import type { Catalog, Manifest } from "../catalog/types.ts";
 import { type Connection, identifier, literalList } from "../duckdb/duckdb.ts";
 import { mapAhead } from "../map-ahead.ts";
+import type { Scope } from "../scope.ts";
 import type { Store } from "../store/store.ts";
 import { catalogTable } from "./catalog-tables.ts";
 import type { Judged } from "./guard.ts";
@@ -33,8 +34,24 @@ export interface RelationParts {
 const LOADS_AHEAD = 16;
 
 export interface Relations {
-  /** Fixes the version of every dataset a statement names. Throws `not_found`. */
-  resolve(verdict: Verdict): Promise<Resolved>;
+  /** Fixes the version of every dataset a statement names, as `held` has it. Throws `not_found`. */
+  resolve(verdict: Verdict, held: Held): Promise<Resolved>;
+  /** Whether all files that will be read are held; of those that are local copies, what is there is held now. */
+  areHeld(resolved: Resolved, held: Held): boolean;
+  /** Holds all files that will be read, which may fetch them. */
+  hold(resolved: Resolved, held: Held): Promise<void>;
+}
+
+/** What one statement has settled on: one version of each dataset, and local files that stay until it has ended. */
+export interface Held {
+  scope: Scope;
+  /** By name: the newest version when it was first asked for. */
+  newest: Map<string, Manifest>;
+  keys: Set<string>;
+}
+
+export function openHeld(scope: Scope): Held {
+  return { scope, newest: new Map(), keys: new Set() };
 }
 
 /** Names a statement may use → what they stand for now. */
@@ -42,9 +59,23 @@ export function openRelations({ store, catalog }: RelationParts): Relations {
   let revision = 0;
   catalog.onChange(() => revision++);
   return {
-    resolve: async (verdict) => {
-      const loaded = await loadManifests(verdict.datasets, catalog);
-      const datasets = loaded.map(({ ref, manifest }) => datasetRelation(ref, manifest, store));
+    areHeld: (resolved, held) => {
+      if (!store.remote) return true;
+      const missing = missingKeys(resolved, held);
+      if (!store.remote.hold(missing, held.scope)) return false;
+      for (const key of missing) held.keys.add(key);
+      return true;
+    },
+    hold: async (resolved, held) => {
+      const fetched = mapAhead(missingKeys(resolved, held), LOADS_AHEAD, async (key) => {
+        await store.localPath(key, held.scope);
+        held.keys.add(key);
+      });
+      for await (const _ of fetched);
+    },
+    resolve: async (verdict, held) => {
+      const loaded = await loadManifests(verdict.datasets, catalog, held);
+      const datasets = loaded.map(({ ref, manifest }) => datasetRelation(ref, manifest, store, held.scope));
       const builtins = verdict.builtins.map((name) => ({
         name,
         stamp: `${revision}`,
@@ -75,25 +106,35 @@ interface Loaded {
   manifest: Manifest;
 }
 
-async function loadManifests(refs: DatasetRef[], catalog: Catalog): Promise<Loaded[]> {
+async function loadManifests(refs: DatasetRef[], catalog: Catalog, { newest }: Held): Promise<Loaded[]> {
   const loaded: Loaded[] = [];
-  for (const ref of refs) loaded.push({ ref, manifest: await catalog.load(ref.name, ref.version) });
+  for (const ref of refs) {
+    const before = ref.version === undefined ? newest.get(ref.name) : undefined;
+    const manifest = before ?? (await catalog.load(ref.name, ref.version, { recent: true }));
+    if (ref.version === undefined) newest.set(ref.name, manifest);
+    loaded.push({ ref, manifest });
+  }
   return loaded;
 }
 
-function datasetRelation(ref: DatasetRef, manifest: Manifest, store: Store): Relation {
+function missingKeys({ manifests }: Resolved, { keys }: Held): string[] {
+  const named = [...manifests.values()].flatMap(({ files }) => files.map(({ key }) => key));
+  return [...new Set(named)].filter((key) => !keys.has(key));
+}
+
+function datasetRelation(ref: DatasetRef, manifest: Manifest, store: Store, files: Scope): Relation {
   return {
     name: ref.relation,
     stamp: manifest.commitId,
     statements: async function* (connection) {
-      const select = await datasetSelect(manifest, store, connection);
+      const select = await datasetSelect(manifest, store, files, connection);
       yield `CREATE OR REPLACE TEMP VIEW ${identifier(ref.relation)} AS ${select}`;
     },
   };
 }
 
 /** The manifest's columns in order and in their types; columns that older files lack are NULL there. */
-async function datasetSelect(manifest: Manifest, store: Store, connection: Connection): Promise<string> {
+async function datasetSelect(manifest: Manifest, store: Store, held: Scope, connection: Connection): Promise<string> {
   const { columns, files } = manifest;
   const select = (has: (name: string) => boolean): string =>
     columns
@@ -102,7 +143,7 @@ async function datasetSelect(manifest: Manifest, store: Store, connection: Conne
   if (files.length === 0) return `SELECT ${select(() => false)} WHERE false`;
 
   const paths: string[] = [];
-  for await (const path of mapAhead(files, LOADS_AHEAD, (file) => store.localPath(file.key))) paths.push(path);
+  for await (const path of mapAhead(files, LOADS_AHEAD, (file) => store.localPath(file.key, held))) paths.push(path);
   if (manifest.kind === "vectors")
     return liveItems(
       manifest,

@@ -5,7 +5,7 @@ import { assertPatterns } from "./calls.ts";
 import type { FunctionNames } from "./functions.ts";
 import { type GuardParts, type Judged, judge, MAX_SQL_CHARS } from "./guard.ts";
 import type { Pool, Session } from "./pool.ts";
-import { type Relations, type Resolved, show } from "./relations.ts";
+import { type Held, type Relations, type Resolved, show } from "./relations.ts";
 import { callKey, readSearches, type VectorSearch } from "./vector-calls.ts";
 import { type FoundByKey, missingSearches, putHits, SearchesNeeded } from "./vector-hits.ts";
 
@@ -27,6 +27,17 @@ export interface Turn {
   open: Opened;
   signal: AbortSignal;
   params: Params | undefined;
+  held: Held;
+}
+
+/** Thrown when local copies of files have to be fetched, which must not keep a place on the pool. */
+export class FilesNeeded extends Error {
+  readonly resolved: Resolved;
+
+  constructor(resolved: Resolved) {
+    super("Files have to be fetched first.");
+    this.resolved = resolved;
+  }
 }
 
 export const KEPT_VERDICT_CHARS = 10_000;
@@ -72,15 +83,22 @@ export function refuseData(): never {
   throw new LakeError("denied", "A PIVOT needs its columns written out here.", { hint: "List them with IN (…)." });
 }
 
-/** Makes the session see all that a judged statement reads. Throws `SearchesNeeded` when hits are not there yet. */
+/** What a statement will read, all of it held. Throws `FilesNeeded`. */
+export async function resolveHeld({ open, held }: Turn, judged: Judged): Promise<Resolved> {
+  const resolved = await open.relations.resolve(judged, held);
+  if (!open.relations.areHeld(resolved, held)) throw new FilesNeeded(resolved);
+  return resolved;
+}
+
+/** Makes the session see all that a judged statement reads. Throws `SearchesNeeded` and `FilesNeeded`. */
 export async function prepare(
   turn: Turn,
   judged: Judged,
   found: FoundByKey,
 ): Promise<{ resolved: Resolved; datasets: string[] }> {
-  const { session, open, signal, params } = turn;
+  const { session, signal, params } = turn;
   assertPatterns(judged.patterns, (name) => given(params, name));
-  const resolved = await open.relations.resolve(judged);
+  const resolved = await resolveHeld(turn, judged);
   const searches = await searchesOf(turn, judged, found);
   await show(resolved.relations, session);
   if (searches.length > 0) await putHits(session.connection, searches, found, signal);

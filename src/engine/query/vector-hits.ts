@@ -101,7 +101,7 @@ export async function runSearches(
 
 async function assertIndex(index: string, catalog: Catalog): Promise<void> {
   const { name } = parseReference(index, "the name of a vector index, whose newest version is searched");
-  const { kind } = await catalog.load(name);
+  const { kind } = await catalog.load(name, undefined, { recent: true });
   if (kind === "vectors") return;
   throw new LakeError("invalid", `${VECTOR_SEARCH}(): ${JSON.stringify(name)} is a table, not a vector index.`, {
     hint: `Make an index of it with vector-index-create {name: "${name.slice(0, 57)}_index", dataset: "${name}", text, id} and search that.`,

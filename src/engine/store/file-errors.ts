@@ -41,6 +41,8 @@ export async function explained<T>(verb: string, key: string, work: () => Promis
 
 function explain(sentence: string, error: unknown): LakeError {
   if (error instanceof LakeError) {
+    // A whole sentence says already what was to be done.
+    if (error.message.endsWith(".")) return error;
     return new LakeError(error.kind, `${sentence}: ${error.message}.`, { hint: error.hint, cause: error });
   }
   const known = CAUSES.find(({ codes }) => hasCode(error, ...codes));

@@ -88,7 +88,8 @@ async function isStale(folder: string, name: string, clock: Clock): Promise<bool
   }
 }
 
-function isRunning(pid: number): boolean {
+/** Of this machine. */
+export function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

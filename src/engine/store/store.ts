@@ -1,3 +1,5 @@
+import type { Scope } from "../scope.ts";
+
 /** Bytes, or a finished local file whose bytes are to be stored (it may be moved). */
 export type Body = Uint8Array | { path: string };
 
@@ -33,8 +35,16 @@ export interface Store {
   list(prefix: string, options?: { startAfter?: string }): AsyncIterable<StoredObject>;
   /** Deleting what is not there is no error. */
   delete(key: string): Promise<void>;
-  /** A local file with the object's bytes, for DuckDB to read in place; it must not be written to. */
-  localPath(key: string): Promise<string>;
+  /**
+   * A local file with the object's bytes, for DuckDB to read in place; it must not be written to. One that is a copy
+   * stays until `scope` is closed; without a scope, for a minute.
+   */
+  localPath(key: string, scope?: Scope): Promise<string>;
+  /** Present when objects are elsewhere: every question takes a round trip, and local files are copies. */
+  readonly remote?: {
+    /** Holds the copies of all of them as `localPath` does, if all are there already. */
+    hold(keys: readonly string[], scope: Scope): boolean;
+  };
   /** The one folder that every `localPath` and every finished upload lies in. */
   readonly localRoot: string;
   close(): Promise<void>;

@@ -3,6 +3,7 @@ import type { Connection } from "../duckdb/duckdb.ts";
 import { readVectors, type SegmentRow } from "../duckdb/vectors.ts";
 import { MAX_TEXT_CHARS } from "../embed/texts.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
+import { inScope, type Scope } from "../scope.ts";
 import { embedFor } from "./model.ts";
 import type { Room } from "./room.ts";
 import { isIndex, nextVersion, selectItems } from "./segments.ts";
@@ -45,7 +46,17 @@ export async function buildIndex(
   { signal, onProgress }: VectorOptions & { signal: AbortSignal },
   lookup?: Lookup,
 ): Promise<Built> {
-  const plan = await room.query.plan(sql, { signal });
+  return inScope((files) => build(room, ensure, { sql, source }, { signal, onProgress, files }, lookup));
+}
+
+async function build(
+  room: Room,
+  ensure: () => Promise<{ manifest: IndexManifest; created: boolean }>,
+  { sql, source }: { sql: string; source: VectorSource },
+  { signal, onProgress, files }: VectorOptions & { signal: AbortSignal; files: Scope },
+  lookup?: Lookup,
+): Promise<Built> {
+  const plan = await room.query.plan(sql, { signal, files });
   return room.withOwnInstance(signal, async (connection) => {
     const run = (statement: string): Promise<void> => connection.run(statement, { signal });
     for (const view of plan.views) await run(view);
@@ -53,7 +64,7 @@ export async function buildIndex(
     await assertIds(connection, source, signal);
     const { manifest, created } = await ensure();
     await run(
-      `CREATE TEMP TABLE items AS ${await selectItems(room.store, manifest, ["id", "text", "metadata", "from_dataset"])}`,
+      `CREATE TEMP TABLE items AS ${await selectItems(room.store, manifest, ["id", "text", "metadata", "from_dataset"], files)}`,
     );
     const todo = await compare(connection, signal);
 
@@ -73,7 +84,7 @@ export async function buildIndex(
             {},
           );
         }
-        await keepVectors(room, connection, done.manifest, commit, signal);
+        await keepVectors(room, connection, done.manifest, { commit, files }, signal);
         await embedRows(room, connection, todo.embed, done, commit, { signal, onProgress });
         done.manifest = await commitSource(room, done.manifest, { ...source, complete: true });
       }
@@ -217,10 +228,10 @@ async function keepVectors(
   room: Room,
   connection: Connection,
   manifest: IndexManifest,
-  commit: (rows: NewRow[], index: object) => Promise<void>,
+  { commit, files }: { commit: (rows: NewRow[], index: object) => Promise<void>; files: Scope },
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const items = await selectItems(room.store, manifest, ["id", "vector"]);
+  const items = await selectItems(room.store, manifest, ["id", "vector"], files);
   for await (const ids of idsOf(connection, "other", segmentRows(manifest), signal)) {
     const wanted = `SELECT unnest(from_json('${JSON.stringify(ids).replaceAll("'", "''")}', '["VARCHAR"]'))`;
     const texts = await connection.rows<{ id: string; text: string }>(

@@ -1,6 +1,7 @@
 import type { DataFile } from "../catalog/types.ts";
 import { literalList } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
+import { inScope, type Scope } from "../scope.ts";
 import type { Room } from "./room.ts";
 import { isIndex, nextVersion, pathsOf, selectItems, writeQuery } from "./segments.ts";
 import type { IndexManifest } from "./types.ts";
@@ -20,22 +21,26 @@ const FILE_BYTES = 1024 ** 3;
  * top of it. False when there was nothing to do, or somebody else has done it.
  */
 export async function compact(room: Room, name: string, signal: AbortSignal): Promise<boolean> {
+  return inScope((held) => compactHeld(room, name, held, signal));
+}
+
+async function compactHeld(room: Room, name: string, held: Scope, signal: AbortSignal): Promise<boolean> {
   const manifest = await room.catalog.load(name).catch(() => undefined);
   if (!isIndex(manifest)) return false;
   const { files, index } = manifest;
   const base = files.slice(0, index.baseFiles);
   const changes = files.slice(index.baseFiles);
   if (shouldRewrite(manifest, base, changes)) {
-    const merged = await writeBase(room, manifest, signal);
+    const merged = await writeBase(room, manifest, held, signal);
     return replace(room, manifest, merged, changes.length);
   }
   if (changes.length >= MAX_CHANGE_FILES) {
-    const merged = await writeChanges(room, manifest, changes, signal);
+    const merged = await writeChanges(room, manifest, changes, held, signal);
     return replace(room, manifest, [...base, merged], changes.length, base.length);
   }
   const small = base.filter((file) => file.bytes < SMALL_BYTES);
   if (small.length <= MAX_SMALL_FILES) return false;
-  const merged = await writeFiles(room, manifest, small, signal);
+  const merged = await writeFiles(room, manifest, small, held, signal);
   const whole = base.filter((file) => file.bytes >= SMALL_BYTES);
   return replace(room, manifest, [...whole, merged], 0);
 }
@@ -50,9 +55,9 @@ function rowsOf(files: DataFile[]): number {
 }
 
 /** All live items; files of a gigabyte at most, each read from all, which is rare and keeps memory bounded. */
-async function writeBase(room: Room, manifest: IndexManifest, signal: AbortSignal): Promise<DataFile[]> {
+async function writeBase(room: Room, manifest: IndexManifest, held: Scope, signal: AbortSignal): Promise<DataFile[]> {
   if (manifest.index.count === 0) return [];
-  const items = await selectItems(room.store, manifest, ["id", "vector", "text", "metadata", "from_dataset"]);
+  const items = await selectItems(room.store, manifest, ["id", "vector", "text", "metadata", "from_dataset"], held);
   const parts = Math.max(1, Math.ceil(manifest.bytes / FILE_BYTES));
   const written: DataFile[] = [];
   for (let part = 0; part < parts; part++) {
@@ -76,9 +81,10 @@ async function writeChanges(
   room: Room,
   manifest: IndexManifest,
   changes: DataFile[],
+  held: Scope,
   signal: AbortSignal,
 ): Promise<DataFile> {
-  const paths = await pathsOf(room.store, changes);
+  const paths = await pathsOf(room.store, changes, held);
   const select = `SELECT * FROM read_parquet(${literalList(paths)}, hive_partitioning = false)
     QUALIFY row_number() OVER (PARTITION BY id ORDER BY file_index DESC) = 1`;
   return room.withConnection((connection) => writeQuery(room, connection, manifest, select, signal));
@@ -89,9 +95,10 @@ async function writeFiles(
   room: Room,
   manifest: IndexManifest,
   files: DataFile[],
+  held: Scope,
   signal: AbortSignal,
 ): Promise<DataFile> {
-  const paths = await pathsOf(room.store, files);
+  const paths = await pathsOf(room.store, files, held);
   const select = `SELECT * FROM read_parquet(${literalList(paths)}, hive_partitioning = false)`;
   return room.withConnection((connection) => writeQuery(room, connection, manifest, select, signal));
 }

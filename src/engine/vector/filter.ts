@@ -85,7 +85,7 @@ async function matching(
 async function areNewest(room: Room, references: readonly string[]): Promise<boolean> {
   for (const reference of references) {
     const { name, version } = parseReference(reference);
-    const newest = await room.catalog.load(name).catch(() => undefined);
+    const newest = await room.catalog.load(name, undefined, { recent: true }).catch(() => undefined);
     if (newest?.version !== version) return false;
   }
   return true;
@@ -108,7 +108,7 @@ export async function assertWhere(room: Room, where: string): Promise<void> {
 /** The newest version of the dataset the index was built from, unless it has gone. */
 export async function datasetOf(room: Room, { index }: IndexManifest): Promise<Manifest | undefined> {
   if (!index.source) return undefined;
-  const dataset = await room.catalog.load(index.source.dataset).catch((error: unknown) => {
+  const dataset = await room.catalog.load(index.source.dataset, undefined, { recent: true }).catch((error: unknown) => {
     if (error instanceof LakeError && error.kind === "not_found") return undefined;
     throw error;
   });

@@ -1,6 +1,7 @@
 import { literalList } from "../duckdb/duckdb.ts";
 import { readVectors, type VectorRows } from "../duckdb/vectors.ts";
-import { LakeError, throwIfAborted } from "../errors.ts";
+import { LakeError } from "../errors.ts";
+import { inScope, type Scope } from "../scope.ts";
 import { openTimeSlice } from "../time-slice.ts";
 import type { Room } from "./room.ts";
 import { isIndex, pathsOf, selectItems } from "./segments.ts";
@@ -142,10 +143,12 @@ export async function loadResident(
   try {
     const items = openItems(manifest, shards);
     if (manifest.index.count > 0) {
-      const select = await selectItems(room.store, manifest, ["id", "vector", "metadata"]);
-      const sql = `SELECT id, vector, metadata::VARCHAR AS metadata, false AS deleted FROM (${select})`;
-      await room.withConnection(async (connection) => {
-        for await (const rows of readVectors(connection, sql, dimension, signal)) await items.apply([rows]);
+      await inScope(async (files) => {
+        const select = await selectItems(room.store, manifest, ["id", "vector", "metadata"], files);
+        const sql = `SELECT id, vector, metadata::VARCHAR AS metadata, false AS deleted FROM (${select})`;
+        await room.withConnection(async (connection) => {
+          for await (const rows of readVectors(connection, sql, dimension, signal)) await items.apply([rows]);
+        });
       });
     }
     return openResident(room, manifest, shards, items);
@@ -216,7 +219,7 @@ function openResident(
       if (next.provenance.operation !== "compact") {
         const added = next.files.slice(held.files.length);
         if (added.length > 0) {
-          const changes = await readChanges(room, next, added);
+          const changes = await inScope((files) => readChanges(room, next, added, files));
           await items
             .apply(changes, () => {
               held = next;
@@ -261,8 +264,9 @@ async function readChanges(
   room: Room,
   { name, index }: IndexManifest,
   files: IndexManifest["files"],
+  held: Scope,
 ): Promise<VectorRows[]> {
-  const paths = await pathsOf(room.store, files);
+  const paths = await pathsOf(room.store, files, held);
   const type = `FLOAT[${index.dimension}]`;
   const from = `read_parquet(${literalList(paths)}, hive_partitioning = false)`;
   const sql = `SELECT id, CAST(vector AS ${type}) AS vector, metadata::VARCHAR AS metadata, deleted FROM ${from}${paths.length > 1 ? " ORDER BY file_index" : ""}`;
@@ -280,21 +284,4 @@ function continues(held: IndexManifest, next: IndexManifest): boolean {
   if (next.provenance.operation === "compact") return next.index.count === held.index.count;
   if (!["upsert", "delete"].includes(next.provenance.operation)) return false;
   return held.files.every(({ key }, at) => next.files[at]?.key === key);
-}
-
-/** `promise`, or the caller's cancellation when that is first; the work goes on for the others who wait for it. */
-export function unlessAborted<Result>(promise: Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {
-  if (!signal) return promise;
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => {
-      try {
-        throwIfAborted(signal);
-      } catch (error) {
-        reject(error);
-      }
-    };
-    if (signal.aborted) onAbort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
 }

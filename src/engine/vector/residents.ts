@@ -1,6 +1,7 @@
+import { untilAborted } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 import { untraced } from "../trace.ts";
-import { bytesOfSlot, loadResident, type Resident, Stale, sizeOf, unlessAborted } from "./resident.ts";
+import { bytesOfSlot, loadResident, type Resident, Stale, sizeOf } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { restoreSaved, saveResident } from "./saved.ts";
 import { openShardPool } from "./shards.ts";
@@ -145,9 +146,9 @@ export function openResidents(
       if (!entry) return undefined;
       entry.users++;
       try {
-        const resident = entry.resident ?? (await unlessAborted(entry.opening, signal));
+        const resident = entry.resident ?? (await untilAborted(entry.opening, signal));
         if (resident.shards.broken) throw new Stale("a worker ended");
-        if (resident.manifest.version < manifest.version) await unlessAborted(resident.advance(manifest), signal);
+        if (resident.manifest.version < manifest.version) await untilAborted(resident.advance(manifest), signal);
         entry.usedAt = ++uses;
         if (await stillFits(entry, resident)) return entry;
         leave(entry);

@@ -3,6 +3,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { hasCode, LakeError } from "../errors.ts";
+import { inScope } from "../scope.ts";
 import { type Resident, restoreResident, Stale } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { isIndex } from "./segments.ts";
@@ -134,8 +135,9 @@ async function restore(
   folder: string,
 ): Promise<Resident> {
   const { name, version, index } = newest;
-  const path = await room.store.localPath(saved.key);
-  const { fields, sections } = await readSnapshot(path, { folder, fields: fieldsSchema });
+  const { fields, sections } = await inScope(async (held) =>
+    readSnapshot(await room.store.localPath(saved.key, held), { folder, fields: fieldsSchema }),
+  );
   const of = saved.version === version ? newest : await room.catalog.load(name, saved.version).catch(() => undefined);
   const fits =
     isIndex(of) &&

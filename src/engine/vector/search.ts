@@ -47,7 +47,7 @@ export async function find(
 ): Promise<Found> {
   throwIfAborted(signal);
   assertRequest(request);
-  const manifest = await loadIndex(room, request.index);
+  const manifest = await loadIndex(room, request.index, { recent: true });
   const k = request.k ?? DEFAULT_K;
   const ef = request.ef ?? room.settings.vector.ef;
   // Checked, and embedded, before anything is read.

@@ -9,6 +9,7 @@ import { appendRows, createSegmentTable, type SegmentRow } from "../duckdb/vecto
 import { LakeError } from "../errors.ts";
 import { mapAhead } from "../map-ahead.ts";
 import { liveItems } from "../query/live-items.ts";
+import { inScope, type Scope } from "../scope.ts";
 import type { Store } from "../store/store.ts";
 import type { Room } from "./room.ts";
 import { type IndexManifest, ITEM_COLUMNS } from "./types.ts";
@@ -30,8 +31,12 @@ export function isIndex(manifest: Manifest | undefined): manifest is IndexManife
 }
 
 /** The newest version of an index. Throws `not_found` with the nearest names, `invalid` for a table. */
-export async function loadIndex(room: Pick<Room, "catalog">, name: string): Promise<IndexManifest> {
-  const manifest = await room.catalog.load(name);
+export async function loadIndex(
+  room: Pick<Room, "catalog">,
+  name: string,
+  options?: { recent?: boolean },
+): Promise<IndexManifest> {
+  const manifest = await room.catalog.load(name, undefined, options);
   if (isIndex(manifest)) return manifest;
   const create = JSON.stringify({ name: `${name}_index`, dataset: name, text: "…", id: "…" });
   throw new LakeError("invalid", `${name} is a table, not a vector index.`, {
@@ -131,14 +136,20 @@ export function nextVersion(
   };
 }
 
-/** The live items of a version as a query; `columns` may name `from_dataset` too. */
-export async function selectItems(store: Store, manifest: IndexManifest, columns: readonly string[]): Promise<string> {
-  return liveItems(manifest, await pathsOf(store, manifest.files), columns);
+/** The live items of a version as a query, until `files` is closed; `columns` may name `from_dataset` too. */
+export async function selectItems(
+  store: Store,
+  manifest: IndexManifest,
+  columns: readonly string[],
+  files: Scope,
+): Promise<string> {
+  return liveItems(manifest, await pathsOf(store, manifest.files, files), columns);
 }
 
-export async function pathsOf(store: Store, files: readonly DataFile[]): Promise<string[]> {
+/** Local paths, until `held` is closed. */
+export async function pathsOf(store: Store, files: readonly DataFile[], held: Scope): Promise<string[]> {
   const paths: string[] = [];
-  for await (const path of mapAhead(files, PATHS_AHEAD, (file) => store.localPath(file.key))) paths.push(path);
+  for await (const path of mapAhead(files, PATHS_AHEAD, (file) => store.localPath(file.key, held))) paths.push(path);
   return paths;
 }
 
@@ -150,19 +161,21 @@ export async function findItems(
   signal?: AbortSignal,
 ): Promise<Map<string, string | null>> {
   if (manifest.index.count === 0) return new Map();
-  const items = await selectItems(room.store, manifest, ["id", "metadata"]);
-  return room.withConnection(async (connection) => {
-    const listed = (parameter: string): string => `SELECT unnest(from_json(${parameter}::VARCHAR, '["VARCHAR"]'))`;
-    const found = new Map<string, string | null>();
-    const there = `SELECT id FROM (${items}) WHERE id IN (${listed("$1")})`;
-    const rows = await connection.rows<{ id: string }>(there, { params: [JSON.stringify(ids)], signal });
-    for (const { id } of rows) found.set(id, null);
-    if (kept.length === 0) return found;
-    const sql = `SELECT id, metadata::VARCHAR AS metadata FROM (${items}) WHERE id IN (${listed("$1")})`;
-    const params = [JSON.stringify(kept)];
-    for (const row of await connection.rows<{ id: string; metadata: string | null }>(sql, { params, signal })) {
-      found.set(row.id, row.metadata);
-    }
-    return found;
+  return inScope(async (files) => {
+    const items = await selectItems(room.store, manifest, ["id", "metadata"], files);
+    return room.withConnection(async (connection) => {
+      const listed = (parameter: string): string => `SELECT unnest(from_json(${parameter}::VARCHAR, '["VARCHAR"]'))`;
+      const found = new Map<string, string | null>();
+      const there = `SELECT id FROM (${items}) WHERE id IN (${listed("$1")})`;
+      const rows = await connection.rows<{ id: string }>(there, { params: [JSON.stringify(ids)], signal });
+      for (const { id } of rows) found.set(id, null);
+      if (kept.length === 0) return found;
+      const sql = `SELECT id, metadata::VARCHAR AS metadata FROM (${items}) WHERE id IN (${listed("$1")})`;
+      const params = [JSON.stringify(kept)];
+      for (const row of await connection.rows<{ id: string; metadata: string | null }>(sql, { params, signal })) {
+        found.set(row.id, row.metadata);
+      }
+      return found;
+    });
   });
 }

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import type { Metric } from "../catalog/types.ts";
-import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
+import { LakeError, throwIfAborted, untilAborted } from "../errors.ts";
 import { compiledWorker } from "../run-worker.ts";
 import type { Scope } from "../scope.ts";
 import { mergeHits } from "./distances.ts";
@@ -328,14 +328,4 @@ async function stop({ worker, stopFlag, exited }: Member): Promise<void> {
 
 function poolClosed(): LakeError {
   return new LakeError("closed", "The search workers are closed.");
-}
-
-/** What `work` gives, or the caller's cancellation; the worker goes on. */
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return work;
-  return new Promise((resolve, reject) => {
-    const stop = (): void => reject(cancelled(signal));
-    signal.addEventListener("abort", stop, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
-  });
 }

@@ -1,0 +1,229 @@
+import { createHash } from "node:crypto";
+import { type FileHandle, open } from "node:fs/promises";
+import type { Readable } from "node:stream";
+import {
+  AbortMultipartUploadCommand,
+  type CompletedPart,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  GetObjectCommand,
+  type GetObjectCommandOutput,
+  PutObjectCommand,
+  UploadPartCommand,
+} from "@aws-sdk/client-s3";
+import { LakeError } from "../errors.ts";
+import { mapAhead } from "../map-ahead.ts";
+import { type S3Connection, signedAs } from "./s3-client.ts";
+import { statusOf } from "./s3-errors.ts";
+
+/** Of an upload, in memory while it is sent; of a download, streamed. S3 wants 5 MiB at least. */
+export const PART_BYTES = 8 * 2 ** 20;
+const PARTS_AHEAD = 4;
+const MAX_PARTS = 10_000;
+/** Read and hashed at a time: a few milliseconds of the event loop. */
+const STEP_BYTES = 2 ** 20;
+/** A part may take so much longer than a request that carries nothing. */
+const PART_PATIENCE = 4;
+
+interface Part {
+  bytes: Buffer;
+  sha256: string;
+}
+
+/** Stores a file under `key`, in parts when it is large. Nothing is stored, and no part is left, when it throws. */
+export async function uploadFile(s3: S3Connection, key: string, path: string, timeoutMs: number): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    const { size } = await handle.stat();
+    if (size <= PART_BYTES) {
+      const part = await readPart(handle, 0, size);
+      await s3.attempt(
+        `Could not write ${key}`,
+        (abortSignal) =>
+          s3.client.send(signedAs(new PutObjectCommand({ ...at(s3, key), Body: part.bytes }), part.sha256), {
+            abortSignal,
+          }),
+        timeoutMs * PART_PATIENCE,
+      );
+    } else await uploadParts(s3, key, handle, size, timeoutMs);
+  } finally {
+    await handle.close();
+  }
+}
+
+async function uploadParts(s3: S3Connection, key: string, handle: FileHandle, size: number, timeoutMs: number) {
+  const what = `Could not write ${key}`;
+  const { UploadId } = await s3.attempt(what, (abortSignal) =>
+    s3.client.send(new CreateMultipartUploadCommand(at(s3, key)), { abortSignal }),
+  );
+  const partBytes = Math.max(PART_BYTES, Math.ceil(size / MAX_PARTS / STEP_BYTES) * STEP_BYTES);
+  const sending = new Set<Promise<unknown>>();
+  try {
+    const send = async (index: number): Promise<CompletedPart> => {
+      const from = index * partBytes;
+      const { bytes, sha256 } = await readPart(handle, from, Math.min(partBytes, size - from));
+      const PartNumber = index + 1;
+      const { ETag } = await s3.attempt(
+        what,
+        (abortSignal) => {
+          const command = new UploadPartCommand({ ...at(s3, key), UploadId, PartNumber, Body: bytes });
+          return s3.client.send(signedAs(command, sha256), { abortSignal });
+        },
+        timeoutMs * PART_PATIENCE,
+      );
+      return { ETag, PartNumber };
+    };
+    const Parts: CompletedPart[] = [];
+    const indexes = Array.from({ length: Math.ceil(size / partBytes) }, (_, index) => index);
+    const parts = mapAhead(indexes, PARTS_AHEAD, (index) => {
+      const sent = send(index);
+      sending.add(sent);
+      return sent;
+    });
+    for await (const part of parts) Parts.push(part);
+    let answered = true;
+    await s3.attempt(what, async (abortSignal) => {
+      const command = new CompleteMultipartUploadCommand({ ...at(s3, key), UploadId, MultipartUpload: { Parts } });
+      try {
+        await s3.client.send(command, { abortSignal });
+      } catch (error) {
+        // An attempt before this one whose answer was lost has completed it.
+        if (!answered && (error as Error).name === "NoSuchUpload") return;
+        answered = false;
+        throw error;
+      }
+    });
+  } catch (error) {
+    // A part that arrives after the upload was given up would stay, and be paid for.
+    await Promise.allSettled(sending);
+    await s3
+      .attempt(what, (abortSignal) =>
+        s3.client.send(new AbortMultipartUploadCommand({ ...at(s3, key), UploadId }), { abortSignal }),
+      )
+      .catch(() => undefined);
+    throw error;
+  }
+}
+
+async function readPart(handle: FileHandle, from: number, length: number): Promise<Part> {
+  const bytes = Buffer.allocUnsafeSlow(length);
+  const hash = createHash("sha256");
+  for (let end = 0; end < length; ) {
+    const { bytesRead } = await handle.read(bytes, end, Math.min(STEP_BYTES, length - end), from + end);
+    if (bytesRead === 0) throw new LakeError("unavailable", "A file became shorter while it was stored.");
+    hash.update(bytes.subarray(end, end + bytesRead));
+    end += bytesRead;
+  }
+  return { bytes, sha256: hash.digest("hex") };
+}
+
+/**
+ * Writes an object into an empty file, ranges of it side by side, and returns its size; undefined when there is none.
+ * `reserve` is told the size before anything is written.
+ */
+export async function downloadFile(
+  s3: S3Connection,
+  key: string,
+  path: string,
+  options: { timeoutMs: number; reserve?: (bytes: number) => Promise<void> },
+): Promise<number | undefined> {
+  const what = `Could not read ${key}`;
+  const handle = await open(path, "wx");
+  const reading = new Set<Promise<unknown>>();
+  try {
+    let reserved = false;
+    const range = (from: number, etag?: string): Promise<{ size: number; etag: string | undefined } | undefined> =>
+      s3.attempt(
+        what,
+        async (abortSignal) => {
+          const Range = `bytes=${from}-${from + PART_BYTES - 1}`;
+          const answer = await s3.client
+            .send(new GetObjectCommand({ ...at(s3, key), Range }), { abortSignal })
+            .catch((error: unknown) => {
+              if (statusOf(error) === 416) return "empty" as const;
+              if (isMissing(error)) return undefined;
+              throw error;
+            });
+          if (answer === undefined) return undefined;
+          if (answer === "empty") return { size: 0, etag: undefined };
+          const size = sizeOf(answer);
+          if (etag !== undefined && answer.ETag !== etag) {
+            throw new LakeError("unavailable", `${key} was replaced while it was read.`, { hint: "Try again." });
+          }
+          if (!reserved) await options.reserve?.(size);
+          reserved = true;
+          await writeBody(handle, answer.Body as Readable, from, Math.min(PART_BYTES, size - from), abortSignal);
+          return { size, etag: answer.ETag };
+        },
+        options.timeoutMs * PART_PATIENCE,
+      );
+    const first = await range(0);
+    if (!first) return undefined;
+    const starts: number[] = [];
+    for (let from = PART_BYTES; from < first.size; from += PART_BYTES) starts.push(from);
+    const others = mapAhead(starts, PARTS_AHEAD, (from) => {
+      const part = range(from, first.etag);
+      reading.add(part);
+      return part;
+    });
+    for await (const part of others) if (!part) return undefined;
+    // What a power cut leaves of a file must be all of it, or not be found.
+    await handle.sync();
+    return first.size;
+  } finally {
+    await Promise.allSettled(reading);
+    await handle.close();
+  }
+}
+
+async function writeBody(handle: FileHandle, body: Readable, from: number, length: number, signal: AbortSignal) {
+  const stop = (): void => void body.destroy(Object.assign(new Error("timed out"), { name: "TimeoutError" }));
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    let at = 0;
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      if (at + chunk.length > length) throw incomplete();
+      await handle.write(chunk, 0, chunk.length, from + at);
+      at += chunk.length;
+    }
+    if (at !== length) throw incomplete();
+  } finally {
+    signal.removeEventListener("abort", stop);
+    body.destroy();
+  }
+}
+
+/** All of a small object, or of a part of it. */
+export async function readBody(answer: GetObjectCommandOutput, signal: AbortSignal): Promise<Uint8Array> {
+  const body = answer.Body as Readable;
+  const stop = (): void => void body.destroy(Object.assign(new Error("timed out"), { name: "TimeoutError" }));
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    const chunks: Buffer[] = [];
+    for await (const chunk of body as AsyncIterable<Buffer>) chunks.push(chunk);
+    const bytes = Buffer.concat(chunks);
+    if (answer.ContentLength !== undefined && bytes.length !== answer.ContentLength) throw incomplete();
+    return bytes;
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+export function at({ bucket, prefix }: S3Connection, key: string): { Bucket: string; Key: string } {
+  return { Bucket: bucket, Key: `${prefix}${key}` };
+}
+
+/** There is no such object, though there is such a bucket. */
+export function isMissing(error: unknown): boolean {
+  const { name } = error as Error;
+  return statusOf(error) === 404 && name !== "NoSuchBucket";
+}
+
+function sizeOf({ ContentRange, ContentLength }: GetObjectCommandOutput): number {
+  const [, total] = /\/(\d+)$/.exec(ContentRange ?? "") ?? [];
+  return Number(total ?? ContentLength ?? 0);
+}
+
+function incomplete(): Error {
+  return Object.assign(new Error("the body ended early"), { name: "IncompleteBody" });
+}
