@@ -8,10 +8,11 @@ export async function writeTable(
   rows: readonly Json[][],
   { out, err }: Pick<CommandContext, "out" | "err">,
 ): Promise<void> {
-  const { text, hidden } = renderTable(columns, rows, out.isTTY ? out.columns : undefined);
+  const { text, hidden, cut } = renderTable(columns, rows, out.isTTY ? out.columns : undefined);
   await out.write(text);
   if (hidden > 0) {
     const shown = columns.length - hidden;
     await err.write(`${shown} of ${columns.length} columns fit; select fewer, or use --output csv, ndjson or json.\n`);
   }
+  if (cut && !out.isTTY) await err.write("Long values are cut; --output csv, ndjson or json has all of them.\n");
 }

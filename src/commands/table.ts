@@ -18,8 +18,8 @@ export interface Table {
 const GAP = "  ";
 /** A column is not made narrower than this for the others' sake. */
 const LEAST = 8;
-/** On no terminal, a cell is cut only where a line would be of no use to anybody. */
-const MOST = 10_000;
+/** A longer cell is cut on no terminal, too: measuring text is slow, and nobody reads lines like that. */
+const MOST = 1_000;
 const NUMBER = /^(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*|BIGNUM)$/;
 
 /**
@@ -28,9 +28,15 @@ const NUMBER = /^(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*|BIGN
  */
 export function renderTable(columns: readonly TableColumn[], rows: readonly Json[][], width = Infinity): Table {
   if (columns.length === 0) return { text: "", hidden: 0, cut: false };
+  let clipped = false;
+  const clip = (text: string): string => {
+    if (text.length <= MOST) return text;
+    clipped = true;
+    return `${text.slice(0, MOST).replace(/[\ud800-\udbff]$/, "")}…`;
+  };
   const cells = [
-    columns.map(({ name }) => visible(name)),
-    ...rows.map((row) => columns.map((_, at) => cellText(row[at]))),
+    columns.map(({ name }) => clip(visible(name))),
+    ...rows.map((row) => columns.map((_, at) => clip(cellText(row[at])))),
   ];
   const wanted = columns.map((_, at) => cells.reduce((most, row) => Math.max(most, widthOf(row[at] ?? "")), 1));
   const widths = widthsIn(wanted, width);
@@ -45,13 +51,13 @@ export function renderTable(columns: readonly TableColumn[], rows: readonly Json
   return {
     text: `${[line(header), rule, ...body.map(line)].join("\n")}\n`,
     hidden: columns.length - widths.length,
-    cut: widths.some((room, at) => room < (wanted[at] ?? 0)),
+    cut: clipped || widths.some((room, at) => room < (wanted[at] ?? 0)),
   };
 }
 
 /** The widths of the columns that are shown. */
 function widthsIn(wanted: readonly number[], width: number): number[] {
-  const widths = wanted.map((room) => Math.min(room, MOST));
+  const widths = [...wanted];
   const capped = (cap: number): number[] => widths.map((room) => Math.min(room, cap));
   while (widths.length > 1 && total(capped(LEAST)) > width) widths.pop();
   // Down to one width that all wide columns share; the others keep theirs.
@@ -81,8 +87,7 @@ export function shorten(text: string, room: number): string {
   if (widthOf(text) <= room) return text;
   let kept = "";
   let taken = 1;
-  // A character takes a column at least, or belongs to one that does; long texts are not walked to their end.
-  for (const { segment } of graphemes.segment(text.slice(0, room * 32))) {
+  for (const { segment } of graphemes.segment(text)) {
     taken += widthOf(segment);
     if (taken > room) break;
     kept += segment;
