@@ -129,6 +129,11 @@ function unknownFlag(
   command: string | undefined,
   commands: readonly CommandHelp[],
 ): LakeError {
+  if (/\s/.test(flag)) {
+    return new LakeError("invalid", "An argument that begins with -- is taken for a flag.", {
+      hint: `Put a lone -- before it, as in: lakehouse-mcp ${command ?? "sql"} -- '-- a comment…'`,
+    });
+  }
   const owner = commands.find(({ flags }) => Object.keys(flags).some((name) => `--${dashed(name)}` === flag));
   if (owner) {
     const hint =

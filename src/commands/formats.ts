@@ -2,7 +2,6 @@ import { cellText, type Json, jsonText } from "./text.ts";
 
 export const STREAMED = ["csv", "json", "ndjson", "markdown"] as const;
 export const OUTPUTS = ["table", ...STREAMED] as const;
-export type Output = (typeof OUTPUTS)[number];
 
 /** Rows as text, some at a time: what comes before them, they, what comes after. */
 export interface RowWriter {

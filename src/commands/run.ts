@@ -36,7 +36,14 @@ export async function runCommand(
     // Not once: a terminal and npx both pass a Ctrl-C on, and the second must not cut off what the first lets end.
     process.on(signal, () => stopWith(EXIT_SIGNALS[signal], new LakeError("unavailable", "Cancelled.")));
   }
-  const gone = (): void => stopWith(0, new LakeError("unavailable", "Nobody reads the output any more."));
+  const gone = (error: Error): void => {
+    if (hasCode(error, "EPIPE", "ERR_STREAM_DESTROYED")) {
+      return stopWith(0, new LakeError("unavailable", "Nobody reads the output any more."));
+    }
+    const { code = "" } = error as NodeJS.ErrnoException;
+    context.err.write(`lakehouse-mcp: the output cannot be written: ${code}.\n`).catch(() => undefined);
+    stopWith(EXIT_CODES.unavailable, new LakeError("unavailable", "The output cannot be written."));
+  };
   let opening: Promise<Engine> | undefined;
   const context: CommandContext = {
     config,
@@ -88,7 +95,7 @@ async function run(
   } catch (error) {
     const stopped = stoppedWith();
     if (stopped === undefined) return showError(error, context);
-    if (stopped !== 0) await context.err.write("lakehouse-mcp: cancelled.\n");
+    if (stopped > 128) await context.err.write("lakehouse-mcp: cancelled.\n");
     return stopped;
   }
 }
@@ -115,15 +122,14 @@ function end(log: Log, message: string): void {
   process.kill(process.pid, "SIGKILL");
 }
 
-function outputTo(stream: NodeJS.WriteStream, onGone: () => void): Output {
+function outputTo(stream: NodeJS.WriteStream, onError: (error: Error) => void): Output {
   let gone = false;
   stream.on("error", (error) => {
-    if (!hasCode(error, "EPIPE", "ERR_STREAM_DESTROYED")) throw error;
+    if (!gone) onError(error);
     gone = true;
-    onGone();
   });
   return {
-    // Through the callback, which comes also when the reader is gone; what it says then comes as an event.
+    // Through the callback, which comes also when it cannot be written; what is wrong then comes as an event.
     write: (text) => new Promise((resolve) => (gone ? resolve() : stream.write(text, () => resolve()))),
     isTTY: stream.isTTY === true,
     columns: stream.columns ?? 80,

@@ -38,6 +38,7 @@ export function asFlags(hint: string): string {
       /\b(on_bad_rows|schema_change): "(\w+)"/g,
       (_, flag: string, value: string) => `--${flag.replaceAll("_", "-")} ${value}`,
     )
+    .replaceAll("; a relative path starts at the first allowed folder", "")
     .replaceAll("catalog-list", "lakehouse-mcp list")
     .replaceAll("catalog-describe", "lakehouse-mcp describe")
     .replaceAll("timeout_ms", "--query-timeout");

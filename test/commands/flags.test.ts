@@ -73,6 +73,7 @@ test.each([
   [["sample", "-x"], "Unknown flag -x.", "See lakehouse-mcp help sample."],
   [["--dataa", "x", "sample"], "Unknown setting --dataa.", "Did you mean --data?"],
   [["sample", "--openai-api-key", "x"], "--openai-api-key is secret", "LAKEHOUSE_OPENAI_API_KEY"],
+  [["sample", "-- comment\n1"], "begins with --", "sample -- '"],
   [["sample", "--count"], "'-k, --count <value>' argument missing", "help sample"],
   [["sample", "--dry=yes"], "'--dry' does not take an argument", "help sample"],
 ])("%j is refused with what would be right", (argv, message, hint) => {
