@@ -38,7 +38,8 @@ export async function runCommand(
   }
   const gone = (error: Error): void => {
     if (hasCode(error, "EPIPE", "ERR_STREAM_DESTROYED")) {
-      return stopWith(0, new LakeError("unavailable", "Nobody reads the output any more."));
+      stopWith(0, new LakeError("unavailable", "Nobody reads the output any more."));
+      return;
     }
     const { code = "" } = error as NodeJS.ErrnoException;
     context.err.write(`lakehouse-mcp: the output cannot be written: ${code}.\n`).catch(() => undefined);

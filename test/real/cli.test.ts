@@ -30,7 +30,8 @@ function runner(cwd: string) {
 }
 
 function start(cwd: string, args: string[]): ChildProcess & { stderrText: () => string } {
-  const child = spawn(process.execPath, [MAIN, ...args], { cwd, stdio: ["pipe", "pipe", "pipe"] });
+  const env = { ...process.env, TMPDIR: cwd };
+  const child = spawn(process.execPath, [MAIN, ...args], { cwd, env, stdio: ["pipe", "pipe", "pipe"] });
   let stderr = "";
   child.stderr.on("data", (chunk) => {
     stderr += chunk;
@@ -206,7 +207,9 @@ test("a million rows are written in bounded memory, and a reader that has enough
 test("Ctrl-C ends a query and a load with 130, and leaves nothing behind", async () => {
   await using folder = await openFolder();
   const query = start(folder.folder, ["sql", "SELECT count(*) FROM range(1e13::BIGINT) a"]);
-  await sleep(4_000);
+  const temporary = (start: string) => readdirSync(folder.folder).some((name) => name.startsWith(start));
+  while (query.exitCode === null && !temporary("lakehouse-query-")) await sleep(20);
+  await sleep(500);
   query.kill("SIGINT");
   expect(await once(query, "close")).toEqual([130, null]);
   expect(query.stderrText()).toBe("lakehouse-mcp: cancelled.\n");
@@ -225,9 +228,10 @@ test("Ctrl-C ends a query and a load with 130, and leaves nothing behind", async
   expect(folder.run(["list", "--json"]).stdout).toBe("[]\n");
 
   const waiting = start(folder.folder, ["ingest", "-", "--name", "x"]);
-  await sleep(2_500);
+  while (waiting.exitCode === null && !temporary("lakehouse-stdin-")) await sleep(20);
   waiting.kill("SIGINT");
   expect(await once(waiting, "close")).toEqual([130, null]);
+  expect(temporary("lakehouse-stdin-")).toBe(false);
 }, 180_000);
 
 test.skipIf(!existsSync("/dev/full"))(
