@@ -11,11 +11,13 @@ import type { Engine } from "./engine/engine.ts";
 import { LakeError } from "./engine/errors.ts";
 import type { Log } from "./engine/settings.ts";
 import { VERSION } from "./engine/version.ts";
-import { known } from "./known-error.ts";
+import { errorResult, known } from "./known-error.ts";
 import { prompts } from "./prompts.ts";
 import { notifyOfChanges, registerResources } from "./resources/register.ts";
 import { clientRoots } from "./roots.ts";
+import { createdTask, registerTasks, TASKS_EXTENSION, takesTasks } from "./tasks.ts";
 import { tools } from "./tools/index.ts";
+import { startedJob } from "./tools/job-start.ts";
 import type { Effect, Tool, ToolContext } from "./tools/tool.ts";
 
 export interface ServerSettings {
@@ -49,11 +51,19 @@ const PROGRESS_MS = 100;
 
 /** One MCP server over the engine, for one connection or request; the same for both protocol eras. */
 export function createServer(settings: ServerSettings, request: Pick<McpRequestContext, "era">): McpServer {
+  // Tasks are the 2026 revision's: before it, a client cannot tell such an answer from a result.
+  const tasks = request.era === "modern";
   const server = new McpServer(
     { name: "lakehouse-mcp", title: "Lakehouse", version: VERSION },
     {
       instructions: `${INSTRUCTIONS}\n${embeddingNote(settings.engine.embedStatus())}`,
-      capabilities: { tools: {}, prompts: {}, resources: { subscribe: true, listChanged: true }, completions: {} },
+      capabilities: {
+        tools: {},
+        prompts: {},
+        resources: { subscribe: true, listChanged: true },
+        completions: {},
+        ...(tasks && { extensions: { [TASKS_EXTENSION]: {} } }),
+      },
     },
   );
   const roots = clientRoots(server, settings.trustRoots && request.era === "legacy");
@@ -67,10 +77,11 @@ export function createServer(settings: ServerSettings, request: Pick<McpRequestC
         outputSchema: advertised(tool.output),
         annotations: { ...ANNOTATIONS[tool.effect], idempotentHint: tool.idempotent, openWorldHint: false },
       },
-      (args, context) => callTool(tool, args, context, settings, roots),
+      (args, context) => callTool(tool, args, context, settings, { roots, tasks: tasks && takesTasks(context) }),
     );
   }
   registerResources(server, settings);
+  if (tasks) registerTasks(server, settings.engine, settings.log);
   for (const prompt of prompts) prompt.register(server, settings.engine);
   if (settings.notifies ?? true) notifyOfChanges(server, settings.engine, request.era);
   return server;
@@ -124,7 +135,7 @@ async function callTool(
   args: unknown,
   context: ServerContext,
   { engine, log, caller }: ServerSettings,
-  roots: ToolContext["roots"],
+  { roots, tasks }: { roots: ToolContext["roots"]; tasks: boolean },
 ) {
   const started = performance.now();
   let outcome = "ok";
@@ -137,16 +148,19 @@ async function callTool(
       engine,
       signal: context.mcpReq.signal,
       progress: progress.report,
-      patient: progress.asked,
+      // One that takes a task need not wait, and its connection need not last.
+      patient: progress.asked && !tasks,
       roots,
     });
     await progress.sent();
-    return { content: [{ type: "text" as const, text }], structuredContent: structured };
+    const result = { content: [{ type: "text" as const, text }], structuredContent: structured };
+    const job = tasks ? startedJob(tool, structured) : undefined;
+    // The SDK wants every answer to a call to be a result of the tool too.
+    return job === undefined ? result : { ...result, ...(await createdTask(engine, job)) };
   } catch (thrown) {
     const error = known(thrown, log);
     outcome = error.kind;
-    const text = error.hint === undefined ? error.message : `${error.message}\nNext: ${error.hint}`;
-    return { content: [{ type: "text" as const, text: `${error.kind}: ${text}` }], isError: true };
+    return errorResult(error);
   } finally {
     const ms = Math.round(performance.now() - started);
     log("info", "call", { tool: tool.name, outcome, ms, ...(caller !== undefined && { caller }) });
