@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
@@ -6,44 +5,10 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { expect, test } from "vitest";
-import { MAIN, openWorkspace, type Workspace } from "./process.ts";
+import { openWorkspace } from "./process.ts";
+import { serve, spawnServe } from "./served.ts";
 
 const TOKEN = "0123456789abcdef-the-secret";
-
-interface Served {
-  child: ChildProcess;
-  stderr: () => string;
-  stdout: () => string;
-  /** Exit code and signal. */
-  ended: Promise<unknown[]>;
-  url: string;
-}
-
-function spawnServe(workspace: Workspace, args: string[], env: Record<string, string> = {}): Omit<Served, "url"> {
-  const child = spawn(process.execPath, [MAIN, "serve", "--data", join(workspace.folder, "lake"), ...args], {
-    cwd: workspace.folder,
-    env: { PATH: process.env.PATH, ...env },
-  });
-  let stderr = "";
-  let stdout = "";
-  child.stderr.on("data", (chunk) => {
-    stderr += chunk;
-  });
-  child.stdout.on("data", (chunk) => {
-    stdout += chunk;
-  });
-  return { child, stderr: () => stderr, stdout: () => stdout, ended: once(child, "close") };
-}
-
-async function serve(workspace: Workspace, args: string[] = [], env: Record<string, string> = {}): Promise<Served> {
-  const served = spawnServe(workspace, ["--http", "127.0.0.1:0", ...args], env);
-  for (;;) {
-    const address = /"listening","address":"([^"]+)"/.exec(served.stderr())?.[1];
-    if (address !== undefined) return { ...served, url: `http://${address}/mcp` };
-    if (served.child.exitCode !== null) throw new Error(`The server ended: ${served.stderr()}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
 
 async function connect(url: string, era: "legacy" | "modern", token = TOKEN): Promise<Client> {
   const versions = era === "legacy" ? {} : { versionNegotiation: { mode: { pin: "2026-07-28" } } };

@@ -26,7 +26,7 @@ const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/;
 
 function message(
   method: string,
-  { progressToken, ...params }: Record<string, unknown>,
+  { progressToken, ...params }: Record<string, unknown> & { progressToken?: string },
   extensions: Record<string, unknown>,
 ) {
   const _meta = {
@@ -196,7 +196,7 @@ test.each(WIRES)("over %s, those who do not declare tasks see no difference and 
     const { result } = await call(raw, "ingest", args, extensions);
     expect(result).toMatchObject({ resultType: "complete", structuredContent: { state: "running" } });
     expect(result).not.toHaveProperty("taskId");
-    const { job_id: taskId } = result?.structuredContent as { job_id: string };
+    const { job_id: taskId } = (result?.structuredContent ?? {}) as { job_id?: string };
     for (const method of ["tasks/get", "tasks/cancel", "tasks/update"]) {
       const { error } = await raw.request(method, { taskId, inputResponses: {} }, extensions);
       expect(error).toMatchObject({ code: -32021, data: { requiredCapabilities: { extensions: { [TASKS]: {} } } } });
@@ -205,8 +205,8 @@ test.each(WIRES)("over %s, those who do not declare tasks see no difference and 
   // Nor does it change what is no long work.
   const { result: listed } = await call(raw, "catalog-list", {});
   expect(listed).toMatchObject({ resultType: "complete" });
-  const { job_id } = (await call(raw, "ingest", { name: "b", text: "i\n1\n", background: true }, {})).result
-    ?.structuredContent as { job_id: string };
+  const { result: begun } = await call(raw, "ingest", { name: "b", text: "i\n1\n", background: true }, {});
+  const { job_id } = (begun?.structuredContent ?? {}) as { job_id?: string };
   const { result: status } = await call(raw, "job-status", { job_id, wait_ms: 10_000 });
   expect(status).toMatchObject({ resultType: "complete", structuredContent: { state: "done" } });
 });

@@ -1,0 +1,49 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { MAIN, type Workspace } from "./process.ts";
+
+export interface Served {
+  child: ChildProcess;
+  stderr: () => string;
+  stdout: () => string;
+  /** Exit code and signal. */
+  ended: Promise<unknown[]>;
+  url: string;
+}
+
+/** The built server, started with `serve`. */
+export function spawnServe(
+  workspace: Workspace,
+  args: string[],
+  env: Record<string, string> = {},
+): Omit<Served, "url"> {
+  const child = spawn(process.execPath, [MAIN, "serve", "--data", join(workspace.folder, "lake"), ...args], {
+    cwd: workspace.folder,
+    env: { PATH: process.env.PATH, ...env },
+  });
+  let stderr = "";
+  let stdout = "";
+  child.stderr.on("data", (chunk) => {
+    stderr += chunk;
+  });
+  child.stdout.on("data", (chunk) => {
+    stdout += chunk;
+  });
+  return { child, stderr: () => stderr, stdout: () => stdout, ended: once(child, "close") };
+}
+
+/** The same on a free port of this machine, once it listens. */
+export async function serve(
+  workspace: Workspace,
+  args: string[] = [],
+  env: Record<string, string> = {},
+): Promise<Served> {
+  const served = spawnServe(workspace, ["--http", "127.0.0.1:0", ...args], env);
+  for (;;) {
+    const address = /"listening","address":"([^"]+)"/.exec(served.stderr())?.[1];
+    if (address !== undefined) return { ...served, url: `http://${address}/mcp` };
+    if (served.child.exitCode !== null) throw new Error(`The server ended: ${served.stderr()}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
