@@ -92,7 +92,7 @@ test("too many subscriptions are refused, and a closed one makes room", async ()
   const { client } = await lake.connect("modern");
   const first = await client.listen({ resourcesListChanged: true });
   await client.listen({ resourcesListChanged: true });
-  await expect(listen()).rejects.toThrow(/503|max_sessions/);
+  await expect(client.listen({ resourcesListChanged: true })).rejects.toThrow(/503|max_sessions/);
   await first.close();
   await until(() => lake.server.status().subscriptions === 1, "the first is gone");
   await client.listen({ resourcesListChanged: true });
