@@ -12,3 +12,17 @@ export function known(thrown: unknown, log: Log): LakeError {
     hint: "Nothing was changed. Tell the user the reference; the details are in the server's log.",
   });
 }
+
+/** The result of a tool that ended with `error`, written for a model. */
+export function errorResult({
+  kind,
+  message,
+  hint,
+}: {
+  kind: string;
+  message: string;
+  hint?: string | null | undefined;
+}) {
+  const text = hint ? `${message}\nNext: ${hint}` : message;
+  return { content: [{ type: "text" as const, text: `${kind}: ${text}` }], isError: true };
+}

@@ -11,11 +11,14 @@ import type { EmbedStatus } from "./engine/embed/embedder.ts";
 import type { Engine } from "./engine/engine.ts";
 import { LakeError } from "./engine/errors.ts";
 import { VERSION } from "./engine/version.ts";
+import { errorResult } from "./known-error.ts";
 import { prompts } from "./prompts.ts";
 import { notifyOfChanges, registerResources } from "./resources/register.ts";
 import { clientRoots } from "./roots.ts";
 import { serveCall, type Watch } from "./serve-call.ts";
+import { createdTask, registerTasks, TASKS_EXTENSION, takesTasks } from "./tasks.ts";
 import { tools } from "./tools/index.ts";
+import { startedJob } from "./tools/job-start.ts";
 import type { Effect, Tool, ToolContext } from "./tools/tool.ts";
 
 export interface ServerSettings extends Watch {
@@ -46,11 +49,19 @@ const PROGRESS_MS = 100;
 
 /** One MCP server over the engine, for one connection or request; the same for both protocol eras. */
 export function createServer(settings: ServerSettings, request: Pick<McpRequestContext, "era">): McpServer {
+  // Tasks are the 2026 revision's: before it, a client cannot tell such an answer from a result.
+  const tasks = request.era === "modern";
   const server = new McpServer(
     { name: "lakehouse-mcp", title: "Lakehouse", version: VERSION },
     {
       instructions: `${INSTRUCTIONS}\n${embeddingNote(settings.engine.embedStatus())}`,
-      capabilities: { tools: {}, prompts: {}, resources: { subscribe: true, listChanged: true }, completions: {} },
+      capabilities: {
+        tools: {},
+        prompts: {},
+        resources: { subscribe: true, listChanged: true },
+        completions: {},
+        ...(tasks && { extensions: { [TASKS_EXTENSION]: {} } }),
+      },
     },
   );
   const watch: Watch = { ...settings, protocol: () => server.server.getNegotiatedProtocolVersion() };
@@ -65,10 +76,12 @@ export function createServer(settings: ServerSettings, request: Pick<McpRequestC
         outputSchema: advertised(tool.output),
         annotations: { ...ANNOTATIONS[tool.effect], idempotentHint: tool.idempotent, openWorldHint: false },
       },
-      (args, context) => callTool(tool, args, context, settings.engine, watch, roots),
+      (args, context) =>
+        callTool(tool, args, context, settings.engine, watch, { roots, tasks: tasks && takesTasks(context) }),
     );
   }
   registerResources(server, settings.engine, watch);
+  if (tasks) registerTasks(server, settings.engine, settings.log);
   for (const prompt of prompts) prompt.register(server, settings.engine, watch);
   if (settings.notifies ?? true) notifyOfChanges(server, settings.engine, request.era);
   return server;
@@ -123,7 +136,7 @@ function callTool(
   context: ServerContext,
   engine: Engine,
   watch: Watch,
-  roots: ToolContext["roots"],
+  { roots, tasks }: { roots: ToolContext["roots"]; tasks: boolean },
 ): Promise<CallToolResult> {
   return serveCall<CallToolResult>({ kind: "tool", name: tool.name }, context, watch, {
     given: args,
@@ -136,17 +149,18 @@ function callTool(
         engine,
         signal: context.mcpReq.signal,
         progress: progress.report,
-        patient: progress.asked,
+        // One that takes a task need not wait, and its connection need not last.
+        patient: progress.asked && !tasks,
         caller: watch.caller,
         roots,
       });
       await progress.sent();
-      return { content: [{ type: "text", text }], structuredContent: structured };
+      const result: CallToolResult = { content: [{ type: "text", text }], structuredContent: structured };
+      const job = tasks ? startedJob(tool, structured) : undefined;
+      // The SDK wants every answer to a call to be a result of the tool too.
+      return job === undefined ? result : { ...result, ...(await createdTask(engine, job)) };
     },
-    refuse: (error) => {
-      const text = error.hint === undefined ? error.message : `${error.message}\nNext: ${error.hint}`;
-      return { content: [{ type: "text", text: `${error.kind}: ${text}` }], isError: true };
-    },
+    refuse: errorResult,
   });
 }
 

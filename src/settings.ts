@@ -112,6 +112,7 @@ export function httpSettings(
     maxSessions: config.max_sessions,
     sessionIdleMs: config.session_idle,
     maxInFlight: config.max_in_flight,
+    maxPerCaller: config.max_per_caller,
     maxBodyBytes: config.max_body_bytes,
     keepAliveMs: config.keep_alive,
     headersTimeoutMs: HEADERS_MS,

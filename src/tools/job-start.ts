@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { JOB_KINDS } from "../engine/jobs/types.ts";
 
 export const background = z
   .boolean()
@@ -19,6 +20,12 @@ export function orJob<Shape extends z.ZodRawShape>(done: z.ZodObject<Shape>) {
 
 export function started(jobId: string): { job_id: string; state: "running" } {
   return { job_id: jobId, state: "running" };
+}
+
+/** The job that the call has become, when it has. */
+export function startedJob({ name }: { name: string }, result: Record<string, unknown>): string | undefined {
+  const jobs: readonly string[] = JOB_KINDS;
+  return jobs.includes(name) && typeof result.job_id === "string" ? result.job_id : undefined;
 }
 
 export function startedText(jobId: string): string {

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/errors.ts";
-import { JOB_KINDS, JOB_STATES, type JobRecord } from "../engine/jobs/types.ts";
+import { JOB_KINDS, JOB_STATES, type JobKind, type JobRecord } from "../engine/jobs/types.ts";
 import { ingested, ingestedText } from "./ingest.ts";
 import { waitWith } from "./job-start.ts";
 import { built, builtText, viewOfBuild } from "./vector-index-create.ts";
@@ -51,11 +51,7 @@ export function viewOf(record: JobRecord, engine: Engine): JobView {
 export function jobText(job: JobView): string {
   const { job_id, kind, name, state, progress, message, error } = job;
   const title = `Job ${job_id}, ${kind} of ${name},`;
-  if (job.result) {
-    const text =
-      kind === "ingest" ? ingestedText(ingested.parse(job.result)) : builtText(built.parse(job.result), true);
-    return `${title} is done.\n${text}`;
-  }
+  if (job.result) return `${title} is done.\n${outcomeText(kind, job.result)}`;
   if (state === "running") {
     const percent = Math.floor(progress * 100);
     return `${title} is running: ${percent} %, ${message}. Wait with ${waitWith(job_id)}; stop it with job-cancel.`;
@@ -64,6 +60,11 @@ export function jobText(job: JobView): string {
   if (error) lines.push(`${error.kind}: ${error.message}`);
   if (error?.hint) lines.push(`Next: ${error.hint}`);
   return lines.join("\n");
+}
+
+/** What the tool would have said of its `result`. */
+export function outcomeText(kind: JobKind, result: Record<string, unknown>): string {
+  return kind === "ingest" ? ingestedText(ingested.parse(result)) : builtText(built.parse(result), true);
 }
 
 function resultOf(record: JobRecord, engine: Engine): Record<string, unknown> | undefined {

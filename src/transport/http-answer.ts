@@ -38,6 +38,15 @@ export function refuseRpc(
   sendRefusal(request, response, refusal, { jsonrpc: "2.0", error, id: null });
 }
 
+/** For a caller that has as much as one may have; others are served. */
+export function tooMany(maxPerCaller: number, retryAfter: number): Refusal {
+  return {
+    status: 429,
+    message: `Your token has ${maxPerCaller} at a time already (max_per_caller). Try again in ${retryAfter} s.`,
+    headers: { "retry-after": String(retryAfter) },
+  };
+}
+
 function sendRefusal(
   request: IncomingMessage,
   response: ServerResponse,

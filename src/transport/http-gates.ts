@@ -33,6 +33,8 @@ export interface Gates {
   /** The name of the token, or why there is none. */
   judgeCaller(request: IncomingMessage): Promise<{ name: string } | Refusal>;
   address(request: IncomingMessage): string;
+  /** Whether callers are told from each other. */
+  named: boolean;
   /** What RFC 9728 publishes, and the path it says, when an issuer is set. */
   metadata: { path: string; read(): ResourceMetadata } | undefined;
   /** What the log says at start-up: counts, never tokens. */
@@ -69,6 +71,7 @@ export function openGates(scope: Scope, settings: GateSettings, log: Log): Gates
     judgeCaller: ({ headers, rawHeaders }) =>
       judgeBearer(headers.authorization, rawHeaders, tokens, verify, oauth?.metadataUrl),
     address,
+    named: gated,
     metadata: oauth && { path: new URL(oauth.metadataUrl).pathname, read: oauth.metadata },
     summary: {
       tokens: tokens?.size ?? 0,

@@ -39,3 +39,36 @@ export function openPlaces(most: number): Places {
       }),
   };
 }
+
+/** Places of which one caller may have `each` at most. */
+export interface SharedPlaces extends Pick<Places, "taken" | "empty"> {
+  /** As that of `Places`; else says who has too many: this caller, or all together. */
+  take(caller: string, count?: number): (() => void) | "caller" | "all";
+}
+
+export function openSharedPlaces(most: number, each: number): SharedPlaces {
+  const all = openPlaces(most);
+  const shares = new Map<string, Places>();
+  return {
+    take: (caller, count) => {
+      const share = shares.get(caller) ?? openPlaces(each);
+      const leaveShare = share.take(count);
+      if (!leaveShare) return "caller";
+      const leaveAll = all.take(count);
+      if (!leaveAll) {
+        leaveShare();
+        return "all";
+      }
+      shares.set(caller, share);
+      return () => {
+        leaveAll();
+        leaveShare();
+        if (share.taken === 0) shares.delete(caller);
+      };
+    },
+    get taken() {
+      return all.taken;
+    },
+    empty: all.empty,
+  };
+}

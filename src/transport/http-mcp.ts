@@ -8,9 +8,9 @@ import {
   type McpServer,
 } from "@modelcontextprotocol/server";
 import type { Log } from "../engine/settings.ts";
-import { refuse, refuseRpc } from "./http-answer.ts";
+import { refuse, refuseRpc, tooMany } from "./http-answer.ts";
 import { readJson } from "./http-body.ts";
-import { openPlaces, type Places } from "./http-limits.ts";
+import { openSharedPlaces, type SharedPlaces } from "./http-limits.ts";
 import { openSessions, requestsOf } from "./http-sessions.ts";
 
 /** Tells the open subscriptions of 2026 clients. */
@@ -32,6 +32,8 @@ export interface McpSettings {
   sessionIdleMs: number;
   /** Requests that are being read, and requests that are being served. */
   maxInFlight: number;
+  /** Of those, and of sessions and subscriptions, that one caller may have. */
+  maxPerCaller: number;
   maxBodyBytes: number;
   bodyTimeoutMs: number;
   keepAliveMs: number;
@@ -49,10 +51,10 @@ export interface McpEndpoint {
 }
 
 export function openMcp(settings: McpSettings): McpEndpoint {
-  const { createServer, log, keepAliveMs, maxInFlight, maxSessions } = settings;
-  const reading = openPlaces(maxInFlight);
-  const running = openPlaces(maxInFlight);
-  const subscriptions = openPlaces(maxSessions);
+  const { createServer, log, keepAliveMs, maxInFlight, maxSessions, maxPerCaller } = settings;
+  const reading = openSharedPlaces(maxInFlight, maxPerCaller);
+  const running = openSharedPlaces(maxInFlight, maxPerCaller);
+  const subscriptions = openSharedPlaces(maxSessions, maxPerCaller);
   let draining = false;
 
   const onerror = (error: Error): void => log("debug", "protocol error", { error: error.message });
@@ -70,6 +72,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
   };
   const sessions = openSessions({
     maxSessions,
+    maxPerCaller,
     idleMs: settings.sessionIdleMs,
     keepAliveMs,
     createServer: (caller) => createServer({ era: "legacy", caller }),
@@ -77,26 +80,28 @@ export function openMcp(settings: McpSettings): McpEndpoint {
   });
   const stopWatching = settings.watch(modern.notify);
 
-  /** Takes places until the response has ended. */
-  const admit = (request: IncomingMessage, response: ServerResponse, places: Places, count: number): boolean => {
-    if (draining) {
-      refuse(request, response, unavailable("The server is shutting down.", 5));
-      return false;
-    }
-    const release = places.take(count);
-    if (!release) {
-      const [most, setting, retry] =
-        places === subscriptions ? [maxSessions, "max_sessions", 10] : [maxInFlight, "max_in_flight", 1];
-      refuse(request, response, unavailable(`The server is busy: ${most} at a time (${setting}).`, retry));
-      return false;
-    }
-    response.once("close", release);
-    return true;
+  /** Takes a place, or answers why there is none. */
+  const admit = (
+    { request, response, caller }: Exchange,
+    places: SharedPlaces,
+    count?: number,
+  ): (() => void) | undefined => {
+    // What ends a call is read until the end.
+    const release = draining && places !== reading ? undefined : places.take(caller, count);
+    if (typeof release === "function") return release;
+    const [most, setting, retryAfter] =
+      places === subscriptions ? [maxSessions, "max_sessions", 10] : [maxInFlight, "max_in_flight", 1];
+    if (release === undefined) refuse(request, response, unavailable("The server is shutting down.", 5));
+    else if (release === "all") {
+      refuse(request, response, unavailable(`The server is busy: ${most} at a time (${setting}).`, retryAfter));
+    } else refuse(request, response, tooMany(maxPerCaller, retryAfter));
+    return undefined;
   };
 
   const post = async (request: IncomingMessage, response: ServerResponse, caller: string): Promise<void> => {
-    const read = reading.take();
-    if (!read) return refuse(request, response, unavailable(`The server is busy (max_in_flight).`, 1));
+    const exchange = { request, response, caller };
+    const read = admit(exchange, reading);
+    if (!read) return;
     const message = await readJson(request, response, {
       maxBytes: settings.maxBodyBytes,
       timeoutMs: settings.bodyTimeoutMs,
@@ -108,7 +113,11 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     const requests = requestsOf(body).length;
     // Notifications and answers need no place: what ends a call has to get through when all places are taken.
     const listens = isJSONRPCRequest(body) && body.method === "subscriptions/listen";
-    if (requests > 0 && !admit(request, response, listens ? subscriptions : running, requests)) return;
+    if (requests > 0) {
+      const release = admit(exchange, listens ? subscriptions : running, requests);
+      if (!release) return;
+      response.once("close", release);
+    }
     if (isLegacy(request, body)) return sessions.handle(request, response, caller, body);
     await serveModern(request, response, body, caller);
   };
@@ -132,6 +141,12 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     },
     status: () => ({ running: running.taken, sessions: sessions.size, subscriptions: subscriptions.taken }),
   };
+}
+
+interface Exchange {
+  request: IncomingMessage;
+  response: ServerResponse;
+  caller: string;
 }
 
 function pick({ method = "POST", url = "/mcp", headers }: IncomingMessage) {

@@ -9,12 +9,13 @@ import {
   type RequestId,
 } from "@modelcontextprotocol/server";
 import type { Log } from "../engine/settings.ts";
-import { refuse, refuseRpc } from "./http-answer.ts";
+import { refuse, refuseRpc, tooMany } from "./http-answer.ts";
 
 const SWEEP_MS = 30_000;
 
 export interface SessionSettings {
   maxSessions: number;
+  maxPerCaller: number;
   /** Without a request under way or a stream open for as long, a session is closed. */
   idleMs: number;
   keepAliveMs: number;
@@ -43,10 +44,11 @@ interface Session {
 }
 
 export function openSessions(settings: SessionSettings): Sessions {
-  const { maxSessions, idleMs, log } = settings;
+  const { maxSessions, maxPerCaller, idleMs, log } = settings;
   const sessions = new Map<string, Session>();
-  /** Sessions that are being opened: they count too. */
-  let opening = 0;
+  /** Whose sessions are being opened: they count too. */
+  const opening: string[] = [];
+  const callers = (): string[] => [...[...sessions.values()].map((session) => session.caller), ...opening];
 
   const expire = (): void => {
     const now = performance.now();
@@ -60,23 +62,29 @@ export function openSessions(settings: SessionSettings): Sessions {
   const sweep = setInterval(expire, Math.min(SWEEP_MS, Math.max(10, idleMs / 2)));
   sweep.unref();
 
-  /** Seconds until the first session that nobody uses expires. */
-  const retryAfter = (): number => {
+  /** Seconds until the first session, of those that count, that nobody uses expires. */
+  const retryAfter = (counts: (session: Session) => boolean): number => {
     const now = performance.now();
-    const waits = [...sessions.values()].filter((s) => s.open === 0).map((s) => idleMs - (now - s.idleSince));
+    const unused = [...sessions.values()].filter((session) => session.open === 0 && counts(session));
+    const waits = unused.map((session) => idleMs - (now - session.idleSince));
     return Math.max(1, Math.ceil(Math.min(...waits, 60_000) / 1000));
   };
 
   const open = async (request: IncomingMessage, response: ServerResponse, caller: string, body: unknown) => {
-    if (sessions.size + opening >= maxSessions) expire();
-    if (sessions.size + opening >= maxSessions) {
+    const ofCaller = (): number => callers().filter((each) => each === caller).length;
+    if (callers().length >= maxSessions || ofCaller() >= maxPerCaller) expire();
+    if (ofCaller() >= maxPerCaller) {
+      const own = retryAfter((session) => session.caller === caller);
+      return refuse(request, response, tooMany(maxPerCaller, own));
+    }
+    if (callers().length >= maxSessions) {
       return refuse(request, response, {
         status: 503,
         message: `${maxSessions} sessions are open, which is the most (max_sessions). Try again later, or close one with DELETE.`,
-        headers: { "retry-after": String(retryAfter()) },
+        headers: { "retry-after": String(retryAfter(() => true)) },
       });
     }
-    opening++;
+    opening.push(caller);
     const server = settings.createServer(caller);
     try {
       const transport = new NodeStreamableHTTPServerTransport({
@@ -96,7 +104,7 @@ export function openSessions(settings: SessionSettings): Sessions {
       // The transport has refused it: nothing is left to come back to.
       if (transport.sessionId === undefined) await server.close();
     } finally {
-      opening--;
+      opening.splice(opening.indexOf(caller), 1);
     }
   };
 

@@ -59,7 +59,8 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
   const scope = openScope();
   try {
     const gates = openGates(scope, settings.gates, settings.log);
-    const mcp = openMcp(settings);
+    // Where there are no names, everybody is the same caller.
+    const mcp = openMcp(gates.named ? settings : { ...settings, maxPerCaller: Number.POSITIVE_INFINITY });
     scope.defer(() => mcp.close());
     let draining = false;
     const routes: Record<string, Route> = {

@@ -80,6 +80,7 @@ test("a call that takes long becomes a job, which goes on when the client has go
   const { structured } = await answer(lake, "ingest", { name: "endless", sql: ENDLESS });
   const job_id = String(structured.job_id);
   expect(structured).toEqual({ job_id, state: "running" });
+  await running(lake, job_id);
   const { text } = await answer(lake, "job-status", { job_id });
   expect(text).toMatch(/^Job JOB, ingest of endless, is running: \d+ %, [a-z ]+\. Wait with job-status/);
   await lake.client.close();

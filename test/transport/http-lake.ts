@@ -107,6 +107,7 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
     maxSessions: 64,
     sessionIdleMs: 60_000,
     maxInFlight: 64,
+    maxPerCaller: 48,
     maxBodyBytes: 4 * 2 ** 20,
     bodyTimeoutMs: 10_000,
     headersTimeoutMs: 10_000,

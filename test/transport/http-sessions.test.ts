@@ -116,8 +116,62 @@ test.each(ERAS)("too many calls of %s clients are refused, and a cancellation st
   expect(lake.engine.busy()).toBe(false);
 });
 
+test("one token cannot take everybody's places: it is told to wait with 429, others are served", async () => {
+  const [ann, bob] = ["0123456789abcdef-ann", "0123456789abcdef-bob"];
+  await using lake = await openHttpLake({
+    http: { maxPerCaller: 2, maxSessions: 5, maxInFlight: 5, sessionIdleMs: 2_000 },
+    gates: { token: `ann:${ann},bob:${bob}` },
+    engine: { maxConcurrentQueries: 1 },
+  });
+  const post = (token: string, body: string, headers = {}) =>
+    lake.send({ method: "POST", headers: { ...JSON_HEADERS, authorization: `Bearer ${token}`, ...headers }, body });
+  const refused = async (answer: ReturnType<typeof post>, least: number, most: number) => {
+    const { status, headers, body } = await answer;
+    expect(status).toBe(429);
+    expect(JSON.parse(body).error).toContain("max_per_caller");
+    expect(Number(headers["retry-after"])).toBeGreaterThanOrEqual(least);
+    expect(Number(headers["retry-after"])).toBeLessThanOrEqual(most);
+  };
+
+  // Sessions, also those that are opened at the same moment.
+  const opened = await Promise.all([1, 2, 3, 4].map(() => post(ann, INITIALIZE)));
+  expect(opened.map(({ status }) => status).sort()).toEqual([200, 200, 429, 429]);
+  await refused(post(ann, INITIALIZE), 1, 2);
+  expect((await post(bob, INITIALIZE)).status).toBe(200);
+
+  // Calls.
+  const { client } = await lake.connect("modern", { token: ann });
+  const abort = new AbortController();
+  const call = { name: "sql", arguments: { sql: ENDLESS, timeout_ms: 60_000 } };
+  const running = [1, 2].map(() => client.callTool(call, { signal: abort.signal }).catch(() => "stopped"));
+  await until(() => lake.server.status().running === 2, "both run");
+  const session = String(opened.find(({ status }) => status === 200)?.headers["mcp-session-id"]);
+  await refused(post(ann, '{"jsonrpc":"2.0","id":1,"method":"ping"}', { "mcp-session-id": session }), 1, 1);
+  const other = await lake.connect("modern", { token: bob });
+  expect((await other.client.listTools()).tools.length).toBeGreaterThan(0);
+  abort.abort();
+  expect(await Promise.all(running)).toEqual(["stopped", "stopped"]);
+  await until(() => lake.server.status().running === 0, "their places are free");
+  expect((await client.listTools()).tools.length).toBeGreaterThan(0);
+
+  // Subscriptions.
+  const listen = () => client.listen({ resourcesListChanged: true });
+  const subscriptions = [await listen(), await listen()];
+  await expect(listen()).rejects.toThrow(/429|max_per_caller/);
+  const theirs = await other.client.listen({ resourcesListChanged: true });
+  for (const subscription of [...subscriptions, theirs]) await subscription.close();
+
+  await until(async () => (await post(ann, INITIALIZE)).status === 200, "a session of theirs has expired");
+});
+
+test("without tokens everybody is one caller, and has all places", async () => {
+  await using lake = await openHttpLake({ http: { maxPerCaller: 1, maxSessions: 3 } });
+  for (let n = 0; n < 3; n++) expect((await open(lake)).status).toBe(200);
+  expect((await open(lake)).status).toBe(503);
+});
+
 test("200 sessions that are opened and left behind expire, with all that listened for them", async () => {
-  await using lake = await openHttpLake({ http: { maxSessions: 500, sessionIdleMs: 1_000 } });
+  await using lake = await openHttpLake({ http: { maxSessions: 500, sessionIdleMs: 4_000 } });
   await Promise.all(Array.from({ length: 200 }, () => open(lake)));
   expect(lake.server.status().sessions).toBe(200);
   expect(lake.listeners()).toBe(201);

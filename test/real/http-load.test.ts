@@ -1,0 +1,158 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { Agent, request } from "node:http";
+import { expect, test } from "vitest";
+import { openWorkspace } from "./process.ts";
+import { serve } from "./serve.ts";
+
+const CALLS = 10_000;
+const AT_A_TIME = 24;
+const MIB = 2 ** 20;
+/** What memory may differ by from one look to the next: collections come when they come. A leak of 10 kB a call is 100 MiB. */
+const FLAT_MIB = 64;
+
+const HEADERS = { "content-type": "application/json", accept: "application/json, text/event-stream" };
+const ENVELOPE = {
+  "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+  "io.modelcontextprotocol/clientInfo": { name: "raw", version: "1" },
+  "io.modelcontextprotocol/clientCapabilities": {},
+};
+const INITIALIZE = JSON.stringify({
+  jsonrpc: "2.0",
+  id: 0,
+  method: "initialize",
+  params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "raw", version: "1" } },
+});
+const SLOW = "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE (a.range * b.range) % 7 = 3";
+
+interface Sent {
+  status: number;
+  session: string | undefined;
+}
+
+/** One request. `cutAfter`: the client goes away then, and there is no status. */
+function send(
+  url: string,
+  agent: Agent,
+  { body, headers = {}, cutAfter }: { body: string | Buffer; headers?: Record<string, string>; cutAfter?: number },
+): Promise<Sent> {
+  return new Promise((resolve) => {
+    const outgoing = request(url, { method: "POST", agent, headers: { ...HEADERS, ...headers } }, (response) => {
+      response.on("error", () => {});
+      response.on("close", () =>
+        resolve({
+          status: response.complete ? (response.statusCode ?? 0) : 0,
+          session: response.headers["mcp-session-id"]?.toString(),
+        }),
+      );
+      response.resume();
+    });
+    outgoing.on("error", () => resolve({ status: 0, session: undefined }));
+    outgoing.end(body);
+    if (cutAfter !== undefined) setTimeout(() => outgoing.destroy(), cutAfter);
+  });
+}
+
+test("10 000 calls, many cancelled or cut off, and whatever else comes, leave the server as it was", async () => {
+  await using workspace = await openWorkspace();
+  const served = await serve(workspace, [
+    ...["--session-idle", "2s", "--max-sessions", "300", "--log-level", "warn", "--max-queued-queries", "1000"],
+  ]);
+  const { url, child } = served;
+  const pid = child.pid ?? 0;
+  const agent = new Agent({ keepAlive: true, maxSockets: AT_A_TIME });
+  const look = () => ({
+    files: readdirSync(`/proc/${pid}/fd`).length,
+    mib: Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024,
+  });
+  const rpc = (id: string, method: string, params: Record<string, unknown>) =>
+    JSON.stringify({ jsonrpc: "2.0", id, method, params });
+
+  let seed = 7;
+  const random = (): number => {
+    seed = (seed * 16_807) % 2_147_483_647;
+    return seed / 2_147_483_647;
+  };
+  const answers = new Map<number, number>();
+  let session = "";
+
+  async function call(id: string): Promise<void> {
+    const legacy = random() < 0.5;
+    const fate = random();
+    // A third is cut off, and another third cancelled as its era does it; half of those run until they are.
+    const ends = fate < 0.66;
+    const sql = ends && random() < 0.5 ? SLOW : "SELECT 1 AS one";
+    const args = { name: "sql", arguments: { sql, timeout_ms: 60_000 } };
+    const after = Math.floor(random() * 15);
+    const headers: Record<string, string> = legacy
+      ? { "mcp-session-id": session }
+      : { "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "sql" };
+    const body = rpc(id, "tools/call", legacy ? args : { ...args, _meta: ENVELOPE });
+    const cancels = legacy && fate >= 0.33 && ends;
+    const sent = send(url, agent, { body, headers, ...(ends && !cancels && { cutAfter: after }) });
+    if (cancels) {
+      await new Promise((resolve) => setTimeout(resolve, after));
+      const params = { requestId: id, reason: "enough" };
+      const notice = JSON.stringify({ jsonrpc: "2.0", method: "notifications/cancelled", params });
+      await send(url, agent, { body: notice, headers: { "mcp-session-id": session } });
+    }
+    const { status } = await sent;
+    answers.set(status, (answers.get(status) ?? 0) + 1);
+    if (!ends) expect(status).toBe(200);
+  }
+
+  async function calls(count: number, name: string): Promise<void> {
+    session = String((await send(url, agent, { body: INITIALIZE })).session);
+    let next = 0;
+    const work = async (): Promise<void> => {
+      while (next < count) await call(`${name}-${next++}`);
+    };
+    await Promise.all(Array.from({ length: AT_A_TIME }, work));
+  }
+
+  async function others(): Promise<void> {
+    const opened = await Promise.all(Array.from({ length: 200 }, () => send(url, agent, { body: INITIALIZE })));
+    expect(new Set(opened.map(({ status }) => status))).toEqual(new Set([200]));
+    const text = "x".repeat(4 * MIB - 1_000);
+    const ingest = { name: "ingest", arguments: { name: "big", text: `a\n${text}\n` }, _meta: ENVELOPE };
+    const headers = { "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "ingest" };
+    const statuses: number[] = [];
+    for (let n = 0; n < 10; n++) {
+      for (const body of [
+        rpc(`big-${n}`, "tools/call", ingest),
+        Buffer.alloc(4 * MIB, "["),
+        Buffer.alloc(4 * MIB + 1, " "),
+        `${'{"a":'.repeat(10_000)}`,
+      ]) {
+        statuses.push((await send(url, agent, { body, headers })).status);
+      }
+    }
+    expect(statuses).toEqual(Array(10).fill([200, 400, 413, 400]).flat());
+  }
+
+  await calls(2_000, "warm");
+  await others();
+  const before = look();
+  await calls(CALLS, "call");
+  await others();
+  agent.destroy();
+  // Idle sessions end after two seconds, and are looked for every second.
+  await new Promise((resolve) => setTimeout(resolve, 4_000));
+  const after = look();
+  expect(child.exitCode).toBeNull();
+  expect(answers.get(200)).toBeGreaterThan(CALLS / 4);
+  expect(answers.get(0)).toBeGreaterThan(CALLS / 4);
+  expect([...answers.keys()].filter((status) => status !== 200 && status !== 0)).toEqual([]);
+  expect(after.files).toBeLessThanOrEqual(before.files);
+  expect(after.mib - before.mib).toBeLessThan(FLAT_MIB);
+
+  const fresh = new Agent();
+  const quick = performance.now();
+  const last = rpc("last", "tools/call", { name: "sql", arguments: { sql: "SELECT 1" }, _meta: ENVELOPE });
+  const headers = { "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "sql" };
+  expect((await send(url, fresh, { body: last, headers })).status).toBe(200);
+  // No query is left over that it would have to wait for.
+  expect(performance.now() - quick).toBeLessThan(2_000);
+  child.kill("SIGTERM");
+  expect(await served.ended).toEqual([0, null]);
+  process.stdout.write(`\n10 000 calls: ${JSON.stringify({ answers: [...answers], before, after })}\n`);
+}, 400_000);
