@@ -21,7 +21,7 @@ import {
   VISITED,
   WAITING,
 } from "./memory";
-import { estimate, POINT, QUERY, setProbe } from "./vectors";
+import { estimate, POINT, probeAt, QUERY, setProbe } from "./vectors";
 
 const MAX_LAYER = 15;
 
@@ -89,9 +89,9 @@ export function walk(from: u32, layer: i32, ef: i32, mask: usize, bits: u32, mos
       if (load<u32>(head + VISITED) === visit) continue;
       store<u32>(head + VISITED, visit);
       const distance = estimate(QUERY, id);
-      looked++;
       const may = allows(mask, bits, id);
       if (may) allowed++;
+      if (may || load<u32>(head + REMOVED) === 0) looked++;
       if (kept === ef && distance >= bound) continue;
       if (waiting < MAX_WAITING) push(WAITING, waiting++, -distance, id);
       if (!may) continue;
@@ -227,15 +227,12 @@ function choose(most: i32): i32 {
   for (let at = 0; at < kept && chosen < most; at++) {
     const distance = distanceAt(KEPT, at);
     const id = idAt(KEPT, at);
-    if (chosen > 0) setProbe(POINT, id);
     let good = true;
-    for (let other = 0; other < chosen; other++) {
-      if (estimate(POINT, idAt(KEPT, other)) < distance) {
-        good = false;
-        break;
-      }
-    }
-    if (good) put(KEPT, chosen++, distance, id);
+    // With the chosen one as the probe: what the estimate has wrong about this element is then wrong in both distances.
+    for (let other = 0; other < chosen && good; other++) good = estimate(probeAt(other), id) >= distance;
+    if (!good) continue;
+    setProbe(probeAt(chosen), id);
+    put(KEPT, chosen++, distance, id);
   }
   return chosen;
 }

@@ -24,8 +24,6 @@ import {
 } from "./memory";
 import { errorOf, estimate, exact, QUERY, queryFloats, readVector, setQuery, setVector } from "./vectors";
 
-/** An estimate may be off by this share of the candidates' distances before the walk that went by it is distrusted. */
-const MOST_OFF: f32 = 0.25;
 /** Rounding, of distances around 1. */
 const ROUNDING: f32 = 1e-6;
 
@@ -34,8 +32,8 @@ let wanted: i32 = 0;
 let hits: i32 = 0;
 
 /** An empty graph. False: no memory. */
-export function open(dimension: i32, l2: bool, m: i32, ef: i32, seed: u32): bool {
-  describe(dimension, l2, m);
+export function open(dimension: i32, metric: i32, m: i32, ef: i32, seed: u32): bool {
+  describe(dimension, metric, m);
   efConstruction = ef;
   return clear(seed);
 }
@@ -114,27 +112,30 @@ export function begin(k: i32): void {
 
 /**
  * Walks the graph with `ef` candidates, looking at `most` elements. How many candidates it came back with; -1, and no
- * hits, when what it went by is too rough to tell them apart.
+ * hits, when what it went by is too rough to tell the hits from what it did not keep.
  */
 export function walkGraph(ef: i32, mask: usize, bits: u32, most: i32): i32 {
   hits = 0;
   if (load<i32>(TOP_LAYER) < 0) return 0;
-  walk(descend(0), 0, min(max(ef, wanted), MAX_KEPT), mask, bits, most);
+  const width = min(max(ef, wanted), MAX_KEPT);
+  walk(descend(0), 0, width, mask, bits, most);
   const found = kept;
   sort(KEPT, found);
   let off: f32 = 0;
   for (let at = 0; at < found; at++) {
     const id = idAt(KEPT, at);
     const estimated = distanceAt(KEPT, at);
-    if (hits === wanted && estimated - errorOf(QUERY, id) > distanceAt(HITS, 0)) break;
+    if (hits === wanted && estimated - errorOf(id) > distanceAt(HITS, 0)) break;
     const distance = exact(QUERY, id);
     off = max(off, abs(distance - estimated));
     offer(distance, id);
   }
-  if (found === 0) return 0;
-  const least = distanceAt(KEPT, 0);
+  if (found < width || hits < wanted) return found;
+  // What was not kept has an estimate beyond all that was. If that may be as far off as those that were compared, it may
+  // still belong to the hits.
   const farthest = distanceAt(KEPT, found - 1);
-  if (off <= (farthest - least) * MOST_OFF + ROUNDING * max(abs(least), abs(farthest))) return found;
+  const worst = distanceAt(HITS, 0);
+  if (worst <= farthest - off + ROUNDING * max(abs(farthest), abs(worst))) return found;
   hits = 0;
   return -1;
 }
@@ -167,7 +168,7 @@ export function scanIds(ids: usize, count: usize): void {
 
 /** Exact: what the estimate rules out is farther than all hits. */
 function compare(id: u32): void {
-  if (hits === wanted && estimate(QUERY, id) - errorOf(QUERY, id) > distanceAt(HITS, 0)) return;
+  if (hits === wanted && estimate(QUERY, id) - errorOf(id) > distanceAt(HITS, 0)) return;
   offer(exact(QUERY, id), id);
 }
 

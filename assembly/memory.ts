@@ -13,9 +13,11 @@ const SCRATCH: usize = 1 << 16;
 export const WAITING: usize = SCRATCH;
 export const KEPT: usize = WAITING + MAX_WAITING * 8;
 export const HITS: usize = KEPT + (MAX_KEPT + 1) * 8;
-/** Two, see vectors.ts. */
+/** See vectors.ts: the query, an element, and as many as an element has links at most. */
 export const PROBES: usize = (HITS + (MAX_KEPT + 1) * 8 + 15) & ~15;
-const SCRATCH_END: usize = PROBES + 2 * (16 + MAX_DIMENSION * 6);
+export const MAX_LINKS = 64;
+export const PROBE_BYTES: usize = 16 + MAX_DIMENSION * 6;
+const SCRATCH_END: usize = PROBES + (2 + MAX_LINKS) * PROBE_BYTES;
 
 export const IMAGE: usize = (SCRATCH_END + 0xffff) & ~0xffff;
 const MAX_BLOCKS: u32 = 1 << 14;
@@ -35,21 +37,30 @@ export const SEED: usize = IMAGE + 16;
 export const VISIT: usize = IMAGE + 20;
 const FREE: usize = IMAGE + 24;
 
-// What follows from dimension and M.
+// How vectors are kept, by the metric.
+/** 24 bits a coordinate, next to the largest one, 8 of them apart: of length 1, nothing that counts is lost. */
+export const COSINE = 0;
+/** float32, and beside it 8 bits a coordinate. */
+export const IP = 1;
+/** float32 alone: of differences, 8 bits of each side say too little. */
+export const L2 = 2;
+
+// What follows from dimension, metric and M.
 export let padded: usize = 0;
-export let l2: bool = false;
+export let metric: i32 = COSINE;
 export let m: i32 = 0;
 let headBytes: usize = 0;
 let shift: u32 = 0;
 let inBlock: u32 = 0;
 let codes: usize = 0;
+let restBytes: usize = 0;
 let rests: usize = 0;
 let blockBytes: usize = 0;
 
-// An element: its head, its links on layer 0 and the upper bytes of its vector (codes), side by side since a walk reads
-// all three; the lower bytes (rests) are elsewhere in its block. Offsets in a head:
+// An element: its head, its links on layer 0 and the 8 bits of each coordinate (codes), side by side since a walk reads all
+// three; the lower bits, or float32 (rests), are elsewhere in its block. Offsets in a head:
 export const VISITED: usize = 0;
-/** The vector is (code << 16 | rest) times this, over 65536. */
+/** A coordinate is its code times this, about; under cosine (code << 16 | rest) times this, over 65536. */
 export const SCALE: usize = 4;
 /** Length of what the codes leave out, and of what they say. */
 export const REST_NORM: usize = 8;
@@ -65,18 +76,19 @@ const UPPER: usize = 28;
 const LINKS: usize = 32;
 
 /** Tells the layout; the memory may hold a graph of this kind already. */
-export function describe(dimension: i32, ofL2: bool, links: i32): void {
+export function describe(dimension: i32, ofMetric: i32, links: i32): void {
   padded = (<usize>dimension + 31) & ~31;
-  l2 = ofL2;
+  metric = ofMetric;
   m = links;
   codes = (LINKS + 4 + <usize>links * 8 + 63) & ~63;
-  headBytes = (codes + padded + 63) & ~63;
-  const bytes = headBytes + padded * 2;
+  headBytes = (codes + (metric === L2 ? 0 : padded) + 63) & ~63;
+  restBytes = padded * (metric === COSINE ? 2 : 4);
+  const bytes = headBytes + restBytes;
   shift = 4;
   while (bytes << (<usize>(shift + 1)) <= BLOCK_BYTES) shift++;
   inBlock = (1 << shift) - 1;
   rests = headBytes << (<usize>shift);
-  blockBytes = rests + (padded << (<usize>(shift + 1)));
+  blockBytes = rests + (restBytes << (<usize>shift));
 }
 
 /** An empty graph. False when there is no memory. */
@@ -163,7 +175,7 @@ export function codesOf(id: u32): usize {
 }
 
 export function restsOf(id: u32): usize {
-  return blockOf(id) + rests + <usize>(id & inBlock) * padded * 2;
+  return blockOf(id) + rests + <usize>(id & inBlock) * restBytes;
 }
 
 /** A count, then as many numbers of elements. */

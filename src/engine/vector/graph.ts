@@ -34,7 +34,7 @@ export interface Graph {
   /** Hides an element; it stays. `late`: what is being saved still has it. */
   remove(element: number, late: boolean): void;
   isRemoved(element: number): boolean;
-  /** As it is kept: rounded to 2^-24 of its largest coordinate. */
+  /** Under cosine rounded to 2^-24 of its largest coordinate. */
   vector(element: number): Float32Array;
   /** Begins a search, which `finish` ends. */
   begin(query: Float32Array, k: number, allowed: Uint8Array | undefined): void;
@@ -42,7 +42,7 @@ export interface Graph {
   walk(ef: number, most: number): Walked;
   /** Compares with the elements of a range that are allowed. From 0 on, what a walk has found is forgotten. */
   scan(from: number, to: number): void;
-  /** Compares with these elements, whatever is allowed; what a walk has found is forgotten. */
+  /** Compares with these elements alone; what a walk has found is forgotten. */
   compare(elements: Uint32Array): void;
   /** The nearest, nearest first. */
   finish(): Hits;
@@ -82,7 +82,7 @@ declare namespace WebAssembly {
 /** Of `assembly/index.ts`; booleans are 0 and 1. */
 interface Exports {
   memory: WebAssembly.Memory;
-  open(dimension: number, l2: number, m: number, efConstruction: number, seed: number): number;
+  open(dimension: number, metric: number, m: number, efConstruction: number, seed: number): number;
   imageAt(): number;
   imageBytes(): number;
   expectImage(bytes: number): number;
@@ -107,6 +107,8 @@ interface Exports {
   hitsAt(): number;
 }
 
+/** In the order of the numbers they have in `assembly/memory.ts`. */
+const KINDS: readonly Metric[] = ["cosine", "ip", "l2"];
 /** What a saved graph begins with; the image follows. */
 const MAGIC = 0x3147484c;
 const HEADER_BYTES = 32;
@@ -120,91 +122,106 @@ function instantiate(): Exports {
   const abort = (): void => {
     throw new LakeError("internal", "The graph failed.");
   };
-  return new WebAssembly.Instance(compiled, { env: { abort } }).exports as Exports;
+  try {
+    return new WebAssembly.Instance(compiled, { env: { abort } }).exports as Exports;
+  } catch (error) {
+    // Each wants 10 GiB of addresses, of which it uses what it needs.
+    throw error instanceof RangeError ? noMemory() : error;
+  }
 }
 
-/** An empty graph. */
+/** An empty graph. Its memory is taken when it is first used. */
 export function openGraph(options: GraphOptions): Graph {
   const { dimension, metric, m, efConstruction, seed } = options;
-  let wasm = instantiate();
-  const reset = (): void => {
-    if (!wasm.open(dimension, metric === "l2" ? 1 : 0, m, efConstruction, seed)) throw noMemory();
+  let opened: Exports | undefined;
+  const use = (): Exports => {
+    if (opened) return opened;
+    const wasm = instantiate();
+    if (!wasm.open(dimension, KINDS.indexOf(metric), m, efConstruction, seed)) throw noMemory();
+    opened = wasm;
+    return wasm;
   };
-  reset();
-  const floats = (): Float32Array => new Float32Array(wasm.memory.buffer, wasm.vectorAt() >>> 0, dimension);
-  const room = (bytes: number): number => {
+  const floats = (wasm: Exports): Float32Array =>
+    new Float32Array(wasm.memory.buffer, wasm.vectorAt() >>> 0, dimension);
+  /** Room behind the image that lasts until the search ends: for a mask, then for numbers. */
+  const room = (wasm: Exports, bytes: number): number => {
     const at = wasm.scratch(bytes) >>> 0;
     if (at === 0) throw noMemory();
     return at;
   };
-  let mask = 0;
+  let mask: Uint8Array | undefined;
+  let maskAt = 0;
   let bits = 0;
 
   return {
     get count() {
-      return wasm.count() >>> 0;
+      return (opened?.count() ?? 0) >>> 0;
     },
     get linked() {
-      return wasm.linked() >>> 0;
+      return (opened?.linked() ?? 0) >>> 0;
     },
     get bytes() {
-      return wasm.imageBytes() >>> 0;
+      return (opened?.imageBytes() ?? 0) >>> 0;
     },
     append: (label, vector) => {
-      floats().set(vector);
+      const wasm = use();
+      floats(wasm).set(vector);
       const element = wasm.append(label);
       if (element < 0) throw noMemory();
       return element;
     },
     link: () => {
-      if (!wasm.linkNext()) throw noMemory();
+      if (!use().linkNext()) throw noMemory();
     },
-    remove: (element, late) => wasm.remove(element, late ? 1 : 0),
-    isRemoved: (element) => wasm.isRemoved(element) !== 0,
+    remove: (element, late) => use().remove(element, late ? 1 : 0),
+    isRemoved: (element) => use().isRemoved(element) !== 0,
     vector: (element) => {
+      const wasm = use();
       wasm.read(element);
-      return floats().slice();
+      return floats(wasm).slice();
     },
     begin: (query, k, allowed) => {
-      [mask, bits] = [0, 0];
-      if (allowed) {
-        // An empty mask allows nothing, and needs an address.
-        mask = room(allowed.length + 1);
-        bits = allowed.length * 8;
-        new Uint8Array(wasm.memory.buffer, mask, allowed.length).set(allowed);
-      }
-      floats().set(query);
+      const wasm = use();
+      mask = allowed;
+      bits = (allowed?.length ?? 0) * 8;
+      // An empty mask allows nothing, and needs an address.
+      maskAt = allowed ? room(wasm, allowed.length + 1) : 0;
+      if (allowed) new Uint8Array(wasm.memory.buffer, maskAt, allowed.length).set(allowed);
+      floats(wasm).set(query);
       wasm.begin(k);
     },
     walk: (ef, most) => {
-      const found = wasm.walkGraph(ef, mask, bits, Math.min(most, 2 ** 31 - 1));
+      const wasm = use();
+      const found = wasm.walkGraph(ef, maskAt, bits, Math.min(most, 2 ** 31 - 1));
       return { found, looked: wasm.lookedAt(), allowed: wasm.allowedOf() };
     },
-    scan: (from, to) => wasm.scan(from, to, mask, bits),
+    scan: (from, to) => use().scan(from, to, maskAt, bits),
     compare: (elements) => {
-      // In the place of the mask, which is not needed any more.
-      const at = room(elements.byteLength + 1);
+      const wasm = use();
+      // Behind the mask, which is needed for what comes after.
+      const offset = Math.ceil(((mask?.length ?? 0) + 1) / 4) * 4;
+      const at = room(wasm, offset + elements.byteLength) + offset;
       new Uint32Array(wasm.memory.buffer, at, elements.length).set(elements);
       wasm.scanIds(at, elements.length);
     },
-    finish: () => hitsOf(wasm, metric),
-    labels: () =>
-      Array.from({ length: wasm.count() >>> 0 }, (_, element) =>
-        wasm.isRemoved(element) ? undefined : wasm.labelOf(element) >>> 0,
-      ),
-    save: (path) => saveImage(wasm, options, path),
+    finish: () => hitsOf(use(), metric),
+    labels: () => {
+      const wasm = use();
+      const labelOf = (element: number) => (wasm.isRemoved(element) ? undefined : wasm.labelOf(element) >>> 0);
+      return Array.from({ length: wasm.count() >>> 0 }, (_, element) => labelOf(element));
+    },
+    save: (path) => saveImage(use(), options, path),
     load: async (path) => {
       try {
-        await loadImage(wasm, options, path);
+        await loadImage(use(), options, path);
       } catch (error) {
-        reset();
+        opened = undefined;
         throw error;
       }
     },
     free: () => {
-      if (wasm.imageBytes() >>> 0 > PIECE_BYTES) collectSoon();
-      wasm = instantiate();
-      reset();
+      if (opened && opened.imageBytes() >>> 0 > PIECE_BYTES) collectSoon();
+      opened = undefined;
     },
   };
 }
@@ -240,7 +257,7 @@ function collectSoon(): void {
 
 function headerOf({ dimension, metric, m }: GraphOptions, imageAt: number, imageBytes: number): Buffer {
   const header = Buffer.alloc(HEADER_BYTES);
-  const fields = [MAGIC, dimension, metric === "l2" ? 1 : 0, m, imageAt, imageBytes];
+  const fields = [MAGIC, dimension, KINDS.indexOf(metric), m, imageAt, imageBytes];
   for (const [at, field] of fields.entries()) header.writeUInt32LE(field, at * 4);
   return header;
 }
@@ -270,7 +287,8 @@ async function loadImage(wasm: Exports, options: GraphOptions, path: string): Pr
   const file = await open(path);
   try {
     const header = await readAt(file, Buffer.alloc(HEADER_BYTES), 0);
-    if (bytes <= 0 || !header?.equals(headerOf(options, start, bytes))) throw notSaved(options);
+    if (bytes <= 0 || bytes >= 2 ** 32 - start || !header?.equals(headerOf(options, start, bytes)))
+      throw notSaved(options);
     if (!wasm.expectImage(bytes)) throw noMemory();
     const image = new Uint8Array(wasm.memory.buffer, start, bytes);
     if (!(await readAt(file, image, HEADER_BYTES))) throw notSaved(options);

@@ -1,3 +1,4 @@
+import type { Metric } from "../catalog/types.ts";
 import { literalList } from "../duckdb/duckdb.ts";
 import { readVectors, type VectorRows } from "../duckdb/vectors.ts";
 import { LakeError } from "../errors.ts";
@@ -46,21 +47,24 @@ export class Stale extends Error {
 const MAX_VERSIONS_BEHIND = 200;
 /** What a string and a place in a map take besides their characters, about. */
 const ITEM_BYTES = 150;
-/** Besides its vector: links of a graph, what is known of it, and a place; with id and metadata, about. */
-const SLOT_OVERHEAD = 210;
+/** Head, links on layer 0, layers above and a place, about. */
+const SLOT_OVERHEAD = 220;
 const ITEM_OVERHEAD = 400;
+/** What an index takes with next to nothing in it. */
+export const PART_LEAST = 1024 ** 2;
 /** What one part may begin with: its memory ends at 4 GiB. */
 const PART_BYTES = 2 * 1024 ** 3;
 const SLICE_MS = 5;
 
 /** Estimate of what an index takes in memory. */
 export function sizeOf({ index }: IndexManifest): number {
-  return index.count * (bytesOfSlot(index.dimension) + ITEM_OVERHEAD);
+  return PART_LEAST + index.count * (bytesOfSlot(index) + ITEM_OVERHEAD);
 }
 
-/** Of a vector, which is kept in 24 bits a coordinate, with its links and place. */
-export function bytesOfSlot(dimension: number): number {
-  return dimension * 3 + SLOT_OVERHEAD;
+/** Of a vector, which is kept in 24 bits a coordinate, or in 8 and float32, with its links and place. */
+export function bytesOfSlot({ dimension, metric }: { dimension: number; metric: Metric }): number {
+  const padded = Math.ceil(dimension / 32) * 32;
+  return padded * { cosine: 3, ip: 5, l2: 4 }[metric] + SLOT_OVERHEAD;
 }
 
 /** An index in memory with nothing in it yet: `load` or `restore` fill it. */

@@ -1,7 +1,7 @@
 import { untilAborted } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 import { untraced } from "../trace.ts";
-import { bytesOfSlot, loadResident, type Resident, Stale, sizeOf } from "./resident.ts";
+import { bytesOfSlot, loadResident, PART_LEAST, type Resident, Stale, sizeOf } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { restoreSaved, saveResident } from "./saved.ts";
 import { openShardPool } from "./shards.ts";
@@ -203,5 +203,5 @@ export function openResidents(
 }
 
 function bytesOf({ manifest, slots, itemBytes }: Resident): number {
-  return slots * bytesOfSlot(manifest.index.dimension) + itemBytes;
+  return PART_LEAST + slots * bytesOfSlot(manifest.index) + itemBytes;
 }

@@ -193,7 +193,11 @@ function build(): void {
   building = setImmediate(() => {
     building = undefined;
     if (leave()) return;
-    next.step(STEP_MS);
+    try {
+      next.step(STEP_MS);
+    } catch (error) {
+      next.giveUp(error);
+    }
     resume();
   });
 }

@@ -44,6 +44,8 @@ export interface Shard {
   remove(slots: Uint32Array): void;
   /** Moves vectors into the graph, oldest first, for `ms`, at least one. Returns `canStep`. */
   step(ms: number): boolean;
+  /** After a failed `step`: what waits for the graph stays out of it, and is compared with. `save` throws the error. */
+  giveUp(error: unknown): void;
   search(query: Float32Array, options: ShardQuery): ShardHits;
   vector(slot: number): Float32Array | undefined;
   stats(): ShardStats;
@@ -77,6 +79,7 @@ export function openShard(options: ShardOptions): Shard {
   /** Elements removed while the graph is being saved. */
   let late: number[] = [];
   let closed = false;
+  let failed: unknown;
 
   const isIn = (element: number): boolean => element < graph.linked;
   const live = (): number => inGraph + pending;
@@ -117,7 +120,7 @@ export function openShard(options: ShardOptions): Shard {
     if (live() === 0 && !saving && graph.count > 0) graph.free();
   };
 
-  const canStep = (): boolean => hnsw && pending > 0 && !saving;
+  const canStep = (): boolean => hnsw && pending > 0 && !saving && failed === undefined;
 
   const step = (ms: number): boolean => {
     if (!canStep()) return false;
@@ -164,6 +167,7 @@ export function openShard(options: ShardOptions): Shard {
 
   const save = async (path: string): Promise<void> => {
     if (!hnsw) throw new LakeError("internal", "There is no graph to save.");
+    if (failed !== undefined) throw failed;
     if (saving) throw new LakeError("conflict", "The graph is being saved.", { hint: "Save again when that is done." });
     if (pending > 0) {
       throw new LakeError("conflict", `${pending} vectors are not in the graph yet.`, {
@@ -212,11 +216,14 @@ export function openShard(options: ShardOptions): Shard {
     add,
     remove,
     step,
+    giveUp: (error) => {
+      failed = error;
+    },
     search,
     vector,
     stats,
     get settled() {
-      return pending === 0 || !hnsw;
+      return pending === 0 || !hnsw || failed !== undefined;
     },
     get canStep() {
       return canStep();

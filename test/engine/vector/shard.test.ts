@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Metric } from "../../../src/engine/catalog/types.ts";
+import { LakeError } from "../../../src/engine/errors.ts";
 import { mergeHits, normalise, scoreOf } from "../../../src/engine/vector/distances.ts";
 import type { ShardHits } from "../../../src/engine/vector/graph-search.ts";
 import { openShard, type Shard } from "../../../src/engine/vector/shard.ts";
@@ -200,21 +201,16 @@ describe("a shard", () => {
     expect(recall((of) => shard.search(of, { k: 10, ef: 64 }), "cosine", test)).toBe(1);
   });
 
-  it("finds what is like nothing else among many that are alike", () => {
-    for (const late of [false, true]) {
+  it("finds what is like nothing else among a thousand that are alike", () => {
+    for (const place of [0, 300, 999]) {
       const shard = openShard({ dimension: DIMENSION, metric: "cosine", hnsw: true });
-      const outlier = 5;
-      const place = late ? COUNT - 1 : 700;
-      const all = new Float32Array(COUNT * DIMENSION);
-      for (let slot = 0; slot < COUNT; slot += 1) {
-        const vector = slot === place ? vectors[outlier] : query.map((value) => value + 1e-3 * normal());
-        all.set(vector ?? query, slot * DIMENSION);
+      const other = vectors[5] ?? query;
+      for (let slot = 0; slot < 1_000; slot += 1) {
+        const alike = query.map((value) => value + 1e-3 * normal());
+        shard.add(Uint32Array.of(slot), slot === place ? other.slice() : alike);
       }
-      shard.add(slots(0, COUNT), all);
       while (shard.step(1_000));
-      const hits = shard.search(vectors[outlier] ?? query, { k: 2, ef: 64 });
-      expect(hits.exact).toBe(false);
-      expect(hits.slots[0]).toBe(place);
+      expect(shard.search(other, { k: 2, ef: 64 }).slots[0]).toBe(place);
     }
   });
 
@@ -225,17 +221,111 @@ describe("a shard", () => {
     expect(shard.stats().bytes / (2_000 * 768 * 4)).toBeLessThan(0.9);
   });
 
-  it("keeps vectors to the last bit that a sum of floats can tell", () => {
-    const shard = openShard({ dimension: DIMENSION, metric: "ip", hnsw: true });
-    const scales = [1, 1e-20, 1e20, 0];
-    const given = scales.map((scale, slot) => Float32Array.from(vectors[slot] ?? [], (value) => value * scale));
-    shard.add(slots(0, 4), Float32Array.from(given.flatMap((vector) => [...vector])));
-    given.forEach((vector, slot) => {
-      const most = Math.max(...vector.map(Math.abs));
-      shard.vector(slot)?.forEach((value, at) => {
-        expect(Math.abs(value - (vector[at] ?? 0))).toBeLessThanOrEqual(most * 2 ** -22);
+  it("keeps vectors as they are, and under cosine to 24 bits", () => {
+    const given = [1, 1e-20, 1e20, 0].map((scale, slot) => vectors[slot]?.map((value) => value * scale) ?? query);
+    for (const metric of METRICS) {
+      const shard = openShard({ dimension: DIMENSION, metric, hnsw: true });
+      shard.add(slots(0, 4), Float32Array.from(given.flatMap((vector) => [...vector])));
+      given.forEach((vector, slot) => {
+        if (metric !== "cosine") expect(shard.vector(slot)).toEqual(vector);
+        else
+          expect(
+            distance("l2", shard.vector(slot) ?? query, slot === 3 ? vector : (vectors[slot] ?? query)),
+          ).toBeLessThan(1e-6);
       });
+    }
+  });
+
+  it("tells small coordinates apart beside large ones", () => {
+    for (const [metric, rows, asked] of [
+      [
+        "l2",
+        [
+          [1.7e9, 1],
+          [1.7e9, 3],
+          [1.7e9, 2],
+        ],
+        [1.7e9, 0],
+      ],
+      [
+        "ip",
+        [
+          [1e8, 5],
+          [1e8, 1],
+          [1e8, 3],
+        ],
+        [0, 1],
+      ],
+      [
+        "ip",
+        [
+          [1e-33, 5e-34],
+          [-1e-33, 0],
+          [1e-33, -1e-34],
+        ],
+        [0, 1],
+      ],
+    ] as const) {
+      const shard = openShard({ dimension: 2, metric, hnsw: true });
+      shard.add(slots(0, 3), Float32Array.from(rows.flat()));
+      for (const settle of [false, true]) {
+        while (settle && shard.step(100));
+        const expected = rows
+          .map((row, slot) => ({ slot, value: distance(metric, Float32Array.from(asked), Float32Array.from(row)) }))
+          .sort((a, b) => a.value - b.value);
+        const hits = shard.search(Float32Array.from(asked), { k: 3, ef: 64 });
+        expect([...hits.slots]).toEqual(expected.map(({ slot }) => slot));
+      }
+    }
+  });
+
+  it.each(METRICS)("under %s filters what is in the graph and what is not, together", (metric) => {
+    const shard = openShard({ dimension: DIMENSION, metric, hnsw: true });
+    shard.add(slots(0, 2_500), flat(slots(0, 2_500)));
+    while (shard.step(1_000));
+    shard.add(slots(2_500, COUNT), flat(slots(2_500, COUNT)));
+    for (const every of [2, 20, 400]) {
+      const test = (slot: number): boolean => slot % every === 0;
+      for (const of of queries.slice(0, 10)) {
+        const hits = shard.search(of, { k: 30, ef: 64, allowed: bitset(test) });
+        expect([...hits.slots].filter((slot) => !test(slot))).toEqual([]);
+        if (hits.exact) expect([...hits.slots]).toEqual(nearest(of, 30, metric, test).map(({ slot }) => slot));
+      }
+      expect(recall((of) => shard.search(of, { k: 10, ef: 64, allowed: bitset(test) }), metric, test)).toBeGreaterThan(
+        0.95,
+      );
+    }
+  });
+
+  it.each([0.05, 0.01])("finds near-duplicates that differ by %d", (spread) => {
+    const shard = openShard({ dimension: DIMENSION, metric: "cosine", hnsw: true });
+    const alike = Array.from({ length: COUNT }, (_, slot) => {
+      const vector = (centres[slot % CLUSTERS] ?? query).map((value) => value + spread * normal());
+      normalise(vector, DIMENSION);
+      return vector;
     });
+    shard.add(slots(0, COUNT), Float32Array.from(alike.flatMap((vector) => [...vector])));
+    while (shard.step(1_000));
+    let [found, wanted] = [0, 0];
+    for (let slot = 0; slot < COUNT; slot += 50) {
+      const hits = new Set(shard.search(alike[slot] ?? query, { k: 10, ef: 64 }).slots);
+      expect(hits).toContain(slot);
+      const distances = alike.map((vector) => distance("ip", vector, alike[slot] ?? query));
+      const tenth = [...distances].sort((a, b) => a - b)[9] ?? 0;
+      wanted += 10;
+      found += [...hits].filter((hit) => (distances[hit] ?? 0) <= tenth + 1e-7).length;
+    }
+    expect(found / wanted).toBeGreaterThan(0.97);
+  });
+
+  it("goes on without a graph when there is no memory for its links", () => {
+    const shard = filled("cosine", false);
+    shard.step(0);
+    shard.giveUp(new LakeError("limit", "full"));
+    expect([shard.settled, shard.canStep, shard.step(1_000)]).toEqual([true, false, false]);
+    expect(shard.stats()).toMatchObject({ graph: 1, pending: COUNT - 1 });
+    expect(recall((of) => shard.search(of, { k: 10, ef: 64 }), "cosine")).toBe(1);
+    return expect(shard.save(join(folder, "full"))).rejects.toMatchObject({ kind: "limit" });
   });
 
   it.each(METRICS)("under %s compares with all where the vectors are too alike to be told apart roughly", (metric) => {
@@ -249,7 +339,7 @@ describe("a shard", () => {
       .map((vector, slot) => ({ slot, distance: distance(metric, asked, vector) }))
       .sort((a, b) => a.distance - b.distance);
     const hits = shard.search(asked, { k: 10, ef: 64 });
-    if (metric !== "l2") expect(hits.exact).toBe(true);
+    if (metric === "cosine") expect(hits.exact).toBe(true);
     const worst = expected[9]?.distance ?? NaN;
     for (const slot of hits.slots) {
       const value = distance(metric, asked, alike[slot] ?? query);
