@@ -54,6 +54,7 @@ export interface QueryOptions {
   signal?: AbortSignal;
 }
 
+/** May be shared with later calls: not to be changed. */
 export interface QueryResult {
   columns: { name: string; type: string }[];
   rows: Json[][];
