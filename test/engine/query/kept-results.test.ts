@@ -213,26 +213,25 @@ describe("what is kept is never outdated", () => {
 
   test("while writers and readers race", async () => {
     const { engine } = await openWith();
-    const state = { committed: 0, ended: false };
+    const over = new AbortController();
+    let committed = 0;
     const write = async (): Promise<void> => {
       for (let round = 1; round <= 5; round++) {
         await put(engine, `a,b\n${round},x\n`);
-        state.committed = round;
+        committed = round;
       }
     };
     const read = async (): Promise<void> => {
-      while (!state.ended) {
+      while (!over.signal.aborted) {
         // An answer from memory takes no turn of the event loop; a reader without a pause would let nobody write.
         await new Promise(setImmediate);
-        const least = state.committed;
+        const least = committed;
         const { rows } = await engine.query("SELECT max(a) FROM t");
         if (least > 0) expect(Number(rows[0]?.[0])).toBeGreaterThanOrEqual(least);
       }
     };
     const readers = Promise.all([read(), read(), read()]);
-    await write().finally(() => {
-      state.ended = true;
-    });
+    await write().finally(() => over.abort());
     await readers;
     expect((await engine.query("SELECT max(a) FROM t")).rows).toEqual([[5]]);
   }, 60_000);
