@@ -7,8 +7,10 @@ import { packageVersion } from "../demo/server.ts";
 import { benchCatalog } from "./catalog.ts";
 import { type Context, openContext } from "./context.ts";
 import { benchEmbed } from "./embed.ts";
+import { benchHttp } from "./http.ts";
 import { benchIngest } from "./ingest.ts";
 import { benchMany } from "./many.ts";
+import { benchMixed } from "./mixed.ts";
 import { type Report, render } from "./report.ts";
 import { benchS3 } from "./s3.ts";
 import { benchSql } from "./sql.ts";
@@ -18,8 +20,8 @@ import { benchVectors } from "./vectors.ts";
 
 const USAGE = `npm run bench -- [--only NAME]... [--rows N] [--sizes N,N] [--quick] [--json]
 
-  --only NAME  ingest, sql, many, start, catalog, embed, uploads, vectors or s3 (starts a Ceph RGW); may be repeated
-               (default: all)
+  --only NAME  ingest, sql, many, start, catalog, embed, http, mixed, uploads, vectors or s3 (starts a Ceph RGW); may be
+               repeated (default: all)
   --rows N     rows of the workers table (default 500000, with --quick 20000)
   --sizes N,N  vectors in an index (default 100000, with --quick 10000); several show how the figures grow
   --quick      few rounds and small sizes: shows that it runs, not how fast
@@ -35,6 +37,8 @@ const CAPABILITIES: Record<string, (context: Context) => Promise<Report>> = {
   start: benchStart,
   catalog: benchCatalog,
   embed: benchEmbed,
+  http: benchHttp,
+  mixed: benchMixed,
   uploads: benchUploads,
   s3: benchS3,
   vectors: (context) => benchVectors(context, sizesOf(flags.sizes)),

@@ -1,7 +1,7 @@
 /** One measured line. `other` is what it is compared with: the bare library, or the smaller size. */
 export interface Figure {
   what: string;
-  unit: "ms" | "µs" | "MB" | "kB" | "";
+  unit: "ms" | "µs" | "MB" | "kB" | "/s" | "";
   ours: number;
   other?: number;
   target?: Target;
@@ -22,6 +22,10 @@ export interface Report {
 
 export function atMost(value: number, limit: number, text: string): Target {
   return { text, met: value <= limit };
+}
+
+export function atLeast(value: number, limit: number, text: string): Target {
+  return { text, met: value >= limit };
 }
 
 /** The report as aligned lines. */
@@ -46,7 +50,7 @@ export function render({ title, headings, figures }: Report): string {
 }
 
 function figure(value: number, unit: Figure["unit"]): string {
-  const digits = unit === "ms" && Math.abs(value) < 100 ? 2 : unit === "ms" || unit === "" ? 0 : 1;
+  const digits = unit === "ms" && Math.abs(value) < 100 ? 2 : unit === "ms" || unit === "/s" || unit === "" ? 0 : 1;
   return `${value.toFixed(digits)}${unit === "" ? "" : ` ${unit}`}`;
 }
 

@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createReadStream } from "node:fs";
 import { open, writeFile } from "node:fs/promises";
@@ -6,22 +5,15 @@ import { request } from "node:http";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { SERVER } from "../demo/server.ts";
-import { type Context, probed, script } from "./context.ts";
+import { type Context, script } from "./context.ts";
 import { alternate, askProbe, median, memoryOf, timed } from "./measure.ts";
 import { atMost, type Report } from "./report.ts";
+import { type Served, serveBare, serveLake } from "./served.ts";
 
 const MB = 1e6;
 const MIB = 2 ** 20;
 /** What is loaded once, also for embeddings, is loaded by then. */
 const SETTLE_MS = 3_000;
-
-interface Receiver {
-  url: string;
-  pid: number;
-  probe: string;
-  close(): Promise<void>;
-}
 
 interface Rounds {
   ms: number[];
@@ -38,17 +30,9 @@ export async function benchUploads(context: Context): Promise<Report> {
   const file = join(folder, "big.csv");
   await writeRows(file, bytes);
 
-  const ours = await start(join(folder, "ours.json"), [
-    SERVER,
-    "serve",
-    "--http",
-    "127.0.0.1:0",
-    "--data",
-    join(folder, "lake"),
-    "--max-ingest-bytes",
-    String(bytes),
-  ]);
-  const bare = await start(join(folder, "bare.json"), [script("bare-upload"), folder]);
+  const flags = ["--max-ingest-bytes", String(bytes)];
+  const ours = await serveLake(join(folder, "lake"), flags, join(folder, "ours.json"));
+  const bare = await serveBare([script("bare-upload"), folder], join(folder, "bare.json"));
   try {
     await sleep(SETTLE_MS);
     const small = join(folder, "small.csv");
@@ -89,7 +73,7 @@ export async function benchUploads(context: Context): Promise<Report> {
   }
 }
 
-async function measure(receiver: Receiver, file: string, into: Rounds): Promise<void> {
+async function measure(receiver: Served, file: string, into: Rounds): Promise<void> {
   await sleep(500);
   await askProbe(receiver.pid, receiver.probe);
   // The kernel's high-water mark starts again from here. Linux only.
@@ -101,7 +85,7 @@ async function measure(receiver: Receiver, file: string, into: Rounds): Promise<
 }
 
 /** Sends the file, and removes what was kept. */
-async function upload({ url }: Receiver, file: string): Promise<void> {
+export async function upload({ url }: Served, file: string): Promise<void> {
   const handle = await open(file);
   const { size } = await handle.stat();
   await handle.close();
@@ -116,31 +100,7 @@ async function upload({ url }: Receiver, file: string): Promise<void> {
   if (location !== undefined) await fetch(`${url}${location}`, { method: "DELETE" });
 }
 
-async function start(probe: string, args: string[]): Promise<Receiver> {
-  const child = spawn(process.execPath, [...probed(), ...args], {
-    env: { PATH: process.env.PATH, BENCH_PROBE_FILE: probe },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  let log = "";
-  child.stderr.on("data", (chunk: Buffer) => {
-    log += chunk.toString();
-  });
-  const ended = once(child, "close");
-  for (;;) {
-    const address = /"message":"listening","address":"([^"]+)"/.exec(log)?.[1];
-    if (address !== undefined) {
-      const close = async (): Promise<void> => {
-        child.kill("SIGTERM");
-        await ended;
-      };
-      return { url: `http://${address}`, pid: child.pid ?? 0, probe, close };
-    }
-    if (child.exitCode !== null) throw new Error(`The server did not start: ${log}`);
-    await sleep(20);
-  }
-}
-
-async function writeRows(path: string, bytes: number): Promise<void> {
+export async function writeRows(path: string, bytes: number): Promise<void> {
   const handle = await open(path, "w");
   const block = Buffer.alloc(MB);
   for (let done = 0; done < bytes; done += block.length) {

@@ -103,6 +103,9 @@ export const configSchema = z.strictObject({
   ingest_timeout: duration().prefault("10m").describe("Longest one `ingest` may take."),
   ingest_memory: size().prefault("256MiB").describe("Memory DuckDB may use for one `ingest`."),
   query_memory: size().prefault("1GiB").describe("Memory DuckDB may use for all running queries together."),
+  query_cache_bytes: size(0)
+    .prefault("32MiB")
+    .describe("Results kept in memory, for statements that would give the same again while their data stays. 0: none."),
   max_temp_bytes: size().prefault("10GiB").describe("Disk that queries, and each `ingest`, may spill to."),
   threads: count().optional().describe("Threads DuckDB uses. Unset: one a core."),
   query_timeout: duration().prefault("30s").describe("Longest a query may run, when it does not say."),

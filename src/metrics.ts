@@ -92,6 +92,7 @@ export function openMetrics({ engine, http }: MetricsSources): Metrics {
         ...ofCalls(),
         ...(served ? ofHttp(served) : []),
         ...ofEngine(stats),
+        ...ofResults(stats),
         ...ofEmbedding(stats),
         ...ofProcess(),
         ...ofLoop(),
@@ -152,6 +153,20 @@ function ofEngine({ catalog, queries, ingests, jobs, resident }: EngineStats): F
       { labels: { work: "query" }, value: queries.waiting },
       { labels: { work: "ingest" }, value: ingests.waiting },
     ]),
+  ];
+}
+
+function ofResults({ results }: EngineStats): Family[] {
+  return [
+    counter("lakehouse_query_cache_hits_total", "Statements answered with a result that was kept.", results.hits),
+    counter(
+      "lakehouse_query_cache_misses_total",
+      "Statements that ran, and whose result could be kept.",
+      results.misses,
+    ),
+    gauge("lakehouse_query_cache_entries", "Results that are kept.", results.entries),
+    gauge("lakehouse_query_cache_bytes", "What they take, as accounted.", results.bytes),
+    gauge("lakehouse_query_cache_max_bytes", "What they may take.", results.maxBytes),
   ];
 }
 

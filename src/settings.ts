@@ -29,6 +29,7 @@ export function engineSettings(
     ingestTimeoutMs: config.ingest_timeout,
     ingestMemoryBytes: config.ingest_memory,
     queryMemoryBytes: config.query_memory,
+    queryCacheBytes: config.query_cache_bytes,
     maxTempBytes: config.max_temp_bytes,
     threads: config.threads ?? defaultThreads(),
     queryTimeoutMs: config.query_timeout,

@@ -20,6 +20,8 @@ export interface EngineSettings {
   ingestTimeoutMs: number;
   ingestMemoryBytes: number;
   queryMemoryBytes: number;
+  /** Results kept in memory; 0 for none. Default: 32 MiB. */
+  queryCacheBytes?: number | undefined;
   /** Disk that DuckDB may spill to, for queries and for each ingest. */
   maxTempBytes: number;
   threads: number;

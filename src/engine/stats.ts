@@ -3,6 +3,7 @@ import type { Catalog } from "./catalog/types.ts";
 import type { EmbedStatus } from "./embed/embedder.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import type { Jobs } from "./jobs/jobs.ts";
+import type { KeptStats } from "./query/kept-results.ts";
 import type { QueryEngine } from "./query/query.ts";
 import type { Occupancy } from "./turns.ts";
 import type { Vectors } from "./vector/vectors.ts";
@@ -14,6 +15,8 @@ export interface EngineStats {
     | { tables: number; indexes: number; unreadable: number; rows: number; items: number; bytes: number }
     | undefined;
   queries: Occupancy;
+  /** Results in memory. */
+  results: KeptStats;
   ingests: Occupancy;
   /** Jobs of this process that have not ended. */
   jobs: number;
@@ -31,12 +34,14 @@ export interface OpenParts {
   jobs?: Jobs;
 }
 
+const NOTHING: KeptStats = { entries: 0, bytes: 0, maxBytes: 0, hits: 0, misses: 0 };
 const NOBODY: Occupancy = { running: 0, waiting: 0 };
 
 export function statsOf({ catalog, query, ingest, vectors, jobs }: OpenParts, embed: EmbedStatus): EngineStats {
   return {
     catalog: catalog && sizesOf(catalog),
     queries: query?.occupancy() ?? NOBODY,
+    results: query?.kept() ?? NOTHING,
     ingests: ingest?.occupancy() ?? NOBODY,
     jobs: jobs?.running() ?? 0,
     resident: vectors?.resident() ?? { indexes: 0, bytes: 0 },

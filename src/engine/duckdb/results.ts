@@ -13,6 +13,8 @@ export interface Collected {
   columns: { name: string; type: string }[];
   rows: Json[][];
   truncatedBy?: "max_rows" | "max_bytes";
+  /** Of columns and rows as JSON text. */
+  bytes: number;
 }
 
 /** Work between two turns of the event loop: some milliseconds. */
@@ -28,17 +30,20 @@ export async function collect(result: DuckDBResult, limits: ResultLimits): Promi
   const rows: Json[][] = [];
   const room = { left: limits.maxBytes - textBytes(columns) };
   if (room.left < 0) throw headerTooBig(columns.length, limits.maxBytes);
+  const done = (truncatedBy?: Collected["truncatedBy"]): Collected => {
+    return { columns, rows, bytes: limits.maxBytes - room.left, ...(truncatedBy !== undefined && { truncatedBy }) };
+  };
   let cells = 0;
   for (;;) {
     throwIfAborted(limits.signal);
     const chunk = await result.fetchChunk();
-    if (!chunk || chunk.rowCount === 0) return { columns, rows };
+    if (!chunk || chunk.rowCount === 0) return done();
     const readers = cellReaders(chunk, types);
     for (let row = 0; row < chunk.rowCount; row++) {
-      if (rows.length >= limits.maxRows) return { columns, rows, truncatedBy: "max_rows" };
+      if (rows.length >= limits.maxRows) return done("max_rows");
       const values = readRow(readers, row, room.left);
       if ("tooBig" in values) {
-        if (rows.length > 0) return { columns, rows, truncatedBy: "max_bytes" };
+        if (rows.length > 0) return done("max_bytes");
         throw firstRowTooBig(columns[values.tooBig]?.name ?? "", limits.maxBytes);
       }
       rows.push(values.row);

@@ -34,6 +34,66 @@ export const UNREPEATABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   "uuidv7",
 ]);
 
+/** Macros of DuckDB that are made of functions which say the same when called again. */
+export const REPEATABLE_MACROS: readonly string[] = [
+  "array_append",
+  "array_prepend",
+  "array_reverse",
+  "array_to_string",
+  "date_add",
+  "days_in_month",
+  "fdiv",
+  "fmod",
+  "geomean",
+  "geometric_mean",
+  "json",
+  "json_group_array",
+  "json_group_object",
+  "list_any_value",
+  "list_append",
+  "list_avg",
+  "list_bool_and",
+  "list_bool_or",
+  "list_count",
+  "list_first",
+  "list_histogram",
+  "list_last",
+  "list_max",
+  "list_median",
+  "list_min",
+  "list_mode",
+  "list_prepend",
+  "list_product",
+  "list_reverse",
+  "list_stddev_pop",
+  "list_stddev_samp",
+  "list_string_agg",
+  "list_sum",
+  "list_var_pop",
+  "list_var_samp",
+  "map_contains_entry",
+  "map_contains_value",
+  "nullif",
+  "pg_typeof",
+  "round_even",
+  "roundbankers",
+  "split_part",
+  "wavg",
+  "weighted_avg",
+];
+
+/** Consistent by DuckDB's own account, yet made of a sample, of the time of day, or of how a value happens to be stored. */
+export const OTHER_UNREPEATABLE: readonly string[] = [
+  "pg_timezone_names",
+  "reservoir_quantile",
+  "stats",
+  "vector_search",
+  "vector_type",
+];
+
+/** Where there is no column of this name, these words are calls of functions. */
+export const MOMENTS = /^(current|local)_?(local)?(date|time|timestamp)$/;
+
 /** Allowed although DuckDB lists them as volatile, as table functions, or not at all. */
 export const EXTRA_FUNCTIONS: ReadonlySet<string> = new Set([
   "error",

@@ -1,9 +1,5 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { LRUCache } from "lru-cache";
 import type { Catalog } from "../catalog/types.ts";
-import { openDuck, type Params } from "../duckdb/duckdb.ts";
+import type { Params } from "../duckdb/duckdb.ts";
 import type { On } from "../duckdb/execute.ts";
 import type { Statements } from "../duckdb/statements.ts";
 import type { Json } from "../duckdb/values.ts";
@@ -13,15 +9,17 @@ import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 import { untraced } from "../trace.ts";
-import type { Occupancy } from "../turns.ts";
+import { answeredInTime, type Occupancy } from "../turns.ts";
 import { CELL_LIMITS } from "./cell-limits.ts";
 import { judgeCondition } from "./condition.ts";
 import { hideIn } from "./explain.ts";
-import { loadFunctionNames } from "./functions.ts";
 import type { Judged } from "./guard.ts";
-import { openPool, type Session } from "./pool.ts";
+import { type Opened, openInstance } from "./instance.ts";
+import { type Content, type KeptStats, openKeptResults } from "./kept-results.ts";
+import type { Session } from "./pool.ts";
 import { closedError, explained, isFatal, timedOut, withColumns } from "./query-errors.ts";
-import { openHeld, openRelations, totalRows } from "./relations.ts";
+import { openHeld, totalRows } from "./relations.ts";
+import { isRepeatable } from "./repeatable.ts";
 import { withoutEnd } from "./tokens.ts";
 import {
   FilesNeeded,
@@ -29,7 +27,6 @@ import {
   guardParts,
   judgeOn,
   KEPT_VERDICT_CHARS,
-  type Opened,
   prepare,
   readFrom,
   refuseData,
@@ -45,7 +42,6 @@ import {
   runSearches,
   SearchesNeeded,
   type SearchVectors,
-  VECTOR_MACRO,
 } from "./vector-hits.ts";
 
 export interface QueryOptions {
@@ -60,6 +56,7 @@ export interface QueryOptions {
   signal?: AbortSignal;
 }
 
+/** May be shared with later calls: not to be changed. */
 export interface QueryResult {
   columns: { name: string; type: string }[];
   rows: Json[][];
@@ -114,6 +111,8 @@ export interface QueryEngine {
   /** Statements under way, those included that nobody waits for any more. */
   running(): number;
   occupancy(): Occupancy;
+  /** Results in memory. */
+  kept(): KeptStats;
   /** Opens DuckDB now rather than with the first statement. */
   warm(): Promise<void>;
 }
@@ -132,11 +131,13 @@ interface Parts {
   search?: SearchVectors | undefined;
 }
 
-const KEPT_VERDICTS = 500;
+/** Of results, unless told. */
+const KEPT_BYTES = 32 * 2 ** 20;
 
 export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   const { settings } = parts;
   const { trace = untraced } = settings;
+  const results = openKeptResults(settings.queryCacheBytes ?? KEPT_BYTES);
   const active = new Set<AbortController>();
   let opening: Promise<Opened> | undefined;
   let newest: Opened | undefined;
@@ -152,7 +153,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   const opened = (): Promise<Opened> => {
     if (closed) return Promise.reject(closedError());
     if (opening !== undefined) return opening;
-    const attempt = open(own, parts);
+    const attempt = openInstance(own, parts);
     opening = attempt;
     attempt.then(
       (open) => {
@@ -230,23 +231,34 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
    * Runs `work` on a session, again whenever it needs the hits of searches that have not run. They run with no session
    * held: embedding a text takes its time, and a filtered search is itself a caller of this engine.
    */
-  async function onSearched<Result>(
+  function onSearched<Result>(
     sql: string,
     options: QueryOptions,
-    work: (turn: Turn, found: FoundByKey) => Promise<Result>,
+    work: Searched<Result>,
     files?: Scope,
   ): Promise<Result> {
-    const own = openScope();
-    const held = openHeld(files ?? own);
-    return inTime(options, async (open, signal) => {
-      const found: FoundByKey = new Map();
-      const run = (searches: readonly VectorSearch[]): Promise<void> =>
-        runSearches(searches, found, { search: parts.search, catalog: parts.catalog, signal });
+    return inTime(options, (open, signal) => searched(open, signal, sql, options, work, files));
+  }
+
+  async function searched<Result>(
+    open: Opened,
+    signal: AbortSignal,
+    sql: string,
+    { params }: QueryOptions,
+    work: Searched<Result>,
+    files?: Scope,
+  ): Promise<Result> {
+    const copies = openScope();
+    const held = openHeld(files ?? copies);
+    const found: FoundByKey = new Map();
+    const run = (searches: readonly VectorSearch[]): Promise<void> =>
+      runSearches(searches, found, { search: parts.search, catalog: parts.catalog, signal });
+    try {
       const before = open.verdicts.get(sql);
       if (before && before.calls.length > 0 && before.computed === undefined) {
         await run(
           missingSearches(
-            readSearches(before.calls, (name) => given(options.params, name), []),
+            readSearches(before.calls, (name) => given(params, name), []),
             found,
           ),
         );
@@ -254,7 +266,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
       for (;;) {
         const outcome = await onSession(signal, async (session, opened) => {
           try {
-            return { result: await work({ session, open: opened, signal, params: options.params, held }, found) };
+            return { result: await work({ session, open: opened, signal, params, held }, found) };
           } catch (error) {
             if (error instanceof SearchesNeeded || error instanceof FilesNeeded) return error;
             throw error;
@@ -266,7 +278,9 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         } else if (outcome instanceof SearchesNeeded) await run(outcome.searches);
         else return outcome.result;
       }
-    }).finally(() => own.close());
+    } finally {
+      await copies.close();
+    }
   }
 
   /** Judges a statement, makes the session see what it reads, and runs it. */
@@ -294,18 +308,16 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   return {
     query: (sql, options = {}) => {
       const started = settings.clock.now().getTime();
-      const run = async (turn: Turn, found: FoundByKey): Promise<QueryResult> => {
-        const limits = {
-          params: turn.params,
-          maxRows: Math.min(options.maxRows ?? DEFAULT_ROWS, MAX_ROWS),
-          maxBytes: options.maxBytes ?? settings.maxResultBytes,
-          signal: turn.signal,
-        };
+      const maxRows = Math.min(options.maxRows ?? DEFAULT_ROWS, MAX_ROWS);
+      const { params, maxBytes = settings.maxResultBytes } = options;
+      const asked = { sql, params, maxRows, maxBytes };
+      const run: Searched<Content> = async (turn, found) => {
+        const limits = { params, maxRows, maxBytes, signal: turn.signal };
         const { result, judged, resolved, datasets } = await onPrepared(turn, sql, found, (on, statement) =>
           trace("query.execute", DUCKDB, () => turn.open.run.execute(on, statement, limits)),
         );
         const total = totalRows(judged, resolved, result);
-        return {
+        const content = {
           columns: result.columns,
           rows: judged.explain ? result.rows.map((row) => hideIn(row, parts.store.localRoot)) : result.rows,
           row_count: result.rows.length,
@@ -313,13 +325,26 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
           ...(result.truncatedBy !== undefined && { truncated_by: result.truncatedBy }),
           ...(total !== undefined && { total_rows: total }),
           datasets,
-          elapsed_ms: settings.clock.now().getTime() - started,
         };
+        // A verdict that is not kept follows from the data, too.
+        const isKept = turn.open.verdicts.get(sql) === judged;
+        if (isKept && isRepeatable(judged, turn.open.repeatable)) {
+          results.keep(asked, judged, resolved, content, result.bytes);
+        }
+        return content;
       };
       return trace("query", DUCKDB, async (span) => {
-        const result = await onSearched(sql, options, run);
-        span.note({ "db.response.returned_rows": result.row_count, "lakehouse.truncated": result.truncated });
-        return result;
+        const { content, cached } = await inTime(options, async (open, signal) => {
+          const before = await answeredInTime(results.find(asked, open.relations), signal);
+          if (before) return { content: before, cached: true };
+          return { content: await searched(open, signal, sql, options, run), cached: false };
+        });
+        span.note({
+          "db.response.returned_rows": content.row_count,
+          "lakehouse.truncated": content.truncated,
+          "lakehouse.cached": cached,
+        });
+        return { ...content, elapsed_ms: settings.clock.now().getTime() - started };
       });
     },
     stream: (sql, { onRows, ...options }) => {
@@ -382,6 +407,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         if (where.length <= KEPT_VERDICT_CHARS) opened.conditions.set(where, true);
       }),
     running: () => underWay,
+    kept: results.stats,
     occupancy: () => newest?.pool.occupancy() ?? { running: 0, waiting: 0 },
     warm: async () => {
       await opened();
@@ -389,6 +415,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   };
 }
 
+type Searched<Result> = (turn: Turn, found: FoundByKey) => Promise<Result>;
 type Work<Result> = (session: Session, open: Opened, signal: AbortSignal) => Promise<Result>;
 
 const UNKEPT: Statements = {
@@ -396,33 +423,3 @@ const UNKEPT: Statements = {
   keep: (_, prepared) => prepared.destroySync(),
   close: () => undefined,
 };
-
-async function open(scope: Scope, { store, catalog, settings }: Parts): Promise<Opened> {
-  // Outside of what statements may read.
-  const tempFolder = await mkdtemp(join(tmpdir(), "lakehouse-query-"));
-  scope.defer(() => rm(tempFolder, { recursive: true, force: true }));
-  const duck = await openDuck(scope, {
-    memoryBytes: settings.queryMemoryBytes,
-    threads: settings.threads,
-    tempFolder,
-    maxTempBytes: settings.maxTempBytes,
-    folders: [join(store.localRoot, "data")],
-    hidePaths: [store.localRoot],
-  });
-  const setup = await duck.connect();
-  for (const statement of [...CELL_LIMITS, ...VECTOR_MACRO]) await setup.run(statement);
-  const functions = await loadFunctionNames(setup);
-  setup.close();
-  const pool = openPool({ maxRunning: settings.maxConcurrentQueries, maxWaiting: settings.maxQueuedQueries }, () =>
-    duck.connect(),
-  );
-  scope.defer(() => pool.close());
-  return {
-    pool,
-    functions,
-    relations: openRelations({ store, catalog }),
-    run: await import("../duckdb/execute.ts"),
-    verdicts: new LRUCache({ max: KEPT_VERDICTS }),
-    conditions: new LRUCache({ max: KEPT_VERDICTS }),
-  };
-}

@@ -4,7 +4,7 @@ import { assertCall, assertCast, type LikePattern, likePattern } from "./calls.t
 import { GROWING_FUNCTIONS, LIST_MAKERS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
 import { assertFunction, assertTableFunction, type FunctionNames } from "./functions.ts";
 import { isNode, type Node, text } from "./nodes.ts";
-import { EXPRESSIONS, NODES, SYSTEM_QUALIFIERS } from "./policy.ts";
+import { EXPRESSIONS, MOMENTS, NODES, SYSTEM_QUALIFIERS } from "./policy.ts";
 import { foldCase } from "./tokens.ts";
 import { MAX_CALLS, readCall, tooManyCalls, VECTOR_SEARCH, type VectorCall } from "./vector-calls.ts";
 
@@ -40,6 +40,10 @@ export interface Verdict {
   patterns: LikePattern[];
   /** Every `vector_search` of the statement. */
   calls: VectorCall[];
+  /** The functions it calls, and words that may be calls, in lower case. */
+  names: string[];
+  /** Some of its rows are chosen at random. */
+  sampled: boolean;
 }
 
 /** What surrounds a node: common table expressions in sight, depth of growing functions, whether a lambda. */
@@ -55,6 +59,8 @@ interface Walk {
   builtins: Set<Builtin>;
   patterns: LikePattern[];
   calls: VectorCall[];
+  names: Set<string>;
+  sampled: boolean;
   ctes: number;
   /** Not recursion: a long UNION is a deep tree. */
   todo: { value: unknown; place: Place }[];
@@ -66,13 +72,17 @@ interface Walk {
  */
 export function judgeTree(statement: Node, functions: FunctionNames): Verdict {
   const show = shownTables(statement);
-  if (show) return { datasets: [], builtins: ["lakehouse_datasets"], patterns: [], calls: [], show };
+  if (show) {
+    return { datasets: [], builtins: ["lakehouse_datasets"], patterns: [], calls: [], names: [], sampled: false, show };
+  }
   const walk: Walk = {
     functions,
     datasets: new Map(),
     builtins: new Set(),
     patterns: [],
     calls: [],
+    names: new Set(),
+    sampled: false,
     ctes: 0,
     todo: [{ value: statement, place: { ctes: new Set(), growing: 0, lambda: false } }],
   };
@@ -83,6 +93,8 @@ export function judgeTree(statement: Node, functions: FunctionNames): Verdict {
     builtins: [...walk.builtins],
     patterns: walk.patterns,
     calls: walk.calls,
+    names: [...walk.names],
+    sampled: walk.sampled,
     ...(wholeOf !== undefined && walk.datasets.has(wholeOf) && { wholeOf }),
   };
 }
@@ -112,14 +124,23 @@ function visitExpression(node: Node, kind: string, place: Place, walk: Walk): vo
   // A constant holds data, which must not be taken for nodes.
   if (kind === "CONSTANT") return;
   if (kind === "CAST") assertCast(node);
+  if (kind === "COLUMN_REF") noteMoments(node, walk);
   if (kind === "FUNCTION" || kind === "WINDOW") visitFunction(node, place, walk);
   else visitChildren(node, kind === "LAMBDA" ? { ...place, lambda: true } : place, walk);
+}
+
+function noteMoments({ column_names }: Node, walk: Walk): void {
+  for (const name of Array.isArray(column_names) ? column_names : []) {
+    const folded = foldCase(text(name));
+    if (MOMENTS.test(folded)) walk.names.add(folded);
+  }
 }
 
 function visitFunction(node: Node, place: Place, walk: Walk): void {
   const name = foldCase(text(node.function_name));
   assertUnqualified(name, [node.schema, node.catalog]);
   assertFunction(name, walk.functions);
+  walk.names.add(name);
   assertCall(node, name);
   const pattern = likePattern(node, name);
   if (pattern && pattern.params.length > 0) walk.patterns.push(pattern);
@@ -139,6 +160,7 @@ function visitFunction(node: Node, place: Place, walk: Walk): void {
 
 function visitNode(node: Node, kind: string, place: Place, walk: Walk): void {
   if (!NODES.has(kind)) throw unknownKind(kind);
+  if (node.sample !== undefined && node.sample !== null) walk.sampled = true;
   if (kind === "PIVOT") assertPivotValues(node);
   if (kind === "BASE_TABLE") visitTable(node, place, walk);
   else if (kind === "TABLE_FUNCTION") visitTableFunction(node, place, walk);
@@ -226,6 +248,7 @@ function visitTableFunction(node: Node, place: Place, walk: Walk): void {
   const name = text(call.function_name);
   assertUnqualified(name, [call.schema, call.catalog]);
   assertTableFunction(name);
+  walk.names.add(foldCase(name));
   if (foldCase(name) === VECTOR_SEARCH) {
     if (walk.calls.push(readCall(call)) > MAX_CALLS) throw tooManyCalls();
   }

@@ -1,25 +1,12 @@
-import type { LRUCache } from "lru-cache";
 import type { Params } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import { assertPatterns } from "./calls.ts";
-import type { FunctionNames } from "./functions.ts";
 import { type GuardParts, type Judged, judge, MAX_SQL_CHARS } from "./guard.ts";
-import type { Pool, Session } from "./pool.ts";
-import { type Held, type Relations, type Resolved, show } from "./relations.ts";
+import type { Opened } from "./instance.ts";
+import type { Session } from "./pool.ts";
+import { type Held, type Resolved, show } from "./relations.ts";
 import { callKey, readSearches, type VectorSearch } from "./vector-calls.ts";
 import { type FoundByKey, missingSearches, putHits, SearchesNeeded } from "./vector-hits.ts";
-
-/** One instance of DuckDB and what goes with it. */
-export interface Opened {
-  pool: Pool;
-  run: typeof import("../duckdb/execute.ts");
-  functions: FunctionNames;
-  relations: Relations;
-  /** Of statements judged before: a verdict follows from the text alone, except for a PIVOT that asks the data. */
-  verdicts: LRUCache<string, Judged>;
-  /** Conditions that were found to be in order. */
-  conditions: LRUCache<string, true>;
-}
 
 /** One turn on the pool. */
 export interface Turn {

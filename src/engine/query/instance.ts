@@ -1,0 +1,67 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { LRUCache } from "lru-cache";
+import type { Catalog } from "../catalog/types.ts";
+import { openDuck } from "../duckdb/duckdb.ts";
+import type { Scope } from "../scope.ts";
+import type { EngineSettings } from "../settings.ts";
+import type { Store } from "../store/store.ts";
+import { CELL_LIMITS } from "./cell-limits.ts";
+import { type FunctionNames, loadFunctionNames } from "./functions.ts";
+import type { Judged } from "./guard.ts";
+import { openPool, type Pool } from "./pool.ts";
+import { openRelations, type Relations } from "./relations.ts";
+import { loadRepeatable } from "./repeatable.ts";
+import { VECTOR_MACRO } from "./vector-hits.ts";
+
+/** One instance of DuckDB and what goes with it. */
+export interface Opened {
+  pool: Pool;
+  run: typeof import("../duckdb/execute.ts");
+  functions: FunctionNames;
+  /** Those that give the same when called again. */
+  repeatable: ReadonlySet<string>;
+  relations: Relations;
+  /** Of statements judged before: a verdict follows from the text alone, except for a PIVOT that asks the data. */
+  verdicts: LRUCache<string, Judged>;
+  /** Conditions that were found to be in order. */
+  conditions: LRUCache<string, true>;
+}
+
+const KEPT_VERDICTS = 500;
+
+/** Opens a locked instance for statements, with the macros they stand on. */
+export async function openInstance(
+  scope: Scope,
+  { store, catalog, settings }: { store: Store; catalog: Catalog; settings: EngineSettings },
+): Promise<Opened> {
+  // Outside of what statements may read.
+  const tempFolder = await mkdtemp(join(tmpdir(), "lakehouse-query-"));
+  scope.defer(() => rm(tempFolder, { recursive: true, force: true }));
+  const duck = await openDuck(scope, {
+    memoryBytes: settings.queryMemoryBytes,
+    threads: settings.threads,
+    tempFolder,
+    maxTempBytes: settings.maxTempBytes,
+    folders: [join(store.localRoot, "data")],
+    hidePaths: [store.localRoot],
+  });
+  const setup = await duck.connect();
+  for (const statement of [...CELL_LIMITS, ...VECTOR_MACRO]) await setup.run(statement);
+  const [functions, repeatable] = [await loadFunctionNames(setup), await loadRepeatable(setup)];
+  setup.close();
+  const pool = openPool({ maxRunning: settings.maxConcurrentQueries, maxWaiting: settings.maxQueuedQueries }, () =>
+    duck.connect(),
+  );
+  scope.defer(() => pool.close());
+  return {
+    pool,
+    functions,
+    repeatable,
+    relations: openRelations({ store, catalog }),
+    run: await import("../duckdb/execute.ts"),
+    verdicts: new LRUCache({ max: KEPT_VERDICTS }),
+    conditions: new LRUCache({ max: KEPT_VERDICTS }),
+  };
+}
