@@ -1,5 +1,5 @@
 import { LakeError } from "../engine/errors.ts";
-import type { QueryOptions } from "../engine/query/query.ts";
+import type { QueryOptions } from "../engine/query/types.ts";
 
 /**
  * `name=value` for `$name`, or values alone for `$1`, `$2`, … A value that is JSON is meant as such (`5`, `true`, `null`,

@@ -1,4 +1,4 @@
-import type { QueryResult } from "../engine/query/query.ts";
+import type { QueryResult } from "../engine/query/types.ts";
 
 export type Json = QueryResult["rows"][number][number];
 

@@ -13,7 +13,7 @@ import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.
 import { openUploads, type Uploads } from "./ingest/uploads.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
-import type { QueryEngine, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/query.ts";
+import type { QueryEngine, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/types.ts";
 import { openScope, type Scope } from "./scope.ts";
 import type { EmbedSettings, EngineSettings } from "./settings.ts";
 import { type EngineStats, type OpenParts, statsOf } from "./stats.ts";

@@ -4,7 +4,7 @@ import type { EmbedStatus } from "./embed/embedder.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import type { KeptStats } from "./query/kept-results.ts";
-import type { QueryEngine } from "./query/query.ts";
+import type { QueryEngine } from "./query/types.ts";
 import type { Occupancy } from "./turns.ts";
 import type { Vectors } from "./vector/vectors.ts";
 

@@ -6,7 +6,7 @@ import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identi
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
 import { openDuck } from "../duckdb/duckdb.ts";
 import { cancelled, hasCode, LakeError, throwIfAborted } from "../errors.ts";
-import type { QueryEngine } from "../query/query.ts";
+import type { QueryEngine } from "../query/types.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";

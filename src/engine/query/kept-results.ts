@@ -3,10 +3,10 @@ import { serialize } from "node:v8";
 import { LRUCache } from "lru-cache";
 import type { Params } from "../duckdb/duckdb.ts";
 import { openScope } from "../scope.ts";
-import type { QueryResult } from "./query.ts";
 import { openHeld, type Relations, type Resolved } from "./relations.ts";
 import type { Verdict } from "./tree.ts";
 import { KEPT_VERDICT_CHARS } from "./turn.ts";
+import type { QueryResult } from "./types.ts";
 
 /** What a result follows from, apart from the data. */
 export interface Asked {

@@ -1,21 +1,19 @@
 import type { Catalog } from "../catalog/types.ts";
-import type { Params } from "../duckdb/duckdb.ts";
 import type { On } from "../duckdb/execute.ts";
 import type { Statements } from "../duckdb/statements.ts";
-import type { Json } from "../duckdb/values.ts";
 import { readTexts } from "../duckdb/vectors.ts";
 import { cancelled, LakeError, throwIfAborted, untilAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 import { untraced } from "../trace.ts";
-import { answeredInTime, type Occupancy } from "../turns.ts";
+import { answeredInTime } from "../turns.ts";
 import { CELL_LIMITS } from "./cell-limits.ts";
 import { judgeCondition } from "./condition.ts";
 import { hideIn } from "./explain.ts";
 import type { Judged } from "./guard.ts";
 import { type Opened, openInstance } from "./instance.ts";
-import { type Content, type KeptStats, openKeptResults } from "./kept-results.ts";
+import { type Content, openKeptResults } from "./kept-results.ts";
 import type { Session } from "./pool.ts";
 import { closedError, explained, isFatal, timedOut, withColumns } from "./query-errors.ts";
 import { openHeld, totalRows } from "./relations.ts";
@@ -34,6 +32,7 @@ import {
   searchesOf,
   type Turn,
 } from "./turn.ts";
+import type { QueryEngine, QueryOptions } from "./types.ts";
 import { readSearches, type VectorSearch } from "./vector-calls.ts";
 import {
   type FoundByKey,
@@ -43,79 +42,6 @@ import {
   SearchesNeeded,
   type SearchVectors,
 } from "./vector-hits.ts";
-
-export interface QueryOptions {
-  /** Bound to `$1`, `$2`, … or `?` (array), or to `$name` (object). */
-  params?: Params;
-  /** Default 100, at most 10 000. */
-  maxRows?: number;
-  /** Bytes of the rows as JSON text. Default: `settings.maxResultBytes`. */
-  maxBytes?: number;
-  /** Default: `settings.queryTimeoutMs`. Waiting for a turn counts. */
-  timeoutMs?: number;
-  signal?: AbortSignal;
-}
-
-/** May be shared with later calls: not to be changed. */
-export interface QueryResult {
-  columns: { name: string; type: string }[];
-  rows: Json[][];
-  row_count: number;
-  /** There is at least one more row. */
-  truncated: boolean;
-  truncated_by?: "max_rows" | "max_bytes";
-  /** Rows without the limits, when that is known without counting them. */
-  total_rows?: number;
-  /** The versions that were read, as in `workers@3`. */
-  datasets: string[];
-  elapsed_ms: number;
-}
-
-export interface StreamOptions extends Omit<QueryOptions, "maxBytes"> {
-  /** Called at least once, for the columns; the next rows are read when it is done with these. */
-  onRows(rows: Json[][], columns: QueryResult["columns"]): Promise<void>;
-}
-
-export type StreamResult = Omit<QueryResult, "rows" | "truncated_by" | "total_rows">;
-
-export interface QueryEngine {
-  /**
-   * Runs one statement that only reads. Throws `LakeError`: `denied` when the guard refuses, `invalid` for a wrong
-   * statement or parameters, `not_found` with the nearest names, `limit` for a budget, `unavailable` when cancelled or
-   * when too many are waiting.
-   */
-  query(sql: string, options?: QueryOptions): Promise<QueryResult>;
-  /**
-   * The same, for any number of rows in bounded memory: all of them, unless told. A statement that fails may have handed
-   * over some. Throws as `query` does.
-   */
-  stream(sql: string, options: StreamOptions): Promise<StreamResult>;
-  /**
-   * Judges a statement, and returns it, fit to stand in parentheses, with what another locked instance has to run
-   * first to see the same data; with `files`, it can until that is closed. Throws as `query` does.
-   */
-  plan(
-    sql: string,
-    options?: { signal?: AbortSignal; files?: Scope },
-  ): Promise<{ sql: string; views: string[]; datasets: string[] }>;
-  /**
-   * Checks that a condition is one expression that may stand in parentheses of a statement, on lines of its own, and
-   * means the same there. Throws as `query` does, naming `where` and the place in it.
-   */
-  assertCondition(where: string, options?: { signal?: AbortSignal }): Promise<void>;
-  /**
-   * Hands over the one text column of a statement, a chunk at a time; NULL is left out. Returns the versions that were
-   * read. Throws as `query` does.
-   */
-  texts(sql: string, options: { signal?: AbortSignal }, onTexts: (texts: string[]) => void): Promise<string[]>;
-  /** Statements under way, those included that nobody waits for any more. */
-  running(): number;
-  occupancy(): Occupancy;
-  /** Results in memory. */
-  kept(): KeptStats;
-  /** Opens DuckDB now rather than with the first statement. */
-  warm(): Promise<void>;
-}
 
 const DEFAULT_ROWS = 100;
 const MAX_ROWS = 10_000;

@@ -7,7 +7,7 @@ import type { Embedder } from "../embed/embedder.ts";
 import { LakeError } from "../errors.ts";
 import { type Hasher, openHasher } from "../ingest/hash.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "../ingest/spool.ts";
-import type { QueryEngine } from "../query/query.ts";
+import type { QueryEngine } from "../query/types.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";

@@ -2,7 +2,7 @@ import { DuckDBInstance, DuckDBPreparedStatement } from "@duckdb/node-api";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { translateDuckError } from "../../../src/engine/duckdb/duckdb.ts";
 import { LakeError } from "../../../src/engine/errors.ts";
-import type { QueryOptions } from "../../../src/engine/query/query.ts";
+import type { QueryOptions } from "../../../src/engine/query/types.ts";
 import { openParquetLake, type ParquetLake } from "../../support/parquet-lake.ts";
 
 let lake: ParquetLake;

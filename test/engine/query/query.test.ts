@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LakeError } from "../../../src/engine/errors.ts";
-import type { QueryOptions, QueryResult } from "../../../src/engine/query/query.ts";
+import type { QueryOptions, QueryResult } from "../../../src/engine/query/types.ts";
 import { openParquetLake, type ParquetLake } from "../../support/parquet-lake.ts";
 
 const ENDLESS = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = -1";

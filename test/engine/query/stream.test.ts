@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { QueryResult, StreamOptions } from "../../../src/engine/query/query.ts";
+import type { QueryResult, StreamOptions } from "../../../src/engine/query/types.ts";
 import { openParquetLake, type ParquetLake } from "../../support/parquet-lake.ts";
 
 type Rows = QueryResult["rows"];

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { LakeError } from "../../../src/engine/errors.ts";
-import type { QueryOptions, QueryResult } from "../../../src/engine/query/query.ts";
+import type { QueryOptions, QueryResult } from "../../../src/engine/query/types.ts";
 import type { VectorSearch } from "../../../src/engine/query/vector-calls.ts";
 import type { Found } from "../../../src/engine/query/vector-hits.ts";
 import { type IndexLake, openIndexLake } from "./index-lake.ts";

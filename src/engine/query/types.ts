@@ -1,0 +1,78 @@
+import type { Params } from "../duckdb/duckdb.ts";
+import type { Json } from "../duckdb/values.ts";
+import type { Scope } from "../scope.ts";
+import type { Occupancy } from "../turns.ts";
+import type { KeptStats } from "./kept-results.ts";
+
+export interface QueryOptions {
+  /** Bound to `$1`, `$2`, … or `?` (array), or to `$name` (object). */
+  params?: Params;
+  /** Default 100, at most 10 000. */
+  maxRows?: number;
+  /** Bytes of the rows as JSON text. Default: `settings.maxResultBytes`. */
+  maxBytes?: number;
+  /** Default: `settings.queryTimeoutMs`. Waiting for a turn counts. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+}
+
+/** May be shared with later calls: not to be changed. */
+export interface QueryResult {
+  columns: { name: string; type: string }[];
+  rows: Json[][];
+  row_count: number;
+  /** There is at least one more row. */
+  truncated: boolean;
+  truncated_by?: "max_rows" | "max_bytes";
+  /** Rows without the limits, when that is known without counting them. */
+  total_rows?: number;
+  /** The versions that were read, as in `workers@3`. */
+  datasets: string[];
+  elapsed_ms: number;
+}
+
+export interface StreamOptions extends Omit<QueryOptions, "maxBytes"> {
+  /** Called at least once, for the columns; the next rows are read when it is done with these. */
+  onRows(rows: Json[][], columns: QueryResult["columns"]): Promise<void>;
+}
+
+export type StreamResult = Omit<QueryResult, "rows" | "truncated_by" | "total_rows">;
+
+export interface QueryEngine {
+  /**
+   * Runs one statement that only reads. Throws `LakeError`: `denied` when the guard refuses, `invalid` for a wrong
+   * statement or parameters, `not_found` with the nearest names, `limit` for a budget, `unavailable` when cancelled or
+   * when too many are waiting.
+   */
+  query(sql: string, options?: QueryOptions): Promise<QueryResult>;
+  /**
+   * The same, for any number of rows in bounded memory: all of them, unless told. A statement that fails may have handed
+   * over some. Throws as `query` does.
+   */
+  stream(sql: string, options: StreamOptions): Promise<StreamResult>;
+  /**
+   * Judges a statement, and returns it, fit to stand in parentheses, with what another locked instance has to run
+   * first to see the same data; with `files`, it can until that is closed. Throws as `query` does.
+   */
+  plan(
+    sql: string,
+    options?: { signal?: AbortSignal; files?: Scope },
+  ): Promise<{ sql: string; views: string[]; datasets: string[] }>;
+  /**
+   * Checks that a condition is one expression that may stand in parentheses of a statement, on lines of its own, and
+   * means the same there. Throws as `query` does, naming `where` and the place in it.
+   */
+  assertCondition(where: string, options?: { signal?: AbortSignal }): Promise<void>;
+  /**
+   * Hands over the one text column of a statement, a chunk at a time; NULL is left out. Returns the versions that were
+   * read. Throws as `query` does.
+   */
+  texts(sql: string, options: { signal?: AbortSignal }, onTexts: (texts: string[]) => void): Promise<string[]>;
+  /** Statements under way, those included that nobody waits for any more. */
+  running(): number;
+  occupancy(): Occupancy;
+  /** Results in memory. */
+  kept(): KeptStats;
+  /** Opens DuckDB now rather than with the first statement. */
+  warm(): Promise<void>;
+}
