@@ -227,7 +227,7 @@ test("a statement says the same with files left out", async () => {
         leftOut += named - lake.fetched.size;
       }
     }),
-    { numRuns: Number(process.env.LAKEHOUSE_TEST_RUNS ?? 8) },
+    { numRuns: 8 },
   );
   // Else nothing was put to the test.
   expect(answers).toBeGreaterThan(100);

@@ -88,7 +88,7 @@ export function refuseData(): never {
 export async function resolveHeld(turn: Turn, judged: Judged): Promise<Resolved> {
   const { relations } = turn.open;
   const whole = await relations.resolve(judged, turn.held);
-  // With all files at hand, DuckDB skips what it does not need faster than it could be found out here.
+  // With all files at hand there is nothing to save but looking into each, and a view of its own costs a statement more.
   if (relations.areHeld(whole, turn.held)) return whole;
   const resolved = relations.narrow(whole, await needed(turn, judged, whole), turn.held);
   if (!relations.areHeld(resolved, turn.held)) throw new FilesNeeded(resolved);
