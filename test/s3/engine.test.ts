@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
@@ -196,4 +196,21 @@ test("a fetch that takes longer than its statement may goes on, so that the next
   expect(await rowsOf(two, "SELECT count(*)::INT FROM t")).toEqual([[100]]);
   const fetches = proxy.seen.filter(({ url, method }) => method === "GET" && url.includes("/data/"));
   expect(fetches).toHaveLength(1);
+});
+
+test("a statement fetches only files that can have rows for it", async () => {
+  const one = await open("one");
+  await one.ingest({ name: "t", source: { text: csv(0, 10) } });
+  for (const from of [100, 200, 300]) await one.ingest({ name: "t", source: { text: csv(from, 10) }, mode: "append" });
+  const two = await open("two");
+  const copies = async (): Promise<number> => (await readdir(join(folder, "two/lake/.cache/files"))).length;
+
+  expect(
+    await rowsOf(two, "SELECT b FROM t WHERE a BETWEEN 205 AND 250 AND b <> 'row 207' ORDER BY a LIMIT 1"),
+  ).toEqual([["row 205"]]);
+  expect(await copies()).toBe(1);
+  expect((await two.query("SELECT b FROM t WHERE a = $1", { params: [105] })).rows).toEqual([["row 105"]]);
+  expect(await copies()).toBe(2);
+  expect(await rowsOf(two, "SELECT count(*)::INT FROM t WHERE a < 100 OR a > 1000")).toEqual([[10]]);
+  expect(await copies()).toBe(4);
 });

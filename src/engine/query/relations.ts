@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { itemCount } from "../catalog/browse.ts";
 import type { Catalog, Manifest } from "../catalog/types.ts";
 import { type Connection, identifier, literalList } from "../duckdb/duckdb.ts";
@@ -36,6 +37,8 @@ const LOADS_AHEAD = 16;
 export interface Relations {
   /** Fixes the version of every dataset a statement names, as `held` has it. Throws `not_found`. */
   resolve(verdict: Verdict, held: Held): Promise<Resolved>;
+  /** The same with these manifests in place of some, which have some of their files. */
+  narrow(resolved: Resolved, manifests: ReadonlyMap<string, Manifest>, held: Held): Resolved;
   /** Whether all files that will be read are held; of those that are local copies, what is there is held now. */
   areHeld(resolved: Resolved, held: Held): boolean;
   /** Holds all files that will be read, which may fetch them. */
@@ -73,9 +76,17 @@ export function openRelations({ store, catalog }: RelationParts): Relations {
       });
       for await (const _ of fetched);
     },
+    narrow: (resolved, manifests, held) => ({
+      ...resolved,
+      relations: resolved.relations.map((relation) => {
+        const manifest = manifests.get(relation.name);
+        return manifest ? datasetRelation(relation.name, manifest, store, held.scope) : relation;
+      }),
+      manifests: new Map([...resolved.manifests, ...manifests]),
+    }),
     resolve: async (verdict, held) => {
       const loaded = await loadManifests(verdict.datasets, catalog, held);
-      const datasets = loaded.map(({ ref, manifest }) => datasetRelation(ref, manifest, store, held.scope));
+      const datasets = loaded.map(({ ref, manifest }) => datasetRelation(ref.relation, manifest, store, held.scope));
       const builtins = verdict.builtins.map((name) => ({
         name,
         stamp: `${revision}`,
@@ -122,15 +133,22 @@ function missingKeys({ manifests }: Resolved, { keys }: Held): string[] {
   return [...new Set(named)].filter((key) => !keys.has(key));
 }
 
-function datasetRelation(ref: DatasetRef, manifest: Manifest, store: Store, files: Scope): Relation {
+function datasetRelation(name: string, manifest: Manifest, store: Store, files: Scope): Relation {
   return {
-    name: ref.relation,
-    stamp: manifest.commitId,
+    name,
+    stamp: stampOf(manifest),
     statements: async function* (connection) {
       const select = await datasetSelect(manifest, store, files, connection);
-      yield `CREATE OR REPLACE TEMP VIEW ${identifier(ref.relation)} AS ${select}`;
+      yield `CREATE OR REPLACE TEMP VIEW ${identifier(name)} AS ${select}`;
     },
   };
+}
+
+function stampOf({ commitId, fileCount, files }: Manifest): string {
+  if (files.length === fileCount) return commitId;
+  const some = createHash("sha256");
+  for (const { key } of files) some.update(`${key}\n`);
+  return `${commitId}/${some.digest("hex")}`;
 }
 
 /** The manifest's columns in order and in their types; columns that older files lack are NULL there. */

@@ -2,6 +2,7 @@ import { DATASET_NAME } from "../catalog/identity.ts";
 import { LakeError } from "../errors.ts";
 import { assertCall, assertCast, type LikePattern, likePattern } from "./calls.ts";
 import { GROWING_FUNCTIONS, LIST_MAKERS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
+import { type FileFilter, tableFilters } from "./file-filters.ts";
 import { assertFunction, assertTableFunction, type FunctionNames } from "./functions.ts";
 import { isNode, type Node, text } from "./nodes.ts";
 import { EXPRESSIONS, MOMENTS, NODES, SYSTEM_QUALIFIERS } from "./policy.ts";
@@ -44,6 +45,8 @@ export interface Verdict {
   names: string[];
   /** Some of its rows are chosen at random. */
   sampled: boolean;
+  /** By relation: of every place where it is named, what rows have to meet there. Without an entry, all are needed. */
+  filters: Map<string, FileFilter[][]>;
 }
 
 /** What surrounds a node: common table expressions in sight, depth of growing functions, whether a lambda. */
@@ -61,6 +64,9 @@ interface Walk {
   calls: VectorCall[];
   names: Set<string>;
   sampled: boolean;
+  filters: Map<string, FileFilter[][]>;
+  /** What is known already about tables further down. */
+  filtered: Map<Node, FileFilter[]>;
   ctes: number;
   /** Not recursion: a long UNION is a deep tree. */
   todo: { value: unknown; place: Place }[];
@@ -73,7 +79,8 @@ interface Walk {
 export function judgeTree(statement: Node, functions: FunctionNames): Verdict {
   const show = shownTables(statement);
   if (show) {
-    return { datasets: [], builtins: ["lakehouse_datasets"], patterns: [], calls: [], names: [], sampled: false, show };
+    const nothing = { patterns: [], calls: [], names: [], sampled: false, filters: new Map() };
+    return { datasets: [], builtins: ["lakehouse_datasets"], ...nothing, show };
   }
   const walk: Walk = {
     functions,
@@ -83,6 +90,8 @@ export function judgeTree(statement: Node, functions: FunctionNames): Verdict {
     calls: [],
     names: new Set(),
     sampled: false,
+    filters: new Map(),
+    filtered: new Map(),
     ctes: 0,
     todo: [{ value: statement, place: { ctes: new Set(), growing: 0, lambda: false } }],
   };
@@ -95,6 +104,7 @@ export function judgeTree(statement: Node, functions: FunctionNames): Verdict {
     calls: walk.calls,
     names: [...walk.names],
     sampled: walk.sampled,
+    filters: new Map([...walk.filters].filter(([, places]) => places.every((filters) => filters.length > 0))),
     ...(wholeOf !== undefined && walk.datasets.has(wholeOf) && { wholeOf }),
   };
 }
@@ -183,6 +193,7 @@ function withCte(place: Place, name: string): Place {
 /** A common table expression sees the ones before it, and the query sees them all. */
 function visitQuery(node: Node, place: Place, walk: Walk): Place {
   let inSight = place;
+  if (node.type === "SELECT_NODE") for (const [table, filters] of tableFilters(node)) walk.filtered.set(table, filters);
   for (const entry of cteEntries(node)) {
     const name = text(entry.key);
     if (FILE_LIKE.test(name)) {
@@ -227,11 +238,11 @@ function visitTable(node: Node, place: Place, walk: Walk): void {
   if (node.at_clause !== undefined && node.at_clause !== null) {
     throw new LakeError("denied", "AT (…) is not available.", { hint: 'Name the version instead: FROM "workers@3".' });
   }
-  if (!inSight) addTable(relation, walk);
+  if (!inSight) addTable(relation, walk, walk.filtered.get(node) ?? []);
   visitChildren(node, place, walk);
 }
 
-function addTable(relation: string, walk: Walk): void {
+function addTable(relation: string, walk: Walk, filters: FileFilter[]): void {
   const builtin = BUILTINS.find((name) => name === relation);
   if (builtin) {
     walk.builtins.add(builtin);
@@ -239,6 +250,9 @@ function addTable(relation: string, walk: Walk): void {
   }
   const [, name = "", digits] = /^([^@]*)(?:@([1-9]\d{0,14}))?$/.exec(relation) ?? [];
   if (!DATASET_NAME.test(name)) throw notATable(relation);
+  const places = walk.filters.get(relation);
+  if (places) places.push(filters);
+  else walk.filters.set(relation, [filters]);
   walk.datasets.set(relation, { relation, name, ...(digits !== undefined && { version: Number(digits) }) });
 }
 

@@ -1,8 +1,9 @@
 import type { Params } from "../duckdb/duckdb.ts";
-import { LakeError } from "../errors.ts";
+import { LakeError, throwIfAborted } from "../errors.ts";
 import { assertPatterns } from "./calls.ts";
 import { type GuardParts, type Judged, judge, MAX_SQL_CHARS } from "./guard.ts";
 import type { Opened } from "./instance.ts";
+import { neededFiles } from "./needed-files.ts";
 import type { Session } from "./pool.ts";
 import { type Held, type Resolved, show } from "./relations.ts";
 import { callKey, readSearches, type VectorSearch } from "./vector-calls.ts";
@@ -71,10 +72,34 @@ export function refuseData(): never {
 }
 
 /** What a statement will read, all of it held. Throws `FilesNeeded`. */
-export async function resolveHeld({ open, held }: Turn, judged: Judged): Promise<Resolved> {
-  const resolved = await open.relations.resolve(judged, held);
-  if (!open.relations.areHeld(resolved, held)) throw new FilesNeeded(resolved);
+export async function resolveHeld(turn: Turn, judged: Judged): Promise<Resolved> {
+  const { relations } = turn.open;
+  const whole = await relations.resolve(judged, turn.held);
+  // With all files at hand there is nothing to save but looking into each, and a view of its own costs a statement more.
+  if (relations.areHeld(whole, turn.held)) return whole;
+  const resolved = relations.narrow(whole, await needed(turn, judged, whole), turn.held);
+  if (!relations.areHeld(resolved, turn.held)) throw new FilesNeeded(resolved);
   return resolved;
+}
+
+const MAX_ANSWER_BYTES = 8 * 2 ** 20;
+
+function needed({ session, open, signal, params }: Turn, { filters }: Judged, { manifests }: Resolved) {
+  return neededFiles({
+    filters,
+    manifests,
+    param: (name) => given(params, name),
+    ask: async (sql) => {
+      const limits = { params, maxRows: Number.POSITIVE_INFINITY, maxBytes: MAX_ANSWER_BYTES, signal };
+      try {
+        return await open.run.texts(session.connection, { sql, explain: false }, limits);
+      } catch {
+        // Such as a constant that is no date: for the statement itself to tell.
+        throwIfAborted(signal);
+        return [];
+      }
+    },
+  });
 }
 
 /** Makes the session see all that a judged statement reads. Throws `SearchesNeeded` and `FilesNeeded`. */
