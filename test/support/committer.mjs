@@ -1,14 +1,14 @@
 // One of several processes that commit to one dataset, on the build:
-// `node committer.mjs <folder> <writer> <commits> [settings of a bucket, as JSON]`
+// `node committer.mjs <folder> <writer> <commits>`
 import { openCatalog } from "../../dist/engine/catalog/catalog.js";
 import { dataKey, schemaFingerprint } from "../../dist/engine/catalog/identity.js";
 import { openScope } from "../../dist/engine/scope.js";
 import { systemClock } from "../../dist/engine/settings.js";
 import { openFileStore } from "../../dist/engine/store/file.js";
 
-const [folder, writer, commits, bucket] = process.argv.slice(2);
+const [folder, writer, commits] = process.argv.slice(2);
 const scope = openScope();
-const store = bucket ? await openBucket(JSON.parse(bucket)) : await openFileStore(scope, { folder, label: folder });
+const store = await openFileStore(scope, { folder, label: folder });
 const catalog = await openCatalog(scope, store, {
   refreshMs: 0,
   clock: systemClock,
@@ -34,9 +34,3 @@ for (let i = 0; i < Number(commits); i++) {
 }
 process.send?.(acknowledged, () => process.disconnect());
 await scope.close();
-
-async function openBucket(settings) {
-  const { openS3Store } = await import("../../dist/engine/store/s3.js");
-  const sha256 = async () => "";
-  return openS3Store(scope, { ...settings, folder, sha256, clock: systemClock, log: () => undefined });
-}

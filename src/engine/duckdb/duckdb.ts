@@ -1,5 +1,5 @@
 import type { DuckDBConnection, DuckDBInstance, DuckDBValue } from "@duckdb/node-api";
-import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
+import { cancelled, type ErrorKind, LakeError, throwIfAborted } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 
 /** What one locked instance may use and touch. Sizes in bytes. */
@@ -170,11 +170,30 @@ export function translateDuckError(error: unknown, hidePaths: string[] = []): La
       return new LakeError("invalid", `${label} error. DuckDB says: ${JSON.stringify(message)}`, { cause: error });
     case "IO":
     case "TransactionContext":
+      for (const [says, kind, what, hint] of DISK) {
+        if (says.test(message)) return new LakeError(kind, what, { hint, cause: error });
+      }
       return new LakeError("unavailable", `DuckDB could not read or write: ${firstLine(message)}`, { cause: error });
     default:
       return new LakeError("internal", "DuckDB failed unexpectedly.", { cause: error });
   }
 }
+
+/** In the words of the system, which DuckDB repeats. */
+const DISK: [RegExp, ErrorKind, string, string][] = [
+  [
+    /No space left on device|Disk quota exceeded/,
+    "limit",
+    "The disk is full.",
+    "Free some space, or point --data to another disk.",
+  ],
+  [
+    /Read-only file system/,
+    "denied",
+    "DuckDB could not write: the file system does not permit it.",
+    "Give this user write access to the lake's folder.",
+  ],
+];
 
 const MAX_MESSAGE = 2000;
 const MESSAGE_END = 500;

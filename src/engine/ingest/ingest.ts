@@ -5,10 +5,11 @@ import { putDataFiles } from "../catalog/data-files.ts";
 import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identity.ts";
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
 import { openDuck } from "../duckdb/duckdb.ts";
-import { cancelled, hasCode, LakeError, throwIfAborted } from "../errors.ts";
+import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 import type { QueryEngine } from "../query/types.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
+import { diskFailure } from "../store/file-errors.ts";
 import type { Store } from "../store/store.ts";
 import { untraced } from "../trace.ts";
 import { answeredInTime, type Occupancy, openTurns } from "../turns.ts";
@@ -137,6 +138,8 @@ async function ingest(parts: IngestParts, request: IngestRequest, options: Inges
       settings.log("warn", "an upload that was used could not be removed", { error: String(error) });
     });
     return result;
+  } catch (error) {
+    throw diskFailure(`Could not ingest into ${request.name}`, error) ?? error;
   } finally {
     await scope.close();
   }
@@ -266,12 +269,6 @@ function threadsFor(format: Format | "sql", { threads }: EngineSettings): number
 /** What libraries throw, in terms of the ingest: its signal aborts streams too, and DuckDB's hints are for queries. */
 function explain(error: unknown, signal: AbortSignal): never {
   if (signal.aborted) throw cancelled(signal);
-  if (hasCode(error, "ENOSPC", "EDQUOT")) {
-    throw new LakeError("unavailable", "The disk is full. Nothing was changed.", {
-      hint: "Free some space.",
-      cause: error,
-    });
-  }
   if (!(error instanceof LakeError && error.kind === "limit" && error.message.includes("more memory"))) throw error;
   throw new LakeError("limit", "The ingest needs more memory than it may use. Nothing was changed.", {
     hint: "Ingest fewer columns or shorter values, or raise ingest_memory (LAKEHOUSE_INGEST_MEMORY).",

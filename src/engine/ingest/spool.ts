@@ -17,15 +17,18 @@ export function spoolOf(localRoot: string): string {
 /** A folder for one ingest, removed with the scope whatever happens. */
 export async function openSpoolFolder(scope: Scope, spool: string): Promise<string> {
   const folder = join(spool, `ingest.${hostname()}.${process.pid}.${PROCESS}.${randomUUID()}`);
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  scope.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
+  await mkdir(spool, { recursive: true });
+  // Not `recursive`: on a read-only disk that fails with ENOENT, which says nothing.
+  await mkdir(folder, { mode: 0o700 });
+  // What stays is swept when this process is gone; it must not fail work that is committed.
+  scope.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }).catch(() => undefined));
   return folder;
 }
 
-/** Removes folders of processes on this machine that are gone. */
+/** Removes folders of processes on this machine that are gone, as far as the disk lets it. */
 export async function removeStaleFolders(spool: string): Promise<void> {
   for (const entry of await readdir(spool).catch(() => [])) {
-    if (isOfDead(entry)) await rm(join(spool, entry), { recursive: true, force: true });
+    if (isOfDead(entry)) await rm(join(spool, entry), { recursive: true, force: true }).catch(() => undefined);
   }
 }
 

@@ -1,11 +1,24 @@
 import { randomUUID } from "node:crypto";
-import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from "node:fs/promises";
+import {
+  type FileHandle,
+  link,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  unlink,
+  writeFile,
+} from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { hasCode, LakeError } from "../errors.ts";
 import type { Clock } from "../settings.ts";
 import { syncFolder } from "../store/file.ts";
+import { diskFailure, explained } from "../store/file-errors.ts";
 import { isGone, PROCESS } from "./spool.ts";
 
 /** What is known of an upload beside its bytes. */
@@ -106,10 +119,12 @@ export function openUploadFiles(folder: string, clock: Clock): UploadFiles {
   }
 
   return {
-    save,
+    save: (record) => explained("keep", "the upload", () => save(record)),
     create: async (record) => {
-      await mkdir(join(folder, record.id), { recursive: true, mode: 0o700 });
-      await (await open(inside(record.id, "data"), "wx", 0o600)).close();
+      await explained("keep", "the upload", async () => {
+        await mkdir(join(folder, record.id), { recursive: true, mode: 0o700 });
+        await (await open(inside(record.id, "data"), "wx", 0o600)).close();
+      });
     },
     load: async (id) => {
       if (!UPLOAD_ID.test(id)) return undefined;
@@ -135,14 +150,13 @@ export function openUploadFiles(folder: string, clock: Clock): UploadFiles {
       const path = inside(id, `hold-${newest.number + 1}`);
       const temporary = inside(id, `.${randomUUID()}`);
       try {
-        const handle = await open(temporary, "wx", 0o600);
-        await handle.writeFile(JSON.stringify({ host: hostname(), pid: process.pid, process: PROCESS }));
-        await handle.close();
+        const owner = JSON.stringify({ host: hostname(), pid: process.pid, process: PROCESS });
+        await writeFile(temporary, owner, { flag: "wx", mode: 0o600 });
         // Only one of those who saw the same newest hold makes the next.
         await link(temporary, path);
       } catch (error) {
         if (hasCode(error, "EEXIST", "ENOENT")) return undefined;
-        throw error;
+        throw diskFailure("Could not keep the upload", error) ?? error;
       } finally {
         await unlink(temporary).catch(() => undefined);
       }

@@ -39,14 +39,20 @@ export async function explained<T>(verb: string, key: string, work: () => Promis
   }
 }
 
+/** What a full, read-only or otherwise unusable disk means; undefined for every other error. */
+export function diskFailure(sentence: string, error: unknown): LakeError | undefined {
+  const known = error instanceof LakeError ? undefined : CAUSES.find(({ codes }) => hasCode(error, ...codes));
+  return known && new LakeError(known.kind, `${sentence}: ${known.what}.`, { hint: known.hint, cause: error });
+}
+
 function explain(sentence: string, error: unknown): LakeError {
   if (error instanceof LakeError) {
     // A whole sentence says already what was to be done.
     if (error.message.endsWith(".")) return error;
     return new LakeError(error.kind, `${sentence}: ${error.message}.`, { hint: error.hint, cause: error });
   }
-  const known = CAUSES.find(({ codes }) => hasCode(error, ...codes));
-  if (known) return new LakeError(known.kind, `${sentence}: ${known.what}.`, { hint: known.hint, cause: error });
+  const known = diskFailure(sentence, error);
+  if (known) return known;
   const code = (error instanceof Error && (error as NodeJS.ErrnoException).code) || "an unknown error";
   return new LakeError("unavailable", `${sentence}: the file system answered ${code}.`, {
     hint: "Check the disk and the lake's folder, then try again.",

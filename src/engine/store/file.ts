@@ -41,7 +41,7 @@ export async function openFileStore(scope: Scope, settings: FileStoreSettings): 
   const { label } = settings;
   const root = await explained("open the folder", label, async () => {
     const folder = resolvePath(settings.folder);
-    const created = await mkdir(folder, { recursive: true });
+    const created = await makeFolders(folder);
     if (created !== undefined) await syncParents(folder, created);
     return realpath(folder);
   });
@@ -214,6 +214,19 @@ async function linkOnce(from: string, to: string): Promise<boolean> {
 /** Whether it is there, and not by way of a symlink. */
 async function isReal(folder: string): Promise<boolean> {
   return (await unlessMissing(realpath(folder))) === resolvePath(folder);
+}
+
+/** On a read-only disk `mkdir` says ENOENT when it is recursive, and else why. Returns the first that it made. */
+async function makeFolders(folder: string): Promise<string | undefined> {
+  try {
+    return await mkdir(folder, { recursive: true });
+  } catch (error) {
+    if (!hasCode(error, "ENOENT")) throw error;
+    let missing = folder;
+    while ((await unlessMissing(lstat(dirname(missing)))) === undefined) missing = dirname(missing);
+    await mkdir(missing);
+    throw error;
+  }
 }
 
 /** A lake that was created a moment ago must be found again after a power cut, so its name has to be on disk too. */

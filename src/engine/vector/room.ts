@@ -10,6 +10,7 @@ import { openSpoolFolder, removeStaleFolders, spoolOf } from "../ingest/spool.ts
 import type { QueryEngine } from "../query/types.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
+import { explained } from "../store/file-errors.ts";
 import type { Store } from "../store/store.ts";
 import { openTurns } from "../turns.ts";
 
@@ -51,7 +52,7 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
   const openFolder = (): Promise<string> => {
     if (closed) return Promise.reject(closedError());
     folder ??= removeStaleFolders(spoolOf(store.localRoot)).then(() =>
-      openSpoolFolder(scope, spoolOf(store.localRoot)),
+      explained("make room for", "vector segments", () => openSpoolFolder(scope, spoolOf(store.localRoot))),
     );
     folder.catch(() => {
       folder = undefined;

@@ -1,0 +1,17 @@
+import { expect, test } from "vitest";
+import { killServers, ROUNDS } from "../support/kills.ts";
+import { openWorkspace } from "./process.ts";
+
+test(
+  "servers that are killed at random moments lose nothing that was acknowledged, and leave nothing half done",
+  async () => {
+    await using workspace = await openWorkspace();
+    const killed = await killServers(workspace, { rounds: ROUNDS, env: {} });
+    expect(killed.kills).toBeGreaterThanOrEqual(ROUNDS);
+    // It was in the middle of something that they were killed, and not always at the same point of it.
+    expect(killed.acknowledged).toBeGreaterThan(ROUNDS);
+    expect(killed.done).toBeGreaterThan(0);
+    expect(killed.notDone).toBeGreaterThan(0);
+  },
+  60_000 + ROUNDS * 4_000,
+);
