@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { MAIN, type Workspace } from "./process.ts";
 
-export interface Served {
+export interface Served extends AsyncDisposable {
   child: ChildProcess;
   stderr: () => string;
   stdout: () => string;
@@ -30,7 +30,17 @@ export function spawnServe(
   child.stdout.on("data", (chunk) => {
     stdout += chunk;
   });
-  return { child, stderr: () => stderr, stdout: () => stdout, ended: once(child, "close") };
+  const ended = once(child, "close");
+  return {
+    child,
+    stderr: () => stderr,
+    stdout: () => stdout,
+    ended,
+    [Symbol.asyncDispose]: async () => {
+      child.kill("SIGKILL");
+      await ended;
+    },
+  };
 }
 
 /** The same on a free port of this machine, once it listens. */
