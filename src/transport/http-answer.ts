@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Refusal } from "./gates/refusal.ts";
 
 /** What is read and thrown away of a refused body, so that its sender gets to see the answer. */
-const DISCARD_BYTES = 2 ** 20;
+const DISCARD_BYTES = 2 ** 24;
 const DISCARD_MS = 1_000;
 
 /** Answers with JSON and ends. */

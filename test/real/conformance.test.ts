@@ -28,7 +28,7 @@ test.each(["2026-07-28", "2025-11-25"])(
   "the official suite finds nothing unexpected in protocol %s",
   async (version) => {
     await using workspace = await openWorkspace();
-    const served = await serve(workspace);
+    await using served = await serve(workspace);
     const suite = spawn(node22, [
       SUITE,
       "server",

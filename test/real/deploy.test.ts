@@ -119,7 +119,7 @@ test("the image's health check tells a server that answers from one that does no
   const [, command = ""] = /HEALTHCHECK .* CMD (\[.*\])/.exec(await read("deploy/Dockerfile")) ?? [];
   const [, ...args] = JSON.parse(command) as string[];
   await using workspace = await openWorkspace();
-  const served = await serve(workspace);
+  await using served = await serve(workspace);
   const { host } = new URL(served.url);
   const check = () =>
     run(

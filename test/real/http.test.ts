@@ -10,7 +10,7 @@ import { connect, serve, spawnServe, TOKEN } from "./serve.ts";
 test("the built server is started, called by both eras, and stopped by SIGTERM with 0", async () => {
   await using workspace = await openWorkspace();
   const path = await workspace.file("workers.csv", "id,name\n1,Ann\n2,Bob\n");
-  const served = await serve(workspace, ["--allow", join(workspace.folder, "inbox")], {
+  await using served = await serve(workspace, ["--allow", join(workspace.folder, "inbox")], {
     LAKEHOUSE_HTTP_TOKEN: `ann:${TOKEN}`,
   });
   for (const era of ["legacy", "modern"] as const) {
@@ -42,7 +42,7 @@ test("a call that runs when SIGTERM comes is answered before the process ends", 
   await using workspace = await openWorkspace();
   const rows = Array.from({ length: 300_000 }, (_, n) => `${n},name ${n},${n / 7}`).join("\n");
   const path = await workspace.file("big.csv", `id,name,score\n${rows}\n`);
-  const served = await serve(workspace, ["--allow", join(workspace.folder, "inbox")]);
+  await using served = await serve(workspace, ["--allow", join(workspace.folder, "inbox")]);
   const client = await connect(served.url, "modern");
   const running = client.callTool(
     { name: "ingest", arguments: { name: "big", path } },
@@ -52,10 +52,24 @@ test("a call that runs when SIGTERM comes is answered before the process ends", 
   expect(await served.ended).toEqual([0, null]);
 });
 
+test("a server whose log nobody reads any more goes on, and ends when it is told to", async () => {
+  await using workspace = await openWorkspace();
+  await using served = await serve(workspace);
+  const client = await connect(served.url, "modern");
+  served.child.stderr?.destroy();
+  for (let n = 0; n < 20; n++) {
+    const { structuredContent } = await client.callTool({ name: "sql", arguments: { sql: "SELECT 1 AS one" } });
+    expect(structuredContent).toMatchObject({ rows: [[1]] });
+  }
+  await client.close();
+  served.child.kill("SIGTERM");
+  expect(await served.ended).toEqual([0, null]);
+});
+
 test("files of this machine are not read unless a folder is named, and a start says so", async () => {
   await using workspace = await openWorkspace();
   const path = await workspace.file("workers.csv", "id\n1\n");
-  const served = await serve(workspace);
+  await using served = await serve(workspace);
   expect(served.stderr()).toMatch(/ingest reads no files of this machine.*--allow/);
   const client = await connect(served.url, "legacy");
   const refused = await client.callTool({ name: "ingest", arguments: { name: "workers", path } });

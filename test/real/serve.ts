@@ -6,7 +6,7 @@ import { MAIN, type Workspace } from "./process.ts";
 
 export const TOKEN = "0123456789abcdef-the-secret";
 
-export interface Served {
+export interface Served extends AsyncDisposable {
   child: ChildProcess;
   stderr: () => string;
   stdout: () => string;
@@ -33,7 +33,17 @@ export function spawnServe(
   child.stdout.on("data", (chunk) => {
     stdout += chunk;
   });
-  return { child, stderr: () => stderr, stdout: () => stdout, ended: once(child, "close") };
+  const ended = once(child, "close");
+  return {
+    child,
+    stderr: () => stderr,
+    stdout: () => stdout,
+    ended,
+    [Symbol.asyncDispose]: async () => {
+      child.kill("SIGKILL");
+      await ended;
+    },
+  };
 }
 
 /** The same on a free port, once it listens. */
