@@ -54,15 +54,16 @@ function textOf(report: VerifyReport): string {
   ].join("\n");
 }
 
-const LOST = " Restore it from a backup, bring an older version back with restore, or ingest the dataset again.";
+const BACKUP = " Restore it from a backup, or bring an older version back with restore";
 
 const FIXES: Record<VerifyReport["problems"][number]["kind"], string> = {
   manifest:
     " Restore it from a backup; or remove it, if it is the newest, which takes the dataset back to the version before.",
   gap: " Restore it from a backup.",
-  missing: LOST,
-  size: LOST,
-  hash: LOST,
+  missing: `${BACKUP}; in a folder, ingesting the same source again brings it back, too.`,
+  // As long as there is a file of this name, the same source counts as there.
+  size: `${BACKUP}; or remove it, and ingest the dataset again.`,
+  hash: `${BACKUP}; or remove it, and ingest the dataset again.`,
   snapshot: " It is made again by itself.",
   unreadable: "",
 };

@@ -9,9 +9,9 @@ test(
     const killed = await killServers(workspace, { rounds: ROUNDS, env: {} });
     expect(killed.kills).toBeGreaterThanOrEqual(ROUNDS);
     // It was in the middle of something that they were killed, and not always at the same point of it.
-    expect(killed.acknowledged).toBeGreaterThan(ROUNDS);
+    expect(killed.acknowledged).toBeGreaterThan(ROUNDS / 2);
     expect(killed.done).toBeGreaterThan(0);
     expect(killed.notDone).toBeGreaterThan(0);
   },
-  60_000 + ROUNDS * 4_000,
+  60_000 + ROUNDS * 15_000,
 );

@@ -72,6 +72,32 @@ describe.each(PASSING)("%s", (_, fault) => {
     }
   });
 
+  test("does not keep a data file from its place, nor another from taking it", async () => {
+    const path = join(folder, "small");
+    await writeFile(path, "some bytes");
+    const key = `data/t/${"0".repeat(64)}/${createHash("sha256").update("some bytes").digest("hex")}.parquet`;
+    failNext("PUT", fault, 1, /data\//);
+    // Whether it was there before cannot always be told apart from an earlier try of one's own, and the bytes are the same.
+    await store.put(key, { path }, { ifAbsent: true });
+    expect(
+      await readFile(await (await openTestStore(scope, join(folder, "reader"), settings)).localPath(key), "utf8"),
+    ).toBe("some bytes");
+    failNext("PUT", fault, 1, /data\//);
+    await store.put(key, { path });
+    expect(text(await store.get(key))).toBe("some bytes");
+  });
+
+  test("does not keep a delete from deleting, and nothing else", async () => {
+    await store.put("a/1", bytes("one"));
+    await store.put("a/2", bytes("two"));
+    failNext("DELETE", fault);
+    await store.delete("a/1");
+    expect(await listed(store, "")).toEqual(["a/2"]);
+    failNext("DELETE", fault);
+    await store.delete("a/1");
+    expect(text(await store.get("a/2"))).toBe("two");
+  });
+
   test("does not commit twice, nor lose the commit", async () => {
     const catalog = await openCatalog(scope, store, catalogSettings);
     for (let version = 1; version <= 3; version++) {
@@ -122,6 +148,40 @@ test("when the outcome stays unknown it is said, not guessed", async () => {
     committed: false,
   });
 });
+
+test.each([
+  ["down", "drop-before"],
+  ["silent", "hang-after"],
+  ["answering 500", { status: 500, code: "InternalError" }],
+  ["answering 503", { status: 503, code: "SlowDown" }],
+] as [string, HttpFault][])(
+  "a server that is %s fails every kind of work within its time, and all of it works afterwards",
+  async (_, fault) => {
+    await store.put("a/1", bytes("one"));
+    const path = join(folder, "new");
+    await writeFile(path, "new bytes");
+    const key = `data/t/${"0".repeat(64)}/${createHash("sha256").update("new bytes").digest("hex")}.parquet`;
+    const work: (() => Promise<unknown>)[] = [
+      () => store.get("a/1"),
+      () => store.has("a/1"),
+      () => listed(store, ""),
+      () => store.put("a/2", bytes("two"), { ifAbsent: true }),
+      () => store.put(key, { path }, { ifAbsent: true }),
+      () => store.delete("a/3"),
+    ];
+    proxy.fault = () => fault;
+    const started = performance.now();
+    const outcomes = await Promise.allSettled(work.map((each) => each()));
+    expect(performance.now() - started).toBeLessThan(4 * settings.timeoutMs);
+    for (const outcome of outcomes) {
+      expect(outcome).toMatchObject({ status: "rejected", reason: { name: "LakeError", kind: "unavailable" } });
+    }
+    proxy.fault = () => undefined;
+    for (const each of work) await each();
+    expect(text(await store.get("a/2"))).toBe("two");
+    expect(await listed(store, "")).toEqual(["a/1", "a/2", key]);
+  },
+);
 
 describe("large files", () => {
   let path: string;

@@ -18,5 +18,5 @@ for (let i = 0; i < Number(appends); i++) {
   });
   acknowledged.push({ version, id });
 }
-process.send?.(acknowledged, () => process.disconnect());
+process.send(acknowledged, () => process.disconnect());
 await engine.close();

@@ -18,6 +18,7 @@ import {
   settle,
   type Write,
 } from "./ledger.ts";
+import { sorted } from "./vectors.ts";
 
 /** Clients that work at the same time, each with a server of its own over the same lake. */
 const LANES = 2;
@@ -205,6 +206,8 @@ async function expectAllThere(world: World, ledgers: Ledger[]): Promise<void> {
     acknowledge(ledger, await perform(world, server, ledger.name, ledger.pending, []));
     settle(ledger, await read(server, ledger));
   }
+  world.shared.set("last", true);
+  await server.call("ingest", { name: SHARED, text: "id\nlast\n", mode: "append" });
   const { rows } = await server.call("sql", { sql: `SELECT id FROM ${SHARED}`, max_rows: 10_000 });
   const there = (rows as [string][]).map(([id]) => id);
   expect(new Set(there).size, "a row is there twice").toBe(there.length);
@@ -225,5 +228,5 @@ async function expectGraph(server: ServerProcess, { name, kind, content }: Ledge
   if (kind !== "vectors" || !content) return;
   const { hits } = await server.call("vector-search", { index: name, vector: [1, 1, 1], k: 400 });
   const found = (hits as { id: string }[]).map(({ id }) => id);
-  expect(found.sort()).toEqual([...content.keys()].sort());
+  expect(sorted(found)).toEqual(sorted([...content.keys()]));
 }

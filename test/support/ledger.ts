@@ -1,5 +1,5 @@
 import { expect } from "vitest";
-import { openRandom } from "./vectors.ts";
+import { openRandom, sorted } from "./vectors.ts";
 
 /** Rows or items by id; undefined for a dataset that is dropped, or never was. */
 export type Content = ReadonlyMap<string, string> | undefined;
@@ -96,12 +96,7 @@ export function settle(ledger: Ledger, seen: Content): "nothing" | "done" | "not
 }
 
 export function printed(content: Content): string {
-  return content
-    ? [...content]
-        .map(([id, value]) => `${id}=${value}`)
-        .sort()
-        .join(",")
-    : "none";
+  return content ? sorted([...content].map(([id, value]) => `${id}=${value}`)).join(",") : "none";
 }
 
 /** What a statement says about a dataset in one row. */

@@ -14,8 +14,23 @@ export function isFatal(error: unknown): boolean {
   return cause instanceof Error && /^(FATAL|INTERNAL) Error|database has been invalidated/.test(cause.message);
 }
 
+/** Statements read files of the lake only, so what is wrong with one is damage, and no mistake of the caller. */
+const DAMAGE =
+  /^(?:IO|Invalid) Error: .*(?:TProtocolException|ZSTD|magic bytes|too small to be a Parquet|out of buffer|corrupt)|^Invalid Input Error: Failed to read file /is;
+
+function isDamage(error: unknown): boolean {
+  const cause = error instanceof LakeError ? error.cause : error;
+  return cause instanceof Error && DAMAGE.test(cause.message);
+}
+
 /** Errors of DuckDB and of the cell limits in our words. */
 export function explained(error: unknown, localRoot: string): LakeError {
+  if (isDamage(error)) {
+    return new LakeError("corrupt", "A data file of a dataset in this statement is damaged.", {
+      hint: "lakehouse-mcp verify names it, and says what to do.",
+      cause: error,
+    });
+  }
   const translated = translateDuckError(error, [localRoot]);
   const [, name] = CELL_LIMIT_RAISED.exec(translated.message) ?? [];
   if (name === undefined) return translated;
