@@ -72,9 +72,16 @@ function openBody() {
       feed = resolve;
     });
   let waiting = next();
+  let begin: () => void = () => {};
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
   return {
     send: (chunk: string | undefined) => feed(chunk),
+    /** Somebody reads it. */
+    begun,
     body: (async function* () {
+      begin();
       for (let chunk = await waiting; chunk !== undefined; chunk = await waiting) {
         waiting = next();
         yield Buffer.from(chunk);
@@ -341,11 +348,10 @@ test("an upload is used by one at a time, in every process", async () => {
 test("two parts at once: one is written", async () => {
   const { uploads } = await open();
   const { upload: id } = await uploads.receive("ann", { from: 0, length: 1, total: 5 }, bodyOf("a"));
-  const { send: feed, body } = openBody();
+  const { send: feed, begun, body } = openBody();
   const slow = uploads.receive("ann", { id, from: 1, length: 4, total: 5 }, body);
-  await expect
-    .poll(() => refused(uploads.remove("ann", id)).catch(() => undefined))
-    .toMatchObject({ kind: "conflict" });
+  await begun;
+  expect(await refused(uploads.remove("ann", id))).toMatchObject({ kind: "conflict" });
   const second = uploads.receive("ann", { id, from: 1, length: 4, total: 5 }, bodyOf("BCDE"));
   expect(await refused(second)).toMatchObject({ kind: "conflict" });
   feed("bcde");
