@@ -9,7 +9,7 @@ test("every setting that an error message names exists", () => {
   for (const entry of readdirSync("src/engine", { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue;
     const text = readFileSync(join(entry.parentPath, entry.name), "utf8");
-    named.push(...(text.match(/LAKEHOUSE_[A-Z_]+/g) ?? []));
+    named.push(...(text.match(/LAKEHOUSE_[A-Z0-9_]+/g) ?? []));
   }
   expect(named.length).toBeGreaterThan(3);
   expect(named.filter((name) => !known.has(name))).toEqual([]);

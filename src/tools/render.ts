@@ -6,8 +6,15 @@ export { bytesOf, countOf } from "../amounts.ts";
 export function cell(value: unknown): string {
   if (value === null || value === undefined) return "NULL";
   if (typeof value !== "string") return JSON.stringify(value);
-  const plain = value !== "NULL" && value !== "" && !/[\n\r\t|]|^\s|\s$/.test(value);
-  return plain ? value : JSON.stringify(value);
+  const plain = value !== "NULL" && value !== "" && !/\||^\s|\s$/.test(value) && value.search(UNSAFE) < 0;
+  return plain ? value : JSON.stringify(value).replace(UNSAFE, escaped);
+}
+
+/** Control characters, line separators and what reorders or hides text; joiners stay. */
+const UNSAFE = /(?!\u200c|\u200d)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+function escaped(character: string): string {
+  return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
 }
 
 /** `a | b` lines under a header: complete, unambiguous, and cheap in tokens. */

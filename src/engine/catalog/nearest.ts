@@ -40,5 +40,10 @@ function editDistance(a: string, b: string): number {
 /** ` Did you mean workers or worker_pay?`, or nothing. */
 export function didYouMean(wanted: string, names: Iterable<string>): string {
   const found = nearest(wanted, names);
-  return found.length === 0 ? "" : ` Did you mean ${found.join(" or ")}?`;
+  return found.length === 0 ? "" : ` Did you mean ${found.map(shown).join(" or ")}?`;
+}
+
+/** A name that came from data, in a message: as it is where it looks like one, else quoted and cut. */
+export function shown(name: string): string {
+  return /^[\p{L}\p{N}_@][\p{L}\p{N}_@ -]{0,59}$/u.test(name) ? name : JSON.stringify(name.slice(0, 60));
 }

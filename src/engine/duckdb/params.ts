@@ -58,6 +58,12 @@ function givenParams(params: Params | undefined): Map<string, unknown> {
   const entries: [string, unknown][] = Array.isArray(params)
     ? params.map((value, index) => [String(index + 1), value])
     : Object.entries(params).map(([name, value]) => [name.replace(/^\$/, ""), value]);
+  const twice = entries.find(([name], at) => entries.findIndex(([other]) => other === name) < at);
+  if (twice) {
+    throw new LakeError("invalid", `params has ${JSON.stringify(twice[0].slice(0, 100))} with and without $.`, {
+      hint: "Give each parameter once.",
+    });
+  }
   return new Map(entries.map(([name, value]) => [name, value ?? null]));
 }
 

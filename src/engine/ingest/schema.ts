@@ -1,3 +1,4 @@
+import { shown } from "../catalog/nearest.ts";
 import type { Column, Head } from "../catalog/types.ts";
 import { LakeError } from "../errors.ts";
 import type { IngestRequest, Target } from "./types.ts";
@@ -22,10 +23,20 @@ export function openTarget(newest: Head | undefined, rules: SchemaRules): Target
   return {
     columns: fresh ? [] : live.columns,
     async settle(columns) {
+      assertTypes(columns);
       if (fresh) return withIds(columns, live?.columns ?? [], lastId);
       return settle(columns, live, lastId, rules);
     },
   };
+}
+
+/** What queries refuse to cast to, they must not find in a column either: DuckDB casts what is beside it by itself. */
+function assertTypes(columns: readonly Plain[]): void {
+  const refused = columns.find(({ type }) => /\b(?:VARIANT|BIGNUM)\b/.test(type.replace(/"(?:[^"]|"")*"/g, "")));
+  if (!refused) return;
+  throw new LakeError("invalid", `Column ${shown(refused.name)} is of type ${refused.type.slice(0, 100)}.`, {
+    hint: "Write it as text, JSON, a STRUCT or a DECIMAL first.",
+  });
 }
 
 function settle(columns: readonly Plain[], live: Head, lastId: number, rules: SchemaRules): Column[] {
@@ -80,9 +91,9 @@ function drift(
   { mode }: SchemaRules,
 ): LakeError {
   const parts = [
-    ["added", changes.added.map(({ name, type }) => `${name} ${type}`)],
-    ["removed", changes.removed.map(({ name, type }) => `${name} ${type}`)],
-    ["changed", changes.changed.map(({ name, from, to }) => `${name} ${from} → ${to}`)],
+    ["added", changes.added.map(({ name, type }) => `${shown(name)} ${type}`)],
+    ["removed", changes.removed.map(({ name, type }) => `${shown(name)} ${type}`)],
+    ["changed", changes.changed.map(({ name, from, to }) => `${shown(name)} ${from} → ${to}`)],
   ] as const;
   const list = parts.flatMap(([what, names]) => (names.length > 0 ? [`${what}: ${names.join(", ")}`] : []));
   const hint =

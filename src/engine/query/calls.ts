@@ -5,6 +5,8 @@ import { isNode, type Node, text } from "./nodes.ts";
 export interface LikePattern {
   wildcards: number;
   params: string[];
+  /** Of JSON: .. and * multiply. */
+  isPath?: true;
 }
 
 /** Where the time for a text of n characters grows as n to their number, less one: 4 in 2000 characters take a minute. */
@@ -14,7 +16,8 @@ const MAX_PLAIN_WILDCARDS = 64;
 const MAX_FORMAT = 200;
 const MAX_REPLACEMENT = 32;
 const MAX_SAMPLE = 10_000;
-const MAX_BIGNUM_DIGITS = 1000;
+/** DuckDB parses the structure by recursion, and a deep one ends the process. */
+const MAX_STRUCTURE_BRACKETS = 64;
 
 /** Judges a call by its arguments: what one call may cost that neither counts as memory nor can be interrupted. */
 export function assertCall(node: Node, name: string): void {
@@ -30,6 +33,10 @@ const CALLS: Readonly<Record<string, (args: Node[], name: string) => void>> = {
   bitstring: assertSize,
   bitstring_agg: assertBitstring,
   format: assertFormat,
+  from_json: assertStructure,
+  from_json_strict: assertStructure,
+  json_transform: assertStructure,
+  json_transform_strict: assertStructure,
   list_aggr: assertAggregate,
   list_aggregate: assertAggregate,
   list_reduce: assertReduce,
@@ -48,6 +55,16 @@ function assertFormat([format]: Node[], name: string): void {
     "denied",
     `${name}() needs its format as a literal without a width of five digits or a computed one.`,
     { hint: "Write the format into the statement, or join texts with || and pad them with lpad()." },
+  );
+}
+
+function assertStructure([, structure]: Node[], name: string): void {
+  const brackets = literalText(structure)?.match(/[[{]/g)?.length ?? 0;
+  if (literalText(structure) !== undefined && brackets <= MAX_STRUCTURE_BRACKETS) return;
+  throw new LakeError(
+    "denied",
+    `${name}() needs its structure as a literal with at most ${MAX_STRUCTURE_BRACKETS} brackets.`,
+    { hint: `Write it into the statement: ${name}(doc, '{"city": "VARCHAR"}').` },
   );
 }
 
@@ -133,34 +150,47 @@ function firstName(value: unknown): string {
   return text(names[0]).toLowerCase();
 }
 
-/** Casts that recurse over, or take quadratic time for, whatever the value holds. */
-export function assertCast({ cast_type, child }: Node): void {
-  const type = JSON.stringify(cast_type ?? null);
-  if (VARIANT.test(type) && !isPlain(child)) {
-    throw new LakeError("denied", "Only literals can be cast to VARIANT.", {
-      hint: "Use JSON: to_json(value), or a STRUCT.",
-    });
-  }
-  const short = isNode(child) && child.class === "CONSTANT" && (literalText(child)?.length ?? 0) <= MAX_BIGNUM_DIGITS;
-  if (BIGNUM.test(type) && !short) throw bignum();
-}
-
-const VARIANT = /"(id|name)":"variant"/i;
-const BIGNUM = /"(id|name)":"(bignum|varint)"/i;
-
-function bignum(): LakeError {
-  return new LakeError("denied", `Only literals of at most ${MAX_BIGNUM_DIGITS} digits can be cast to BIGNUM.`, {
-    hint: "HUGEINT and DECIMAL(38, 0) hold 38 digits.",
+/**
+ * Refuses types to which DuckDB also casts by itself, what is beside them, recursing over it without an end (VARIANT, of
+ * deep JSON) or in quadratic time (BIGNUM).
+ */
+export function assertCast({ cast_type }: Node): void {
+  const [, refused] = /"(?:id|name)":"(variant|bignum)"/i.exec(JSON.stringify(cast_type ?? null)) ?? [];
+  if (refused === undefined) return;
+  throw new LakeError("denied", `Nothing can be cast to ${refused.toUpperCase()} here.`, {
+    hint: "Use JSON or a STRUCT for nested values; HUGEINT and DECIMAL(38, 0) hold 38 digits.",
   });
 }
 
-/** Built of constants, none of them JSON, which can be deep although it is short. */
-function isPlain(value: unknown): boolean {
-  if (!isNode(value)) return false;
-  if (value.class === "CONSTANT") return true;
-  if (value.class === "CAST") return !/"UNBOUND"|"json"/i.test(JSON.stringify(value.cast_type)) && isPlain(value.child);
-  const builds = ["struct_pack", "list_value", "row"].includes(text(value.function_name));
-  return value.class === "FUNCTION" && builds && argumentsOf(value).every(isPlain);
+const JSON_PATH_FUNCTION =
+  /^(->>?|json_extract(_path|_string|_path_text)?|json_(exists|value|array_length|keys|type))$/;
+/** Each multiplies what is found. */
+const MAX_PATH_WILDCARDS = 1;
+
+/**
+ * The path of a function that follows one in JSON, when it is only known with the parameters. What is computed from a
+ * row DuckDB allows no wildcards itself. Throws `denied` and `limit`.
+ */
+export function jsonPath(path: unknown): LikePattern | undefined {
+  if (!isNode(path) || JSON.stringify(path).includes('"COLUMN_REF"')) return undefined;
+  const found: Found = { wildcards: 0, params: [], single: false };
+  // Of a list of paths, or what is made of constants, all that is written counts.
+  if (!gather(path, found)) found.wildcards = countPathWildcards(JSON.stringify(path));
+  else if (found.params.length === 0) found.wildcards = countPathWildcards(literalText(path) ?? JSON.stringify(path));
+  assertPathWildcards(found.wildcards);
+  return { wildcards: found.wildcards, params: found.params, isPath: true };
+}
+
+function countPathWildcards(path: string): number {
+  return path.match(/\.\.|\*/g)?.length ?? 0;
+}
+
+function assertPathWildcards(count: number): void {
+  // .* and ..x are one each, and ..* is one that DuckDB takes for two.
+  if (count <= MAX_PATH_WILDCARDS + 1) return;
+  throw new LakeError("limit", `A JSON path has ${count} wildcards.`, {
+    hint: "Use one, and unnest() what it finds to go on from there.",
+  });
 }
 
 const LIKE = /^(!?~~\*?|~~~|(not_)?i?like_escape)$/;
@@ -171,6 +201,7 @@ const LIKE = /^(!?~~\*?|~~~|(not_)?i?like_escape)$/;
  * `denied` and `limit`.
  */
 export function likePattern(node: Node, name: string): LikePattern | undefined {
+  if (JSON_PATH_FUNCTION.test(name)) return jsonPath(argumentsOf(node)[1]);
   if (!LIKE.test(name)) return undefined;
   const found: Found = { wildcards: 0, params: [], single: false };
   if (!gather(argumentsOf(node)[1], found)) {
@@ -191,7 +222,12 @@ interface Found extends LikePattern {
 
 /** As `likePattern` does, once the values of the parameters are known. */
 export function assertPatterns(patterns: readonly LikePattern[], given: (param: string) => unknown): void {
-  for (const { wildcards, params } of patterns) {
+  for (const { wildcards, params, isPath } of patterns) {
+    if (isPath) {
+      const values = params.map((param) => JSON.stringify(given(param) ?? ""));
+      assertPathWildcards(wildcards + values.reduce((sum, value) => sum + countPathWildcards(value), 0));
+      continue;
+    }
     assertWildcards(
       params.reduce((sum, param) => sum + countWildcards(String(given(param) ?? "")), wildcards),
       MAX_WILDCARDS,

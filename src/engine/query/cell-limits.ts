@@ -14,17 +14,20 @@ const MAX_JSON_BRACKETS = 1000;
 /** Begins the message of every error that `CELL_LIMITS` raises. */
 export const CELL_LIMIT = "cell limit: ";
 
-/** Functions replaced by `CELL_LIMITS`. Each uses an argument more than once, so nesting them multiplies the work. */
+/** Functions replaced by `CELL_LIMITS`, which use an argument more than once, and others whose nesting multiplies. */
 export const GROWING_FUNCTIONS: ReadonlySet<string> = new Set([
   "array_resize",
+  "bin",
   "damerau_levenshtein",
   "editdist3",
   "flatten",
   "generate_series",
+  "hex",
   "jaro_similarity",
   "jaro_winkler_similarity",
   "json_contains",
   "json_merge_patch",
+  "json_quote",
   "json_structure",
   "levenshtein",
   "list_resize",
@@ -33,6 +36,10 @@ export const GROWING_FUNCTIONS: ReadonlySet<string> = new Set([
   "repeat",
   "replace",
   "rpad",
+  "to_binary",
+  "to_hex",
+  "to_json",
+  "url_encode",
 ]);
 export const MAX_GROWING_DEPTH = 3;
 
@@ -47,12 +54,16 @@ export const CELL_LIMITS: readonly string[] = [
   macro("repeat", [
     `(value, times) AS ${limited(
       "repeat",
-      `times::HUGEINT * CASE WHEN typeof(value) IN ('VARCHAR', 'JSON') THEN greatest(1, strlen(value::VARCHAR)) ELSE ${MAX_CELL_TEXT / MAX_CELL_ITEMS} END > ${MAX_CELL_TEXT}`,
+      `times::HUGEINT * greatest(CASE WHEN typeof(value) IN ('VARCHAR', 'JSON') THEN 1 ELSE ${MAX_CELL_TEXT / MAX_CELL_ITEMS} END, strlen(value::VARCHAR)) > ${MAX_CELL_TEXT}`,
       "value, times",
     )}`,
   ]),
   ...["lpad", "rpad"].map((name) =>
     macro(name, [`(value, width, filler) AS ${limited(name, `width > ${MAX_CELL_TEXT / 4}`, "value, width, filler")}`]),
+  ),
+  // Eight digits a byte, and fewer.
+  ...["bin", "to_binary", "hex", "to_hex"].map((name) =>
+    macro(name, [`(value) AS ${limited(name, `strlen(value::VARCHAR) > ${MAX_CELL_TEXT / 8}`, "value")}`]),
   ),
   macro("replace", [
     `(value, source, target) AS ${limited(

@@ -1,6 +1,6 @@
 import { DATASET_NAME } from "../catalog/identity.ts";
 import { LakeError } from "../errors.ts";
-import { assertCall, assertCast, type LikePattern, likePattern } from "./calls.ts";
+import { assertCall, assertCast, jsonPath, type LikePattern, likePattern } from "./calls.ts";
 import { GROWING_FUNCTIONS, LIST_MAKERS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
 import { type FileFilter, tableFilters } from "./file-filters.ts";
 import { assertFunction, assertTableFunction, type FunctionNames } from "./functions.ts";
@@ -135,6 +135,8 @@ function visitExpression(node: Node, kind: string, place: Place, walk: Walk): vo
   if (kind === "CONSTANT") return;
   if (kind === "CAST") assertCast(node);
   if (kind === "COLUMN_REF") noteMoments(node, walk);
+  // Before it is bound, doc->'$.path' looks like a lambda.
+  if (kind === "LAMBDA") notePattern(jsonPath(node.expr), walk);
   if (kind === "FUNCTION" || kind === "WINDOW") visitFunction(node, place, walk);
   else visitChildren(node, kind === "LAMBDA" ? { ...place, lambda: true } : place, walk);
 }
@@ -152,8 +154,7 @@ function visitFunction(node: Node, place: Place, walk: Walk): void {
   assertFunction(name, walk.functions);
   walk.names.add(name);
   assertCall(node, name);
-  const pattern = likePattern(node, name);
-  if (pattern && pattern.params.length > 0) walk.patterns.push(pattern);
+  notePattern(likePattern(node, name), walk);
   if (place.lambda && LIST_MAKERS.has(name)) {
     throw new LakeError("denied", `${name}() inside of a lambda makes lists of lists without a limit.`, {
       hint: "Make rows with FROM range(…) or unnest(…), join, and collect them with list().",
@@ -166,6 +167,10 @@ function visitFunction(node: Node, place: Place, walk: Walk): void {
     });
   }
   visitChildren(node, { ...place, growing }, walk);
+}
+
+function notePattern(pattern: LikePattern | undefined, walk: Walk): void {
+  if (pattern && pattern.params.length > 0) walk.patterns.push(pattern);
 }
 
 function visitNode(node: Node, kind: string, place: Place, walk: Walk): void {

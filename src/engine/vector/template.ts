@@ -1,4 +1,4 @@
-import { didYouMean } from "../catalog/nearest.ts";
+import { didYouMean, shown } from "../catalog/nearest.ts";
 import type { Column, Manifest } from "../catalog/types.ts";
 import { identifier, literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
@@ -87,7 +87,7 @@ function findColumn(dataset: Manifest, name: string, argument: string): Column {
     "invalid",
     `${argument}: ${dataset.name} has no column ${JSON.stringify(wanted.slice(0, 100))}.${didYouMean(wanted, names)}`,
     {
-      hint: `Its columns are ${names.slice(0, 50).join(", ")}${names.length > 50 ? ", …" : ""}.`,
+      hint: `Its columns are ${names.slice(0, 50).map(shown).join(", ")}${names.length > 50 ? ", …" : ""}.`,
     },
   );
 }

@@ -140,3 +140,21 @@ test("a plan can be cancelled", async () => {
   const signal = AbortSignal.abort();
   await expect(lake.query.plan("SELECT 1", { signal })).rejects.toMatchObject({ kind: "unavailable" });
 });
+
+test.each([
+  ["SELECT octet_length(repeat(repeat('x', 16000)::BLOB, 200000))", /repeat/],
+  ["SELECT len(repeat(range(1000000), 2000))", /repeat/],
+  ["SELECT length(bin(bin(repeat('x', 900000))))", /bin/],
+])("values that no memory limit counts are refused by their size: %s", async (sql, message) => {
+  expect(await failure(sql)).toMatchObject({ kind: "limit", message: expect.stringMatching(message) });
+});
+
+test("a parameter that is given twice, with and without $, is refused: what is judged is what is bound", async () => {
+  const params = { p: "x", $p: "%a%a%a%a%a%b" };
+  expect(await failure("SELECT repeat('a', 20000) LIKE $p", { params })).toMatchObject({ kind: "invalid" });
+  expect(
+    await failure("SELECT doc->>$p FROM (SELECT '{}'::JSON AS doc)", { params: { p: "$..*..*..*" } }),
+  ).toMatchObject({
+    kind: "limit",
+  });
+});

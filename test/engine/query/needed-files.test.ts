@@ -244,7 +244,7 @@ test("a session that has seen some files sees all of them in the next statement,
     const { rows } = await lake.remote.query(`SELECT count(*)::INTEGER FROM t WHERE ${where}`);
     expect(rows).toEqual([[count]]);
   }
-  for (const k of [5, 25, 5, 15]) {
+  for (const k of [5, 25, 6, 15]) {
     lake.fetched.clear();
     expect((await lake.remote.query("SELECT k FROM t WHERE k = $1", { params: [k] })).rows).toEqual([[k]]);
     expect(lake.fetched.size).toBe(1);

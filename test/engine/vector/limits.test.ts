@@ -61,7 +61,7 @@ test("a condition over another dataset follows that dataset", async () => {
 });
 
 test("an index that grows beyond vector_memory goes to disk, and others make room before", async () => {
-  await using lake = await openVectorLake({ vector: { ...VECTOR, memoryBytes: 3_000_000 } });
+  await using lake = await openVectorLake({ vector: { ...VECTOR, memoryBytes: 4_800_000 } });
   const { engine } = lake;
   for (const name of ["one", "two"]) {
     await engine.createIndex({ name, dimension: 64 });
