@@ -2,6 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { putDataFiles } from "../catalog/data-files.ts";
+import { newestOf } from "../catalog/drop.ts";
 import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identity.ts";
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
 import { openDuck } from "../duckdb/duckdb.ts";
@@ -16,7 +17,7 @@ import { answeredInTime, type Occupancy, openTurns } from "../turns.ts";
 import { openBudget } from "./budget.ts";
 import { type Hasher, openHasher } from "./hash.ts";
 import { openTarget, type SchemaRules, stillFits } from "./schema.ts";
-import { type FileGiven, openSource } from "./source.ts";
+import { type FileGiven, openSource, recordedName } from "./source.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "./spool.ts";
 import { convertQuery } from "./sql.ts";
 import {
@@ -192,8 +193,8 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
   const sourceHash = await hashed;
   await source.verify();
   if (known.signal.aborted && isLive(current)) return unchanged(current, converted.notes);
-  const described = { source: source.label, sourceHash, options: { format: source.format, on_bad_rows: onBadRows } };
-  return commit(job, rules, converted, described);
+  const options = { format: source.format, on_bad_rows: onBadRows };
+  return commit(job, rules, converted, { source: recordedName(source.label), sourceHash, options });
 }
 
 async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestResult> {
@@ -332,12 +333,7 @@ async function findNewest(catalog: Catalog, name: string): Promise<Manifest | He
   } catch (error) {
     if (!isNotFound(error)) throw error;
   }
-  try {
-    return (await catalog.versions(name, 1)).heads[0];
-  } catch (error) {
-    if (!isNotFound(error)) throw error;
-    return undefined;
-  }
+  return newestOf(catalog, name);
 }
 
 function isNotFound(error: unknown): boolean {

@@ -1,6 +1,6 @@
 import { type BigIntStats, constants } from "node:fs";
 import { type FileHandle, open, realpath, stat, symlink, writeFile } from "node:fs/promises";
-import { isAbsolute, join, relative, resolve } from "node:path";
+import { basename, isAbsolute, join, relative, resolve } from "node:path";
 import { hasCode, LakeError } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
@@ -83,6 +83,11 @@ async function openReal(
     bytes: Number(opened.size),
     verify: () => verifyUnchanged(handle, real, path, opened),
   };
+}
+
+/** As the catalog has it: where a file lies on this machine is nobody's business who may read that. */
+export function recordedName(label: string): string {
+  return isAbsolute(label) ? basename(label) : label;
 }
 
 /** DuckDB expands patterns in names, also of a file that is really called `a[1].csv`. */
