@@ -47,7 +47,7 @@ interface World extends Kills, Killed {
 }
 
 /** The number of kills that CI asks for; fewer while one works on something else. */
-export const ROUNDS = Number(process.env.LAKEHOUSE_TEST_KILLS || 200);
+export const ROUNDS = Number(process.env.LAKEHOUSE_TEST_KILLS || 40);
 
 /**
  * Kills built servers at random moments, while clients write and remember what was acknowledged. After each kill the
