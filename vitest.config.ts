@@ -15,7 +15,7 @@ export default defineConfig({
           exclude: ["test/real/**", "test/s3/**"],
         },
       },
-      { test: { ...shared, name: "real", include: ["test/real/**/*.test.ts"] } },
+      { test: { ...shared, testTimeout: 240_000, name: "real", include: ["test/real/**/*.test.ts"] } },
       {
         test: {
           ...shared,
