@@ -4,28 +4,27 @@
 import { distanceAt, idAt, pop, push, put, replaceFirst, sort } from "./heap";
 import {
   addLayers,
-  COUNT,
   ENTRY,
   headOf,
-  KEPT,
+  keptAt,
   LABEL,
   LINKED,
   LINKED_BY,
   linksOf,
   MAX_WAITING,
   m,
+  nextVisit,
   REMOVED,
   SEED,
   TOP_LAYER,
-  VISIT,
-  VISITED,
-  WAITING,
+  visits,
+  waitingAt,
 } from "./memory";
-import { estimate, POINT, probeAt, QUERY, setProbe } from "./vectors";
+import { estimate, point, probeAt, query, setProbe } from "./vectors";
 
 const MAX_LAYER = 15;
 
-/** How many candidates the last walk has left in KEPT, a heap; how many elements it looked at, and which of them may be hits. */
+/** How many candidates the last walk has left in `keptAt`, a heap; how many elements it looked at, and which of them may be hits. */
 export let kept: i32 = 0;
 export let looked: i32 = 0;
 export let allowed: i32 = 0;
@@ -42,7 +41,7 @@ export function allows(mask: usize, bits: u32, id: u32): bool {
 /** The element on layer 1 to search from, greedily from the top: the first part of algorithm 5. */
 export function descend(layer: i32): u32 {
   let at = load<u32>(ENTRY);
-  let best = estimate(QUERY, at);
+  let best = estimate(query(), at);
   for (let on = load<i32>(TOP_LAYER); on > layer; on--) {
     for (let moved = true; moved; ) {
       moved = false;
@@ -50,7 +49,7 @@ export function descend(layer: i32): u32 {
       const end = links + ((<usize>load<u32>(links)) << 2);
       for (let link = links + 4; link <= end; link += 4) {
         const id = load<u32>(link);
-        const distance = estimate(QUERY, id);
+        const distance = estimate(query(), id);
         if (distance < best) {
           best = distance;
           at = id;
@@ -72,44 +71,32 @@ export function walk(from: u32, layer: i32, ef: i32, mask: usize, bits: u32, mos
   kept = 0;
   looked = 0;
   allowed = 0;
-  let bound = estimate(QUERY, from);
-  put(WAITING, 0, -bound, from);
-  store<u32>(headOf(from) + VISITED, visit);
-  if (allows(mask, bits, from)) put(KEPT, kept++, bound, from);
+  let bound = estimate(query(), from);
+  put(waitingAt, 0, -bound, from);
+  visits(from, visit);
+  if (allows(mask, bits, from)) put(keptAt, kept++, bound, from);
   else bound = f32.MAX_VALUE;
 
   while (waiting > 0) {
-    if ((-distanceAt(WAITING, 0) > bound && kept === ef) || looked > most) return;
-    const links = linksOf(idAt(WAITING, 0), layer);
-    pop(WAITING, waiting--);
+    if ((-distanceAt(waitingAt, 0) > bound && kept === ef) || looked > most) return;
+    const links = linksOf(idAt(waitingAt, 0), layer);
+    pop(waitingAt, waiting--);
     const end = links + ((<usize>load<u32>(links)) << 2);
     for (let link = links + 4; link <= end; link += 4) {
       const id = load<u32>(link);
-      const head = headOf(id);
-      if (load<u32>(head + VISITED) === visit) continue;
-      store<u32>(head + VISITED, visit);
-      const distance = estimate(QUERY, id);
+      if (!visits(id, visit)) continue;
+      const distance = estimate(query(), id);
       const may = allows(mask, bits, id);
       if (may) allowed++;
-      if (may || load<u32>(head + REMOVED) === 0) looked++;
+      if (may || load<u32>(headOf(id) + REMOVED) === 0) looked++;
       if (kept === ef && distance >= bound) continue;
-      if (waiting < MAX_WAITING) push(WAITING, waiting++, -distance, id);
+      if (waiting < MAX_WAITING) push(waitingAt, waiting++, -distance, id);
       if (!may) continue;
-      if (kept < ef) push(KEPT, kept++, distance, id);
-      else replaceFirst(KEPT, kept, distance, id);
-      bound = distanceAt(KEPT, 0);
+      if (kept < ef) push(keptAt, kept++, distance, id);
+      else replaceFirst(keptAt, kept, distance, id);
+      bound = distanceAt(keptAt, 0);
     }
   }
-}
-
-function nextVisit(): u32 {
-  const visit = load<u32>(VISIT) + 1;
-  store<u32>(VISIT, visit);
-  if (visit !== 0) return visit;
-  // After 2^32 walks.
-  for (let id: u32 = 0; id < load<u32>(COUNT); id++) store<u32>(headOf(id) + VISITED, 0);
-  store<u32>(VISIT, 1);
-  return 1;
 }
 
 /** Algorithm 1: puts the next element into the graph. False when there is no memory for its links. */
@@ -123,14 +110,14 @@ export function link(efConstruction: i32): bool {
   if (layer > 0 && !addLayers(id, layer)) return false;
   const top = load<i32>(TOP_LAYER);
   if (top >= 0) {
-    setProbe(QUERY, id);
+    setProbe(query(), id);
     let from = descend(layer);
     for (let on = min(layer, top); on >= 0; on--) {
       walk(from, on, efConstruction, 0, 0, i32.MAX_VALUE);
       // Everything near may be removed; the way in is better than no link.
-      if (kept === 0) put(KEPT, kept++, estimate(QUERY, from), from);
-      sort(KEPT, kept);
-      from = idAt(KEPT, 0);
+      if (kept === 0) put(keptAt, kept++, estimate(query(), from), from);
+      sort(keptAt, kept);
+      from = idAt(keptAt, 0);
       connect(id, on);
     }
   }
@@ -152,14 +139,14 @@ function randomLayer(): i32 {
   return min(MAX_LAYER, <i32>(-Math.log(uniform) / Math.log(m)));
 }
 
-/** Links an element with some of KEPT, which are sorted, and these with it. */
+/** Links an element with some of what was kept, which are sorted, and these with it. */
 function connect(id: u32, layer: i32): void {
   const links = linksOf(id, layer);
   const chosen = choose(m);
   store<u32>(links, chosen);
   for (let at = 0; at < chosen; at++) {
-    store<u32>(links + 4 + ((<usize>at) << 2), idAt(KEPT, at));
-    countLinkTo(idAt(KEPT, at), layer, 1);
+    store<u32>(links + 4 + ((<usize>at) << 2), idAt(keptAt, at));
+    countLinkTo(idAt(keptAt, at), layer, 1);
   }
   const most = layer === 0 ? 2 * m : m;
   for (let at = 0; at < chosen; at++) {
@@ -176,24 +163,24 @@ function linkBack(from: u32, to: u32, layer: i32, most: i32): void {
     countLinkTo(to, layer, 1);
     return;
   }
-  setProbe(POINT, from);
-  put(KEPT, 0, estimate(POINT, to), to);
+  setProbe(point(), from);
+  put(keptAt, 0, estimate(point(), to), to);
   kept = 1;
   for (let at: usize = 0; at < count; at++) {
     const id = load<u32>(links + 4 + (at << 2));
-    push(KEPT, kept, estimate(POINT, id), id);
+    push(keptAt, kept, estimate(point(), id), id);
     kept++;
     countLinkTo(id, layer, -1);
   }
-  sort(KEPT, kept);
+  sort(keptAt, kept);
   let chosen = choose(most);
-  for (let at = 0; at < chosen; at++) countLinkTo(idAt(KEPT, at), layer, 1);
+  for (let at = 0; at < chosen; at++) countLinkTo(idAt(keptAt, at), layer, 1);
   if (layer === 0) {
     chosen = keep(to, chosen, most);
     for (let at: usize = 0; at < count; at++) chosen = keep(load<u32>(links + 4 + (at << 2)), chosen, most);
   }
   store<u32>(links, chosen);
-  for (let at = 0; at < chosen; at++) store<u32>(links + 4 + ((<usize>at) << 2), idAt(KEPT, at));
+  for (let at = 0; at < chosen; at++) store<u32>(links + 4 + ((<usize>at) << 2), idAt(keptAt, at));
 }
 
 function countLinkTo(id: u32, layer: i32, by: i32): void {
@@ -211,28 +198,28 @@ function keep(id: u32, chosen: i32, most: i32): i32 {
   let at = chosen;
   if (chosen === most) {
     do at--;
-    while (at >= 0 && load<i32>(headOf(idAt(KEPT, at)) + LINKED_BY) < 2);
+    while (at >= 0 && load<i32>(headOf(idAt(keptAt, at)) + LINKED_BY) < 2);
     if (at < 0) return chosen;
-    countLinkTo(idAt(KEPT, at), 0, -1);
+    countLinkTo(idAt(keptAt, at), 0, -1);
   }
-  put(KEPT, at, 0, id);
+  put(keptAt, at, 0, id);
   countLinkTo(id, 0, 1);
   return max(chosen, at + 1);
 }
 
-/** Algorithm 4: of KEPT, nearest first, those that are nearer to the element than to one chosen before. They come first. */
+/** Algorithm 4: of what was kept, nearest first, those that are nearer to the element than to one chosen before. They come first. */
 function choose(most: i32): i32 {
   if (kept <= most) return kept;
   let chosen = 0;
   for (let at = 0; at < kept && chosen < most; at++) {
-    const distance = distanceAt(KEPT, at);
-    const id = idAt(KEPT, at);
+    const distance = distanceAt(keptAt, at);
+    const id = idAt(keptAt, at);
     let good = true;
     // With the chosen one as the probe: what the estimate has wrong about this element is then wrong in both distances.
     for (let other = 0; other < chosen && good; other++) good = estimate(probeAt(other), id) >= distance;
     if (!good) continue;
     setProbe(probeAt(chosen), id);
-    put(KEPT, chosen++, distance, id);
+    put(keptAt, chosen++, distance, id);
   }
   return chosen;
 }

@@ -7,11 +7,11 @@ import {
   COUNT,
   clear,
   describe,
-  HITS,
   headOf,
+  hitsAt as hitsStart,
   IMAGE,
   imageEnd,
-  KEPT,
+  keptAt,
   LABEL,
   LINKED,
   MAX_KEPT,
@@ -21,8 +21,9 @@ import {
   restore,
   TOP_LAYER,
   transient,
+  useLane,
 } from "./memory";
-import { errorOf, estimate, exact, QUERY, queryFloats, readVector, setQuery, setVector } from "./vectors";
+import { errorOf, estimate, exact, query, queryFloats, readVector, setQuery, setVector } from "./vectors";
 
 /** Rounding, of distances around 1. */
 const ROUNDING: f32 = 1e-6;
@@ -36,6 +37,12 @@ export function open(dimension: i32, metric: i32, m: i32, ef: i32, seed: u32): b
   describe(dimension, metric, m);
   efConstruction = ef;
   return clear(seed);
+}
+
+/** Looks into the memory of a graph that another instance has opened: searches, without a mask, and changes nothing. */
+export function look(dimension: i32, metric: i32, m: i32): void {
+  describe(dimension, metric, m);
+  useLane(1);
 }
 
 export function imageAt(): usize {
@@ -120,21 +127,21 @@ export function walkGraph(ef: i32, mask: usize, bits: u32, most: i32): i32 {
   const width = min(max(ef, wanted), MAX_KEPT);
   walk(descend(0), 0, width, mask, bits, most);
   const found = kept;
-  sort(KEPT, found);
+  sort(keptAt, found);
   let off: f32 = 0;
   for (let at = 0; at < found; at++) {
-    const id = idAt(KEPT, at);
-    const estimated = distanceAt(KEPT, at);
-    if (hits === wanted && estimated - errorOf(id) > distanceAt(HITS, 0)) break;
-    const distance = exact(QUERY, id);
+    const id = idAt(keptAt, at);
+    const estimated = distanceAt(keptAt, at);
+    if (hits === wanted && estimated - errorOf(id) > distanceAt(hitsStart, 0)) break;
+    const distance = exact(query(), id);
     off = max(off, abs(distance - estimated));
     offer(distance, id);
   }
   if (found < width || hits < wanted) return found;
   // What was not kept has an estimate beyond all that was. If that may be as far off as those that were compared, it may
   // still belong to the hits.
-  const farthest = distanceAt(KEPT, found - 1);
-  const worst = distanceAt(HITS, 0);
+  const farthest = distanceAt(keptAt, found - 1);
+  const worst = distanceAt(hitsStart, 0);
   if (worst <= farthest - off + ROUNDING * max(abs(farthest), abs(worst))) return found;
   hits = 0;
   return -1;
@@ -168,24 +175,24 @@ export function scanIds(ids: usize, count: usize): void {
 
 /** Exact: what the estimate rules out is farther than all hits. */
 function compare(id: u32): void {
-  if (hits === wanted && estimate(QUERY, id) - errorOf(id) > distanceAt(HITS, 0)) return;
-  offer(exact(QUERY, id), id);
+  if (hits === wanted && estimate(query(), id) - errorOf(id) > distanceAt(hitsStart, 0)) return;
+  offer(exact(query(), id), id);
 }
 
 function offer(distance: f32, id: u32): void {
-  if (hits < wanted) push(HITS, hits++, distance, id);
-  else if (distance < distanceAt(HITS, 0) || (distance === distanceAt(HITS, 0) && id < idAt(HITS, 0))) {
-    replaceFirst(HITS, hits, distance, id);
+  if (hits < wanted) push(hitsStart, hits++, distance, id);
+  else if (distance < distanceAt(hitsStart, 0) || (distance === distanceAt(hitsStart, 0) && id < idAt(hitsStart, 0))) {
+    replaceFirst(hitsStart, hits, distance, id);
   }
 }
 
 /** Sorts the hits: pairs of a distance and a label at `hitsAt()`, nearest first. Their number. */
 export function finish(): i32 {
-  sort(HITS, hits);
-  for (let at = 0; at < hits; at++) store<u32>(HITS + ((<usize>at) << 3), labelOf(idAt(HITS, at)), 4);
+  sort(hitsStart, hits);
+  for (let at = 0; at < hits; at++) store<u32>(hitsStart + ((<usize>at) << 3), labelOf(idAt(hitsStart, at)), 4);
   return hits;
 }
 
 export function hitsAt(): usize {
-  return HITS;
+  return hitsStart;
 }

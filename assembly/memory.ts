@@ -8,18 +8,26 @@ export const MAX_DIMENSION: usize = 1 << 13;
 /** Of hits, and of candidates that a search keeps. */
 export const MAX_KEPT = 1 << 14;
 
-const SCRATCH: usize = 1 << 16;
-/** Pairs of distance and id. */
-export const WAITING: usize = SCRATCH;
-export const KEPT: usize = WAITING + MAX_WAITING * 8;
-export const HITS: usize = KEPT + (MAX_KEPT + 1) * 8;
-/** See vectors.ts: the query, an element, and as many as an element has links at most. */
-export const PROBES: usize = (HITS + (MAX_KEPT + 1) * 8 + 15) & ~15;
+// Threads that look into one memory at a time have a lane each: room for what their searches note down. One of them, the
+// owner, changes the graph, and only when nobody else looks.
+const LANES: usize = 2;
+const LANE: usize = 1 << 16;
+const KEPT: usize = MAX_WAITING * 8;
+const HITS: usize = KEPT + (MAX_KEPT + 1) * 8;
+const PROBES: usize = (HITS + (MAX_KEPT + 1) * 8 + 15) & ~15;
 export const MAX_LINKS = 64;
 export const PROBE_BYTES: usize = 16 + MAX_DIMENSION * 6;
-const SCRATCH_END: usize = PROBES + (2 + MAX_LINKS) * PROBE_BYTES;
+const LANE_BYTES: usize = (PROBES + (2 + MAX_LINKS) * PROBE_BYTES + 0xffff) & ~0xffff;
 
-export const IMAGE: usize = (SCRATCH_END + 0xffff) & ~0xffff;
+/** Pairs of distance and id. */
+export let waitingAt: usize = LANE;
+export let keptAt: usize = LANE + KEPT;
+export let hitsAt: usize = LANE + HITS;
+/** See vectors.ts: the query, an element, and as many as an element has links at most. */
+export let probesAt: usize = LANE + PROBES;
+let lane: usize = 0;
+
+export const IMAGE: usize = LANE + LANES * LANE_BYTES;
 const MAX_BLOCKS: u32 = 1 << 14;
 const BLOCK_BYTES: usize = 1 << 19;
 const TABLE: usize = IMAGE + 64;
@@ -33,9 +41,9 @@ export const ENTRY: usize = IMAGE + 8;
 /** -1 for an empty graph. */
 export const TOP_LAYER: usize = IMAGE + 12;
 export const SEED: usize = IMAGE + 16;
-/** Of the last walk. */
-export const VISIT: usize = IMAGE + 20;
-const FREE: usize = IMAGE + 24;
+const FREE: usize = IMAGE + 20;
+/** Of the last walk of each lane. */
+const VISITS: usize = IMAGE + 24;
 
 // How vectors are kept, by the metric.
 /** 24 bits a coordinate, next to the largest one, 8 of them apart: of length 1, nothing that counts is lost. */
@@ -55,25 +63,35 @@ let inBlock: u32 = 0;
 let codes: usize = 0;
 let restBytes: usize = 0;
 let rests: usize = 0;
+let marks: usize = 0;
 let blockBytes: usize = 0;
 
 // An element: its head, its links on layer 0 and the 8 bits of each coordinate (codes), side by side since a walk reads all
-// three; the lower bits, or float32 (rests), are elsewhere in its block. Offsets in a head:
-export const VISITED: usize = 0;
+// three; the lower bits, or float32 (rests), and the marks of walks that came by are elsewhere in its block. Offsets in a
+// head:
 /** A coordinate is its code times this, about; under cosine (code << 16 | rest) times this, over 65536. */
-export const SCALE: usize = 4;
+export const SCALE: usize = 0;
 /** Length of what the codes leave out, and of what they say. */
-export const REST_NORM: usize = 8;
-export const CODE_NORM: usize = 12;
-export const LABEL: usize = 16;
-export const REMOVED: usize = 20;
+export const REST_NORM: usize = 4;
+export const CODE_NORM: usize = 8;
+export const LABEL: usize = 12;
+export const REMOVED: usize = 16;
 /** Removed, and was not when saving began. */
 export const REMOVED_LATE: u32 = 2;
 /** Elements that link to it on layer 0. */
-export const LINKED_BY: usize = 24;
+export const LINKED_BY: usize = 20;
 /** Address of its links on the layers above 0. */
-const UPPER: usize = 28;
-const LINKS: usize = 32;
+const UPPER: usize = 24;
+const LINKS: usize = 28;
+
+/** Where this instance's searches note things down: 0 for the owner. */
+export function useLane(at: usize): void {
+  lane = at;
+  waitingAt = LANE + at * LANE_BYTES;
+  keptAt = waitingAt + KEPT;
+  hitsAt = waitingAt + HITS;
+  probesAt = waitingAt + PROBES;
+}
 
 /** Tells the layout; the memory may hold a graph of this kind already. */
 export function describe(dimension: i32, ofMetric: i32, links: i32): void {
@@ -83,12 +101,13 @@ export function describe(dimension: i32, ofMetric: i32, links: i32): void {
   codes = (LINKS + 4 + <usize>links * 8 + 63) & ~63;
   headBytes = (codes + (metric === L2 ? 0 : padded) + 63) & ~63;
   restBytes = padded * (metric === COSINE ? 2 : 4);
-  const bytes = headBytes + restBytes;
+  const bytes = headBytes + restBytes + LANES * 4;
   shift = 4;
   while (bytes << (<usize>(shift + 1)) <= BLOCK_BYTES) shift++;
   inBlock = (1 << shift) - 1;
   rests = headBytes << (<usize>shift);
-  blockBytes = rests + (restBytes << (<usize>shift));
+  marks = rests + (restBytes << (<usize>shift));
+  blockBytes = marks + ((LANES * 4) << (<usize>shift));
 }
 
 /** An empty graph. False when there is no memory. */
@@ -103,12 +122,37 @@ export function clear(seed: u32): bool {
 
 /** What is true of a graph that was just read. */
 export function restore(): void {
-  store<u32>(VISIT, 0);
+  for (let at: usize = 0; at < LANES; at++) store<u32>(VISITS + (at << 2), 0);
   for (let id: u32 = 0; id < load<u32>(COUNT); id++) {
+    for (let at: usize = 0; at < LANES; at++) store<u32>(markOf(id, at), 0);
     const head = headOf(id);
-    store<u32>(head + VISITED, 0);
     if (load<u32>(head + REMOVED) === REMOVED_LATE) store<u32>(head + REMOVED, 0);
   }
+}
+
+/** What this lane's next walk marks elements with. */
+export function nextVisit(): u32 {
+  const last = VISITS + (lane << 2);
+  const visit = load<u32>(last) + 1;
+  store<u32>(last, visit);
+  if (visit !== 0) return visit;
+  // After 2^32 walks.
+  for (let id: u32 = 0; id < load<u32>(COUNT); id++) store<u32>(markOf(id, lane), 0);
+  store<u32>(last, 1);
+  return 1;
+}
+
+/** Marks an element. Whether this walk had not been there before. */
+export function visits(id: u32, visit: u32): bool {
+  const mark = markOf(id, lane);
+  if (load<u32>(mark) === visit) return false;
+  store<u32>(mark, visit);
+  return true;
+}
+
+/** Those of a lane lie together: of a graph's elements they are all that a search writes. */
+function markOf(id: u32, ofLane: usize): usize {
+  return blockOf(id) + marks + (ofLane << (<usize>(shift + 2))) + ((<usize>(id & inBlock)) << 2);
 }
 
 /** End of the image. */
@@ -149,6 +193,7 @@ export function addElement(label: u32): i32 {
   }
   // Of an element that came while the graph was being saved something is left.
   memory.fill(headOf(id), 0, codes);
+  for (let at: usize = 0; at < LANES; at++) store<u32>(markOf(id, at), 0);
   store<u32>(headOf(id) + LABEL, label);
   store<u32>(COUNT, id + 1);
   return id;

@@ -9,8 +9,8 @@ import {
   L2,
   metric,
   PROBE_BYTES,
-  PROBES,
   padded,
+  probesAt,
   REST_NORM,
   restsOf,
   SCALE,
@@ -18,8 +18,6 @@ import {
 
 // A probe is what elements are compared with: the query, or an element.
 const PROBE_HEAD: usize = 16;
-export const QUERY: usize = PROBES;
-export const POINT: usize = PROBES + PROBE_BYTES;
 
 const STEPS: f32 = 127;
 const FINE: f32 = 65536;
@@ -34,9 +32,17 @@ const P_NORM: usize = 4;
 /** Length of what the integers leave out. */
 const P_REST_NORM: usize = 8;
 
+export function query(): usize {
+  return probesAt;
+}
+
+export function point(): usize {
+  return probesAt + PROBE_BYTES;
+}
+
 /** One of those beside the query and the point. */
 export function probeAt(at: i32): usize {
-  return POINT + <usize>(at + 1) * PROBE_BYTES;
+  return point() + <usize>(at + 1) * PROBE_BYTES;
 }
 
 function floatsOf(probe: usize): usize {
@@ -49,29 +55,29 @@ function integersOf(probe: usize): usize {
 
 /** Where the caller writes the query. */
 export function queryFloats(): usize {
-  return floatsOf(QUERY);
+  return floatsOf(query());
 }
 
 /** Makes the floats written to the query ready to compare. */
 export function setQuery(): void {
-  const floats = floatsOf(QUERY);
-  setIntegers(QUERY, floats, largest(floats) / PROBE_STEPS);
+  const floats = floatsOf(query());
+  setIntegers(query(), floats, largest(floats) / PROBE_STEPS);
   let norm: f32 = 0;
   let rest: f32 = 0;
-  const scale = load<f32>(QUERY + P_SCALE);
+  const scale = load<f32>(query() + P_SCALE);
   for (let i: usize = 0; i < padded; i++) {
     const value = load<f32>(floats + (i << 2));
-    const left = value - <f32>load<i16>(integersOf(QUERY) + (i << 1)) * scale;
+    const left = value - <f32>load<i16>(integersOf(query()) + (i << 1)) * scale;
     norm += value * value;
     rest += left * left;
   }
-  store<f32>(QUERY + P_NORM, sqrt(norm));
-  store<f32>(QUERY + P_REST_NORM, sqrt(rest));
+  store<f32>(query() + P_NORM, sqrt(norm));
+  store<f32>(query() + P_REST_NORM, sqrt(rest));
 }
 
 /** Stores the floats written to the query as an element's vector. */
 export function setVector(id: u32): void {
-  const floats = floatsOf(QUERY);
+  const floats = floatsOf(query());
   const head = headOf(id);
   if (metric !== COSINE) memory.copy(restsOf(id), floats, padded * 4);
   if (metric === L2) return;
@@ -109,7 +115,7 @@ export function setVector(id: u32): void {
 
 /** Writes an element's vector to the query's floats. */
 export function readVector(id: u32): void {
-  toFloats(id, floatsOf(QUERY));
+  toFloats(id, floatsOf(query()));
 }
 
 /** Makes an element the probe, as far as estimates need it. */
@@ -157,8 +163,8 @@ export function estimate(probe: usize, id: u32): f32 {
 export function errorOf(id: u32): f32 {
   if (metric === L2) return 0;
   const head = headOf(id);
-  const ofElement = load<f32>(QUERY + P_NORM) * load<f32>(head + REST_NORM);
-  return ofElement + load<f32>(QUERY + P_REST_NORM) * load<f32>(head + CODE_NORM);
+  const ofElement = load<f32>(query() + P_NORM) * load<f32>(head + REST_NORM);
+  return ofElement + load<f32>(query() + P_REST_NORM) * load<f32>(head + CODE_NORM);
 }
 
 /** -dot, or under l2 the distance squared, of all that is kept, to a probe with floats. */

@@ -32,6 +32,9 @@ export interface ServerSettings extends Watch {
   notifies?: boolean;
 }
 
+const INFO = { name: "lakehouse-mcp", title: "Lakehouse", version: VERSION };
+const TASKS = { [TASKS_EXTENSION]: {} };
+
 const INSTRUCTIONS = `A lakehouse: datasets are immutable, versioned Parquet tables that you query with SQL (DuckDB dialect).
 Start with catalog-list, then catalog-describe for the columns of a dataset, then sql. Load files, text or query results with ingest.
 sql is read-only; "name@3" reads version 3 of a dataset. Results are cut at max_rows and by size and say so: filter and aggregate in SQL rather than fetching rows.
@@ -47,44 +50,67 @@ const ANNOTATIONS: Record<Effect, { readOnlyHint: boolean; destructiveHint: bool
 
 const PROGRESS_MS = 100;
 
+export interface Served {
+  era: McpRequestContext["era"];
+  /** The tool that its only request calls: nothing else is made ready then. */
+  tool?: string | undefined;
+}
+
 /** One MCP server over the engine, for one connection or request; the same for both protocol eras. */
-export function createServer(settings: ServerSettings, request: Pick<McpRequestContext, "era">): McpServer {
+export function createServer(settings: ServerSettings, request: Served): McpServer {
+  const only = tools.find((tool) => tool.name === request.tool);
+  return only === undefined ? serverOfAll(settings, request) : serverOf(only, settings);
+}
+
+/** What a request that calls one tool takes: a server of all would cost as much as the rest of a small call. */
+function serverOf(tool: Tool, settings: ServerSettings): McpServer {
+  const server = new McpServer(INFO, { capabilities: { tools: {}, extensions: TASKS } });
+  registerTool(server, tool, settings, { watch: settings, tasks: true, roots: async () => [] });
+  return server;
+}
+
+function serverOfAll(settings: ServerSettings, request: Served): McpServer {
   // Tasks are the 2026 revision's: before it, a client cannot tell such an answer from a result.
   const tasks = request.era === "modern";
-  const server = new McpServer(
-    { name: "lakehouse-mcp", title: "Lakehouse", version: VERSION },
-    {
-      instructions: `${INSTRUCTIONS}\n${embeddingNote(settings.engine.embedStatus())}`,
-      capabilities: {
-        tools: {},
-        prompts: {},
-        resources: { subscribe: true, listChanged: true },
-        completions: {},
-        ...(tasks && { extensions: { [TASKS_EXTENSION]: {} } }),
-      },
+  const server = new McpServer(INFO, {
+    instructions: `${INSTRUCTIONS}\n${embeddingNote(settings.engine.embedStatus())}`,
+    capabilities: {
+      tools: {},
+      prompts: {},
+      resources: { subscribe: true, listChanged: true },
+      completions: {},
+      ...(tasks && { extensions: TASKS }),
     },
-  );
+  });
   const watch: Watch = { ...settings, protocol: () => server.server.getNegotiatedProtocolVersion() };
   const roots = clientRoots(server, settings.trustRoots && request.era === "legacy");
-  for (const tool of tools) {
-    server.registerTool(
-      tool.name,
-      {
-        title: tool.title,
-        description: tool.description,
-        inputSchema: advertised(tool.input),
-        outputSchema: advertised(tool.output),
-        annotations: { ...ANNOTATIONS[tool.effect], idempotentHint: tool.idempotent, openWorldHint: false },
-      },
-      (args, context) =>
-        callTool(tool, args, context, settings.engine, watch, { roots, tasks: tasks && takesTasks(context) }),
-    );
-  }
+  for (const tool of tools) registerTool(server, tool, settings, { watch, tasks, roots });
   registerResources(server, settings.engine, watch);
   if (tasks) registerTasks(server, settings.engine, settings.log);
   for (const prompt of prompts) prompt.register(server, settings.engine, watch);
   if (settings.notifies ?? true) notifyOfChanges(server, settings.engine, request.era);
   return server;
+}
+
+interface Calls {
+  watch: Watch;
+  /** Whether a client may take a task for an answer. */
+  tasks: boolean;
+  roots: ToolContext["roots"];
+}
+
+function registerTool(server: McpServer, tool: Tool, { engine }: ServerSettings, { watch, tasks, roots }: Calls): void {
+  server.registerTool(
+    tool.name,
+    {
+      title: tool.title,
+      description: tool.description,
+      inputSchema: advertised(tool.input),
+      outputSchema: advertised(tool.output),
+      annotations: { ...ANNOTATIONS[tool.effect], idempotentHint: tool.idempotent, openWorldHint: false },
+    },
+    (args, context) => callTool(tool, args, context, engine, watch, { roots, tasks: tasks && takesTasks(context) }),
+  );
 }
 
 function embeddingNote({ provider, model, lexical }: EmbedStatus): string {

@@ -64,8 +64,8 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
   server = await serveHttp({
     ...settings,
     routes: { ...uploadRoutes({ uploads: engine.uploads, log }), "/metrics": metricsRoute(metrics) },
-    createServer: ({ era, caller }) =>
-      createServer({ ...watch, engine, caller, trustRoots: false, notifies: era === "legacy" }, { era }),
+    createServer: ({ era, caller, tool }) =>
+      createServer({ ...watch, engine, caller, trustRoots: false, notifies: era === "legacy" }, { era, tool }),
     watch: (notifier) => tellOfChanges(engine, notifier),
   }).catch(async (error: unknown) => {
     await engine.close();

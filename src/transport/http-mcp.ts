@@ -22,9 +22,9 @@ export interface Notifier {
 export interface McpSettings {
   /**
    * A server of its own for each session of a 2025 client, which tells it of changes; and for each request of a newer
-   * one, which must not: `watch` does.
+   * one, which must not: `watch` does. `tool` is what such a request calls, when it calls one.
    */
-  createServer(request: { era: "legacy" | "modern"; caller: string }): McpServer;
+  createServer(request: { era: "legacy" | "modern"; caller: string; tool?: string | undefined }): McpServer;
   /** Passes on changes to the subscriptions of newer clients. Returns the way to stop. */
   watch(notifier: Notifier): () => void;
   /** Sessions, and as many subscriptions. */
@@ -59,12 +59,13 @@ export function openMcp(settings: McpSettings): McpEndpoint {
 
   const onerror = (error: Error): void => log("debug", "protocol error", { error: error.message });
   const modern = createMcpHandler(
-    ({ authInfo }) => createServer({ era: "modern", caller: authInfo?.clientId ?? "unknown" }),
+    ({ authInfo }) =>
+      createServer({ era: "modern", caller: authInfo?.clientId ?? "unknown", tool: authInfo?.extra?.tool as string }),
     { legacy: "reject", keepAliveMs, maxSubscriptions: maxSessions, onerror },
   );
   const serveModern = (request: IncomingMessage, response: ServerResponse, body: unknown, caller: string) => {
     // The token stays out of it: what is behind the gates knows the name alone.
-    const auth: AuthInfo = { token: "", clientId: caller, scopes: [] };
+    const auth: AuthInfo = { token: "", clientId: caller, scopes: [], extra: { tool: toolOf(body) } };
     // Given the body, the adapter would write it as text again, into a request that nobody reads.
     const withoutBody = { ...pick(request), auth, [Symbol.asyncIterator]: async function* () {} };
     const fetch: typeof modern.fetch = (web, options) => modern.fetch(web, { ...options, parsedBody: body });
@@ -147,6 +148,13 @@ interface Exchange {
   request: IncomingMessage;
   response: ServerResponse;
   caller: string;
+}
+
+/** The tool that a message calls. */
+function toolOf(body: unknown): string | undefined {
+  if (!isJSONRPCRequest(body) || body.method !== "tools/call") return undefined;
+  const name: unknown = body.params?.name;
+  return typeof name === "string" ? name : undefined;
 }
 
 function pick({ method = "POST", url = "/mcp", headers }: IncomingMessage) {

@@ -1,5 +1,5 @@
 import type { Hits } from "./distances.ts";
-import type { Graph } from "./graph.ts";
+import type { Graph, GraphReader } from "./graph.ts";
 
 export interface ShardHits extends Hits {
   /** Every vector that may be a hit was compared. */
@@ -59,4 +59,28 @@ export function nearestIn(part: Part, { k, ef }: { k: number; ef: number }): boo
     graph.compare(elements);
   }
   return true;
+}
+
+/** A width that takes no longer than a message to another thread, a few times over. */
+const WIDEST_AT_ONCE = 256;
+
+/**
+ * As `nearestIn` for all elements, in a time that the event loop can be kept waiting. Undefined when that is not enough to
+ * tell them.
+ */
+export function nearestAtOnce(
+  graph: GraphReader,
+  inGraph: number,
+  { k, ef }: { k: number; ef: number },
+): boolean | undefined {
+  const wanted = Math.min(k, inGraph);
+  const width = Math.max(ef, Math.ceil(k * BEYOND));
+  if (width > WIDEST_AT_ONCE) return undefined;
+  const looking = (width * LOOKS) / COMPARING;
+  if (graph.linked <= looking) {
+    graph.scan(0, graph.linked);
+    return true;
+  }
+  const walked = graph.walk(width, inGraph * COMPARING);
+  return walked.found >= wanted && walked.looked <= inGraph * COMPARING ? false : undefined;
 }

@@ -27,6 +27,8 @@ export interface Graph {
   readonly linked: number;
   /** Of the vectors and links. */
   readonly bytes: number;
+  /** Another one after `free`; none when nothing was added since. */
+  readonly memory: GraphMemory | undefined;
   /** Adds a vector, which searches compare with. Returns its number. */
   append(label: number, vector: Float32Array): number;
   /** Puts the next element into the graph. */
@@ -37,7 +39,7 @@ export interface Graph {
   /** Under cosine rounded to 2^-24 of its largest coordinate. */
   vector(element: number): Float32Array;
   /** Begins a search, which `finish` ends. */
-  begin(query: Float32Array, k: number, allowed: Uint8Array | undefined): void;
+  begin(query: Float32Array, k: number, allowed?: Uint8Array): void;
   /** Walks the graph with `ef` candidates, looking at `most` elements. */
   walk(ef: number, most: number): Walked;
   /** Compares with the elements of a range that are allowed. From 0 on, what a walk has found is forgotten. */
@@ -73,15 +75,22 @@ declare namespace WebAssembly {
     constructor(module: Module, imports: Record<string, Record<string, unknown>>);
     readonly exports: unknown;
   }
-  interface Memory {
+  class Memory {
+    constructor(pages: { initial: number; maximum: number; shared: true });
     /** Another one after it has grown. */
-    readonly buffer: ArrayBuffer;
+    readonly buffer: SharedArrayBuffer;
   }
 }
 
+/** What a graph is in, for other threads to look into. */
+export type GraphMemory = WebAssembly.Memory;
+
+/** Looks into a graph from another thread, while that one changes nothing. */
+export interface GraphReader extends Pick<Graph, "linked" | "begin" | "walk" | "scan" | "finish"> {}
+
 /** Of `assembly/index.ts`; booleans are 0 and 1. */
-interface Exports {
-  memory: WebAssembly.Memory;
+interface Functions {
+  look(dimension: number, metric: number, m: number): void;
   open(dimension: number, metric: number, m: number, efConstruction: number, seed: number): number;
   imageAt(): number;
   imageBytes(): number;
@@ -107,6 +116,10 @@ interface Exports {
   hitsAt(): number;
 }
 
+interface Exports extends Functions {
+  memory: GraphMemory;
+}
+
 /** In the order of the numbers they have in `assembly/memory.ts`. */
 const KINDS: readonly Metric[] = ["cosine", "ip", "l2"];
 /** What a saved graph begins with; the image follows. */
@@ -114,21 +127,53 @@ const MAGIC = 0x3147484c;
 const HEADER_BYTES = 32;
 /** Copied and written at a time: searches go on in between. */
 const PIECE_BYTES = 4 * 1024 ** 2;
+/** Of 64 KiB. */
+const MAX_PAGES = 2 ** 16;
 
 let compiled: WebAssembly.Module | undefined;
 
-function instantiate(): Exports {
+function instantiate(memory: GraphMemory): Exports {
   compiled ??= new WebAssembly.Module(readFileSync(compiledFile(import.meta.url, "graph.wasm")));
   const abort = (): void => {
     throw new LakeError("internal", "The graph failed.");
   };
+  const { exports } = new WebAssembly.Instance(compiled, { env: { abort, memory } });
+  return { ...(exports as Functions), memory };
+}
+
+function newMemory(): GraphMemory {
   try {
-    return new WebAssembly.Instance(compiled, { env: { abort } }).exports as Exports;
+    return new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared: true });
   } catch (error) {
     // Each wants 10 GiB of addresses, of which it uses what it needs.
     throw error instanceof RangeError ? noMemory() : error;
   }
 }
+
+/** `options` as those the graph in `memory` was opened with. */
+export function readGraph({ dimension, metric, m }: GraphOptions, memory: GraphMemory): GraphReader {
+  const wasm = instantiate(memory);
+  wasm.look(dimension, KINDS.indexOf(metric), m);
+  return {
+    get linked() {
+      return wasm.linked() >>> 0;
+    },
+    begin: (query, k) => {
+      new Float32Array(memory.buffer, wasm.vectorAt() >>> 0, dimension).set(query);
+      wasm.begin(k);
+    },
+    walk: (ef, most) => walked(wasm, wasm.walkGraph(ef, 0, 0, atMost(most))),
+    scan: (from, to) => wasm.scan(from, to, 0, 0),
+    finish: () => hitsOf(wasm, metric),
+  };
+}
+
+const walked = (wasm: Exports, found: number): Walked => ({
+  found,
+  looked: wasm.lookedAt(),
+  allowed: wasm.allowedOf(),
+});
+const atMost = (elements: number): number => Math.min(elements, 2 ** 31 - 1);
 
 /** An empty graph. Its memory is taken when it is first used. */
 export function openGraph(options: GraphOptions): Graph {
@@ -136,7 +181,7 @@ export function openGraph(options: GraphOptions): Graph {
   let opened: Exports | undefined;
   const use = (): Exports => {
     if (opened) return opened;
-    const wasm = instantiate();
+    const wasm = instantiate(newMemory());
     if (!wasm.open(dimension, KINDS.indexOf(metric), m, efConstruction, seed)) throw noMemory();
     opened = wasm;
     return wasm;
@@ -162,6 +207,9 @@ export function openGraph(options: GraphOptions): Graph {
     },
     get bytes() {
       return (opened?.imageBytes() ?? 0) >>> 0;
+    },
+    get memory() {
+      return opened?.memory;
     },
     append: (label, vector) => {
       const wasm = use();
@@ -192,8 +240,7 @@ export function openGraph(options: GraphOptions): Graph {
     },
     walk: (ef, most) => {
       const wasm = use();
-      const found = wasm.walkGraph(ef, maskAt, bits, Math.min(most, 2 ** 31 - 1));
-      return { found, looked: wasm.lookedAt(), allowed: wasm.allowedOf() };
+      return walked(wasm, wasm.walkGraph(ef, maskAt, bits, atMost(most)));
     },
     scan: (from, to) => use().scan(from, to, maskAt, bits),
     compare: (elements) => {

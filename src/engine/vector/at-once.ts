@@ -1,0 +1,139 @@
+import { mergeHits, normalise } from "./distances.ts";
+import { type GraphReader, readGraph } from "./graph.ts";
+import { nearestAtOnce, type ShardHits } from "./graph-search.ts";
+import { graphOptions, type ShardOptions, type ShardQuery } from "./shard.ts";
+import type { ShardTask, StillReply } from "./shard-worker.ts";
+
+// To wake a thread, twice a search, takes longer than the search. So one that takes little time is made in this thread, in
+// the memory that the workers have their graphs in. That is safe while nothing changes there: what changes it is asked for by
+// this thread, and a worker tells when it is done, with what it moves into the graph by itself too.
+
+/** What changes what is searched. */
+export const CHANGES: ReadonlySet<ShardTask["op"]> = new Set(["open", "stage", "publish", "load", "close"]);
+
+/** Of one index. */
+export interface AtOnce {
+  /** A change is about to be sent to a worker: what was asked before must not see it. */
+  changes(worker: number, request: number): void;
+  /** Of what a worker has told. */
+  isStill(worker: number, reply: StillReply): void;
+  search(query: Float32Array, options: ShardQuery): Promise<ShardHits>;
+  close(): void;
+}
+
+interface Settings {
+  options: ShardOptions;
+  /** How many workers have a part of it. */
+  workers: number;
+  /** Asks them. */
+  send(query: Float32Array, options: ShardQuery): Promise<ShardHits>;
+}
+
+interface Asked {
+  query: Float32Array;
+  options: ShardQuery;
+  answer(hits: ShardHits | Promise<ShardHits>): void;
+  fail(error: unknown): void;
+}
+
+interface Part {
+  reader: GraphReader;
+  inGraph: number;
+}
+
+/** Beyond that, what waits is sent to the workers. */
+const TURN_MS = 4;
+
+/** Searches of one turn of the event loop are shared out between this thread and the workers. */
+export function openAtOnce({ options, workers, send }: Settings): AtOnce {
+  const lastChange = Array.from({ length: workers }, () => Number.POSITIVE_INFINITY);
+  const told: (StillReply | undefined)[] = lastChange.map(() => undefined);
+  let parts: Part[] | undefined;
+  const asked: Asked[] = [];
+  let turn: NodeJS.Immediate | undefined;
+  /** Searches that the workers have not answered. */
+  let sent = 0;
+
+  const pass = (query: Float32Array, searched: ShardQuery): Promise<ShardHits> => {
+    sent += 1;
+    return send(query, searched).finally(() => {
+      sent -= 1;
+    });
+  };
+
+  const passAll = (): void => {
+    if (turn) clearImmediate(turn);
+    turn = undefined;
+    for (const { query, options: searched, answer } of asked.splice(0)) answer(pass(query, searched));
+  };
+
+  const look = (): Part[] | undefined => {
+    if (parts) return parts;
+    if (!told.every((reply, worker) => reply !== undefined && reply.request === lastChange[worker])) return undefined;
+    parts = told.flatMap((reply) =>
+      [...(reply?.shards ?? [])].flatMap(([shard, { inGraph, memory }]) =>
+        memory && inGraph > 0 ? { reader: readGraph(graphOptions({ ...options, seed: shard }), memory), inGraph } : [],
+      ),
+    );
+    return parts;
+  };
+
+  const searchHere = (given: Float32Array, { k, ef }: ShardQuery, among: Part[]): ShardHits | undefined => {
+    const query = options.metric === "cosine" ? given.slice() : given;
+    if (options.metric === "cosine") normalise(query, options.dimension);
+    let all = true;
+    const found: ShardHits[] = [];
+    for (const { reader, inGraph } of among) {
+      reader.begin(query, k);
+      const exact = nearestAtOnce(reader, inGraph, { k, ef });
+      if (exact === undefined) return undefined;
+      all &&= exact;
+      found.push({ ...reader.finish(), exact });
+    }
+    return { ...mergeHits(found, k), exact: all };
+  };
+
+  const share = (): void => {
+    turn = undefined;
+    const toPass = look() ? Math.max(0, Math.floor((asked.length - sent) / 2)) : asked.length;
+    for (const { query, options: searched, answer } of asked.splice(0, toPass)) answer(pass(query, searched));
+    // After these are on their way: the workers search meanwhile.
+    process.nextTick(searchAll);
+  };
+
+  const searchAll = (): void => {
+    const end = performance.now() + TURN_MS;
+    for (const { query, options: searched, answer, fail } of asked.splice(0)) {
+      try {
+        const among = performance.now() < end ? look() : undefined;
+        answer((among && searchHere(query, searched, among)) ?? pass(query, searched));
+      } catch (error) {
+        fail(error);
+      }
+    }
+  };
+
+  return {
+    changes: (worker, request) => {
+      passAll();
+      lastChange[worker] = request;
+      parts = undefined;
+    },
+    isStill: (worker, reply) => {
+      told[worker] = reply;
+      parts = undefined;
+    },
+    search: (query, searched) => {
+      if (searched.allowed) return pass(query, searched);
+      return new Promise((answer, fail) => {
+        asked.push({ query, options: searched, answer, fail });
+        turn ??= setImmediate(share);
+      });
+    },
+    close: () => {
+      passAll();
+      told.fill(undefined);
+      parts = undefined;
+    },
+  };
+}
