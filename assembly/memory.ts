@@ -63,26 +63,26 @@ let inBlock: u32 = 0;
 let codes: usize = 0;
 let restBytes: usize = 0;
 let rests: usize = 0;
-let marks: usize = 0;
 let blockBytes: usize = 0;
 
 // An element: its head, its links on layer 0 and the 8 bits of each coordinate (codes), side by side since a walk reads all
-// three; the lower bits, or float32 (rests), and the marks of walks that came by are elsewhere in its block. Offsets in a
-// head:
+// three; the lower bits, or float32 (rests), are elsewhere in its block. Offsets in a head:
+/** The last walk of each lane that came by. */
+const VISITED: usize = 0;
 /** A coordinate is its code times this, about; under cosine (code << 16 | rest) times this, over 65536. */
-export const SCALE: usize = 0;
+export const SCALE: usize = 8;
 /** Length of what the codes leave out, and of what they say. */
-export const REST_NORM: usize = 4;
-export const CODE_NORM: usize = 8;
-export const LABEL: usize = 12;
-export const REMOVED: usize = 16;
+export const REST_NORM: usize = 12;
+export const CODE_NORM: usize = 16;
+export const LABEL: usize = 20;
+export const REMOVED: usize = 24;
 /** Removed, and was not when saving began. */
 export const REMOVED_LATE: u32 = 2;
 /** Elements that link to it on layer 0. */
-export const LINKED_BY: usize = 20;
+export const LINKED_BY: usize = 28;
 /** Address of its links on the layers above 0. */
-const UPPER: usize = 24;
-const LINKS: usize = 28;
+const UPPER: usize = 32;
+const LINKS: usize = 36;
 
 /** Where this instance's searches note things down: 0 for the owner. */
 export function useLane(at: usize): void {
@@ -101,13 +101,12 @@ export function describe(dimension: i32, ofMetric: i32, links: i32): void {
   codes = (LINKS + 4 + <usize>links * 8 + 63) & ~63;
   headBytes = (codes + (metric === L2 ? 0 : padded) + 63) & ~63;
   restBytes = padded * (metric === COSINE ? 2 : 4);
-  const bytes = headBytes + restBytes + LANES * 4;
+  const bytes = headBytes + restBytes;
   shift = 4;
   while (bytes << (<usize>(shift + 1)) <= BLOCK_BYTES) shift++;
   inBlock = (1 << shift) - 1;
   rests = headBytes << (<usize>shift);
-  marks = rests + (restBytes << (<usize>shift));
-  blockBytes = marks + ((LANES * 4) << (<usize>shift));
+  blockBytes = rests + (restBytes << (<usize>shift));
 }
 
 /** An empty graph. False when there is no memory. */
@@ -150,9 +149,8 @@ export function visits(id: u32, visit: u32): bool {
   return true;
 }
 
-/** Those of a lane lie together: of a graph's elements they are all that a search writes. */
 function markOf(id: u32, ofLane: usize): usize {
-  return blockOf(id) + marks + (ofLane << (<usize>(shift + 2))) + ((<usize>(id & inBlock)) << 2);
+  return headOf(id) + VISITED + (ofLane << 2);
 }
 
 /** End of the image. */
@@ -193,7 +191,6 @@ export function addElement(label: u32): i32 {
   }
   // Of an element that came while the graph was being saved something is left.
   memory.fill(headOf(id), 0, codes);
-  for (let at: usize = 0; at < LANES; at++) store<u32>(markOf(id, at), 0);
   store<u32>(headOf(id) + LABEL, label);
   store<u32>(COUNT, id + 1);
   return id;

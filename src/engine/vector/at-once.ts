@@ -93,10 +93,13 @@ export function openAtOnce({ options, workers, send }: Settings): AtOnce {
     return { ...mergeHits(found, k), exact: all };
   };
 
+  /** A message costs as much as a search: the workers get several in one, and the next when they are done with all. */
+  const ownOf = (count: number): number => (sent > 0 ? count : Math.ceil(count / (1 + workers)));
+
   const share = (): void => {
     turn = undefined;
-    const toPass = look() ? Math.max(0, Math.floor((asked.length - sent) / 2)) : asked.length;
-    for (const { query, options: searched, answer } of asked.splice(0, toPass)) answer(pass(query, searched));
+    const own = look() ? ownOf(asked.length) : 0;
+    for (const { query, options: searched, answer } of asked.splice(own)) answer(pass(query, searched));
     // After these are on their way: the workers search meanwhile.
     process.nextTick(searchAll);
   };
