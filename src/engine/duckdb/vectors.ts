@@ -23,8 +23,8 @@ export interface VectorRows {
 }
 
 const FLOAT_BYTES = 4;
-/** Values of one chunk that is written: about 2 ms of work on the thread of the event loop. */
-const CHUNK_VALUES = 512 * 768;
+/** Values of one chunk that is written: 6 to 10 ms of work on the thread of the event loop. */
+const CHUNK_VALUES = 128 * 768;
 const CHUNK_ROWS = 1024;
 
 /** The columns of a segment, for `CREATE TABLE`. */
