@@ -4,7 +4,6 @@ import { NodeStreamableHTTPServerTransport } from "@modelcontextprotocol/node";
 import {
   isInitializeRequest,
   isJSONRPCNotification,
-  isJSONRPCRequest,
   type McpServer,
   type RequestId,
 } from "@modelcontextprotocol/server";
@@ -178,9 +177,16 @@ function finish({ transport }: Session, id: RequestId): void {
 
 const messagesOf = (body: unknown): unknown[] => (Array.isArray(body) ? body : [body]);
 
-/** The ids of the requests in a message or a batch. */
+/** The ids of the requests in a message or a batch: whether they are well-formed, the SDK says when it serves them. */
 export function requestsOf(body: unknown): RequestId[] {
-  return messagesOf(body).flatMap((message) => (isJSONRPCRequest(message) ? [message.id] : []));
+  return messagesOf(body).flatMap((message) => requestOf(message)?.id ?? []);
+}
+
+export function requestOf(message: unknown): { id: RequestId; method: string; params: unknown } | undefined {
+  if (typeof message !== "object" || message === null) return undefined;
+  const { id, method, params } = message as Record<string, unknown>;
+  if (typeof method !== "string" || (typeof id !== "string" && typeof id !== "number")) return undefined;
+  return { id, method, params };
 }
 
 function cancelledBy(body: unknown): RequestId[] {

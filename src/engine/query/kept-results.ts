@@ -50,6 +50,8 @@ interface Kept {
 /** Longer statements and parameters are hardly ever sent again, and take time to look up. */
 const MAX_ASKED_BYTES = 64 * 1024;
 const ENTRY_BYTES = 2048;
+/** Of a statement that is its own key. */
+const SHORT_CHARS = 512;
 const CELL_BYTES = 32;
 
 /** At most `maxBytes` of them; 0 keeps none. */
@@ -92,6 +94,8 @@ function stampsOf({ relations, manifests }: Resolved): string {
 
 function keyOf({ sql, params, maxRows, maxBytes }: Asked): string | undefined {
   if (sql.length > KEPT_VERDICT_CHARS) return undefined;
+  // A key of the other kind has no space in it.
+  if (params === undefined && sql.length <= SHORT_CHARS) return `${maxRows} ${maxBytes} ${sql}`;
   // Unlike JSON it tells all values apart that a parameter can have.
   const bytes = serialize([sql, params, maxRows, maxBytes]);
   return bytes.length > MAX_ASKED_BYTES ? undefined : hash("sha256", bytes, "base64");
