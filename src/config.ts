@@ -111,8 +111,10 @@ export const configSchema = z.strictObject({
   query_timeout: duration().prefault("30s").describe("Longest a query may run, when it does not say."),
   max_concurrent_ingests: count().prefault(1).describe("Ingests that run at the same time; more wait for their turn."),
   max_concurrent_queries: count()
-    .prefault(2)
-    .describe("Queries that run at the same time; each of them already uses all threads."),
+    .prefault(4)
+    .describe(
+      "Queries that run at the same time. Each can use all threads: more only keep a long one from holding up others.",
+    ),
   max_queued_queries: count(0).prefault(128).describe("Queries that wait for their turn; more are refused."),
   max_result_bytes: size().prefault("64KiB").describe("Text one query result may take."),
   refresh: duration().prefault("30s").describe("How often versions committed by other processes are looked for."),

@@ -1,4 +1,4 @@
-import { homedir } from "node:os";
+import { availableParallelism, homedir } from "node:os";
 import { dirname } from "node:path";
 import type { Config } from "./config.ts";
 import { type Engine, openEngine } from "./engine/engine.ts";
@@ -61,9 +61,10 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
   let server: HttpServer | undefined;
   const metrics = openMetrics({ engine, http: () => server?.status() });
   const watch = { log, trace, traceArguments: config.trace_arguments === "on", onCall: metrics.onCall };
+  const isBusy = () => (server?.status().running ?? 0) > availableParallelism();
   server = await serveHttp({
     ...settings,
-    routes: { ...uploadRoutes({ uploads: engine.uploads, log }), "/metrics": metricsRoute(metrics) },
+    routes: { ...uploadRoutes({ uploads: engine.uploads, log, isBusy }), "/metrics": metricsRoute(metrics) },
     createServer: ({ era, caller, tool }) =>
       createServer({ ...watch, engine, caller, trustRoots: false, notifies: era === "legacy" }, { era, tool }),
     watch: (notifier) => tellOfChanges(engine, notifier),

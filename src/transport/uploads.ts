@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 import { hasCode, LakeError } from "../engine/errors.ts";
 import type { Upload, Uploads } from "../engine/ingest/uploads.ts";
 import type { Log } from "../engine/settings.ts";
@@ -13,9 +14,13 @@ export interface UploadRouteSettings {
   log: Log;
   /** A sender that is silent for longer has gone; what came stays, to be gone on with. Default: a minute. */
   idleMs?: number;
+  /** Whether so many calls are under way that bodies are to be read slowly. Default: never. */
+  isBusy?: () => boolean;
 }
 
 const IDLE_MS = 60_000;
+/** After each chunk, most of 64 KiB, while the server is busy: an upload has time, and calls have somebody waiting. */
+const YIELD_MS = 10;
 /** Bodies that are written at the same time: a disk is not faster for more. */
 const MAX_RUNNING = 16;
 const RETRY_S = { busy: 5, full: 60 };
@@ -34,7 +39,8 @@ const STATUS: Partial<Record<LakeError["kind"], number>> = {
  * `PUT /uploads?name=…` begins an upload and `GET /uploads` lists those of the caller; at its own address,
  * `PUT` with `Content-Range` goes on with it, `HEAD` and `GET` tell how much is there, `DELETE` removes it.
  */
-export function uploadRoutes({ uploads, log, idleMs = IDLE_MS }: UploadRouteSettings): Record<string, Route> {
+export function uploadRoutes(settings: UploadRouteSettings): Record<string, Route> {
+  const { uploads, log } = settings;
   const running = openPlaces(MAX_RUNNING);
   let draining = false;
 
@@ -52,7 +58,7 @@ export function uploadRoutes({ uploads, log, idleMs = IDLE_MS }: UploadRouteSett
     const started = performance.now();
     let outcome = "ok";
     try {
-      const upload = await uploads.receive(caller, { ...part, ...target }, bodyOf(request, response, idleMs));
+      const upload = await uploads.receive(caller, { ...part, ...target }, bodyOf(request, response, settings));
       tell(response, "id" in target ? 200 : upload.complete ? 201 : 202, upload);
     } catch (error) {
       // Nobody is there any more to be told.
@@ -122,7 +128,11 @@ function tell(response: ServerResponse, status: number, upload: Upload): void {
 }
 
 /** The body as it comes. The client is told to go on, if it asks, when the first of it is wanted. */
-async function* bodyOf(request: IncomingMessage, response: ServerResponse, idleMs: number) {
+async function* bodyOf(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { idleMs = IDLE_MS, isBusy = () => false }: UploadRouteSettings,
+) {
   if (request.headers.expect !== undefined) {
     response.writeContinue();
     // From here on the body is on its way.
@@ -136,6 +146,7 @@ async function* bodyOf(request: IncomingMessage, response: ServerResponse, idleM
       const next = await chunks.next().finally(() => clearTimeout(idle));
       if (next.done) return;
       yield next.value;
+      if (isBusy()) await sleep(YIELD_MS);
     }
   } finally {
     await chunks.return?.();
