@@ -220,8 +220,9 @@ async function expectAllThere(world: World, ledgers: Ledger[]): Promise<void> {
   const verified = await command(world, ["verify"]);
   expect(verified).toMatchObject({ code: 0, stdout: expect.stringContaining("all sound.") });
   // What the killed have left unfinished is swept up.
-  const left = await readdir(join(world.workspace.folder, "lake", ".spool"));
-  expect(left.filter((name) => name !== "uploads")).toEqual([]);
+  const files = await readdir(join(world.workspace.folder, "lake"), { recursive: true });
+  const left = files.filter((path) => /(^|\/)\.spool\//.test(path));
+  expect(left.filter((path) => !/\.spool\/uploads(\/|$)/.test(path))).toEqual([]);
 }
 
 /** The graphs say the same as the rows. */

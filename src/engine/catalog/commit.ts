@@ -18,8 +18,11 @@ export interface CommitContext {
   newest(name: string): Promise<Manifest | undefined>;
 }
 
-const MAX_ATTEMPTS = 40;
+const MAX_ATTEMPTS = 400;
 const MAX_BACKOFF_MS = 100;
+/** From the attempt on with which a writer counts as one that was passed over. */
+const IMPATIENT = 10;
+const IMPATIENT_BACKOFF_MS = 10;
 
 /** See `Catalog.commit`. Throws `conflict` when other writers always came first. */
 export async function commit(
@@ -37,8 +40,9 @@ export async function commit(
     if (!draft) return { manifest: current, committed: false };
     const manifest = nextManifest(context, name, current, draft);
     if (await publish(context.store, manifest)) return { manifest, committed: true };
-    // Another writer has this version. Waiting a random while keeps many of them from meeting again.
-    await sleep(randomInt(Math.min(MAX_BACKOFF_MS, 2 ** Math.min(attempt, 10)) + 1));
+    // Another writer has this version. Waiting a random while keeps many of them from meeting again. Whoever wins has the
+    // next version ready first, so one that lost often waits less: else two busy writers could keep a third out for good.
+    await sleep(randomInt((attempt < IMPATIENT ? Math.min(MAX_BACKOFF_MS, 2 ** attempt) : IMPATIENT_BACKOFF_MS) + 1));
   }
   throw new LakeError("conflict", `Other writers committed to ${name} ${MAX_ATTEMPTS} times before this one could.`, {
     hint: "Nothing was changed. Try again when fewer are writing to this dataset.",
