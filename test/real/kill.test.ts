@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
-import { killServers, ROUNDS } from "../support/kills.ts";
+import { killServers, roundsOr } from "../support/kills.ts";
 import { openWorkspace } from "./process.ts";
+
+const ROUNDS = roundsOr(30);
 
 test(
   "servers that are killed at random moments lose nothing that was acknowledged, and leave nothing half done",

@@ -1,10 +1,12 @@
 import { expect, inject, test } from "vitest";
 import { openWorkspace } from "../real/process.ts";
 import { CEPH_KEYS } from "../support/ceph.ts";
-import { killServers, ROUNDS } from "../support/kills.ts";
+import { killServers, roundsOr } from "../support/kills.ts";
 import { newBucket } from "../support/s3.ts";
 
 const endpoint = inject("s3Endpoint");
+
+const ROUNDS = roundsOr(12);
 
 test(
   "servers over a bucket that are killed at random moments lose nothing that was acknowledged, and leave nothing half done",

@@ -46,8 +46,8 @@ interface World extends Kills, Killed {
   shared: Map<string, boolean>;
 }
 
-/** The number of kills that CI asks for; fewer while one works on something else. */
-export const ROUNDS = Number(process.env.LAKEHOUSE_TEST_KILLS || 40);
+/** How many kills, unless the environment says. */
+export const roundsOr = (usual: number): number => Number(process.env.LAKEHOUSE_TEST_KILLS || usual);
 
 /**
  * Kills built servers at random moments, while clients write and remember what was acknowledged. After each kill the

@@ -1,5 +1,5 @@
 import { mergeHits, normalise } from "./distances.ts";
-import { type GraphReader, readGraph } from "./graph.ts";
+import { collectSoon, type GraphReader, readGraph } from "./graph.ts";
 import { nearestAtOnce, type ShardHits } from "./graph-search.ts";
 import { graphOptions, type ShardOptions, type ShardQuery } from "./shard.ts";
 import type { ShardTask, StillReply } from "./shard-worker.ts";
@@ -43,6 +43,8 @@ interface Part {
 
 /** Beyond that, what waits is sent to the workers. */
 const TURN_MS = 4;
+/** A collection takes 10 to 20 ms in this thread. */
+const WORTH_COLLECTING = 64 * 1024 ** 2;
 
 /** Searches of one turn of the event loop are shared out between this thread and the workers. */
 export function openAtOnce({ options, workers, send }: Settings): AtOnce {
@@ -135,8 +137,11 @@ export function openAtOnce({ options, workers, send }: Settings): AtOnce {
     },
     close: () => {
       passAll();
+      const memories = told.flatMap((reply) => [...(reply?.shards.values() ?? [])].map(({ memory }) => memory));
+      const bytes = memories.reduce((sum, memory) => sum + (memory?.buffer.byteLength ?? 0), 0);
       told.fill(undefined);
       parts = undefined;
+      if (bytes > WORTH_COLLECTING) collectSoon();
     },
   };
 }

@@ -295,8 +295,8 @@ function hitsOf(wasm: Exports, metric: Metric): Hits {
   return { slots, distances };
 }
 
-/** An array buffer that is gone is only given back by a collection, and an idle thread does not think of one. */
-function collectSoon(): void {
+/** Memory that is gone is only given back by a collection in each thread that had it, and an idle one does not think of it. */
+export function collectSoon(): void {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as () => void;
   setImmediate(collect);

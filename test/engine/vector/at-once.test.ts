@@ -1,0 +1,159 @@
+import type { Worker } from "node:worker_threads";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { openScope, type Scope } from "../../../src/engine/scope.ts";
+import { openShardPool, type ShardedIndex } from "../../../src/engine/vector/shards.ts";
+import { distance } from "../../support/vectors.ts";
+
+const DIMENSION = 16;
+const COUNT = 4_000;
+const EVERYTHING = new Uint8Array(COUNT / 8 + 100).fill(0xff);
+const ASK = { k: 10, ef: 64 };
+let scope: Scope;
+let workers: Worker[];
+const started = (worker: Worker): void => void workers.push(worker);
+
+beforeEach(() => {
+  scope = openScope();
+  workers = [];
+  process.on("worker", started);
+});
+afterEach(async () => {
+  process.off("worker", started);
+  await scope.close();
+});
+
+function randomOf(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state * 1_664_525 + 1_013_904_223) % 2 ** 32;
+    return state / 2 ** 32;
+  };
+}
+const random = randomOf(7);
+const vector = (): Float32Array => Float32Array.from({ length: DIMENSION }, () => random() - 0.5);
+const flat = (vectors: readonly Float32Array[]): Float32Array => {
+  const all = new Float32Array(vectors.length * DIMENSION);
+  for (const [at, each] of vectors.entries()) all.set(each, at * DIMENSION);
+  return all;
+};
+const open = (): ShardedIndex =>
+  openShardPool(scope, { threads: 2, hnsw: true }).openIndex({ dimension: DIMENSION, metric: "cosine", shards: 2 });
+
+/** An index with its vectors in the graphs, and a way to see whether its workers were asked something since. */
+async function filled(vectors: readonly Float32Array[]) {
+  const index = open();
+  await index.add(
+    Uint32Array.from(vectors, (_, slot) => slot),
+    flat(vectors),
+  );
+  await index.settled();
+  const posts = workers.map((worker) => vi.spyOn(worker, "postMessage"));
+  const asked = (): number => {
+    const messages = posts.reduce((sum, { mock }) => sum + mock.calls.length, 0);
+    for (const post of posts) post.mockClear();
+    return messages;
+  };
+  // That nothing changes any more is told a moment after it has settled.
+  await vi.waitFor(async () => {
+    asked();
+    await index.search(vectors[0] as Float32Array, ASK);
+    expect(asked()).toBe(0);
+  });
+  return { index, asked };
+}
+
+const vectors = Array.from({ length: COUNT }, vector);
+
+test("a search of an index that nothing changes wakes no worker, and finds what the workers find", async () => {
+  const { index, asked } = await filled(vectors);
+  for (let round = 0; round < 50; round++) {
+    const query = vector();
+    const here = await index.search(query, ASK);
+    expect(asked()).toBe(0);
+    // With a filter, it is the workers that search.
+    const there = await index.search(query, { ...ASK, allowed: EVERYTHING });
+    expect(asked()).toBe(2);
+    expect(here).toEqual(there);
+    expect(here.exact).toBe(false);
+  }
+});
+
+test("what takes long is left to the workers", async () => {
+  const { index, asked } = await filled(vectors);
+  const many = await index.search(vector(), { k: 500, ef: 500 });
+  expect(many.slots).toHaveLength(500);
+  expect(asked()).toBe(2);
+});
+
+test("several at once are shared with the workers, and each finds the same as alone", async () => {
+  const { index, asked } = await filled(vectors);
+  const queries = Array.from({ length: 40 }, vector);
+  const alone = [];
+  for (const query of queries) alone.push(await index.search(query, ASK));
+  expect(asked()).toBe(0);
+  const together = await Promise.all(queries.map((query) => index.search(query, ASK)));
+  expect(together).toEqual(alone);
+  // All that they get is in one message to each.
+  expect(asked()).toBe(2);
+});
+
+test("a search sees no change that is asked for after it, and every change asked for before", async () => {
+  const { index } = await filled(vectors);
+  const query = vector();
+  const before = index.search(query, { ...ASK, k: 1 });
+  const added = index.add(Uint32Array.of(COUNT), query.slice());
+  const [then, now] = await Promise.all([before, added.then(() => index.search(query, { ...ASK, k: 1 }))]);
+  expect(then.slots[0]).not.toBe(COUNT);
+  expect(now.slots[0]).toBe(COUNT);
+  const still = index.search(query, { ...ASK, k: 1 });
+  const removed = index.remove(Uint32Array.of(COUNT));
+  expect((await still).slots[0]).toBe(COUNT);
+  await removed;
+  expect((await index.search(query, { ...ASK, k: 1 })).slots).toEqual(then.slots);
+});
+
+test.each([1, 2, 3, 4])("among any changes, searches find what was there when they were asked (%d)", async (seed) => {
+  const { index } = await filled(vectors.slice(0, 300));
+  const dice = randomOf(seed);
+  const live = new Map(vectors.slice(0, 300).map((each, slot) => [slot, each]));
+  let next = 300;
+  const checks: Promise<void>[] = [];
+  for (let step = 0; step < 400; step++) {
+    const choice = dice();
+    if (choice < 0.15) {
+      const made = Array.from({ length: 1 + Math.floor(dice() * 5) }, vector);
+      const slots = Uint32Array.from(made, (_, at) => next + at);
+      const removed = Uint32Array.from([...live.keys()].filter(() => dice() < 0.01));
+      await new Promise<void>((published) => {
+        index.change([{ slots, vectors: flat(made) }], removed, published).catch(published);
+      });
+      for (const slot of removed) live.delete(slot);
+      for (const [at, each] of made.entries()) live.set(next + at, each);
+      next += made.length;
+    } else if (choice < 0.9) {
+      const query = vector();
+      const best = [...live].map(([slot, each]) => ({ slot, distance: distance("cosine", query, each) }));
+      const expected = best.sort((a, b) => a.distance - b.distance).slice(0, 5);
+      checks.push(
+        index.search(query, { k: 5, ef: 64 }).then(({ slots }) => {
+          expect([...slots]).toEqual(expected.map(({ slot }) => slot));
+        }),
+      );
+    } else await new Promise(setImmediate);
+    if (dice() < 0.05) await Promise.all(checks);
+  }
+  await Promise.all(checks);
+});
+
+test("an index that was emptied finds nothing, and then what comes", async () => {
+  const { index } = await filled(vectors.slice(0, 50));
+  await index.remove(Uint32Array.from({ length: 50 }, (_, slot) => slot));
+  await vi.waitFor(async () => expect(await index.stats()).toMatchObject({ deleted: 0 }));
+  expect(await index.search(vector(), ASK)).toMatchObject({ slots: new Uint32Array(0), exact: true });
+  await index.add(Uint32Array.of(50), vectors[50]?.slice() ?? new Float32Array(0));
+  await index.settled();
+  for (let round = 0; round < 5; round++) {
+    expect((await index.search(vector(), ASK)).slots).toEqual(Uint32Array.of(50));
+    await new Promise(setImmediate);
+  }
+});
