@@ -1,10 +1,12 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import type { Metric } from "../../src/engine/catalog/types.ts";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import { LakeError } from "../../src/engine/errors.ts";
 import type { EngineSettings } from "../../src/engine/settings.ts";
+import type { FilePart } from "../../src/engine/vector/snapshot.ts";
 import { testSettings } from "./lake.ts";
 
 export interface VectorLake extends AsyncDisposable {
@@ -109,4 +111,10 @@ export function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
 /** Waits until `done` says so, for as long as a test may take. */
 export async function until(done: () => Promise<boolean> | boolean): Promise<void> {
   while (!(await done())) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+/** A file as the only section of a snapshot. */
+export async function whole(path: string): Promise<FilePart> {
+  const bytes = await readFile(path);
+  return { path, start: 0, bytes: bytes.length, crc32: crc32(bytes) };
 }

@@ -1,11 +1,13 @@
 import { readFileSync } from "node:fs";
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { crc32 } from "node:zlib";
 import type { Metric } from "../catalog/types.ts";
-import { LakeError } from "../errors.ts";
+import { hasCode, LakeError } from "../errors.ts";
 import { compiledFile } from "../run-worker.ts";
 import type { Hits } from "./distances.ts";
+import type { FilePart } from "./snapshot.ts";
 
 export interface GraphOptions {
   dimension: number;
@@ -52,8 +54,11 @@ export interface Graph {
   labels(): (number | undefined)[];
   /** Writes everything but what is appended and removed late meanwhile. Not while linking. */
   save(path: string): Promise<void>;
-  /** Fills an empty graph. Throws `corrupt` for a file of another kind of graph, or a part of one. */
-  load(path: string): Promise<void>;
+  /**
+   * Fills an empty graph. Throws `corrupt` for what is no graph of this kind, is not all of it, or was changed since, and
+   * `unavailable` when it cannot be read.
+   */
+  load(saved: FilePart): Promise<void>;
   /** Gives the memory back. */
   free(): void;
 }
@@ -258,12 +263,14 @@ export function openGraph(options: GraphOptions): Graph {
       return Array.from({ length: wasm.count() >>> 0 }, (_, element) => labelOf(element));
     },
     save: (path) => saveImage(use(), options, path),
-    load: async (path) => {
+    load: async (saved) => {
       try {
-        await loadImage(use(), options, path);
+        await loadImage(use(), options, saved);
       } catch (error) {
         opened = undefined;
-        throw error;
+        if (error instanceof LakeError) throw error;
+        const kind = hasCode(error, "ENOENT") ? "corrupt" : "unavailable";
+        throw new LakeError(kind, "A saved graph cannot be read.", { cause: error });
       }
     },
     free: () => {
@@ -328,17 +335,22 @@ async function saveImage(wasm: Exports, options: GraphOptions, path: string): Pr
   }
 }
 
-async function loadImage(wasm: Exports, options: GraphOptions, path: string): Promise<void> {
+async function loadImage(wasm: Exports, options: GraphOptions, saved: FilePart): Promise<void> {
   const start = wasm.imageAt() >>> 0;
-  const bytes = (await stat(path)).size - HEADER_BYTES;
-  const file = await open(path);
+  const bytes = saved.bytes - HEADER_BYTES;
+  const file = await open(saved.path);
   try {
-    const header = await readAt(file, Buffer.alloc(HEADER_BYTES), 0);
+    const header = await readAt(file, Buffer.alloc(HEADER_BYTES), saved.start);
     if (bytes <= 0 || bytes >= 2 ** 32 - start || !header?.equals(headerOf(options, start, bytes)))
       throw notSaved(options);
     if (!wasm.expectImage(bytes)) throw noMemory();
-    const image = new Uint8Array(wasm.memory.buffer, start, bytes);
-    if (!(await readAt(file, image, HEADER_BYTES))) throw notSaved(options);
+    let checksum = crc32(header);
+    for (let at = 0; at < bytes; at += PIECE_BYTES) {
+      const piece = new Uint8Array(wasm.memory.buffer, start + at, Math.min(PIECE_BYTES, bytes - at));
+      if (!(await readAt(file, piece, saved.start + HEADER_BYTES + at))) throw notSaved(options);
+      checksum = crc32(piece, checksum);
+    }
+    if (checksum !== saved.crc32) throw notSaved(options);
   } finally {
     await file.close();
   }

@@ -7,6 +7,7 @@ import { openTimeSlice } from "../time-slice.ts";
 import type { Room } from "./room.ts";
 import { isIndex, pathsOf, selectItems } from "./segments.ts";
 import type { ShardedIndex, ShardPool } from "./shards.ts";
+import type { FilePart } from "./snapshot.ts";
 import type { IndexManifest } from "./types.ts";
 
 /** An item's place in the shards. It is never used again, so that an answer under way still finds what it was about. */
@@ -162,12 +163,12 @@ export async function loadResident(
   }
 }
 
-/** An index from what was saved of it: graphs in files, and the items with their places. */
+/** An index from what was saved of it: graphs in parts of files, and the items with their places. */
 export async function restoreResident(
   room: Room,
   pool: ShardPool,
   manifest: IndexManifest,
-  saved: { graphs: string[]; slots: number; items: AsyncIterable<SavedItem[]> },
+  saved: { graphs: FilePart[]; slots: number; items: AsyncIterable<SavedItem[]> },
 ): Promise<Resident> {
   const { dimension, metric } = manifest.index;
   const shards = pool.openIndex({ dimension, metric, shards: saved.graphs.length });

@@ -12,7 +12,7 @@ import { decodeItems, encodeItems, readSnapshot, writeSnapshot } from "./snapsho
 import type { IndexManifest } from "./types.ts";
 
 const VERSION_DIGITS = 20;
-/** A full disk says nothing about the file that was to be unpacked. */
+/** What keeps a file from being read, and says nothing about it. */
 const NOT_ITS_FAULT = ["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "EPERM"];
 
 const fieldsSchema = z.object({
@@ -106,22 +106,21 @@ export async function restoreSaved(
 ): Promise<Resident | undefined> {
   for (const saved of await listSaved(room, manifest.name)) {
     if (saved.version > manifest.version) continue;
-    const folder = join(await room.folder(), `load-${randomUUID()}`);
-    await mkdir(folder);
     try {
-      return await restore(room, pool, manifest, saved, folder);
+      // Held until it is in memory: a copy from a bucket may go otherwise.
+      return await inScope(async (held) =>
+        restore(room, pool, manifest, saved, await room.store.localPath(saved.key, held)),
+      );
     } catch (error) {
-      const useless = error instanceof Stale || (error instanceof LakeError && error.kind === "corrupt");
-      if (!useless) throw error;
+      const unreadable = error instanceof LakeError && (error.kind === "corrupt" || error.kind === "unavailable");
+      if (!unreadable && !(error instanceof Stale)) throw error;
       const { message: reason, cause } = error;
-      if (hasCode(cause, ...NOT_ITS_FAULT)) {
+      if (hasCode(cause, ...NOT_ITS_FAULT) || (error instanceof LakeError && error.kind === "unavailable")) {
         room.settings.log("warn", "a saved vector index could not be read", { key: saved.key, reason });
         return undefined;
       }
       room.settings.log("warn", "a saved vector index is of no use and was removed", { key: saved.key, reason });
       await room.store.delete(saved.key);
-    } finally {
-      await rm(folder, { recursive: true, force: true });
     }
   }
   return undefined;
@@ -132,12 +131,10 @@ async function restore(
   pool: ShardPool,
   newest: IndexManifest,
   saved: Saved,
-  folder: string,
+  path: string,
 ): Promise<Resident> {
   const { name, version, index } = newest;
-  const { fields, sections } = await inScope(async (held) =>
-    readSnapshot(await room.store.localPath(saved.key, held), { folder, fields: fieldsSchema }),
-  );
+  const { fields, sections } = await readSnapshot(path, fieldsSchema);
   const of = saved.version === version ? newest : await room.catalog.load(name, saved.version).catch(() => undefined);
   const fits =
     isIndex(of) &&

@@ -5,6 +5,7 @@ import { CHANGES } from "./at-once.ts";
 import { mergeHits } from "./distances.ts";
 import type { ShardHits } from "./graph-search.ts";
 import { openShard, type Shard, type ShardQuery, type ShardStats, type StillShard } from "./shard.ts";
+import type { FilePart } from "./snapshot.ts";
 
 /** What the worker is asked. `shard` counts within the index; a worker has some of them. */
 export type ShardTask =
@@ -16,7 +17,7 @@ export type ShardTask =
   | { op: "stats" }
   | { op: "settled" }
   | { op: "save"; paths: Record<number, string> }
-  | { op: "load"; paths: Record<number, string> }
+  | { op: "load"; graphs: Record<number, FilePart> }
   | { op: "close" };
 
 /** What it answers, by what it was asked. */
@@ -154,7 +155,7 @@ function handle(request: ShardRequest): unknown {
       return eachFile(request.paths, (shard, path) => shardOf(index, shard).save(path));
     case "load":
       index.loading = true;
-      return eachFile(request.paths, (shard, path) => shardOf(index, shard).load(path)).finally(() => {
+      return eachFile(request.graphs, (shard, graph) => shardOf(index, shard).load(graph)).finally(() => {
         index.loading = false;
       });
     case "close":
@@ -181,12 +182,12 @@ function total(stats: ShardStats[]): ShardStats {
 }
 
 /** All of them, also when one fails: what still runs must not be taken for over. */
-async function eachFile(
-  paths: Record<number, string>,
-  run: (shard: number, path: string) => Promise<void>,
+async function eachFile<Each>(
+  files: Record<number, Each>,
+  run: (shard: number, file: Each) => Promise<void>,
 ): Promise<void> {
   filesOpen += 1;
-  const results = await Promise.allSettled(Object.entries(paths).map(([shard, path]) => run(Number(shard), path)));
+  const results = await Promise.allSettled(Object.entries(files).map(([shard, file]) => run(Number(shard), file)));
   filesOpen -= 1;
   const failed = results.find((result) => result.status === "rejected");
   if (failed) throw failed.reason;

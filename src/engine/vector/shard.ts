@@ -1,9 +1,10 @@
-import { stat, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import type { Metric } from "../catalog/types.ts";
 import { LakeError } from "../errors.ts";
 import { type Hits, normalise } from "./distances.ts";
 import { type Graph, type GraphMemory, type GraphOptions, openGraph } from "./graph.ts";
 import { nearestIn, type ShardHits } from "./graph-search.ts";
+import type { FilePart } from "./snapshot.ts";
 
 export interface ShardOptions {
   dimension: number;
@@ -80,7 +81,7 @@ export interface Shard {
    */
   save(path: string): Promise<void>;
   /** Reads a saved graph of the same dimension and metric into an empty shard, which is not used meanwhile. */
-  load(path: string): Promise<void>;
+  load(graph: FilePart): Promise<void>;
   /** Frees the memory. */
   close(): void;
 }
@@ -208,10 +209,10 @@ export function openShard(options: ShardOptions): Shard {
     }
   };
 
-  const load = async (path: string): Promise<void> => {
+  const load = async (saved: FilePart): Promise<void> => {
     if (graph.count > 0) throw new LakeError("internal", "Only an empty shard can load.");
-    if ((await stat(path)).size === 0) return;
-    await graph.load(path);
+    if (saved.bytes === 0) return;
+    await graph.load(saved);
     if (closed) {
       graph.free();
       return;

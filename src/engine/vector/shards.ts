@@ -10,6 +10,7 @@ import { mergeHits } from "./distances.ts";
 import type { ShardHits } from "./graph-search.ts";
 import type { ShardQuery, ShardStats } from "./shard.ts";
 import type { ShardAnswers, ShardReply, ShardRequest, ShardTask, ShardWorkerData, StillReply } from "./shard-worker.ts";
+import type { FilePart } from "./snapshot.ts";
 
 export interface ShardPool {
   /** An empty index. Throws `closed` once the pool is. */
@@ -51,7 +52,7 @@ export interface ShardedIndex {
    */
   save(folder: string, onSent?: () => void): Promise<string[]>;
   /** Reads what an index of the same dimension, metric and number of shards saved. This one has to be empty. */
-  load(paths: readonly string[]): Promise<void>;
+  load(graphs: readonly FilePart[]): Promise<void>;
   /** Gives the memory back. Calls in flight fail or finish. Closing twice is harmless. */
   close(): Promise<void>;
   /** A worker of this index has died: open another. */
@@ -198,11 +199,11 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
     return paths;
   };
 
-  const load = async (paths: readonly string[]): Promise<void> => {
-    if (paths.length !== shards) {
-      throw new LakeError("corrupt", `The index has ${shards} shards, what was saved ${paths.length}.`);
+  const load = async (graphs: readonly FilePart[]): Promise<void> => {
+    if (graphs.length !== shards) {
+      throw new LakeError("corrupt", `The index has ${shards} shards, what was saved ${graphs.length}.`);
     }
-    await write(() => toAll((own) => ({ op: "load", paths: pick(paths, own) })));
+    await write(() => toAll((own) => ({ op: "load", graphs: pick(graphs, own) })));
   };
 
   const stats = async (): Promise<ShardStats> => {
@@ -268,8 +269,8 @@ function split(slots: Uint32Array, shards: number): { shard: number; at: number[
   return parts.filter(({ at }) => at.length > 0);
 }
 
-function pick(paths: readonly string[], shards: number[]): Record<number, string> {
-  return Object.fromEntries(shards.map((shard) => [shard, paths[shard] as string]));
+function pick<Each>(all: readonly Each[], shards: number[]): Record<number, Each> {
+  return Object.fromEntries(shards.map((shard) => [shard, all[shard] as Each]));
 }
 
 let requests = 0;

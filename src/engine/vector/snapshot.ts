@@ -1,5 +1,4 @@
-import { type FileHandle, open, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { type FileHandle, open } from "node:fs/promises";
 import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { z } from "zod";
@@ -53,58 +52,69 @@ export async function writeSnapshot(
   }
 }
 
+/** Bytes in a file that somebody else reads, and what their checksum has to be. */
+export interface FilePart {
+  path: string;
+  start: number;
+  bytes: number;
+  crc32: number;
+}
+
 /**
- * Unpacks a snapshot's sections into files of `folder` and returns their paths. Throws `corrupt`, and nothing else, for
- * whatever is wrong with it.
+ * A snapshot's fields, and where its sections are: whoever reads one compares its checksum. Throws `corrupt`, and nothing
+ * else, for whatever is wrong with the rest.
  */
 export async function readSnapshot<Fields extends z.ZodType>(
   path: string,
-  options: { folder: string; fields: Fields },
-): Promise<{ fields: z.infer<Fields>; sections: string[] }> {
-  const paths: string[] = [];
+  schema: Fields,
+): Promise<{ fields: z.infer<Fields>; sections: FilePart[] }> {
   try {
     const file = await open(path);
     try {
-      const { size } = await file.stat();
-      const { start, fields, sections } = await readEnvelope(file, size, options.fields);
-      let at = start;
-      for (const [number, section] of sections.entries()) {
-        const to = join(options.folder, `section-${number}`);
-        paths.push(to);
-        await unpack(file, at, section, to, number);
-        at += section.bytes;
-      }
-      return { fields, sections: paths };
+      const { start, fields, sections } = await readEnvelope(file, (await file.stat()).size, schema);
+      let end = start;
+      const parts = sections.map(({ bytes, crc32 }): FilePart => {
+        end += bytes;
+        return { path, start: end - bytes, bytes, crc32 };
+      });
+      return { fields, sections: parts };
     } finally {
       await file.close();
     }
   } catch (error) {
-    for (const left of paths) await rm(left, { force: true }).catch(() => {});
-    if (error instanceof LakeError) throw error;
-    throw corrupt(`it cannot be read (${error instanceof Error ? error.message : error})`, error);
+    throw asCorrupt(error);
   }
 }
 
 /** Reads a whole snapshot and compares its checksums. Throws `corrupt`, and nothing else. */
 export async function checkSnapshot(path: string): Promise<void> {
+  const { sections } = await readSnapshot(path, z.unknown());
+  // Every piece is looked at where it is read.
+  for (const section of sections) for await (const _ of partPieces(section));
+}
+
+/** Reads a part in pieces, each good until the next but one. Throws `corrupt`, and nothing else, at the end at the latest. */
+async function* partPieces({ path, start, bytes, crc32: expected }: FilePart): AsyncIterable<Uint8Array> {
+  let found = 0;
   try {
     const file = await open(path);
     try {
-      const { start, sections } = await readEnvelope(file, (await file.stat()).size, z.unknown());
-      let at = start;
-      for (const [number, { bytes, crc32: expected }] of sections.entries()) {
-        let found = 0;
-        for await (const piece of filePieces(file, at, at + bytes)) found = crc32(piece, found);
-        if (found !== expected) throw corrupt(`the checksum of section ${number} is wrong`);
-        at += bytes;
+      for await (const piece of filePieces(file, start, start + bytes)) {
+        found = crc32(piece, found);
+        yield piece;
       }
     } finally {
       await file.close();
     }
   } catch (error) {
-    if (error instanceof LakeError) throw error;
-    throw corrupt(`it cannot be read (${error instanceof Error ? error.message : error})`, error);
+    throw asCorrupt(error);
   }
+  if (found !== expected) throw corrupt("the checksum of a section is wrong");
+}
+
+function asCorrupt(error: unknown): LakeError {
+  if (error instanceof LakeError) return error;
+  return corrupt(`it cannot be read (${error instanceof Error ? error.message : error})`, error);
 }
 
 function prefixOf(length: number): Buffer {
@@ -157,16 +167,6 @@ function parse(text: string): z.infer<typeof envelopeSchema> {
     return envelopeSchema.parse((JSON.parse(text) as { body: unknown }).body);
   } catch (error) {
     throw corrupt("its envelope is not as expected", error);
-  }
-}
-
-async function unpack(file: FileHandle, start: number, section: Section, to: string, number: number): Promise<void> {
-  const target = await open(to, "w");
-  try {
-    const { crc32: found } = await copy(filePieces(file, start, start + section.bytes), target, 0);
-    if (found !== section.crc32) throw corrupt(`the checksum of section ${number} is wrong`);
-  } finally {
-    await target.close();
   }
 }
 
@@ -271,28 +271,20 @@ export async function* encodeItems(items: Iterable<SavedItem>): AsyncIterable<Ui
   if (used > 0) yield buffer.subarray(0, used);
 }
 
-/** The items of a section's file, a batch of them a turn. Throws `corrupt`. */
-export async function* decodeItems(path: string): AsyncIterable<SavedItem[]> {
+/** The items of a section, a batch of them a turn. Throws `corrupt`, after the last one too. */
+export async function* decodeItems(section: FilePart): AsyncIterable<SavedItem[]> {
   let rest: Uint8Array = new Uint8Array(0);
-  for await (const piece of itemPieces(path)) {
-    const bytes = Buffer.concat([rest, piece]);
-    const { items, end } = decode(bytes);
-    rest = bytes.subarray(end);
-    if (rest.length > MAX_ITEM_BYTES) throw corrupt("an item is too long");
-    if (items.length > 0) yield items;
-    await setImmediate();
+  for await (const whole of partPieces(section)) {
+    for (let at = 0; at < whole.length; at += BATCH_BYTES) {
+      const bytes = Buffer.concat([rest, whole.subarray(at, at + BATCH_BYTES)]);
+      const { items, end } = decode(bytes);
+      rest = bytes.subarray(end);
+      if (rest.length > MAX_ITEM_BYTES) throw corrupt("an item is too long");
+      if (items.length > 0) yield items;
+      await setImmediate();
+    }
   }
   if (rest.length > 0) throw corrupt("its last item is truncated");
-}
-
-async function* itemPieces(path: string): AsyncIterable<Uint8Array> {
-  try {
-    for await (const piece of readPieces(path)) {
-      for (let at = 0; at < piece.length; at += BATCH_BYTES) yield piece.subarray(at, at + BATCH_BYTES);
-    }
-  } catch (error) {
-    throw error instanceof LakeError ? error : corrupt("its items cannot be read", error);
-  }
 }
 
 /** The whole items at the beginning of `bytes`. */

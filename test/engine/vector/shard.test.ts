@@ -7,7 +7,7 @@ import { LakeError } from "../../../src/engine/errors.ts";
 import { mergeHits, normalise, scoreOf } from "../../../src/engine/vector/distances.ts";
 import type { ShardHits } from "../../../src/engine/vector/graph-search.ts";
 import { openShard, type Shard } from "../../../src/engine/vector/shard.ts";
-import { distance } from "../../support/vectors.ts";
+import { distance, whole } from "../../support/vectors.ts";
 
 const DIMENSION = 64;
 const COUNT = 5_000;
@@ -355,7 +355,7 @@ describe("saving a shard", () => {
     const path = join(folder, "kept");
     await shard.save(path);
     const again = openShard({ dimension: DIMENSION, metric: "l2", hnsw: true });
-    await again.load(path);
+    await again.load(await whole(path));
     expect(again.stats()).toMatchObject({ graph: COUNT - 100, pending: 0, deleted: 100 });
     for (const of of queries) {
       expect(again.search(of, { k: 10, ef: 64 })).toEqual(shard.search(of, { k: 10, ef: 64 }));
@@ -384,7 +384,7 @@ describe("saving a shard", () => {
     expect(shard.stats()).toMatchObject({ graph: COUNT, pending: 0, deleted: 1 });
     expect([...shard.search(query, { k: 10, ef: 64 }).slots]).toEqual(meanwhile);
     const again = openShard({ dimension: DIMENSION, metric: "cosine", hnsw: true });
-    await again.load(path);
+    await again.load(await whole(path));
     expect([...again.search(query, { k: 1, ef: 64 }).slots]).toEqual([first]);
   });
 
@@ -397,7 +397,7 @@ describe("saving a shard", () => {
     const path = join(folder, "empty");
     await openShard({ dimension: DIMENSION, metric: "cosine", hnsw: true }).save(path);
     const again = openShard({ dimension: DIMENSION, metric: "cosine", hnsw: true });
-    await again.load(path);
+    await again.load(await whole(path));
     expect(again.search(query, { k: 1, ef: 64 }).slots).toHaveLength(0);
     again.add(slots(0, 10), flat(slots(0, 10)));
     again.step(1_000);
@@ -411,15 +411,17 @@ describe("saving a shard", () => {
     shard.step(10_000);
     await shard.save(path);
     const wide = openShard({ dimension: DIMENSION * 2, metric: "cosine", hnsw: true });
-    await expect(wide.load(path)).rejects.toMatchObject({ kind: "corrupt" });
+    await expect(wide.load(await whole(path))).rejects.toMatchObject({ kind: "corrupt" });
     const size = (await readFile(path)).length;
     for (const length of [size - 1, size / 2, 95, 1]) {
       await truncate(path, length);
       const again = openShard({ dimension: DIMENSION, metric: "cosine", hnsw: true });
-      await expect(again.load(path), `${length} bytes`).rejects.toMatchObject({ kind: "corrupt" });
+      await expect(again.load(await whole(path)), `${length} bytes`).rejects.toMatchObject({ kind: "corrupt" });
     }
     await writeFile(path, Buffer.alloc(10_000, 255));
-    await expect(openShard({ dimension: DIMENSION, metric: "l2", hnsw: true }).load(path)).rejects.toMatchObject({
+    await expect(
+      openShard({ dimension: DIMENSION, metric: "l2", hnsw: true }).load(await whole(path)),
+    ).rejects.toMatchObject({
       kind: "corrupt",
     });
   });

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openScope, type Scope } from "../../../src/engine/scope.ts";
 import type { ShardHits } from "../../../src/engine/vector/graph-search.ts";
 import { openShardPool, type ShardedIndex, type ShardPool } from "../../../src/engine/vector/shards.ts";
-import { distance } from "../../support/vectors.ts";
+import { distance, whole } from "../../support/vectors.ts";
 
 const DIMENSION = 64;
 const COUNT = 3_000;
@@ -107,7 +107,7 @@ describe.each([1, 2, 3])("an index of %d shards", (shards) => {
     const paths = await index.save(folder);
     expect(paths).toHaveLength(shards);
     const again = empty(pool, shards);
-    await again.load(paths);
+    await again.load(await Promise.all(paths.map(whole)));
     expect(await again.stats()).toMatchObject({ graph: COUNT - 50, pending: 0 });
     for (const of of queries) {
       expect(await again.search(of, { k: 10, ef: 64 })).toEqual(await index.search(of, { k: 10, ef: 64 }));
@@ -136,7 +136,7 @@ describe("an index", () => {
     await index.add(Uint32Array.of(100), vectorOf(99).slice());
     expect(found(await index.search(query, { k: 10, ef: 64 }))).toEqual([100]);
     const again = empty(open());
-    await again.load(await empty(open()).save(folder));
+    await again.load(await Promise.all((await empty(open()).save(folder)).map(whole)));
     expect(found(await again.search(query, { k: 10, ef: 64 }))).toEqual([]);
   });
 
@@ -175,7 +175,7 @@ describe("an index", () => {
     await index.settled();
     expect(found(await index.search(query, { k: 2, ef: 64 }))).toEqual(hits);
     const again = empty(open());
-    await again.load(paths);
+    await again.load(await Promise.all(paths.map(whole)));
     expect(found(await again.search(query, { k: 2, ef: 64 }))).toEqual(nearest(query, 2));
   });
 
@@ -186,9 +186,9 @@ describe("an index", () => {
     await expect(index.save(folder)).rejects.toMatchObject({ name: "LakeError", kind: "conflict" });
     await index.settled();
     const paths = await index.save(folder);
-    await expect(empty(pool, 3).load(paths)).rejects.toMatchObject({ kind: "corrupt" });
+    await expect(empty(pool, 3).load(await Promise.all(paths.map(whole)))).rejects.toMatchObject({ kind: "corrupt" });
     const wide = pool.openIndex({ dimension: 65, metric: "cosine", shards: 2 });
-    await expect(wide.load(paths)).rejects.toMatchObject({ kind: "corrupt" });
+    await expect(wide.load(await Promise.all(paths.map(whole)))).rejects.toMatchObject({ kind: "corrupt" });
     expect(await recall(index)).toBeGreaterThan(0.98);
   });
 
@@ -269,7 +269,7 @@ describe("the worker threads", () => {
       await index.settled();
       calls = [index.save(folder)];
     }
-    if (doing === "loading") calls = [empty(pool).load((await calls[0]) as string[])];
+    if (doing === "loading") calls = [empty(pool).load(await Promise.all(((await calls[0]) as string[]).map(whole)))];
     else await sleep(5);
     const failed = Promise.allSettled(calls);
     const exits = workers.map((worker) => new Promise((resolve) => void worker.once("exit", resolve)));
