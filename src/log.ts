@@ -13,6 +13,7 @@ export function openLog(level: LogLevel): Log {
   // Whoever read the log may have gone. Unheard, the error would end the process in the middle of its statements.
   process.stderr.on("error", () => {});
   const gathered: string[] = [];
+  let since = 0;
   const write = (): void => {
     if (gathered.length > 0) process.stderr.write(gathered.splice(0).join(""));
   };
@@ -20,8 +21,10 @@ export function openLog(level: LogLevel): Log {
   return (at, message, fields = {}) => {
     if (LOG_LEVELS.indexOf(at) < least) return;
     gathered.push(`${JSON.stringify({ time: new Date().toISOString(), level: at, message, ...fields })}\n`);
+    if (gathered.length === 1) since = performance.now();
     // What may be the last that a process says is said at once, after what came before it.
-    if (at === "warn" || at === "error" || gathered.length >= MAX_GATHERED) write();
+    const isUrgent = at === "warn" || at === "error" || gathered.length >= MAX_GATHERED;
+    if (isUrgent || performance.now() - since > GATHER_MS) write();
     else if (gathered.length === 1) setTimeout(write, GATHER_MS);
   };
 }

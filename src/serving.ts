@@ -1,4 +1,4 @@
-import { availableParallelism, homedir } from "node:os";
+import { homedir } from "node:os";
 import { dirname } from "node:path";
 import type { Config } from "./config.ts";
 import { type Engine, openEngine } from "./engine/engine.ts";
@@ -21,6 +21,7 @@ const CLOSE_MS = 5_000;
 const TRACES_MS = 1_500;
 /** What is under way when the server is told to stop has this long to end. */
 const DRAIN_MS = 15_000;
+const LATELY_MS = 20;
 
 export interface Start {
   config: Config;
@@ -41,7 +42,7 @@ export async function stdio({ config, cwd, log, from }: Start): Promise<void> {
   const watch = { log, trace, traceArguments: config.trace_arguments === "on" };
   const session = serveStdio((request) => createServer({ ...watch, engine, trustRoots }, request), log);
   const warmUp = setTimeout(() => void engine.warm(), WARM_UP_MS);
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void session.close());
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => void session.close());
   await session.closed;
   clearTimeout(warmUp);
   await exit(engine, telemetry, log);
@@ -61,7 +62,7 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
   let server: HttpServer | undefined;
   const metrics = openMetrics({ engine, http: () => server?.status() });
   const watch = { log, trace, traceArguments: config.trace_arguments === "on", onCall: metrics.onCall };
-  const isBusy = () => (server?.status().running ?? 0) > availableParallelism();
+  const isBusy = lately(() => engine.stats().queries.waiting > 0);
   server = await serveHttp({
     ...settings,
     routes: { ...uploadRoutes({ uploads: engine.uploads, log, isBusy }), "/metrics": metricsRoute(metrics) },
@@ -75,10 +76,21 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
   void engine.warm();
   // Not once: a terminal and npx both pass a Ctrl-C on, and the second must not cut off what the first lets end.
   await new Promise<void>((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve());
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve());
   });
   await server.drain(DRAIN_MS);
   await exit(engine, telemetry, log);
+}
+
+/** What `look` found within the last moments. */
+function lately(look: () => boolean): () => boolean {
+  let at = Number.NEGATIVE_INFINITY;
+  let found = false;
+  return () => {
+    const now = performance.now();
+    if (now - at > LATELY_MS) [at, found] = [now, look()];
+    return found;
+  };
 }
 
 /** Loaded only where it is asked for: it takes longer than everything else of a start. */

@@ -61,7 +61,11 @@ export function openMcp(settings: McpSettings): McpEndpoint {
   const onerror = (error: Error): void => log("debug", "protocol error", { error: error.message });
   const modern = createMcpHandler(
     ({ authInfo }) =>
-      createServer({ era: "modern", caller: authInfo?.clientId ?? "unknown", tool: authInfo?.extra?.tool as string }),
+      createServer({
+        era: "modern",
+        caller: authInfo?.clientId ?? "unknown",
+        tool: authInfo?.extra?.tool as string | undefined,
+      }),
     { legacy: "reject", keepAliveMs, maxSubscriptions: maxSessions, onerror },
   );
   const serveModern = async (request: IncomingMessage, response: ServerResponse, body: unknown, caller: string) => {

@@ -20,15 +20,24 @@ export async function sendAnswer(answer: Response, response: ServerResponse): Pr
   const headers = Object.fromEntries(answer.headers);
   if (answer.body === null || headers["content-type"]?.startsWith("application/json")) {
     const text = await answer.text();
-    if (!response.destroyed) response.writeHead(answer.status, headers).end(text);
+    const body = Buffer.from(text);
+    if (!response.destroyed) response.writeHead(answer.status, { ...headers, "content-length": body.length }).end(body);
     return;
   }
   response.writeHead(answer.status, headers);
   // A client learns of a stream before anything happens in it.
   response.flushHeaders();
-  for await (const chunk of answer.body) {
-    if (response.destroyed) return;
-    if (!response.write(chunk)) await Promise.race([once(response, "drain"), once(response, "close")]);
+  const closed = once(response, "close").catch(() => {});
+  try {
+    for await (const chunk of answer.body) {
+      if (response.destroyed) return;
+      if (response.write(chunk)) continue;
+      const full = new AbortController();
+      await Promise.race([once(response, "drain", { signal: full.signal }).catch(() => {}), closed]);
+      full.abort();
+    }
+  } finally {
+    // Of a stream that breaks, what was written arrives.
+    response.end();
   }
-  response.end();
 }

@@ -14,7 +14,7 @@ export interface UploadRouteSettings {
   log: Log;
   /** A sender that is silent for longer has gone; what came stays, to be gone on with. Default: a minute. */
   idleMs?: number;
-  /** Whether so many calls are under way that bodies are to be read slowly. Default: never. */
+  /** Whether calls wait for what takes the machine's time, so that bodies are to be read slowly. Default: never. */
   isBusy?: () => boolean;
 }
 

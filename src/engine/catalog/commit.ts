@@ -22,7 +22,8 @@ const MAX_ATTEMPTS = 400;
 const MAX_BACKOFF_MS = 100;
 /** From the attempt on with which a writer counts as one that was passed over. */
 const IMPATIENT = 10;
-const IMPATIENT_BACKOFF_MS = 10;
+/** When an attempt takes long, fewer of them are enough. */
+const PATIENCE_MS = 60_000;
 
 /** See `Catalog.commit`. Throws `conflict` when other writers always came first. */
 export async function commit(
@@ -32,7 +33,11 @@ export async function commit(
   signal: AbortSignal | undefined,
 ): Promise<{ manifest: Manifest | undefined; committed: boolean }> {
   assertDatasetName(name);
-  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+  const begun = performance.now();
+  let attempt = 1;
+  for (; attempt <= MAX_ATTEMPTS; attempt++) {
+    const tried = performance.now();
+    if (attempt > MAX_ATTEMPTS / 10 && tried - begun > PATIENCE_MS) break;
     throwIfAborted(signal);
     const current = await readParent(context, name);
     const draft = await decide(current);
@@ -42,9 +47,10 @@ export async function commit(
     if (await publish(context.store, manifest)) return { manifest, committed: true };
     // Another writer has this version. Waiting a random while keeps many of them from meeting again. Whoever wins has the
     // next version ready first, so one that lost often waits less: else two busy writers could keep a third out for good.
-    await sleep(randomInt((attempt < IMPATIENT ? Math.min(MAX_BACKOFF_MS, 2 ** attempt) : IMPATIENT_BACKOFF_MS) + 1));
+    const ofAttempt = Math.ceil((performance.now() - tried) / 2);
+    await sleep(randomInt(Math.min(MAX_BACKOFF_MS, attempt < IMPATIENT ? 2 ** attempt : ofAttempt) + 1));
   }
-  throw new LakeError("conflict", `Other writers committed to ${name} ${MAX_ATTEMPTS} times before this one could.`, {
+  throw new LakeError("conflict", `Other writers committed to ${name} ${attempt - 1} times before this one could.`, {
     hint: "Nothing was changed. Try again when fewer are writing to this dataset.",
   });
 }

@@ -1,6 +1,6 @@
 import { mergeHits, normalise } from "./distances.ts";
-import { collectSoon, type GraphReader, readGraph } from "./graph.ts";
-import { nearestAtOnce, type ShardHits } from "./graph-search.ts";
+import { letGo, readGraph } from "./graph.ts";
+import { isShort, nearestAtOnce, type ShardHits, type StillPart } from "./graph-search.ts";
 import { graphOptions, type ShardOptions, type ShardQuery } from "./shard.ts";
 import type { ShardTask, StillReply } from "./shard-worker.ts";
 
@@ -36,21 +36,15 @@ interface Asked {
   fail(error: unknown): void;
 }
 
-interface Part {
-  reader: GraphReader;
-  inGraph: number;
-}
-
 /** Beyond that, what waits is sent to the workers. */
 const TURN_MS = 4;
-/** A collection takes 10 to 20 ms in this thread. */
-const WORTH_COLLECTING = 64 * 1024 ** 2;
 
 /** Searches of one turn of the event loop are shared out between this thread and the workers. */
 export function openAtOnce({ options, workers, send }: Settings): AtOnce {
   const lastChange = Array.from({ length: workers }, () => Number.POSITIVE_INFINITY);
   const told: (StillReply | undefined)[] = lastChange.map(() => undefined);
-  let parts: Part[] | undefined;
+  let parts: StillPart[] | undefined;
+  let isOff = false;
   const asked: Asked[] = [];
   let turn: NodeJS.Immediate | undefined;
   /** Searches that the workers have not answered. */
@@ -69,28 +63,40 @@ export function openAtOnce({ options, workers, send }: Settings): AtOnce {
     for (const { query, options: searched, answer } of asked.splice(0)) answer(pass(query, searched));
   };
 
-  const look = (): Part[] | undefined => {
-    if (parts) return parts;
+  const look = (): StillPart[] | undefined => {
+    if (parts || isOff) return parts;
     if (!told.every((reply, worker) => reply !== undefined && reply.request === lastChange[worker])) return undefined;
-    parts = told.flatMap((reply) =>
-      [...(reply?.shards ?? [])].flatMap(([shard, { inGraph, memory }]) =>
-        memory && inGraph > 0 ? { reader: readGraph(graphOptions({ ...options, seed: shard }), memory), inGraph } : [],
-      ),
-    );
+    try {
+      parts = told.flatMap((reply) =>
+        [...(reply?.shards ?? [])].flatMap(([shard, { inGraph, memory }]) =>
+          memory ? { reader: readGraph(graphOptions({ ...options, seed: shard }), memory), inGraph } : [],
+        ),
+      );
+    } catch {
+      // There is no room for one more instance. The workers have theirs.
+      isOff = true;
+    }
     return parts;
   };
 
-  const searchHere = (given: Float32Array, { k, ef }: ShardQuery, among: Part[]): ShardHits | undefined => {
+  const forget = (worker: number): void => {
+    for (const { memory } of told[worker]?.shards.values() ?? []) if (memory) letGo(memory);
+    told[worker] = undefined;
+    parts = undefined;
+  };
+
+  const searchHere = (given: Float32Array, { k, ef }: ShardQuery, among: StillPart[]): ShardHits | undefined => {
+    if (!isShort(among, { k, ef })) return undefined;
     const query = options.metric === "cosine" ? given.slice() : given;
     if (options.metric === "cosine") normalise(query, options.dimension);
     let all = true;
     const found: ShardHits[] = [];
-    for (const { reader, inGraph } of among) {
-      reader.begin(query, k);
-      const exact = nearestAtOnce(reader, inGraph, { k, ef });
+    for (const part of among) {
+      part.reader.begin(query, k);
+      const exact = nearestAtOnce(part, { k, ef });
       if (exact === undefined) return undefined;
       all &&= exact;
-      found.push({ ...reader.finish(), exact });
+      found.push({ ...part.reader.finish(), exact });
     }
     return { ...mergeHits(found, k), exact: all };
   };
@@ -123,8 +129,12 @@ export function openAtOnce({ options, workers, send }: Settings): AtOnce {
       passAll();
       lastChange[worker] = request;
       parts = undefined;
+      if (request === Number.POSITIVE_INFINITY) forget(worker);
     },
     isStill: (worker, reply) => {
+      // The memory is most often the same, and then goes on being used.
+      for (const [shard, { memory }] of told[worker]?.shards ?? [])
+        if (memory && !reply.shards.get(shard)?.memory) letGo(memory);
       told[worker] = reply;
       parts = undefined;
     },
@@ -137,11 +147,7 @@ export function openAtOnce({ options, workers, send }: Settings): AtOnce {
     },
     close: () => {
       passAll();
-      const memories = told.flatMap((reply) => [...(reply?.shards.values() ?? [])].map(({ memory }) => memory));
-      const bytes = memories.reduce((sum, memory) => sum + (memory?.buffer.byteLength ?? 0), 0);
-      told.fill(undefined);
-      parts = undefined;
-      if (bytes > WORTH_COLLECTING) collectSoon();
+      told.forEach((_, worker) => void forget(worker));
     },
   };
 }

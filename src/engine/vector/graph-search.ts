@@ -39,8 +39,7 @@ export function nearestIn(part: Part, { k, ef }: { k: number; ef: number }): boo
   if (wanted === 0) return true;
   const share = matching / inGraph;
   const comparing = matching * COMPARING;
-  // The hits have to be told from what was not kept, by estimates: the last of many need some that come after them.
-  const narrow = Math.max(ef, Math.ceil(k * BEYOND));
+  const narrow = widthOf({ k, ef });
   for (const width of [narrow, narrow * WIDER]) {
     if (comparing <= (width * LOOKS) / share) break;
     const walked = graph.walk(width, comparing);
@@ -61,26 +60,38 @@ export function nearestIn(part: Part, { k, ef }: { k: number; ef: number }): boo
   return true;
 }
 
-/** A width that takes no longer than a message to another thread, a few times over. */
-const WIDEST_AT_ONCE = 256;
+/** Of vectors that are looked at: 1 to 3 ms. */
+const MOST_COORDINATES = 3_000_000;
 
-/**
- * As `nearestIn` for all elements, in a time that the event loop can be kept waiting. Undefined when that is not enough to
- * tell them.
- */
-export function nearestAtOnce(
-  graph: GraphReader,
-  inGraph: number,
-  { k, ef }: { k: number; ef: number },
-): boolean | undefined {
-  const wanted = Math.min(k, inGraph);
-  const width = Math.max(ef, Math.ceil(k * BEYOND));
-  if (width > WIDEST_AT_ONCE) return undefined;
-  const looking = (width * LOOKS) / COMPARING;
-  if (graph.linked <= looking) {
-    graph.scan(0, graph.linked);
+/** Whether all parts can be searched in a time that the event loop can be kept waiting. */
+export function isShort(parts: readonly StillPart[], asked: { k: number; ef: number }): boolean {
+  const most = parts.reduce(
+    (sum, { reader, inGraph }) => sum + Math.min(inGraph, lookedAtBy(widthOf(asked))) * reader.dimension,
+    0,
+  );
+  return most <= MOST_COORDINATES;
+}
+
+/** A graph that nothing changes. */
+export interface StillPart {
+  reader: GraphReader;
+  /** Elements that are not removed. */
+  inGraph: number;
+}
+
+// The hits have to be told from what was not kept, by estimates: the last of many need some that come after them.
+const widthOf = ({ k, ef }: { k: number; ef: number }): number => Math.max(ef, Math.ceil(k * BEYOND));
+/** Fewer elements than this are rather compared. */
+const lookedAtBy = (width: number): number => (width * LOOKS) / COMPARING;
+
+/** As `nearestIn` for all elements. Undefined when it takes longer than that to tell them. */
+export function nearestAtOnce({ reader, inGraph }: StillPart, asked: { k: number; ef: number }): boolean | undefined {
+  const width = widthOf(asked);
+  if (inGraph <= lookedAtBy(width)) {
+    reader.scan(0, reader.linked);
     return true;
   }
-  const walked = graph.walk(width, inGraph * COMPARING);
-  return walked.found >= wanted && walked.looked <= inGraph * COMPARING ? false : undefined;
+  const walked = reader.walk(width, inGraph * COMPARING);
+  const found = walked.found >= Math.min(asked.k, inGraph) && walked.looked <= inGraph * COMPARING;
+  return found ? false : undefined;
 }

@@ -91,7 +91,9 @@ declare namespace WebAssembly {
 export type GraphMemory = WebAssembly.Memory;
 
 /** Looks into a graph from another thread, while that one changes nothing. */
-export interface GraphReader extends Pick<Graph, "linked" | "begin" | "walk" | "scan" | "finish"> {}
+export interface GraphReader extends Pick<Graph, "linked" | "begin" | "walk" | "scan" | "finish"> {
+  readonly dimension: number;
+}
 
 /** Of `assembly/index.ts`; booleans are 0 and 1. */
 interface Functions {
@@ -134,15 +136,26 @@ const HEADER_BYTES = 32;
 const PIECE_BYTES = 4 * 1024 ** 2;
 /** Of 64 KiB. */
 const MAX_PAGES = 2 ** 16;
+const WORTH_COLLECTING = 64 * 1024 ** 2;
 
 let compiled: WebAssembly.Module | undefined;
 
-function instantiate(memory: GraphMemory): Exports {
+/** What all threads that look into one memory have to agree on: compiled once, and handed to the others. */
+export function graphModule(): WebAssembly.Module {
   compiled ??= new WebAssembly.Module(readFileSync(compiledFile(import.meta.url, "graph.wasm")));
+  return compiled;
+}
+
+/** Another thread's `graphModule`, before anything else. */
+export function useGraphModule(module: WebAssembly.Module): void {
+  compiled = module;
+}
+
+function instantiate(memory: GraphMemory): Exports {
   const abort = (): void => {
     throw new LakeError("internal", "The graph failed.");
   };
-  const { exports } = new WebAssembly.Instance(compiled, { env: { abort, memory } });
+  const { exports } = new WebAssembly.Instance(graphModule(), { env: { abort, memory } });
   return { ...(exports as Functions), memory };
 }
 
@@ -160,6 +173,7 @@ export function readGraph({ dimension, metric, m }: GraphOptions, memory: GraphM
   const wasm = instantiate(memory);
   wasm.look(dimension, KINDS.indexOf(metric), m);
   return {
+    dimension,
     get linked() {
       return wasm.linked() >>> 0;
     },
@@ -267,6 +281,7 @@ export function openGraph(options: GraphOptions): Graph {
       try {
         await loadImage(use(), options, saved);
       } catch (error) {
+        if (opened) letGo(opened.memory);
         opened = undefined;
         if (error instanceof LakeError) throw error;
         const kind = hasCode(error, "ENOENT") ? "corrupt" : "unavailable";
@@ -274,7 +289,7 @@ export function openGraph(options: GraphOptions): Graph {
       }
     },
     free: () => {
-      if (opened && opened.imageBytes() >>> 0 > PIECE_BYTES) collectSoon();
+      if (opened) letGo(opened.memory);
       opened = undefined;
     },
   };
@@ -302,8 +317,16 @@ function hitsOf(wasm: Exports, metric: Metric): Hits {
   return { slots, distances };
 }
 
-/** Memory that is gone is only given back by a collection in each thread that had it, and an idle one does not think of it. */
-export function collectSoon(): void {
+let lettingGo = 0;
+
+/**
+ * Told of memory that this thread uses no more. It is only given back by a collection in each thread that had it, and
+ * shared memory does not count for what makes one due. A collection takes 10 to 20 ms.
+ */
+export function letGo(memory: GraphMemory): void {
+  lettingGo += memory.buffer.byteLength;
+  if (lettingGo < WORTH_COLLECTING) return;
+  lettingGo = 0;
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as () => void;
   setImmediate(collect);

@@ -3,6 +3,7 @@ import type { Metric } from "../catalog/types.ts";
 import { type ErrorKind, LakeError } from "../errors.ts";
 import { CHANGES } from "./at-once.ts";
 import { mergeHits } from "./distances.ts";
+import { useGraphModule } from "./graph.ts";
 import type { ShardHits } from "./graph-search.ts";
 import { openShard, type Shard, type ShardQuery, type ShardStats, type StillShard } from "./shard.ts";
 import type { FilePart } from "./snapshot.ts";
@@ -38,6 +39,8 @@ export interface ShardAnswers {
 export interface ShardWorkerData {
   /** Not 0: stop as soon as no call into the library is under way. Tell the worker by a message without requests. */
   stop: Int32Array;
+  /** See `useGraphModule`. */
+  graph: Parameters<typeof useGraphModule>[0];
 }
 
 export type ShardRequest = ShardTask & { id: number; index: number };
@@ -78,7 +81,8 @@ let filesOpen = 0;
 /** An answer that comes when there is one. */
 const LATER = Symbol("later");
 
-const { stop } = workerData as ShardWorkerData;
+const { stop, graph } = workerData as ShardWorkerData;
+useGraphModule(graph);
 let outbox: ShardReply[] = [];
 let posted = 0;
 

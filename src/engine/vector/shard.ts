@@ -248,7 +248,7 @@ export function openShard(options: ShardOptions): Shard {
       return pending === 0 || !hnsw || failed !== undefined;
     },
     get still() {
-      return pending > 0 ? undefined : { inGraph, memory: graph.memory };
+      return pending > 0 ? undefined : { inGraph, memory: inGraph > 0 ? graph.memory : undefined };
     },
     get canStep() {
       return canStep();

@@ -7,6 +7,7 @@ import { compiledWorker } from "../run-worker.ts";
 import type { Scope } from "../scope.ts";
 import { CHANGES, openAtOnce } from "./at-once.ts";
 import { mergeHits } from "./distances.ts";
+import { graphModule } from "./graph.ts";
 import type { ShardHits } from "./graph-search.ts";
 import type { ShardQuery, ShardStats } from "./shard.ts";
 import type { ShardAnswers, ShardReply, ShardRequest, ShardTask, ShardWorkerData, StillReply } from "./shard-worker.ts";
@@ -307,7 +308,7 @@ function post(member: Member): void {
 
 function startMember(): Member {
   const stopFlag = new Int32Array(new SharedArrayBuffer(4));
-  const workerData: ShardWorkerData = { stop: stopFlag };
+  const workerData: ShardWorkerData = { stop: stopFlag, graph: graphModule() };
   const script = compiledWorker(import.meta.url, "shard-worker");
   const worker = new Worker(script, { workerData, stdout: true, stderr: true });
   const exited = new Promise((resolve) => worker.once("exit", resolve));
