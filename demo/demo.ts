@@ -134,7 +134,7 @@ async function tour(context: Tour, connectMs: number): Promise<void> {
   terminal.line(`\n${context.calls.count} tool calls in ${time(context.calls.ms)}. Everything was as expected.`);
   terminal.line(`\n${terminal.bold("Put it in your client")} (Claude Code, Claude Desktop, Cursor): mcp.json`);
   terminal.code((await readFile(join(ROOT, "mcp.json"), "utf8")).trimEnd());
-  terminal.line(`or try it in a terminal: npx lakehouse-mcp --help\n`);
+  terminal.line(`or try it in a terminal: node ${join(ROOT, "dist", "main.js")} --help\n`);
 }
 
 async function showTools({ server }: Tour, connectMs: number): Promise<void> {

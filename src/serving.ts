@@ -1,5 +1,6 @@
+import { stat } from "node:fs/promises";
 import { homedir } from "node:os";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { Config } from "./config.ts";
 import { type Engine, openEngine } from "./engine/engine.ts";
 import type { Log } from "./engine/settings.ts";
@@ -33,7 +34,7 @@ export interface Start {
 
 /** Serves one client over stdin and stdout, until it leaves. */
 export async function stdio({ config, cwd, log, from }: Start): Promise<void> {
-  const allow = config.allow ?? defaultRoots(cwd, log);
+  const allow = await foldersOf(config.allow ?? defaultRoots(cwd, log), cwd, log);
   const telemetry = await telemetryOf(log);
   const { trace } = telemetry ?? {};
   const engine = await openEngine(engineSettings(config, cwd, allow, log, trace));
@@ -57,8 +58,9 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
   const settings = httpSettings(config, { cwd, env: process.env, log });
   const telemetry = await telemetryOf(log);
   const { trace } = telemetry ?? {};
-  const engine = await openEngine(engineSettings(config, cwd, config.allow ?? [], log, trace));
-  log("info", "serving over http", { version: VERSION, data: config.data, config: from });
+  const engine = await openEngine(
+    engineSettings(config, cwd, await foldersOf(config.allow ?? [], cwd, log), log, trace),
+  );
   let server: HttpServer | undefined;
   const metrics = openMetrics({ engine, http: () => server?.status() });
   const watch = { log, trace, traceArguments: config.trace_arguments === "on", onCall: metrics.onCall };
@@ -73,6 +75,7 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
     await engine.close();
     throw error;
   });
+  log("info", "serving over http", { version: VERSION, data: config.data, config: from });
   void engine.warm();
   // Not once: a terminal and npx both pass a Ctrl-C on, and the second must not cut off what the first lets end.
   await new Promise<void>((resolve) => {
@@ -121,6 +124,16 @@ async function exit(engine: Engine, telemetry: Telemetry | undefined, log: Log):
 function end(log: Log, message: string): void {
   log("warn", message);
   process.kill(process.pid, "SIGKILL");
+}
+
+/** Says which of them are none: they may come to be. */
+async function foldersOf(allow: string[], cwd: string, log: Log): Promise<string[]> {
+  for (const folder of allow) {
+    const found = await stat(resolve(cwd, folder)).catch(() => undefined);
+    if (!found?.isDirectory())
+      log("warn", "allowed for ingest, and no folder: create it, or correct allow", { folder });
+  }
+  return allow;
 }
 
 /** The working directory, but not where a desktop starts its programs: nobody meant to offer the whole disk or home. */

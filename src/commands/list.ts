@@ -46,7 +46,8 @@ export const list = defineCommand({
       await writeTable(COLUMNS, rows, context);
     }
     if (!flags.json) {
-      const none = args.length > 0 || flags.kind ? "" : "; load one with lakehouse-mcp ingest FILE";
+      const none =
+        args.length > 0 || flags.kind ? "" : ` in ${context.config.data}; load one with lakehouse-mcp ingest FILE`;
       const counted = countOf(found.length, args.length > 0 || flags.kind ? "matching dataset" : "dataset");
       await context.err.write(`${counted}${found.length === 0 ? none : ""}\n`);
     }

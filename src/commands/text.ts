@@ -39,6 +39,7 @@ export function asFlags(hint: string): string {
       (_, flag: string, value: string) => `--${flag.replaceAll("_", "-")} ${value}`,
     )
     .replaceAll("; a relative path starts at the first allowed folder", "")
+    .replace("Make an index of it: vector-index-create", "An agent makes an index of it: vector-index-create")
     .replaceAll("catalog-list", "lakehouse-mcp list")
     .replaceAll("catalog-describe", "lakehouse-mcp describe")
     .replaceAll("timeout_ms", "--query-timeout");

@@ -152,7 +152,7 @@ async function route(
   if (!found?.slow?.includes(request.method ?? "")) limitTime(request, settings.requestTimeoutMs ?? REQUEST_MS);
   if (!found) {
     refused(response, "path");
-    return refuse(request, response, { status: 404, message: "There is nothing at this path; try /mcp." });
+    return refuse(request, response, { status: 404, message: "There is nothing at this path; try /mcp, or /uploads." });
   }
   if (!found.methods.includes(request.method ?? "")) {
     const allow = found.methods.join(", ");

@@ -107,8 +107,11 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
         });
       }
       if (request.headers["content-range"] !== undefined) return put(request, response, caller, { id });
-      const message = "Say where in the file these bytes belong: Content-Range: bytes FIRST-LAST/TOTAL.";
-      return refuse(request, response, { status: 400, message });
+      return known(request, response, async () => {
+        await uploads.find(caller, id);
+        const message = "Say where in the file these bytes belong: Content-Range: bytes FIRST-LAST/TOTAL.";
+        refuse(request, response, { status: 400, message });
+      });
     },
   };
   return { "/uploads": all, "/uploads/*": one };

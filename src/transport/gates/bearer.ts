@@ -25,7 +25,8 @@ export async function judgeBearer(
   if (value === undefined) return unauthorized("Send a token: Authorization: Bearer TOKEN.", { resourceMetadata });
   const token = BEARER.exec(value)?.[1];
   if (token === undefined) {
-    const message = "The Authorization header is not of the form: Bearer TOKEN.";
+    const message =
+      "The Authorization header is not of the form: Bearer TOKEN. Of name:token, send what follows the colon.";
     return unauthorized(message, { error: "invalid_token", resourceMetadata });
   }
   const known = tokens?.find(token);
