@@ -83,7 +83,7 @@ test("a server started in / offers no folder by itself", async () => {
 
 test("the server ends when its client goes, and on a signal", async () => {
   await using workspace = await openWorkspace();
-  for (const stop of ["SIGTERM", "SIGINT", "stdin"] as const) {
+  for (const stop of ["SIGTERM", "SIGINT", "SIGHUP", "stdin"] as const) {
     const child = spawn(process.execPath, [MAIN, "--data", join(workspace.folder, "lake")], { cwd: workspace.folder });
     child.stdin.write(
       `${JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "raw", version: "1" } } })}\n`,

@@ -1,10 +1,12 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Worker } from "node:worker_threads";
 import { crc32 } from "node:zlib";
 import type { Metric } from "../../src/engine/catalog/types.ts";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import { LakeError } from "../../src/engine/errors.ts";
+import type { Scope } from "../../src/engine/scope.ts";
 import type { EngineSettings } from "../../src/engine/settings.ts";
 import type { FilePart } from "../../src/engine/vector/snapshot.ts";
 import { testSettings } from "./lake.ts";
@@ -74,6 +76,15 @@ export function openRandom(seed: number): () => number {
     state ^= state << 5;
     return (state >>> 0) / 2 ** 32;
   };
+}
+
+/** The worker threads that are started until the scope closes. */
+export function workersStarted(scope: Scope): Worker[] {
+  const workers: Worker[] = [];
+  const started = (worker: Worker): void => void workers.push(worker);
+  process.on("worker", started);
+  scope.defer(() => void process.off("worker", started));
+  return workers;
 }
 
 export function randomVector(random: () => number, dimension: number): number[] {

@@ -354,6 +354,17 @@ test("a sender that falls silent is let go of, and can go on", async () => {
   }, "the rest is taken");
 });
 
+test("a busy server is asked after every chunk, and still takes all of a body", async () => {
+  let asked = 0;
+  const isBusy = (): boolean => ++asked < 5;
+  const lake = await open({ uploads: { isBusy } });
+  const body = `a\n${"1234567\n".repeat(100_000)}`;
+  const { status, body: upload } = await put(lake, body);
+  expect(status).toBe(201);
+  expect(upload).toMatchObject({ bytes: body.length, complete: true });
+  expect(asked).toBeGreaterThan(5);
+});
+
 test("uploads, whole and partial, are there after a restart; what has expired is not", async () => {
   const folder = await mkdtemp(join(tmpdir(), "lakehouse-http-"));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));

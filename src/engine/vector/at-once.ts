@@ -1,6 +1,7 @@
 import { mergeHits, normalise } from "./distances.ts";
-import { letGo, readGraph } from "./graph.ts";
+import { readGraph } from "./graph.ts";
 import { isShort, nearestAtOnce, type ShardHits, type StillPart } from "./graph-search.ts";
+import { letGo } from "./graph-wasm.ts";
 import { graphOptions, type ShardOptions, type ShardQuery } from "./shard.ts";
 import type { ShardTask, StillReply } from "./shard-worker.ts";
 
@@ -68,8 +69,8 @@ export function openAtOnce({ options, workers, send }: Settings): AtOnce {
     if (!told.every((reply, worker) => reply !== undefined && reply.request === lastChange[worker])) return undefined;
     try {
       parts = told.flatMap((reply) =>
-        [...(reply?.shards ?? [])].flatMap(([shard, { inGraph, memory }]) =>
-          memory ? { reader: readGraph(graphOptions({ ...options, seed: shard }), memory), inGraph } : [],
+        [...(reply?.shards.values() ?? [])].flatMap(({ inGraph, memory }) =>
+          memory ? { reader: readGraph(graphOptions(options), memory), inGraph } : [],
         ),
       );
     } catch {

@@ -1,12 +1,8 @@
-import { readFileSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
-import { crc32 } from "node:zlib";
 import type { Metric } from "../catalog/types.ts";
 import { hasCode, LakeError } from "../errors.ts";
-import { compiledFile } from "../run-worker.ts";
 import type { Hits } from "./distances.ts";
+import { loadImage, saveImage } from "./graph-image.ts";
+import { type Exports, type GraphMemory, instantiate, KINDS, letGo, newMemory, noMemory } from "./graph-wasm.ts";
 import type { FilePart } from "./snapshot.ts";
 
 export interface GraphOptions {
@@ -71,101 +67,9 @@ export interface Walked {
   allowed: number;
 }
 
-/** Node has it, and TypeScript knows it only as a browser's. */
-declare namespace WebAssembly {
-  class Module {
-    constructor(bytes: Uint8Array);
-  }
-  class Instance {
-    constructor(module: Module, imports: Record<string, Record<string, unknown>>);
-    readonly exports: unknown;
-  }
-  class Memory {
-    constructor(pages: { initial: number; maximum: number; shared: true });
-    /** Another one after it has grown. */
-    readonly buffer: SharedArrayBuffer;
-  }
-}
-
-/** What a graph is in, for other threads to look into. */
-export type GraphMemory = WebAssembly.Memory;
-
 /** Looks into a graph from another thread, while that one changes nothing. */
 export interface GraphReader extends Pick<Graph, "linked" | "begin" | "walk" | "scan" | "finish"> {
   readonly dimension: number;
-}
-
-/** Of `assembly/index.ts`; booleans are 0 and 1. */
-interface Functions {
-  look(dimension: number, metric: number, m: number): void;
-  open(dimension: number, metric: number, m: number, efConstruction: number, seed: number): number;
-  imageAt(): number;
-  imageBytes(): number;
-  expectImage(bytes: number): number;
-  imageRead(): void;
-  count(): number;
-  linked(): number;
-  vectorAt(): number;
-  append(label: number): number;
-  read(element: number): void;
-  remove(element: number, late: number): void;
-  isRemoved(element: number): number;
-  labelOf(element: number): number;
-  linkNext(): number;
-  scratch(bytes: number): number;
-  begin(k: number): void;
-  walkGraph(ef: number, mask: number, bits: number, most: number): number;
-  lookedAt(): number;
-  allowedOf(): number;
-  scan(from: number, to: number, mask: number, bits: number): void;
-  scanIds(ids: number, count: number): void;
-  finish(): number;
-  hitsAt(): number;
-}
-
-interface Exports extends Functions {
-  memory: GraphMemory;
-}
-
-/** In the order of the numbers they have in `assembly/memory.ts`. */
-const KINDS: readonly Metric[] = ["cosine", "ip", "l2"];
-/** What a saved graph begins with; the image follows. */
-const MAGIC = 0x3147484c;
-const HEADER_BYTES = 32;
-/** Copied and written at a time: searches go on in between. */
-const PIECE_BYTES = 4 * 1024 ** 2;
-/** Of 64 KiB. */
-const MAX_PAGES = 2 ** 16;
-const WORTH_COLLECTING = 64 * 1024 ** 2;
-
-let compiled: WebAssembly.Module | undefined;
-
-/** What all threads that look into one memory have to agree on: compiled once, and handed to the others. */
-export function graphModule(): WebAssembly.Module {
-  compiled ??= new WebAssembly.Module(readFileSync(compiledFile(import.meta.url, "graph.wasm")));
-  return compiled;
-}
-
-/** Another thread's `graphModule`, before anything else. */
-export function useGraphModule(module: WebAssembly.Module): void {
-  compiled = module;
-}
-
-function instantiate(memory: GraphMemory): Exports {
-  const abort = (): void => {
-    throw new LakeError("internal", "The graph failed.");
-  };
-  const { exports } = new WebAssembly.Instance(graphModule(), { env: { abort, memory } });
-  return { ...(exports as Functions), memory };
-}
-
-function newMemory(): GraphMemory {
-  try {
-    return new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared: true });
-  } catch (error) {
-    // Each wants 10 GiB of addresses, of which it uses what it needs.
-    throw error instanceof RangeError ? noMemory() : error;
-  }
 }
 
 /** `options` as those the graph in `memory` was opened with. */
@@ -295,12 +199,6 @@ export function openGraph(options: GraphOptions): Graph {
   };
 }
 
-function noMemory(): LakeError {
-  return new LakeError("limit", "A part of a vector index is larger than 4 GiB, or there is no memory for it.", {
-    hint: "Raise vector_threads, which makes more parts, or give the server more memory.",
-  });
-}
-
 function hitsOf(wasm: Exports, metric: Metric): Hits {
   const count = wasm.finish();
   const at = wasm.hitsAt() >>> 0;
@@ -315,88 +213,4 @@ function hitsOf(wasm: Exports, metric: Metric): Hits {
       metric === "ip" ? value : metric === "l2" ? Math.sqrt(value) : 1 + Math.min(1, Math.max(-1, value));
   }
   return { slots, distances };
-}
-
-let lettingGo = 0;
-
-/**
- * Told of memory that this thread uses no more. It is only given back by a collection in each thread that had it, and
- * shared memory does not count for what makes one due. A collection takes 10 to 20 ms.
- */
-export function letGo(memory: GraphMemory): void {
-  lettingGo += memory.buffer.byteLength;
-  if (lettingGo < WORTH_COLLECTING) return;
-  lettingGo = 0;
-  setFlagsFromString("--expose-gc");
-  const collect = runInNewContext("gc") as () => void;
-  setImmediate(collect);
-}
-
-function headerOf({ dimension, metric, m }: GraphOptions, imageAt: number, imageBytes: number): Buffer {
-  const header = Buffer.alloc(HEADER_BYTES);
-  const fields = [MAGIC, dimension, KINDS.indexOf(metric), m, imageAt, imageBytes];
-  for (const [at, field] of fields.entries()) header.writeUInt32LE(field, at * 4);
-  return header;
-}
-
-async function saveImage(wasm: Exports, options: GraphOptions, path: string): Promise<void> {
-  const start = wasm.imageAt() >>> 0;
-  const end = start + (wasm.imageBytes() >>> 0);
-  // The first piece has what tells how much there is: taken before anything else can happen.
-  const copy = (from: number): Buffer =>
-    Buffer.from(new Uint8Array(wasm.memory.buffer, from, Math.min(PIECE_BYTES, end - from)));
-  let piece = copy(start);
-  const file = await open(path, "w");
-  try {
-    await file.writeFile(headerOf(options, start, end - start));
-    for (let from = start; from < end; from += PIECE_BYTES) {
-      if (from > start) piece = copy(from);
-      await file.writeFile(piece);
-    }
-  } finally {
-    await file.close();
-  }
-}
-
-async function loadImage(wasm: Exports, options: GraphOptions, saved: FilePart): Promise<void> {
-  const start = wasm.imageAt() >>> 0;
-  const bytes = saved.bytes - HEADER_BYTES;
-  const file = await open(saved.path);
-  try {
-    const header = await readAt(file, Buffer.alloc(HEADER_BYTES), saved.start);
-    if (bytes <= 0 || bytes >= 2 ** 32 - start || !header?.equals(headerOf(options, start, bytes)))
-      throw notSaved(options);
-    if (!wasm.expectImage(bytes)) throw noMemory();
-    let checksum = crc32(header);
-    for (let at = 0; at < bytes; at += PIECE_BYTES) {
-      const piece = new Uint8Array(wasm.memory.buffer, start + at, Math.min(PIECE_BYTES, bytes - at));
-      if (!(await readAt(file, piece, saved.start + HEADER_BYTES + at))) throw notSaved(options);
-      checksum = crc32(piece, checksum);
-    }
-    if (checksum !== saved.crc32) throw notSaved(options);
-  } finally {
-    await file.close();
-  }
-  wasm.imageRead();
-}
-
-function notSaved({ dimension }: GraphOptions): LakeError {
-  return new LakeError("corrupt", `A saved graph is not one of ${dimension} dimensions, or is damaged.`, {
-    hint: "Build it again.",
-  });
-}
-
-/** Undefined when the file ends before. */
-async function readAt<Bytes extends Uint8Array>(
-  file: FileHandle,
-  into: Bytes,
-  position: number,
-): Promise<Bytes | undefined> {
-  let done = 0;
-  while (done < into.length) {
-    const { bytesRead } = await file.read(into, done, Math.min(into.length - done, 2 ** 30), position + done);
-    if (bytesRead === 0) return undefined;
-    done += bytesRead;
-  }
-  return into;
 }

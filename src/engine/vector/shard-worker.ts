@@ -3,8 +3,8 @@ import type { Metric } from "../catalog/types.ts";
 import { type ErrorKind, LakeError } from "../errors.ts";
 import { CHANGES } from "./at-once.ts";
 import { mergeHits } from "./distances.ts";
-import { useGraphModule } from "./graph.ts";
 import type { ShardHits } from "./graph-search.ts";
+import { useGraphModule } from "./graph-wasm.ts";
 import { openShard, type Shard, type ShardQuery, type ShardStats, type StillShard } from "./shard.ts";
 import type { FilePart } from "./snapshot.ts";
 

@@ -3,7 +3,7 @@ import type { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openScope, type Scope } from "../../../src/engine/scope.ts";
 import { openShardPool, type ShardedIndex } from "../../../src/engine/vector/shards.ts";
-import { distance } from "../../support/vectors.ts";
+import { distance, openRandom, workersStarted } from "../../support/vectors.ts";
 
 const DIMENSION = 16;
 const COUNT = 4_000;
@@ -11,26 +11,14 @@ const EVERYTHING = new Uint8Array(COUNT / 8 + 100).fill(0xff);
 const ASK = { k: 10, ef: 64 };
 let scope: Scope;
 let workers: Worker[];
-const started = (worker: Worker): void => void workers.push(worker);
 
 beforeEach(() => {
   scope = openScope();
-  workers = [];
-  process.on("worker", started);
+  workers = workersStarted(scope);
 });
-afterEach(async () => {
-  process.off("worker", started);
-  await scope.close();
-});
+afterEach(() => scope.close());
 
-function randomOf(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state * 1_664_525 + 1_013_904_223) % 2 ** 32;
-    return state / 2 ** 32;
-  };
-}
-const random = randomOf(7);
+const random = openRandom(7);
 const vector = (dimension = DIMENSION): Float32Array => Float32Array.from({ length: dimension }, () => random() - 0.5);
 const flat = (vectors: readonly Float32Array[]): Float32Array => {
   const dimension = vectors[0]?.length ?? 0;
@@ -117,7 +105,7 @@ test("a search sees no change that is asked for after it, and every change asked
 
 test.each([1, 2, 3, 4])("among any changes, searches find what was there when they were asked (%d)", async (seed) => {
   const { index } = await filled(vectors.slice(0, 300));
-  const dice = randomOf(seed);
+  const dice = openRandom(seed);
   const live = new Map(vectors.slice(0, 300).map((each, slot) => [slot, each]));
   let next = 300;
   const checks: Promise<void>[] = [];

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openScope, type Scope } from "../../../src/engine/scope.ts";
 import type { ShardHits } from "../../../src/engine/vector/graph-search.ts";
 import { openShardPool, type ShardedIndex, type ShardPool } from "../../../src/engine/vector/shards.ts";
-import { distance, whole } from "../../support/vectors.ts";
+import { distance, whole, workersStarted } from "../../support/vectors.ts";
 
 const DIMENSION = 64;
 const COUNT = 3_000;
@@ -15,16 +15,13 @@ const CLUSTERS = 40;
 let folder: string;
 let scope: Scope;
 let workers: Worker[];
-const started = (worker: Worker): void => void workers.push(worker);
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "shards-"));
   scope = openScope();
-  workers = [];
-  process.on("worker", started);
+  workers = workersStarted(scope);
 });
 afterEach(async () => {
-  process.off("worker", started);
   await scope.close();
   await rm(folder, { recursive: true, force: true });
 });
