@@ -149,6 +149,12 @@ test("when the outcome stays unknown it is said, not guessed", async () => {
   });
 });
 
+test("a deadline in the middle of an attempt does not hide why the ones before it failed", async () => {
+  const late = performance.now() + 2_100;
+  proxy.fault = () => (performance.now() < late ? "drop-before" : { delayMs: 3_000 });
+  await expect(store.get("a")).rejects.toThrow("the connection broke");
+});
+
 test.each([
   ["down", "drop-before"],
   ["silent", "hang-after"],

@@ -79,6 +79,7 @@ export async function openS3Client(scope: Scope, settings: S3Settings, label: st
     assertOpen,
     attempt: async (what, work, deadlineMs = timeoutMs) => {
       const until = performance.now() + deadlineMs;
+      let before: unknown;
       for (let attempt = 0; ; attempt++) {
         assertOpen();
         try {
@@ -86,10 +87,12 @@ export async function openS3Client(scope: Scope, settings: S3Settings, label: st
         } catch (error) {
           assertOpen();
           if (isLocal(error)) throw error;
+          // An attempt that the deadline cut short says nothing of the server; the one before it does.
+          const told = (error as Error).name === "AbortError" ? (before ?? error) : error;
+          before = error;
           const most = Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt);
           const wait = randomInt(Math.ceil(most / 2), most + 1);
-          if (!isTransient(error) || performance.now() + wait >= until)
-            throw s3Error(what, { bucket, endpoint }, error);
+          if (!isTransient(error) || performance.now() + wait >= until) throw s3Error(what, { bucket, endpoint }, told);
           await sleep(wait);
         }
       }
