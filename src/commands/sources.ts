@@ -2,7 +2,7 @@ import { mkdtemp, open, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { correctedName } from "../engine/catalog/identity.ts";
-import { LakeError } from "../engine/errors.ts";
+import { LakeError, throwIfAborted } from "../engine/errors.ts";
 import type { CommandContext } from "./command.ts";
 
 /** A file to load, and into what. */
@@ -90,6 +90,8 @@ async function spool(
   const stop = (): void => void stdin.destroy();
   signal.addEventListener("abort", stop, { once: true });
   try {
+    // Ctrl-C may have come before there was anybody to hear it.
+    throwIfAborted(signal);
     let bytes = 0;
     for await (const chunk of stdin) {
       bytes += chunk.length;

@@ -2,7 +2,7 @@ import { open } from "node:fs/promises";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { countOf } from "../amounts.ts";
-import { hasCode, LakeError } from "../engine/errors.ts";
+import { hasCode, LakeError, throwIfAborted } from "../engine/errors.ts";
 import { type CommandContext, defineCommand, wholeNumber } from "./command.ts";
 import { OUTPUTS, openWriter, type STREAMED } from "./formats.ts";
 import { readParams } from "./params.ts";
@@ -122,6 +122,7 @@ async function readStatement(
   const chunks: Buffer[] = [];
   let bytes = 0;
   stdin.once("error", () => undefined);
+  throwIfAborted(signal);
   const stop = (): void => void stdin.destroy();
   signal.addEventListener("abort", stop, { once: true });
   for await (const chunk of stdin) {

@@ -90,7 +90,8 @@ export function answeredInTime<Result>(work: Promise<Result>, signal: AbortSigna
     const onAbort = (): void => {
       timer = setTimeout(() => reject(cancelled(signal)), GRACE_MS);
     };
-    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
     work
       .then(resolve, (error: unknown) => reject(signal.aborted ? cancelled(signal) : error))
       .finally(() => {

@@ -29,14 +29,15 @@ function runner(cwd: string) {
   };
 }
 
-function start(cwd: string, args: string[]): ChildProcess & { stderrText: () => string } {
+function start(cwd: string, args: string[]): ChildProcess & { stderrText: () => string; closed: Promise<unknown[]> } {
   const env = { ...process.env, TMPDIR: cwd };
   const child = spawn(process.execPath, [MAIN, ...args], { cwd, env, stdio: ["pipe", "pipe", "pipe"] });
   let stderr = "";
   child.stderr.on("data", (chunk) => {
     stderr += chunk;
   });
-  return Object.assign(child, { stderrText: () => stderr });
+  // From now on: a child that ends before it is asked must not be waited for in vain.
+  return Object.assign(child, { stderrText: () => stderr, closed: once(child, "close") });
 }
 
 test("a person loads files, looks, asks, and is told what happened", async () => {
@@ -188,7 +189,7 @@ test("a million rows are written in bounded memory, and a reader that has enough
   const watch = setInterval(() => {
     peak = Math.max(peak, residentOf(exporting.pid ?? 0));
   }, 50);
-  const [code] = await once(exporting, "close");
+  const [code] = await exporting.closed;
   clearInterval(watch);
   expect(exporting.stderrText()).toBe("");
   expect(code).toBe(0);
@@ -200,7 +201,7 @@ test("a million rows are written in bounded memory, and a reader that has enough
   const cut = start(folder.folder, ["sql", "-o", "csv", query]);
   await once(cut.stdout as NonNullable<typeof cut.stdout>, "data");
   cut.stdout?.destroy();
-  expect(await once(cut, "close")).toEqual([0, null]);
+  expect(await cut.closed).toEqual([0, null]);
   expect(cut.stderrText()).toBe("");
 }, 180_000);
 
@@ -211,7 +212,7 @@ test("Ctrl-C ends a query and a load with 130, and leaves nothing behind", async
   while (query.exitCode === null && !temporary("lakehouse-query-")) await sleep(20);
   await sleep(500);
   query.kill("SIGINT");
-  expect(await once(query, "close")).toEqual([130, null]);
+  expect(await query.closed).toEqual([130, null]);
   expect(query.stderrText()).toBe("lakehouse-mcp: cancelled.\n");
 
   const big = join(folder.folder, "big.csv");
@@ -223,14 +224,14 @@ test("Ctrl-C ends a query and a load with 130, and leaves nothing behind", async
   while (load.exitCode === null && !spooled()) await sleep(20);
   load.kill("SIGINT");
   load.kill("SIGINT");
-  expect(await once(load, "close")).toEqual([130, null]);
+  expect(await load.closed).toEqual([130, null]);
   expect(readdirSync(spool)).toEqual([]);
   expect(folder.run(["list", "--json"]).stdout).toBe("[]\n");
 
   const waiting = start(folder.folder, ["ingest", "-", "--name", "x"]);
   while (waiting.exitCode === null && !temporary("lakehouse-stdin-")) await sleep(20);
   waiting.kill("SIGINT");
-  expect(await once(waiting, "close")).toEqual([130, null]);
+  expect(await waiting.closed).toEqual([130, null]);
   expect(temporary("lakehouse-stdin-")).toBe(false);
 }, 180_000);
 

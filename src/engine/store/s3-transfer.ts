@@ -178,6 +178,7 @@ export async function downloadFile(
 
 async function writeBody(handle: FileHandle, body: Readable, from: number, length: number, signal: AbortSignal) {
   const stop = (): void => void body.destroy(Object.assign(new Error("timed out"), { name: "TimeoutError" }));
+  if (signal.aborted) stop();
   signal.addEventListener("abort", stop, { once: true });
   try {
     let at = 0;
@@ -197,6 +198,7 @@ async function writeBody(handle: FileHandle, body: Readable, from: number, lengt
 export async function readBody(answer: GetObjectCommandOutput, signal: AbortSignal): Promise<Uint8Array> {
   const body = answer.Body as Readable;
   const stop = (): void => void body.destroy(Object.assign(new Error("timed out"), { name: "TimeoutError" }));
+  if (signal.aborted) stop();
   signal.addEventListener("abort", stop, { once: true });
   try {
     const chunks: Buffer[] = [];
