@@ -7,6 +7,7 @@ import type { Log } from "./engine/settings.ts";
 import { VERSION } from "./engine/version.ts";
 import { metricsRoute, openMetrics } from "./metrics.ts";
 import { tellOfChanges } from "./resources/register.ts";
+import { whyNotSubscribed } from "./resources/subscriptions.ts";
 import { createServer } from "./server.ts";
 import { engineSettings, httpSettings, tracesEndpoint } from "./settings.ts";
 import type { Telemetry } from "./telemetry.ts";
@@ -71,6 +72,7 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
     createServer: ({ era, caller, tool }) =>
       createServer({ ...watch, engine, caller, trustRoots: false, notifies: era === "legacy" }, { era, tool }),
     watch: (notifier) => tellOfChanges(engine, notifier),
+    whyNotSubscribed,
   }).catch(async (error: unknown) => {
     await engine.close();
     throw error;

@@ -97,7 +97,7 @@ function s3Settings(config: Config, cwd: string): EngineSettings["s3"] {
 export function httpSettings(
   config: Config,
   { cwd, env, log }: { cwd: string; env: Record<string, string | undefined>; log: Log },
-): Omit<HttpSettings, "createServer" | "watch"> {
+): Omit<HttpSettings, "createServer" | "watch" | "whyNotSubscribed"> {
   const publicUrl = config.public_url?.replace(/\/+$/, "");
   return {
     gates: {

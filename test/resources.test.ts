@@ -152,6 +152,37 @@ test.each(ERAS)("a %s client hears of new datasets and of changes to what it sub
   expect(seen).not.toContain("lakehouse://embed/stats");
 });
 
+test("a 2025 session subscribes to addresses that can be ours, and to so many", async () => {
+  await using lake = await openLake({ era: "legacy" });
+  const subscribe = (uri: string) => lake.client.subscribeResource({ uri });
+  for (const uri of [
+    "lakehouse://catalog",
+    "lakehouse://datasets/later/sample",
+    "lakehouse://vectors/later",
+    "lakehouse://jobs/01890a5d-ac96-774b-bcce-b302099a8057",
+  ]) {
+    await subscribe(uri);
+  }
+  for (const uri of [
+    "lakehouse://elsewhere",
+    "lakehouse://jobs/7",
+    "lakehouse://datasets/Workers",
+    `lakehouse://datasets/${"x".repeat(100_000)}`,
+    `lakehouse://datasets/${"x/".repeat(100)}sample`,
+    "x".repeat(3_900_000),
+  ]) {
+    const error = await subscribe(uri).catch((thrown: Error) => thrown);
+    expect(error, uri.slice(0, 50)).toMatchObject({ code: -32602 });
+    expect((error as Error).message.length).toBeLessThan(400);
+  }
+  const nth = (n: number): string => `lakehouse://datasets/d${n}`;
+  for (let n = 0; n < 996; n++) await subscribe(nth(n));
+  await expect(subscribe(nth(996))).rejects.toThrow(/1000 resources.*resources\/unsubscribe/);
+  await subscribe(nth(0));
+  await lake.client.unsubscribeResource({ uri: nth(0) });
+  await subscribe(nth(996));
+});
+
 test.each(ERAS)("a %s client gets every prompt, with completion", async (era) => {
   await using lake = await openLake({ era });
   await lake.call("ingest", { name: "workers", text: "id\n1\n" });

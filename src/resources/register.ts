@@ -11,6 +11,7 @@ import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/errors.ts";
 import { serveCall, type Watch } from "../serve-call.ts";
 import { datasetResources, jobResource, resources } from "./index.ts";
+import { MAX_SUBSCRIBED, whyNotSubscribed } from "./subscriptions.ts";
 
 const JSON_TYPE = "application/json";
 const LISTED = 1000;
@@ -132,6 +133,14 @@ export function notifyOfChanges(server: McpServer, engine: Engine, era: "legacy"
   const subscribed = new Set<string>();
   if (era === "legacy") {
     server.server.setRequestHandler("resources/subscribe", ({ params }) => {
+      const why = whyNotSubscribed([params.uri]);
+      if (why !== undefined) throw new ProtocolError(ProtocolErrorCode.InvalidParams, why);
+      if (subscribed.size >= MAX_SUBSCRIBED && !subscribed.has(params.uri)) {
+        throw new ProtocolError(
+          ProtocolErrorCode.InvalidParams,
+          `A session may subscribe to ${MAX_SUBSCRIBED} resources. End some of them with resources/unsubscribe.`,
+        );
+      }
       subscribed.add(params.uri);
       return {};
     });

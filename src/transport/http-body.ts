@@ -9,6 +9,12 @@ const INVALID_REQUEST = -32600;
 
 export type RpcRefusal = Refusal & { code: number };
 
+export interface Message {
+  json: unknown;
+  /** How long it was. */
+  bytes: number;
+}
+
 /**
  * Reads a JSON body. Returns a refusal before anything is read when the headers say enough (415, 413), as soon as the
  * body is longer than `maxBytes` (413), when it takes longer than `timeoutMs` (408), and when it is not JSON (400).
@@ -18,7 +24,7 @@ export async function readJson(
   request: IncomingMessage,
   response: ServerResponse,
   { maxBytes, timeoutMs }: { maxBytes: number; timeoutMs: number },
-): Promise<{ json: unknown } | RpcRefusal | undefined> {
+): Promise<Message | RpcRefusal | undefined> {
   const { headers } = request;
   if (!isJsonContentType(headers["content-type"])) {
     return { status: 415, code: INVALID_REQUEST, message: "Send the message with Content-Type: application/json." };
@@ -68,10 +74,10 @@ function readBytes(
 }
 
 /** Exported for its tests. */
-export function parseJson(bytes: Buffer): { json: unknown } | RpcRefusal {
+export function parseJson(bytes: Buffer): Message | RpcRefusal {
   if (deeperThan(bytes, MAX_DEPTH)) return notJson(`it is nested more than ${MAX_DEPTH} deep`);
   try {
-    return { json: JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) };
+    return { json: JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)), bytes: bytes.length };
   } catch {
     return notJson("it is not JSON in UTF-8");
   }

@@ -6,13 +6,17 @@ import {
   createMcpHandler,
   type McpServer,
   PROTOCOL_VERSION_META_KEY,
+  ProtocolErrorCode,
 } from "@modelcontextprotocol/server";
 import type { Log } from "../engine/settings.ts";
-import { refuse, refuseRpc, tooMany } from "./http-answer.ts";
+import { answer, refuse, refuseRpc, tooMany } from "./http-answer.ts";
 import { readJson } from "./http-body.ts";
 import { openSharedPlaces, type SharedPlaces } from "./http-limits.ts";
 import { openSessions, requestOf, requestsOf } from "./http-sessions.ts";
 import { sendAnswer, untilGone } from "./http-web.ts";
+
+/** Of a message that begins what stays: a session or a subscription, with which the SDK keeps what it says. */
+const MAX_KEPT_BYTES = 2 ** 18;
 
 /** Tells the open subscriptions of 2026 clients. */
 export interface Notifier {
@@ -28,6 +32,8 @@ export interface McpSettings {
   createServer(request: { era: "legacy" | "modern"; caller: string; tool?: string | undefined }): McpServer;
   /** Passes on changes to the subscriptions of newer clients. Returns the way to stop. */
   watch(notifier: Notifier): () => void;
+  /** Why a newer client cannot subscribe to these resources. */
+  whyNotSubscribed(uris: readonly string[]): string | undefined;
   /** Sessions, and as many subscriptions. */
   maxSessions: number;
   sessionIdleMs: number;
@@ -122,6 +128,13 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     const requests = requestsOf(body).length;
     // Notifications and answers need no place: what ends a call has to get through when all places are taken.
     const listens = requestOf(body)?.method === "subscriptions/listen";
+    const begins = listens || requestOf(body)?.method === "initialize";
+    if (begins && message.bytes > MAX_KEPT_BYTES) return refuseRpc(request, response, tooMuchToKeep);
+    const why = listens ? settings.whyNotSubscribed(urisOf(body)) : undefined;
+    if (why !== undefined) {
+      const error = { code: ProtocolErrorCode.InvalidParams, message: why };
+      return answer(response, 200, { jsonrpc: "2.0", id: requestOf(body)?.id, error });
+    }
     if (requests > 0) {
       const release = admit(exchange, listens ? subscriptions : running, requests);
       if (!release) return;
@@ -166,6 +179,13 @@ function toolOf(body: unknown): string | undefined {
   return typeof name === "string" ? name : undefined;
 }
 
+/** The resources that a subscription names. */
+function urisOf(body: unknown): string[] {
+  const { notifications } = (requestOf(body)?.params ?? {}) as { notifications?: { resourceSubscriptions?: unknown } };
+  const uris = notifications?.resourceSubscriptions;
+  return Array.isArray(uris) ? uris.filter((uri) => typeof uri === "string") : [];
+}
+
 function pick({ method = "POST", url = "/mcp", headers }: IncomingMessage) {
   return { method, url, headers };
 }
@@ -187,6 +207,12 @@ function isLegacy({ headers }: IncomingMessage, body: unknown): boolean {
   });
   return kind === "legacy";
 }
+
+const tooMuchToKeep = {
+  status: 413,
+  code: ProtocolErrorCode.InvalidRequest,
+  message: `A message that begins a session or a subscription may have ${MAX_KEPT_BYTES} bytes. Name fewer resources.`,
+};
 
 const unavailable = (message: string, retryAfter: number) => ({
   status: 503,

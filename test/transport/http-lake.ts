@@ -8,6 +8,7 @@ import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import type { EngineSettings } from "../../src/engine/settings.ts";
 import { metricsRoute, openMetrics } from "../../src/metrics.ts";
 import { tellOfChanges } from "../../src/resources/register.ts";
+import { whyNotSubscribed } from "../../src/resources/subscriptions.ts";
 import { createServer } from "../../src/server.ts";
 import { type HttpServer, type HttpSettings, serveHttp } from "../../src/transport/http.ts";
 import type { GateSettings } from "../../src/transport/http-gates.ts";
@@ -100,6 +101,7 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
         { era },
       ),
     watch: (notifier) => tellOfChanges(counted, notifier),
+    whyNotSubscribed,
     routes: {
       ...uploadRoutes({ uploads: engine.uploads, log, ...options.uploads }),
       "/metrics": metricsRoute(metrics),
