@@ -3,6 +3,7 @@ import type { Scope } from "../engine/scope.ts";
 import type { Log } from "../engine/settings.ts";
 import { judgeBearer } from "./gates/bearer.ts";
 import { assertBindAllowed } from "./gates/bind.ts";
+import type { Caller } from "./gates/caller.ts";
 import { allowedHosts, judgeHost } from "./gates/host.ts";
 import { clientAddress, judgeAddress, parseAllowlist } from "./gates/ip.ts";
 import { openOAuth, type ResourceMetadata } from "./gates/oauth.ts";
@@ -31,7 +32,7 @@ export interface Gates {
   judgeHost(request: IncomingMessage): Refusal | undefined;
   judgeAddress(request: IncomingMessage): Refusal | undefined;
   /** The name of the token, or why there is none. */
-  judgeCaller(request: IncomingMessage): Promise<{ name: string } | Refusal>;
+  judgeCaller(request: IncomingMessage): Promise<Caller | Refusal>;
   address(request: IncomingMessage): string;
   /** Whether callers are told from each other. */
   named: boolean;
@@ -60,7 +61,7 @@ export function openGates(scope: Scope, settings: GateSettings, log: Log): Gates
     oauth &&
     (async (jwt: string) => {
       const found = await oauth.verify(jwt);
-      return isRefusal(found) ? found : { name: `oauth:${found.name}` };
+      return isRefusal(found) ? found : { ...found, name: `oauth:${found.name}` };
     });
 
   const address = (request: IncomingMessage): string =>

@@ -9,14 +9,17 @@ import {
   ProtocolErrorCode,
 } from "@modelcontextprotocol/server";
 import type { Log } from "../engine/settings.ts";
+import type { Caller } from "./gates/caller.ts";
 import { answer, refuse, refuseRpc, tooMany } from "./http-answer.ts";
 import { readJson } from "./http-body.ts";
 import { openSharedPlaces, type SharedPlaces } from "./http-limits.ts";
 import { openSessions, requestOf, requestsOf } from "./http-sessions.ts";
+import { openTokenWatch } from "./http-token-watch.ts";
 import { sendAnswer, untilGone } from "./http-web.ts";
 
 /** Of a message that begins what stays: a session or a subscription, with which the SDK keeps what it says. */
 const MAX_KEPT_BYTES = 2 ** 18;
+const LISTEN = "subscriptions/listen";
 
 /** Tells the open subscriptions of 2026 clients. */
 export interface Notifier {
@@ -49,7 +52,7 @@ export interface McpSettings {
 
 /** What is behind `/mcp`, for callers that have passed the gates. */
 export interface McpEndpoint {
-  handle(request: IncomingMessage, response: ServerResponse, caller: string): Promise<void>;
+  handle(request: IncomingMessage, response: ServerResponse, caller: Caller): Promise<void>;
   /** Answers no new requests; resolves when those under way have ended, or after `ms`. */
   drain(ms: number): Promise<void>;
   /** Ends what is left. */
@@ -62,6 +65,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
   const reading = openSharedPlaces(maxInFlight, maxPerCaller);
   const running = openSharedPlaces(maxInFlight, maxPerCaller);
   const subscriptions = openSharedPlaces(maxSessions, maxPerCaller);
+  const tokens = openTokenWatch();
   let draining = false;
 
   const onerror = (error: Error): void => log("debug", "protocol error", { error: error.message });
@@ -74,18 +78,29 @@ export function openMcp(settings: McpSettings): McpEndpoint {
       }),
     { legacy: "reject", keepAliveMs, maxSubscriptions: maxSessions, onerror },
   );
-  const serveModern = async (request: IncomingMessage, response: ServerResponse, body: unknown, caller: string) => {
+  /** A subscription goes on without requests that would be refused. */
+  const untilOver = (response: ServerResponse, caller: Caller): AbortSignal => {
+    const over = new AbortController();
+    const stop = tokens.watch(caller, () => {
+      log("info", "a subscription ends with its token", { caller: caller.name });
+      over.abort();
+    });
+    response.once("close", stop);
+    return AbortSignal.any([untilGone(response), over.signal]);
+  };
+  const serveModern = async (request: IncomingMessage, response: ServerResponse, body: unknown, caller: Caller) => {
     // The token stays out of it: what is behind the gates knows the name alone.
-    const authInfo: AuthInfo = { token: "", clientId: caller, scopes: [], extra: { tool: toolOf(body) } };
+    const authInfo: AuthInfo = { token: "", clientId: caller.name, scopes: [], extra: { tool: toolOf(body) } };
     // Given the body, the adapter would write it as text again, into a request that nobody reads.
     const withoutBody = { ...pick(request), [Symbol.asyncIterator]: async function* () {} };
     const web = await toWebRequest(withoutBody, undefined, {
-      signal: untilGone(response),
+      signal: requestOf(body)?.method === LISTEN ? untilOver(response, caller) : untilGone(response),
       maxRequestBodySize: settings.maxBodyBytes,
     });
     await sendAnswer(await modern.fetch(web, { authInfo, parsedBody: body }), response);
   };
   const sessions = openSessions({
+    tokens,
     maxSessions,
     maxPerCaller,
     idleMs: settings.sessionIdleMs,
@@ -102,7 +117,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     count?: number,
   ): (() => void) | undefined => {
     // What ends a call is read until the end.
-    const release = draining && places !== reading ? undefined : places.take(caller, count);
+    const release = draining && places !== reading ? undefined : places.take(caller.name, count);
     if (typeof release === "function") return release;
     const [most, setting, retryAfter] =
       places === subscriptions ? [maxSessions, "max_sessions", 10] : [maxInFlight, "max_in_flight", 1];
@@ -113,7 +128,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     return undefined;
   };
 
-  const post = async (request: IncomingMessage, response: ServerResponse, caller: string): Promise<void> => {
+  const post = async (request: IncomingMessage, response: ServerResponse, caller: Caller): Promise<void> => {
     const exchange = { request, response, caller };
     const read = admit(exchange, reading);
     if (!read) return;
@@ -127,7 +142,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     const body = message.json;
     const requests = requestsOf(body).length;
     // Notifications and answers need no place: what ends a call has to get through when all places are taken.
-    const listens = requestOf(body)?.method === "subscriptions/listen";
+    const listens = requestOf(body)?.method === LISTEN;
     const begins = listens || requestOf(body)?.method === "initialize";
     if (begins && message.bytes > MAX_KEPT_BYTES) return refuseRpc(request, response, tooMuchToKeep);
     const why = listens ? settings.whyNotSubscribed(urisOf(body)) : undefined;
@@ -159,6 +174,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     close: async () => {
       draining = true;
       stopWatching();
+      tokens.close();
       await Promise.all([sessions.close(), modern.close()]);
     },
     status: () => ({ running: running.taken, sessions: sessions.size, subscriptions: subscriptions.taken }),
@@ -168,7 +184,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
 interface Exchange {
   request: IncomingMessage;
   response: ServerResponse;
-  caller: string;
+  caller: Caller;
 }
 
 /** The tool that a message calls. */

@@ -8,7 +8,9 @@ import {
   type RequestId,
 } from "@modelcontextprotocol/server";
 import type { Log } from "../engine/settings.ts";
+import type { Caller } from "./gates/caller.ts";
 import { refuse, refuseRpc, tooMany } from "./http-answer.ts";
+import type { TokenWatch } from "./http-token-watch.ts";
 
 const SWEEP_MS = 30_000;
 
@@ -19,13 +21,14 @@ export interface SessionSettings {
   idleMs: number;
   keepAliveMs: number;
   createServer(caller: string): McpServer;
+  tokens: TokenWatch;
   log: Log;
 }
 
 /** The sessions of 2025 clients. */
 export interface Sessions {
   /** Serves one request; `body` is the parsed message of a POST. */
-  handle(request: IncomingMessage, response: ServerResponse, caller: string, body?: unknown): Promise<void>;
+  handle(request: IncomingMessage, response: ServerResponse, caller: Caller, body?: unknown): Promise<void>;
   readonly size: number;
   close(): Promise<void>;
 }
@@ -33,8 +36,8 @@ export interface Sessions {
 interface Session {
   server: McpServer;
   transport: NodeStreamableHTTPServerTransport;
-  /** The name of the token that opened it: nobody else can use it. */
-  caller: string;
+  /** Nobody of another name than who opened it can use it; the token is that of the last request. */
+  caller: Caller;
   /** Responses that are not finished. */
   open: number;
   idleSince: number;
@@ -47,17 +50,23 @@ export function openSessions(settings: SessionSettings): Sessions {
   const sessions = new Map<string, Session>();
   /** Whose sessions are being opened: they count too. */
   const opening: string[] = [];
-  const callers = (): string[] => [...[...sessions.values()].map((session) => session.caller), ...opening];
+  const callers = (): string[] => [...[...sessions.values()].map((session) => session.caller.name), ...opening];
 
   const expire = (): void => {
     const now = performance.now();
     for (const [id, session] of sessions) {
       if (session.open > 0 || now - session.idleSince < idleMs) continue;
       sessions.delete(id);
-      log("debug", "session expired", { caller: session.caller });
+      log("debug", "session expired", { caller: session.caller.name });
       void session.server.close();
     }
   };
+  /** Of a token that was removed. One that has run out is followed by another, with which the client goes on. */
+  const watch = (session: Session): (() => void) =>
+    settings.tokens.watch({ isRemoved: () => session.caller.isRemoved?.() ?? false }, () => {
+      log("info", "a session ends with its token", { caller: session.caller.name });
+      void session.server.close();
+    });
   const sweep = setInterval(expire, Math.min(SWEEP_MS, Math.max(10, idleMs / 2)));
   sweep.unref();
 
@@ -69,11 +78,12 @@ export function openSessions(settings: SessionSettings): Sessions {
     return Math.max(1, Math.ceil(Math.min(...waits, 60_000) / 1000));
   };
 
-  const open = async (request: IncomingMessage, response: ServerResponse, caller: string, body: unknown) => {
-    const ofCaller = (): number => callers().filter((each) => each === caller).length;
+  const open = async (request: IncomingMessage, response: ServerResponse, caller: Caller, body: unknown) => {
+    const { name } = caller;
+    const ofCaller = (): number => callers().filter((each) => each === name).length;
     if (callers().length >= maxSessions || ofCaller() >= maxPerCaller) expire();
     if (ofCaller() >= maxPerCaller) {
-      const own = retryAfter((session) => session.caller === caller);
+      const own = retryAfter((session) => session.caller.name === name);
       return refuse(request, response, tooMany(maxPerCaller, own));
     }
     if (callers().length >= maxSessions) {
@@ -83,8 +93,9 @@ export function openSessions(settings: SessionSettings): Sessions {
         headers: { "retry-after": String(retryAfter(() => true)) },
       });
     }
-    opening.push(caller);
-    const server = settings.createServer(caller);
+    opening.push(name);
+    const server = settings.createServer(name);
+    let unwatch = (): void => {};
     try {
       const transport = new NodeStreamableHTTPServerTransport({
         sessionIdGenerator: randomUUID,
@@ -92,10 +103,12 @@ export function openSessions(settings: SessionSettings): Sessions {
         onsessioninitialized: (id) => {
           const session = { server, transport, caller, open: 0, idleSince: 0, alone: new Set<RequestId>() };
           sessions.set(id, session);
+          unwatch = watch(session);
           use(session, response, body);
         },
       });
       transport.onclose = () => {
+        unwatch();
         if (transport.sessionId !== undefined) sessions.delete(transport.sessionId);
       };
       await server.connect(transport);
@@ -103,7 +116,7 @@ export function openSessions(settings: SessionSettings): Sessions {
       // The transport has refused it: nothing is left to come back to.
       if (transport.sessionId === undefined) await server.close();
     } finally {
-      opening.splice(opening.indexOf(caller), 1);
+      opening.splice(opening.indexOf(name), 1);
     }
   };
 
@@ -119,12 +132,20 @@ export function openSessions(settings: SessionSettings): Sessions {
         });
       }
       const session = sessions.get(String(id));
-      if (!session || session.caller !== caller) {
+      if (!session || session.caller.name !== caller.name) {
         return refuseRpc(request, response, {
           status: 404,
           code: -32001,
           message: "Session not found: it has ended. Send initialize for a new one.",
         });
+      }
+      session.caller = caller;
+      if (request.method === "GET") {
+        const { transport } = session;
+        response.once(
+          "close",
+          settings.tokens.watch(caller, () => transport.closeStandaloneSSEStream()),
+        );
       }
       use(session, response, body);
       await session.transport.handleRequest(request, response, body);

@@ -2,6 +2,7 @@ import { createServer as createHttpServer, type IncomingMessage, type Server, ty
 import type { AddressInfo } from "node:net";
 import { hasCode, LakeError } from "../engine/errors.ts";
 import { openScope } from "../engine/scope.ts";
+import type { Caller } from "./gates/caller.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import { answer, refuse } from "./http-answer.ts";
 import { type Gate, type HttpCounts, openHttpCounts } from "./http-counts.ts";
@@ -14,6 +15,7 @@ const CHECK_CONNECTIONS_MS = 1_000;
 const REQUEST_MS = 300_000;
 /** For what is already written to reach its readers. */
 const FLUSH_MS = 1_000;
+const NOBODY: Caller = { name: "" };
 
 export interface HttpSettings extends McpSettings {
   gates: GateSettings;
@@ -27,7 +29,7 @@ export interface HttpSettings extends McpSettings {
 export interface Route {
   methods: readonly string[];
   /**
-   * `public`: no gates. `network`: Host, Origin and address. `caller`: also a token, when there are any; the name is
+   * `public`: no gates. `network`: Host, Origin and address. `caller`: also a token, when there are any; whose it is is
    * handed on.
    */
   access: "public" | "network" | "caller";
@@ -35,7 +37,7 @@ export interface Route {
   slow?: readonly string[];
   /** Lets what is under way end within `ms`, and refuses what comes. */
   drain?(ms: number): Promise<void>;
-  handle(request: IncomingMessage, response: ServerResponse, caller: string): void | Promise<void>;
+  handle(request: IncomingMessage, response: ServerResponse, caller: Caller): void | Promise<void>;
 }
 
 export interface HttpServer {
@@ -169,17 +171,17 @@ async function route(
     });
     refuse(request, response, refusal);
   };
-  if (found.access === "public") return found.handle(request, response, "");
+  if (found.access === "public") return found.handle(request, response, NOBODY);
   const stranger = gates.judgeHost(request);
   if (stranger) return stop("host", stranger);
   const outsider = gates.judgeAddress(request);
   if (outsider) return stop("address", outsider);
-  if (found.access === "network") return found.handle(request, response, "");
+  if (found.access === "network") return found.handle(request, response, NOBODY);
   const caller = await gates.judgeCaller(request);
   if (isRefusal(caller)) return stop("token", caller);
   // Nobody would be told when a response ends that has ended already.
   if (response.destroyed) return;
-  await found.handle(request, response, caller.name);
+  await found.handle(request, response, caller);
 }
 
 function routeOf(routes: Record<string, Route>, path: string): Route | undefined {

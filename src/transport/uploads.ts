@@ -78,7 +78,7 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
     methods: ["PUT", "GET"],
     access: "caller",
     slow: ["PUT"],
-    handle: (request, response, caller) => {
+    handle: (request, response, { name: caller }) => {
       if (request.method === "GET") {
         return known(request, response, async () => {
           answer(response, 200, { uploads: await uploads.list(caller) });
@@ -96,7 +96,7 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
     methods: ["PUT", "GET", "HEAD", "DELETE"],
     access: "caller",
     slow: ["PUT"],
-    handle: (request, response, caller) => {
+    handle: (request, response, { name: caller }) => {
       const [path = ""] = (request.url ?? "").split("?");
       const id = path.slice("/uploads/".length);
       if (request.method !== "PUT") {

@@ -1,11 +1,14 @@
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Client } from "@modelcontextprotocol/client";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { expect, onTestFinished, test } from "vitest";
-import { ERAS, INITIALIZE, JSON_HEADERS, openHttpLake } from "./http-lake.ts";
+import { openIssuer, sign } from "./gates/issuer.ts";
+import { ERAS, INITIALIZE, JSON_HEADERS, openHttpLake, until } from "./http-lake.ts";
 
 const ANN = "ann-0123456789abcdef";
 const BOB = "bob-0123456789abcdef";
@@ -114,6 +117,52 @@ test("a changed file of tokens counts without a restart, and a session stays wit
   await first[Symbol.asyncDispose]();
 });
 
+test("what is open ends with the token it began with: streams, and the sessions that nobody can use any more", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "lakehouse-tokens-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, "tokens");
+  const write = (text: string): void => writeFileSync(file, text, { mode: 0o600 });
+  write(`ann:${ANN}\nbob:${BOB}\n`);
+  await using lake = await openHttpLake({ gates: { tokenFile: file } });
+  const session = async (token: string): Promise<string> => {
+    const headers = { ...JSON_HEADERS, authorization: `Bearer ${token}` };
+    const { headers: answered } = await lake.send({ method: "POST", headers, body: INITIALIZE });
+    return String(answered["mcp-session-id"]);
+  };
+  /** Whether the stream has ended, and what came over it. */
+  const streamOf = async (token: string, id: string) => {
+    const headers = { accept: "text/event-stream", authorization: `Bearer ${token}`, "mcp-session-id": id };
+    const response = await fetch(`${lake.url}/mcp`, { headers });
+    const told = { ended: false, text: "" };
+    void (async () => {
+      for await (const chunk of response.body ?? []) told.text += new TextDecoder().decode(chunk);
+      told.ended = true;
+    })().catch(() => {});
+    return told;
+  };
+  const [annsId, bobsId] = [await session(ANN), await session(BOB)];
+  const [anns, bobs] = [await streamOf(ANN, annsId), await streamOf(BOB, bobsId)];
+  const heard: string[] = [];
+  for (const token of [ANN, BOB]) {
+    const prepare = (client: Client): void =>
+      client.setNotificationHandler("notifications/resources/list_changed", () => void heard.push(token));
+    const { client } = await lake.connect("modern", { token, prepare });
+    await client.listen({ resourcesListChanged: true });
+  }
+  const left = () => [lake.server.status().subscriptions, lake.server.status().sessions];
+  expect(left()).toEqual([2, 2]);
+
+  write(`bob:${BOB}\n`);
+  await until(() => left().join() === "1,1", "what was Ann's ends");
+  await until(() => anns.ended, "her stream ends");
+  const { call } = await lake.connect("modern", { token: BOB });
+  await call("ingest", { name: "workers", text: "id\n1\n" });
+  await until(() => heard.includes(BOB) && bobs.text.includes("list_changed"), "Bob hears of it");
+  expect([bobs.ended, heard, anns.text]).toEqual([false, [BOB], expect.not.stringContaining("list_changed")]);
+  const ends = lake.log.filter(({ message }) => message.endsWith("ends with its token"));
+  expect(ends.map(({ caller }) => caller)).toEqual(["ann", "ann"]);
+});
+
 test("clients of both eras pass with their tokens, and not without", async () => {
   await using lake = await openHttpLake({ gates: { token: `ann:${ANN},bob:${BOB}` } });
   for (const era of ERAS) {
@@ -210,6 +259,29 @@ test("tokens of an identity provider are accepted, and clients are told where to
   }
   const calls = lake.log.filter(({ message }) => message === "call");
   expect(calls.map(({ caller }) => caller)).toEqual(["oauth:carol", "oauth:carol"]);
+});
+
+test("streams end when the token of an identity provider runs out; the session goes on with the next one", async () => {
+  await using issuer = await openIssuer();
+  const [key] = issuer.keys;
+  if (key === undefined) throw new Error("no key");
+  const audience = "https://lake.example.com/mcp";
+  await using lake = await openHttpLake({ gates: { oauth: { issuer: issuer.url, audience, resource: audience } } });
+  // It is accepted for a minute more.
+  const soon = await sign(key, issuer.url, { aud: audience, exp: Math.floor(Date.now() / 1000) - 56 });
+  const later = await sign(key, issuer.url, { aud: audience });
+  const headers = (token: string) => ({ ...JSON_HEADERS, authorization: `Bearer ${token}` });
+  const opened = await lake.send({ method: "POST", headers: headers(soon), body: INITIALIZE });
+  const session = { "mcp-session-id": String(opened.headers["mcp-session-id"]) };
+  const { client } = await lake.connect("modern", { token: soon });
+  await client.listen({ resourcesListChanged: true });
+  const stream = lake.send({ headers: { ...headers(soon), ...session } });
+  expect(await stream).toMatchObject({ status: 200 });
+  await until(() => lake.server.status().subscriptions === 0, "the subscription ends");
+  const body = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
+  const ping = async (token: string) =>
+    (await lake.send({ method: "POST", headers: { ...headers(token), ...session }, body })).status;
+  expect([await ping(soon), await ping(later)]).toEqual([401, 200]);
 });
 
 test("with a token and the word for it, other machines are served", async () => {

@@ -1,3 +1,4 @@
+import type { Caller } from "./caller.ts";
 import { isRefusal, type Refusal } from "./refusal.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -14,9 +15,9 @@ export async function judgeBearer(
   authorization: string | string[] | undefined,
   raw: string[],
   tokens: Tokens | undefined,
-  verify?: (token: string) => Promise<{ name: string } | Refusal>,
+  verify?: (token: string) => Promise<Caller | Refusal>,
   resourceMetadata?: string,
-): Promise<{ name: string } | Refusal> {
+): Promise<Caller | Refusal> {
   const headers = raw.filter((name, at) => at % 2 === 0 && name.toLowerCase() === "authorization").length;
   const values = authorization === undefined ? [] : [authorization].flat();
   if (headers > 1 || values.length > 1) return { status: 400, message: "The request has two Authorization headers." };

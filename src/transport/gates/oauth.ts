@@ -3,6 +3,7 @@ import { createRemoteJWKSet, customFetch, errors, type JWTPayload, type JWTVerif
 import { LakeError } from "../../engine/errors.ts";
 import type { Scope } from "../../engine/scope.ts";
 import type { Log } from "../../engine/settings.ts";
+import type { Caller } from "./caller.ts";
 import { type Fetch, fetchSmall, isSafeUrl, jsonOf, mayKeepKeys } from "./issuer-fetch.ts";
 import type { Refusal } from "./refusal.ts";
 
@@ -15,7 +16,7 @@ export interface ResourceMetadata {
 
 export interface OAuth {
   /** Whose token it is: 401 when it does not hold, 503 when the issuer cannot be asked. Never throws. */
-  verify(token: string): Promise<{ name: string } | Refusal>;
+  verify(token: string): Promise<Caller | Refusal>;
   metadata(): ResourceMetadata;
   /** Where clients look for it: the well-known path, before the path of `resource`. */
   metadataUrl: string;
@@ -174,13 +175,14 @@ function invalid(why: string): Refusal {
 }
 
 /** The subject, or the client when nobody stands behind it: visible ASCII, at most 64 characters, no two the same. */
-function named({ sub, client_id: client }: JWTPayload): { name: string } | Refusal {
+function named({ sub, client_id: client, exp = 0 }: JWTPayload): Caller | Refusal {
   const name = [sub, client].find((claim): claim is string => typeof claim === "string" && claim !== "");
   if (name === undefined) return invalid("has neither sub nor client_id");
-  if (name.length <= MAX_NAME_CHARS && /^[!-}]+$/.test(name)) return { name };
+  const expires = (exp + CLOCK_TOLERANCE_S) * 1000;
+  if (name.length <= MAX_NAME_CHARS && /^[!-}]+$/.test(name)) return { name, expires };
   // Cut alone, or cleaned alone, two callers could become one; and ~ is left to the names made here.
   const mark = createHash("sha256").update(name).digest("hex").slice(0, 16);
-  return { name: `${name.replace(/[^!-}]/g, "_").slice(0, MAX_NAME_CHARS - 17)}~${mark}` };
+  return { name: `${name.replace(/[^!-}]/g, "_").slice(0, MAX_NAME_CHARS - 17)}~${mark}`, expires };
 }
 
 function checkedIssuer(text: string): URL {

@@ -3,12 +3,13 @@ import { readFileSync, statSync } from "node:fs";
 import { hasCode, LakeError } from "../../engine/errors.ts";
 import type { Scope } from "../../engine/scope.ts";
 import type { Log } from "../../engine/settings.ts";
+import type { Caller } from "./caller.ts";
 import { checkDistinct, fileTokens, hashOf, inlineTokens, type KnownToken } from "./token-list.ts";
 
 /** The tokens that are let in. */
 export interface Tokens {
   /** Whose token it is. The time it takes says nothing about the tokens. */
-  find(token: string): { name: string } | undefined;
+  find(token: string): Caller | undefined;
   readonly size: number;
 }
 
@@ -37,13 +38,23 @@ export function openTokens(
   scope.defer(() => {
     known = [];
   });
-  return {
-    find: (token) => {
-      if (known.length === 0) return undefined;
+  const find = (hash: Buffer, isDue: () => boolean): string | undefined => {
+    if (known.length === 0) return undefined;
+    if (isDue()) {
       source?.refresh((tokens) => {
         known = checkDistinct([...fixed, ...tokens]);
       });
-      return match(known, hashOf(token));
+    }
+    return match(known, hash);
+  };
+  // Who comes first after a change must not find that somebody's stream was just asked about.
+  const [forRequests, forStreams] = [everySecond(now), everySecond(now)];
+  return {
+    find: (token) => {
+      const hash = hashOf(token);
+      const name = find(hash, forRequests);
+      // Given to another name, it is another's.
+      return name === undefined ? undefined : { name, isRemoved: () => find(hash, forStreams) !== name };
     },
     get size() {
       return known.length;
@@ -51,13 +62,23 @@ export function openTokens(
   };
 }
 
+function everySecond(now: () => number): () => boolean {
+  let last = now();
+  return () => {
+    const at = now();
+    if (at - last < CHECK_MS) return false;
+    last = at;
+    return true;
+  };
+}
+
 /** Compares with every one, whichever it is. */
-function match(known: KnownToken[], hash: Buffer): { name: string } | undefined {
+function match(known: KnownToken[], hash: Buffer): string | undefined {
   let found: KnownToken | undefined;
   for (const entry of known) {
     if (timingSafeEqual(entry.hash, hash)) found = entry;
   }
-  return found && { name: found.name };
+  return found?.name;
 }
 
 interface TokenFile {
@@ -92,9 +113,7 @@ function openFile(file: string, log: Log, now: () => number): TokenFile {
   return {
     tokens,
     refresh: (accept) => {
-      const at = now();
-      if (at - checkedAt < CHECK_MS) return;
-      checkedAt = at;
+      checkedAt = now();
       try {
         reload(accept);
       } catch (error) {

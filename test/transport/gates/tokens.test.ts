@@ -62,6 +62,20 @@ test.each<[string, string, (string | undefined)[], number]>([
   expect(tokens.size).toBe(size);
 });
 
+test("a token tells whether it was taken away since, or given to another name", () => {
+  const file = newFile(`alice:${ALICE}\nbob:${BOB}\n`);
+  const { tokens, later } = open({ inline: `carol:${CAROL}`, file });
+  const [alice, bob, carol] = [ALICE, BOB, CAROL].map((token) => tokens.find(token));
+  const removed = () => [alice, bob, carol].map((caller) => caller?.isRemoved?.());
+  expect(removed()).toEqual([false, false, false]);
+  write(file, `robert:${BOB}\n`);
+  later(2_000);
+  expect(removed()).toEqual([true, true, false]);
+  write(file, `alice:${ALICE}\nbob:${BOB}\n`);
+  later(2_000);
+  expect(removed()).toEqual([false, false, false]);
+});
+
 test("a token is found whole only", () => {
   const { tokens } = open({ inline: `alice:${ALICE},bob:${BOB}` });
   for (const wrong of [
