@@ -210,7 +210,9 @@ export const configSchema = z.strictObject({
   max_in_flight: count().prefault(64).describe("HTTP requests that are served at the same time; more get a 503."),
   max_per_caller: count()
     .prefault(48)
-    .describe("Requests, sessions and subscriptions, of each, that one token may have at a time; more get a 429."),
+    .describe(
+      "Requests, sessions, subscriptions and uploads (12 at most), of each, that one token may have at a time; more get a 429.",
+    ),
   max_body_bytes: atMost(size().prefault("4MiB"), 2 ** 28).describe("Longest message over HTTP."),
   keep_alive: atMost(duration().prefault("15s"), 3600e3).describe("How often an open stream sends a sign of life."),
   trace_arguments: z

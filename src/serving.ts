@@ -12,6 +12,7 @@ import { createServer } from "./server.ts";
 import { engineSettings, httpSettings, tracesEndpoint } from "./settings.ts";
 import type { Telemetry } from "./telemetry.ts";
 import { type HttpServer, serveHttp } from "./transport/http.ts";
+import { isNamed } from "./transport/http-gates.ts";
 import { serveStdio } from "./transport/stdio.ts";
 import { uploadRoutes } from "./transport/uploads.ts";
 
@@ -66,9 +67,13 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
   const metrics = openMetrics({ engine, http: () => server?.status() });
   const watch = { log, trace, traceArguments: config.trace_arguments === "on", onCall: metrics.onCall };
   const isBusy = lately(() => engine.stats().queries.waiting > 0);
+  const maxPerCaller = isNamed(settings.gates) ? settings.maxPerCaller : Number.POSITIVE_INFINITY;
   server = await serveHttp({
     ...settings,
-    routes: { ...uploadRoutes({ uploads: engine.uploads, log, isBusy }), "/metrics": metricsRoute(metrics) },
+    routes: {
+      ...uploadRoutes({ uploads: engine.uploads, log, isBusy, maxPerCaller }),
+      "/metrics": metricsRoute(metrics),
+    },
     createServer: ({ era, caller, tool }) =>
       createServer({ ...watch, engine, caller, trustRoots: false, notifies: era === "legacy" }, { era, tool }),
     watch: (notifier) => tellOfChanges(engine, notifier),

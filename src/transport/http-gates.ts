@@ -26,6 +26,10 @@ export interface GateSettings {
   allowNonLoopback?: string | undefined;
 }
 
+/** Whether callers are told from each other: without tokens everybody is the same one. */
+export const isNamed = ({ token, tokenFile, oauth }: GateSettings): boolean =>
+  token !== undefined || tokenFile !== undefined || oauth !== undefined;
+
 /** What a request passes, in this order, before anything of it is read. */
 export interface Gates {
   /** Host and Origin. */
@@ -34,8 +38,6 @@ export interface Gates {
   /** The name of the token, or why there is none. */
   judgeCaller(request: IncomingMessage): Promise<Caller | Refusal>;
   address(request: IncomingMessage): string;
-  /** Whether callers are told from each other. */
-  named: boolean;
   /** What RFC 9728 publishes, and the path it says, when an issuer is set. */
   metadata: { path: string; read(): ResourceMetadata } | undefined;
   /** What the log says at start-up: counts, never tokens. */
@@ -53,8 +55,7 @@ export function openGates(scope: Scope, settings: GateSettings, log: Log): Gates
       ? undefined
       : openTokens(scope, { inline: token, file: tokenFile }, log);
   const oauth = settings.oauth && openOAuth(scope, settings.oauth, log);
-  const gated = tokens !== undefined || oauth !== undefined;
-  assertBindAllowed(bind, { hasTokens: gated, allowNonLoopback: settings.allowNonLoopback });
+  assertBindAllowed(bind, { hasTokens: isNamed(settings), allowNonLoopback: settings.allowNonLoopback });
 
   /** No token's name has a colon: a subject of the provider is never taken for one. */
   const verify =
@@ -72,7 +73,6 @@ export function openGates(scope: Scope, settings: GateSettings, log: Log): Gates
     judgeCaller: ({ headers, rawHeaders }) =>
       judgeBearer(headers.authorization, rawHeaders, tokens, verify, oauth?.metadataUrl),
     address,
-    named: gated,
     metadata: oauth && { path: new URL(oauth.metadataUrl).pathname, read: oauth.metadata },
     summary: {
       tokens: tokens?.size ?? 0,

@@ -6,7 +6,7 @@ import type { Caller } from "./gates/caller.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import { answer, refuse } from "./http-answer.ts";
 import { type Gate, type HttpCounts, openHttpCounts } from "./http-counts.ts";
-import { type GateSettings, type Gates, openGates } from "./http-gates.ts";
+import { type GateSettings, type Gates, isNamed, openGates } from "./http-gates.ts";
 import { openPlaces } from "./http-limits.ts";
 import { type McpSettings, openMcp } from "./http-mcp.ts";
 
@@ -61,8 +61,7 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
   const scope = openScope();
   try {
     const gates = openGates(scope, settings.gates, settings.log);
-    // Where there are no names, everybody is the same caller.
-    const mcp = openMcp(gates.named ? settings : { ...settings, maxPerCaller: Number.POSITIVE_INFINITY });
+    const mcp = openMcp(isNamed(settings.gates) ? settings : { ...settings, maxPerCaller: Number.POSITIVE_INFINITY });
     scope.defer(() => mcp.close());
     let draining = false;
     const routes: Record<string, Route> = {

@@ -6,12 +6,14 @@ import type { Log } from "../engine/settings.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import type { Route } from "./http.ts";
 import { answer, refuse } from "./http-answer.ts";
-import { openPlaces } from "./http-limits.ts";
+import { openSharedPlaces } from "./http-limits.ts";
 import { partOf } from "./upload-headers.ts";
 
 export interface UploadRouteSettings {
   uploads: Uploads;
   log: Log;
+  /** Uploads at a time that one caller may have; infinite where all are the same. */
+  maxPerCaller: number;
   /** A sender that is silent for longer has gone; what came stays, to be gone on with. Default: a minute. */
   idleMs?: number;
   /** Whether calls wait for what takes the machine's time, so that bodies are to be read slowly. Default: never. */
@@ -23,6 +25,13 @@ const IDLE_MS = 60_000;
 const YIELD_MS = 10;
 /** Bodies that are written at the same time: a disk is not faster for more. */
 const MAX_RUNNING = 16;
+/** Of those, one token's: as with calls, a quarter is left to others, whatever is set. */
+const MAX_OF_ONE = 12;
+/**
+ * What a sender has to bring in each minute that it is waited for. Any line in use is faster; without it a byte a minute
+ * holds a place, and room in the quota, for as long as it likes.
+ */
+const MIN_BYTES_PER_S = 1_024;
 const RETRY_S = { busy: 5, full: 60 };
 const STATUS: Partial<Record<LakeError["kind"], number>> = {
   invalid: 400,
@@ -41,7 +50,9 @@ const STATUS: Partial<Record<LakeError["kind"], number>> = {
  */
 export function uploadRoutes(settings: UploadRouteSettings): Record<string, Route> {
   const { uploads, log } = settings;
-  const running = openPlaces(MAX_RUNNING);
+  const { maxPerCaller } = settings;
+  const each = maxPerCaller === Number.POSITIVE_INFINITY ? MAX_RUNNING : Math.min(maxPerCaller, MAX_OF_ONE);
+  const running = openSharedPlaces(MAX_RUNNING, each);
   let draining = false;
 
   const put = async (
@@ -53,8 +64,14 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
     const part = partOf(request.headers);
     if (isRefusal(part)) return refuse(request, response, part);
     if (draining) return refuse(request, response, busy("The server is shutting down.", RETRY_S.busy));
-    const release = running.take();
-    if (!release) return refuse(request, response, busy(`${MAX_RUNNING} uploads are running.`, RETRY_S.busy));
+    const release = running.take(caller);
+    if (release === "all") {
+      return refuse(request, response, busy(`${MAX_RUNNING} uploads are running.`, RETRY_S.busy));
+    }
+    if (release === "caller") {
+      const refusal = busy(`Your token has ${each} uploads running, the most for one.`, RETRY_S.busy);
+      return refuse(request, response, { ...refusal, status: 429 });
+    }
     const started = performance.now();
     let outcome = "ok";
     try {
@@ -63,7 +80,10 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
     } catch (error) {
       // Nobody is there any more to be told.
       if (!(error instanceof LakeError) && request.destroyed) outcome = "cut";
-      else outcome = refuseWith(request, response, error);
+      else if (error === SLOW) {
+        outcome = "slow";
+        refuse(request, response, tooSlow);
+      } else outcome = refuseWith(request, response, error);
     } finally {
       release();
       log("info", "upload", { outcome, ms: Math.round(performance.now() - started), caller });
@@ -143,11 +163,20 @@ async function* bodyOf(
   }
   // Left early, the request must live on until it is answered.
   const chunks: AsyncIterator<Buffer> = request.iterator({ destroyOnReturn: false });
+  // Time in which we write counts for nothing: a slow disk is not the sender's fault.
+  let [waited, came] = [0, 0];
   try {
     for (;;) {
+      const asked = performance.now();
       const idle = setTimeout(() => request.destroy(), idleMs);
       const next = await chunks.next().finally(() => clearTimeout(idle));
       if (next.done) return;
+      waited += performance.now() - asked;
+      came += next.value.length;
+      if (waited >= idleMs) {
+        if (came < (MIN_BYTES_PER_S * idleMs) / 1_000 && !request.complete) throw SLOW;
+        [waited, came] = [0, 0];
+      }
       yield next.value;
       if (isBusy()) await sleep(YIELD_MS);
     }
@@ -172,6 +201,15 @@ function refuseWith(request: IncomingMessage, response: ServerResponse, error: u
   else refuse(request, response, { status: STATUS[error.kind] ?? 500, message });
   return error.kind;
 }
+
+/** No LakeError, so that what came stays. */
+const SLOW = new Error("too slow");
+const tooSlow: Refusal = {
+  status: 408,
+  message:
+    `Less than ${MIN_BYTES_PER_S} bytes a second came. What did is kept: GET /uploads tells how much, ` +
+    "and PUT to the upload's own address, with Content-Range, goes on.",
+};
 
 const busy = (message: string, retryAfter: number): Refusal => ({
   status: 503,

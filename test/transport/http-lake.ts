@@ -11,7 +11,7 @@ import { tellOfChanges } from "../../src/resources/register.ts";
 import { whyNotSubscribed } from "../../src/resources/subscriptions.ts";
 import { createServer } from "../../src/server.ts";
 import { type HttpServer, type HttpSettings, serveHttp } from "../../src/transport/http.ts";
-import type { GateSettings } from "../../src/transport/http-gates.ts";
+import { type GateSettings, isNamed } from "../../src/transport/http-gates.ts";
 import { type UploadRouteSettings, uploadRoutes } from "../../src/transport/uploads.ts";
 import { type Era, testSettings } from "../support/lake.ts";
 
@@ -93,8 +93,10 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
   };
   let server: HttpServer | undefined;
   const metrics = openMetrics({ engine, http: () => server?.status() });
+  const gates: GateSettings = { bind: { host: "127.0.0.1", port: 0 }, hosts: [], proxies: [], ...options.gates };
+  const maxPerCaller = isNamed(gates) ? (options.http?.maxPerCaller ?? 48) : Number.POSITIVE_INFINITY;
   server = await serveHttp({
-    gates: { bind: { host: "127.0.0.1", port: 0 }, hosts: [], proxies: [], ...options.gates },
+    gates,
     createServer: ({ era, caller }) =>
       createServer(
         { engine: counted, log, caller, onCall: metrics.onCall, trustRoots: false, notifies: era === "legacy" },
@@ -103,7 +105,7 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
     watch: (notifier) => tellOfChanges(counted, notifier),
     whyNotSubscribed,
     routes: {
-      ...uploadRoutes({ uploads: engine.uploads, log, ...options.uploads }),
+      ...uploadRoutes({ uploads: engine.uploads, log, maxPerCaller, ...options.uploads }),
       "/metrics": metricsRoute(metrics),
     },
     maxSessions: 64,

@@ -61,10 +61,10 @@ const left = (lake: HttpLake): Promise<string[]> =>
 const listed = async (lake: HttpLake) => (await ask(lake, "GET", "/uploads")).body.uploads as Record<string, unknown>[];
 
 /** A PUT whose body is written from outside. */
-function slowPut(lake: HttpLake, path: string, headers: Record<string, string>): ClientRequest {
+function slowPut(lake: HttpLake, path: string, headers: Record<string, string>, token = ANN): ClientRequest {
   const outgoing = request(`${lake.url}${path}`, {
     method: "PUT",
-    headers: { authorization: `Bearer ${ANN}`, ...headers },
+    headers: { authorization: `Bearer ${token}`, ...headers },
     agent: false,
   });
   outgoing.on("error", () => {});
@@ -396,15 +396,61 @@ test("many at once are all whole", async () => {
   expect(sent.map(({ headers }) => headers["repr-digest"])).toEqual(texts.map((text) => `sha-256=:${digestOf(text)}:`));
 });
 
-test("more at once than there are places are told when to come back", async () => {
+test("one token's uploads leave places to others; more at once than there are places are told when to come back", async () => {
   const lake = await open();
-  const running = Array.from({ length: 16 }, () => slowPut(lake, "/uploads?name=big.csv", { "content-length": "20" }));
-  for (const each of running) each.write("x");
-  await until(async () => (await left(lake)).length === 16, "all places are taken");
-  const refused = await put(lake, CSV);
+  const take = async (count: number, token: string, taken: number) => {
+    const begin = () => slowPut(lake, "/uploads?name=big.csv", { "content-length": "20" }, token);
+    const running = Array.from({ length: count }, begin);
+    for (const each of running) each.write("x");
+    await until(async () => (await left(lake)).length === taken, `${taken} places are taken`);
+    return running;
+  };
+  const as = (token: string) => ask(lake, "PUT", "/uploads?name=w.csv", { body: CSV, token });
+  const running = await take(12, ANN, 12);
+  const own = await as(ANN);
+  expect([own.status, own.headers["retry-after"]]).toEqual([429, "5"]);
+  expect(own.body.error).toContain("Your token has 12 uploads");
+  running.push(...(await take(4, BOB, 16)));
+  const refused = await as(BOB);
   expect([refused.status, refused.headers["retry-after"]]).toEqual([503, "5"]);
   for (const each of running) each.destroy();
-  await until(async () => (await put(lake, CSV)).status === 201, "there is a place again");
+  await until(async () => (await as(ANN)).status === 201, "there is a place again");
+});
+
+test("max_per_caller counts for uploads, but where all are the same caller", async () => {
+  for (const [gates, status] of [
+    [{}, 429],
+    [{ token: undefined }, 201],
+  ] as const) {
+    const lake = await open({ http: { maxPerCaller: 1 }, gates });
+    slowPut(lake, "/uploads?name=big.csv", { "content-length": "20" }).write("x");
+    await until(async () => (await left(lake)).length === 1, "the place is taken");
+    expect((await put(lake, CSV)).status).toBe(status);
+  }
+});
+
+test("a sender that trickles is told so, and can go on", async () => {
+  const lake = await open({ uploads: { idleMs: 300 } });
+  const outgoing = slowPut(lake, "/uploads?name=big.csv", { "content-length": String(CSV.length) });
+  const answered = new Promise<[number | undefined, string]>((resolve) =>
+    outgoing.once("response", async (response) => {
+      let text = "";
+      for await (const chunk of response) text += chunk;
+      resolve([response.statusCode, text]);
+    }),
+  );
+  let sent = 0;
+  const trickle = setInterval(() => outgoing.write(CSV[sent++] ?? ""), 100);
+  const [status, text] = await answered;
+  clearInterval(trickle);
+  expect([status, text]).toEqual([408, expect.stringContaining("GET /uploads")]);
+  expect(sent).toBeLessThan(10);
+  await until(async () => (await listed(lake)).length === 1, "it is there");
+  const [{ upload, bytes, complete } = {}] = await listed(lake);
+  expect([complete, Number(bytes) > 0]).toEqual([false, true]);
+  const headers = { "content-range": `bytes ${bytes}-${CSV.length - 1}/${CSV.length}` };
+  expect((await ask(lake, "PUT", `/uploads/${upload}`, { body: CSV.slice(Number(bytes)), headers })).status).toBe(200);
+  expect(lake.log.filter(({ message }) => message === "upload").map(({ outcome }) => outcome)).toEqual(["slow", "ok"]);
 });
 
 test("an upload that runs when the server is told to stop may end, a new one is not taken", async () => {
