@@ -1,4 +1,6 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { UploadUsage } from "./engine/ingest/upload-quota.ts";
+import type { Uploads } from "./engine/ingest/uploads.ts";
 import type { EngineStats } from "./engine/stats.ts";
 import { VERSION } from "./engine/version.ts";
 import {
@@ -15,7 +17,7 @@ import { tools } from "./tools/index.ts";
 import type { HttpStatus, Route } from "./transport/http.ts";
 
 export interface MetricsSources {
-  engine: { stats(): EngineStats };
+  engine: { stats(): EngineStats; uploads: Pick<Uploads, "usage"> };
   /** Undefined before it listens. */
   http: () => HttpStatus | undefined;
 }
@@ -23,7 +25,7 @@ export interface MetricsSources {
 export interface Metrics {
   onCall: OnCall;
   /** Cheap, and loads nothing: it only says what is there. */
-  render(): string;
+  render(): Promise<string>;
   close(): void;
 }
 
@@ -82,7 +84,8 @@ export function openMetrics({ engine, http }: MetricsSources): Metrics {
       if (outcome !== "ok") errors[kind].add({ [kind]: name, kind: outcome });
       if (kind === "tool") seconds.get(name)?.observe(took);
     },
-    render: () => {
+    render: async () => {
+      const uploads = await engine.uploads.usage();
       const stats = engine.stats();
       const served = http();
       return render([
@@ -92,6 +95,7 @@ export function openMetrics({ engine, http }: MetricsSources): Metrics {
         ...ofCalls(),
         ...(served ? ofHttp(served) : []),
         ...ofEngine(stats),
+        ...ofUploads(uploads),
         ...ofResults(stats),
         ...ofEmbedding(stats),
         ...ofProcess(),
@@ -107,8 +111,9 @@ export function metricsRoute(metrics: Pick<Metrics, "render">): Route {
   return {
     methods: ["GET"],
     access: "caller",
-    handle: (_, response) => {
-      response.writeHead(200, { "content-type": CONTENT_TYPE, "cache-control": "no-store" }).end(metrics.render());
+    handle: async (_, response) => {
+      const text = await metrics.render();
+      response.writeHead(200, { "content-type": CONTENT_TYPE, "cache-control": "no-store" }).end(text);
     },
   };
 }
@@ -153,6 +158,14 @@ function ofEngine({ catalog, queries, ingests, jobs, resident }: EngineStats): F
       { labels: { work: "query" }, value: queries.waiting },
       { labels: { work: "ingest" }, value: ingests.waiting },
     ]),
+  ];
+}
+
+function ofUploads({ running, bytes, quotaBytes }: UploadUsage): Family[] {
+  return [
+    gauge("lakehouse_uploads_running", "Uploads that are being received.", running),
+    gauge("lakehouse_upload_bytes", "What uploads take, with room for those that are being received.", bytes),
+    gauge("lakehouse_upload_quota_bytes", "What they may take.", quotaBytes),
   ];
 }
 

@@ -127,6 +127,33 @@ test("refused requests are counted by gate, answers by class", async () => {
   expect(now.value('lakehouse_http_requests_total{code="5xx"}')).toBe(0);
 });
 
+test("uploads show up while they run, and what they take until they are gone", async () => {
+  await using lake = await openHttpLake({ engine: { uploadQuotaBytes: 5_000 } });
+  const gauges = async () => {
+    const now = await scrape(lake);
+    return ["uploads_running", "upload_bytes", "upload_quota_bytes"].map((name) => now.value(`lakehouse_${name}`));
+  };
+  expect(await gauges()).toEqual([0, 0, 5_000]);
+  const body = "id\n1\n";
+  const { headers } = await lake.send({
+    method: "PUT",
+    path: "/uploads?name=a.csv",
+    headers: { "content-length": String(body.length) },
+    body,
+  });
+  expect(await gauges()).toEqual([0, body.length, 5_000]);
+  const { port } = new URL(lake.url);
+  const socket = connect(Number(port), "127.0.0.1");
+  socket.write("PUT /uploads?name=b.csv HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nid\n");
+  await until(async () => (await gauges())[0] === 1, "the second runs");
+  expect(await gauges()).toEqual([1, body.length + 1_000, 5_000]);
+  socket.destroy();
+  await until(async () => (await gauges())[0] === 0, "it has ended");
+  expect(await gauges()).toEqual([0, body.length + 3, 5_000]);
+  await lake.send({ method: "DELETE", path: String(headers.location) });
+  expect(await gauges()).toEqual([0, 3, 5_000]);
+});
+
 test("a scrape opens nothing, and many at once answer alike", async () => {
   await using lake = await openHttpLake();
   const first = await scrape(lake);

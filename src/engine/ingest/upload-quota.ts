@@ -16,6 +16,15 @@ export interface Quota {
   /** What was not used of the room is free again. */
   release(id: string): Promise<void>;
   tooLarge(): LakeError;
+  usage(): Promise<UploadUsage>;
+}
+
+export interface UploadUsage {
+  /** Uploads of this process that are being written. */
+  running: number;
+  /** What counts against the quota: what is there, and room for what is being written. */
+  bytes: number;
+  quotaBytes: number;
 }
 
 /** Bounds the number of files, where the quota does not. */
@@ -54,6 +63,10 @@ export function openQuota(files: UploadFiles, { maxBytes, quotaBytes }: QuotaSet
         hint: "Ingest or DELETE some of them.",
       });
     }
+    return sizeOf(others, except);
+  }
+
+  async function sizeOf(others: string[], except?: string): Promise<number> {
     const sizes = await Promise.all(others.map((id) => (reserved.has(id) ? 0 : files.bytes(id))));
     let sum = 0;
     for (const size of sizes) sum += size;
@@ -63,6 +76,7 @@ export function openQuota(files: UploadFiles, { maxBytes, quotaBytes }: QuotaSet
 
   return {
     tooLarge,
+    usage: async () => ({ running: reserved.size, bytes: await sizeOf(await files.ids()), quotaBytes }),
     reserve: (id, { from, length }) =>
       inOrder(async () => {
         const room = quotaBytes - (await used(id));

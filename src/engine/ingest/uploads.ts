@@ -6,7 +6,7 @@ import { openScope, type Scope } from "../scope.ts";
 import type { Clock, Log } from "../settings.ts";
 import { openHasher } from "./hash.ts";
 import { openUploadFiles, type StoredUpload, type UploadRecord } from "./upload-files.ts";
-import { openQuota, type QuotaSettings } from "./upload-quota.ts";
+import { openQuota, type QuotaSettings, type UploadUsage } from "./upload-quota.ts";
 import { type PartData, writePart } from "./upload-write.ts";
 
 /** Field names are those of the answers over HTTP. */
@@ -70,6 +70,8 @@ export interface Uploads {
   take(scope: Scope, caller: string | undefined, id: string): Promise<OpenUpload>;
   /** Removes what has expired and what processes that are gone have left. Never throws; happens by itself, too. */
   sweep(): Promise<void>;
+  /** All callers' together. */
+  usage(): Promise<UploadUsage>;
 }
 
 const FILES_AHEAD = 32;
@@ -255,6 +257,7 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
       return { path: files.dataPath(id), name: upload.name, consume: () => files.remove(id) };
     },
     sweep,
+    usage: quota.usage,
   };
 }
 
