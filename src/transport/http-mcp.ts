@@ -86,7 +86,8 @@ export function openMcp(settings: McpSettings): McpEndpoint {
       over.abort();
     });
     response.once("close", stop);
-    return AbortSignal.any([untilGone(response), over.signal]);
+    untilGone(response).addEventListener("abort", () => over.abort(), { once: true });
+    return over.signal;
   };
   const serveModern = async (request: IncomingMessage, response: ServerResponse, body: unknown, caller: Caller) => {
     // The token stays out of it: what is behind the gates knows the name alone.
