@@ -94,10 +94,10 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
   const metrics = openMetrics({ engine, http: () => server?.status() });
   server = await serveHttp({
     gates: { bind: { host: "127.0.0.1", port: 0 }, hosts: [], proxies: [], ...options.gates },
-    createServer: ({ era, caller }) =>
+    createServer: ({ era, caller, tool }) =>
       createServer(
         { engine: counted, log, caller, onCall: metrics.onCall, trustRoots: false, notifies: era === "legacy" },
-        { era },
+        { era, tool },
       ),
     watch: (notifier) => tellOfChanges(counted, notifier),
     routes: {
