@@ -323,20 +323,30 @@ function fromEnv(env: ConfigSource["env"]): Record<string, unknown> {
 }
 
 function parseToml(file: string, label: string): Record<string, unknown> {
+  let text = "";
   try {
-    return parse(readFileSync(file, "utf8"));
+    text = readFileSync(file, "utf8");
+    return parse(text);
   } catch (error) {
-    const message = error instanceof TomlError ? withoutSecrets(error.message) : "it could not be read";
-    throw new LakeError("invalid", `${label}: ${message}`, {
-      hint: "README lists the settings and how they are written.",
-    });
+    throw new LakeError(
+      "invalid",
+      error instanceof TomlError ? tomlMistake(error, text, label) : `${label} could not be read.`,
+      {
+        hint: "README lists the settings and how they are written.",
+      },
+    );
   }
 }
 
-/** The message shows lines of the file. */
-function withoutSecrets(message: string): string {
-  const secrets = settingNames.filter(isSecret).join("|");
-  return message.replace(new RegExp(`(["']?\\b(?:${secrets})\\b["']?\\s*=).*`, "g"), "$1 ***");
+/**
+ * Where and why, without the lines that the parser's own message shows: which of them holds a secret cannot be known of
+ * a file that is wrong.
+ */
+function tomlMistake({ line, column, message }: TomlError, text: string, label: string): string {
+  const [, key] = /^\s*["']?(\w+)["']?\s*=/.exec(text.split(/\r?\n/)[line - 1] ?? "") ?? [];
+  const setting = settingNames.find((name) => name === key);
+  const [reason = ""] = message.replace("Invalid TOML document: ", "").split("\n");
+  return `${label}, line ${line}, column ${column}${setting === undefined ? "" : ` (${setting})`}: ${reason}.`;
 }
 
 function configError(error: z.ZodError, origin: Map<string, string>): LakeError {
