@@ -56,7 +56,7 @@ const names = () =>
     .array(z.string())
     .min(1, NOT_EMPTY)
     .transform((items) => items.flatMap((item) => item.split(",")).map((item) => item.trim()))
-    .refine((items) => !items.includes(""), "one of them is empty");
+    .refine((items) => !items.includes(""), "one of them is empty; to go without, leave the setting out");
 /** As a boolean in the file, as a word elsewhere. */
 const yesNo = () => z.union([z.boolean(), z.enum(["true", "false"]).transform((word) => word === "true")]);
 const S3_URL = /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)*\/?$/;
