@@ -40,20 +40,23 @@ const duration = (least = 1) => measured(TIMES, "ms", "30s", least);
 const atMost = (schema: z.ZodType<number, number | string | undefined>, most: number) => schema.pipe(z.int().max(most));
 const count = (least = 1) => z.coerce.number().pipe(z.int().min(least));
 
+const NOT_EMPTY = "expected a value; leave it out to go without";
 /** An address to which a path is added. A password in it would show up in errors. */
 const url = () =>
-  z.string().refine((text) => {
-    const parsed = URL.canParse(text) ? new URL(text) : undefined;
-    return parsed && /^https?:$/.test(parsed.protocol) && !parsed.username && !parsed.password && !/[?#]/.test(text);
-  }, 'expected an http or https address without user, password and query, for example "http://127.0.0.1:11434"');
-const NOT_EMPTY = "expected a value; leave it out to go without";
+  z
+    .string()
+    .min(1, NOT_EMPTY)
+    .refine((text) => {
+      const parsed = URL.canParse(text) ? new URL(text) : undefined;
+      return parsed && /^https?:$/.test(parsed.protocol) && !parsed.username && !parsed.password && !/[?#]/.test(text);
+    }, 'expected an http or https address without user, password and query, for example "http://127.0.0.1:11434"');
 /** Names or addresses. Neither has commas in it: `a,b` in the environment or a flag is two of them. */
 const names = () =>
   z
     .array(z.string())
     .min(1, NOT_EMPTY)
     .transform((items) => items.flatMap((item) => item.split(",")).map((item) => item.trim()))
-    .refine((items) => !items.includes(""), "one of them is empty");
+    .refine((items) => !items.includes(""), "one of them is empty; to go without, leave the setting out");
 /** As a boolean in the file, as a word elsewhere. */
 const yesNo = () => z.union([z.boolean(), z.enum(["true", "false"]).transform((word) => word === "true")]);
 const S3_URL = /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)*\/?$/;
@@ -62,6 +65,7 @@ const modelName = () => z.string().regex(MODEL_NAME, "expected the name of a mod
 /**
  * Every setting once: the name is the key in `lakehouse.toml`, `LAKEHOUSE_<NAME>` in the environment and `--<na-me>` on
  * the command line; defaults are written as a person would write them; README's table is made from this.
+ * `gate`: without it more is let in, so an empty variable, which elsewhere is none, is refused.
  */
 export const configSchema = z.strictObject({
   data: z
@@ -93,9 +97,10 @@ export const configSchema = z.strictObject({
     .describe("Take a bucket that does not keep writers apart; only one process may then ever write to it."),
   cache_bytes: size().prefault("10GiB").describe("Disk that copies of a bucket's data files may take."),
   allow: z
-    .array(z.string().min(1))
+    .array(z.string().min(1, "expected a folder; allow = [] in lakehouse.toml allows none"))
     .optional()
-    .describe("Folders `ingest` may read files from. Unset: the working directory and the client's roots."),
+    .describe("Folders `ingest` may read files from. Unset: the working directory and the client's roots.")
+    .meta({ gate: true }),
   max_ingest_bytes: size().prefault("256MiB").describe("Largest file or text `ingest` reads, and largest upload."),
   upload_quota: size().prefault("4GiB").describe("Room for all uploads that wait for their `ingest`."),
   upload_expiry: duration().prefault("24h").describe("How long an upload is kept after its last byte has come."),
@@ -190,19 +195,30 @@ export const configSchema = z.strictObject({
     .meta({ gate: true }),
   allowed_hosts: names()
     .optional()
-    .describe("Names that clients may reach `serve` by, beside those of `http` and `public_url`; and origins."),
+    .describe("Names that clients may reach `serve` by, beside those of `http` and `public_url`; and origins.")
+    .meta({ gate: true }),
   allowed_ips: names()
     .optional()
     .describe("Addresses and CIDR ranges that are let in. Unset: all.")
     .meta({ gate: true }),
   trusted_proxies: names()
     .optional()
-    .describe("Addresses and CIDR ranges of proxies whose `X-Forwarded-For` is believed."),
-  oauth_issuer: url().optional().describe("Identity provider whose JWTs are accepted as bearer tokens."),
-  oauth_audience: z.string().min(1).optional().describe("Audience they must have. Unset: `public_url` with `/mcp`."),
+    .describe("Addresses and CIDR ranges of proxies whose `X-Forwarded-For` is believed.")
+    .meta({ gate: true }),
+  oauth_issuer: url()
+    .optional()
+    .describe("Identity provider whose JWTs are accepted as bearer tokens.")
+    .meta({ gate: true }),
+  oauth_audience: z
+    .string()
+    .min(1, NOT_EMPTY)
+    .optional()
+    .describe("Audience they must have. Unset: `public_url` with `/mcp`.")
+    .meta({ gate: true }),
   public_url: url()
     .optional()
-    .describe("Address that clients use, when a proxy is in front: `https://lake.example.com`."),
+    .describe("Address that clients use, when a proxy is in front: `https://lake.example.com`.")
+    .meta({ gate: true }),
   max_sessions: count()
     .prefault(64)
     .describe("Sessions of 2025 clients that are open; and subscriptions of newer ones."),
@@ -302,27 +318,37 @@ function fromEnv(env: ConfigSource["env"]): Record<string, unknown> {
     // An empty variable is none, as everywhere, except where that would leave a gate open that somebody meant to close.
     if (value === "" && (key === undefined || !isGate(key))) continue;
     if (key === undefined) throw unknownSetting(variable, settingNames.map(envName));
-    if (key === "allow") values[key] = value.split(delimiter).filter(Boolean);
+    if (key === "allow") values[key] = value === "" ? [value] : value.split(delimiter).filter(Boolean);
     else values[key] = LISTS.has(key) ? [value] : value;
   }
   return values;
 }
 
 function parseToml(file: string, label: string): Record<string, unknown> {
+  let text = "";
   try {
-    return parse(readFileSync(file, "utf8"));
+    text = readFileSync(file, "utf8");
+    return parse(text);
   } catch (error) {
-    const message = error instanceof TomlError ? withoutSecrets(error.message) : "it could not be read";
-    throw new LakeError("invalid", `${label}: ${message}`, {
-      hint: "README lists the settings and how they are written.",
-    });
+    throw new LakeError(
+      "invalid",
+      error instanceof TomlError ? tomlMistake(error, text, label) : `${label} could not be read.`,
+      {
+        hint: "README lists the settings and how they are written.",
+      },
+    );
   }
 }
 
-/** The message shows lines of the file. */
-function withoutSecrets(message: string): string {
-  const secrets = settingNames.filter(isSecret).join("|");
-  return message.replace(new RegExp(`(["']?\\b(?:${secrets})\\b["']?\\s*=).*`, "g"), "$1 ***");
+/**
+ * Where and why, without the lines that the parser's own message shows: which of them holds a secret cannot be known of
+ * a file that is wrong.
+ */
+function tomlMistake({ line, column, message }: TomlError, text: string, label: string): string {
+  const [, key] = /^\s*["']?(\w+)["']?\s*=/.exec(text.split(/\r?\n/)[line - 1] ?? "") ?? [];
+  const setting = settingNames.find((name) => name === key);
+  const [reason = ""] = message.replace("Invalid TOML document: ", "").split("\n");
+  return `${label}, line ${line}, column ${column}${setting === undefined ? "" : ` (${setting})`}: ${reason}.`;
 }
 
 function configError(error: z.ZodError, origin: Map<string, string>): LakeError {

@@ -12,6 +12,7 @@ import {
   render,
   type Sample,
 } from "./prometheus.ts";
+import { UNKNOWN } from "./refused-calls.ts";
 import type { OnCall } from "./serve-call.ts";
 import { tools } from "./tools/index.ts";
 import type { HttpStatus, Route } from "./transport/http.ts";
@@ -44,6 +45,7 @@ export function openMetrics({ engine, http }: MetricsSources): Metrics {
     calls.tool.add({ tool: name }, 0);
     seconds.set(name, openHistogram(SECONDS));
   }
+  calls.tool.add({ tool: UNKNOWN }, 0);
   const loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
   loop.enable();
 

@@ -21,6 +21,7 @@ function answer(name: string, given: unknown, context: ServerContext, watch: Wat
 }
 
 const exploreDataset = {
+  name: "explore-dataset",
   register: (server: McpServer, engine: Engine, watch: Watch) =>
     server.registerPrompt(
       "explore-dataset",
@@ -50,6 +51,7 @@ const exploreDataset = {
 };
 
 const loadFile = {
+  name: "load-file",
   register: (server: McpServer, _: Engine, watch: Watch) =>
     server.registerPrompt(
       "load-file",
@@ -80,6 +82,7 @@ const loadFile = {
 };
 
 const buildSearch = {
+  name: "build-search",
   register: (server: McpServer, engine: Engine, watch: Watch) =>
     server.registerPrompt(
       "build-search",

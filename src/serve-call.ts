@@ -1,16 +1,24 @@
-import { PROTOCOL_VERSION_META_KEY, type ServerContext } from "@modelcontextprotocol/server";
+import {
+  PROTOCOL_VERSION_META_KEY,
+  ProtocolError,
+  ProtocolErrorCode,
+  type ServerContext,
+} from "@modelcontextprotocol/server";
 import type { ErrorKind, LakeError } from "./engine/errors.ts";
 import type { Log } from "./engine/settings.ts";
 import { type Attributes, type Span, type Trace, type TraceOptions, untraced } from "./engine/trace.ts";
 import { known } from "./known-error.ts";
 
-/** What a client calls. Names are ours, never the client's. */
+/** What a client calls. */
 export interface Call {
   kind: "tool" | "resource" | "prompt";
+  /** Ours, never the client's. */
   name: string;
+  /** The client's, where nothing of ours has it: for the log alone. */
+  asked?: string;
 }
 
-export type OnCall = (call: Call & { outcome: "ok" | ErrorKind; seconds: number }) => void;
+export type OnCall = (call: Pick<Call, "kind" | "name"> & { outcome: "ok" | ErrorKind; seconds: number }) => void;
 
 /** Who is told of calls. */
 export interface Watch {
@@ -34,10 +42,12 @@ interface Work<Result> {
   refuse: (error: LakeError, thrown: unknown) => Result;
 }
 
-const METHODS = { tool: "tools/call", resource: "resources/read", prompt: "prompts/get" } as const;
-/** In the semantic conventions for MCP: a tool's failure is a result, another's is an error of JSON-RPC. */
-const ERROR_TYPES = { tool: "tool_error", resource: "rpc_error", prompt: "rpc_error" } as const;
+export const METHODS = { tool: "tools/call", resource: "resources/read", prompt: "prompts/get" } as const;
 const MAX_GIVEN_CHARS = 16_384;
+
+/** Errors that a client gets, of calls that are told. */
+const told = new WeakSet<WeakKey>();
+export const wasTold = (error: unknown): boolean => error instanceof Error && told.has(error);
 
 /** Serves one call: with a span, and one log line, of its own. */
 export function serveCall<Result>(
@@ -59,23 +69,38 @@ export function serveCall<Result>(
       const error = known(thrown, log);
       outcome = error.kind;
       span.note({ "lakehouse.error.kind": outcome });
-      span.fail(ERROR_TYPES[call.kind]);
-      return refuse(error, thrown);
+      return answered(span, () => refuse(error, thrown));
     } finally {
       const ms = performance.now() - started;
       const traceId = span.traceId ?? parent?.traceparent.slice(3, 35);
       log("info", "call", {
         [call.kind]: call.name,
+        ...(call.asked !== undefined && { asked: call.asked }),
         outcome,
         ms: Math.round(ms),
         ...(caller !== undefined && { caller }),
         ...(traceId !== undefined && { trace_id: traceId }),
       });
-      onCall?.({ ...call, outcome, seconds: ms / 1000 });
+      onCall?.({ kind: call.kind, name: call.name, outcome, seconds: ms / 1000 });
     }
   };
   if (trace === untraced) return trace(name, {}, serve);
   return trace(name, attributesOf(call, context, watch, given), serve, { kind: "server", parent });
+}
+
+/** In the semantic conventions for MCP a tool's failure is a result; an error of JSON-RPC is told by its code. */
+function answered<Result>(span: Span, refuse: () => Result): Result {
+  try {
+    const result = refuse();
+    span.fail("tool_error");
+    return result;
+  } catch (error) {
+    if (error instanceof Error) told.add(error);
+    const code = String(error instanceof ProtocolError ? error.code : ProtocolErrorCode.InternalError);
+    span.note({ "rpc.response.status_code": code });
+    span.fail(code);
+    throw error;
+  }
 }
 
 /** https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/mcp.md */

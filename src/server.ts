@@ -13,6 +13,7 @@ import { LakeError } from "./engine/errors.ts";
 import { VERSION } from "./engine/version.ts";
 import { errorResult } from "./known-error.ts";
 import { prompts } from "./prompts.ts";
+import { tellOfRefused } from "./refused-calls.ts";
 import { notifyOfChanges, registerResources } from "./resources/register.ts";
 import { clientRoots } from "./roots.ts";
 import { serveCall, type Watch } from "./serve-call.ts";
@@ -49,6 +50,7 @@ const ANNOTATIONS: Record<Effect, { readOnlyHint: boolean; destructiveHint: bool
 };
 
 const PROGRESS_MS = 100;
+const NAMES = { tool: new Set(tools.map(({ name }) => name)), prompt: new Set(prompts.map(({ name }) => name)) };
 
 export interface Served {
   era: McpRequestContext["era"];
@@ -74,15 +76,16 @@ function serverOfAll(settings: ServerSettings, request: Served): McpServer {
   const tasks = request.era === "modern";
   const server = new McpServer(INFO, {
     instructions: `${INSTRUCTIONS}\n${embeddingNote(settings.engine.embedStatus())}`,
-    capabilities: {
-      tools: {},
-      prompts: {},
-      resources: { subscribe: true, listChanged: true },
-      completions: {},
-      ...(tasks && { extensions: TASKS }),
-    },
+    capabilities: tasks ? { extensions: TASKS } : {},
   });
   const watch: Watch = { ...settings, protocol: () => server.server.getNegotiatedProtocolVersion() };
+  tellOfRefused(server, watch, NAMES);
+  server.server.registerCapabilities({
+    tools: {},
+    prompts: {},
+    resources: { subscribe: true, listChanged: true },
+    completions: {},
+  });
   const roots = clientRoots(server, settings.trustRoots && request.era === "legacy");
   for (const tool of tools) registerTool(server, tool, settings, { watch, tasks, roots });
   registerResources(server, settings.engine, watch);

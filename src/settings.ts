@@ -124,7 +124,16 @@ export function httpSettings(
 
 /** A token is made out to this server by its audience: without one, tokens for any other service would be accepted. */
 function oauthSettings({ oauth_issuer: issuer, oauth_audience }: Config, publicUrl: string | undefined) {
-  if (issuer === undefined) return undefined;
+  if (issuer === undefined) {
+    if (oauth_audience === undefined) return undefined;
+    throw new LakeError(
+      "invalid",
+      "oauth_audience is set, but oauth_issuer is not: nobody's tokens would be checked.",
+      {
+        hint: "Set oauth_issuer (LAKEHOUSE_OAUTH_ISSUER) to the identity provider, or leave oauth_audience out.",
+      },
+    );
+  }
   if (publicUrl === undefined) {
     throw new LakeError("invalid", "oauth_issuer wants public_url: clients compare it with the address they use.", {
       hint: "Set public_url (LAKEHOUSE_PUBLIC_URL) to the address clients use, without /mcp.",

@@ -1,4 +1,6 @@
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { datasetResources, jobResource, resources } from "../src/resources/index.ts";
 import { type Era, openLake } from "./support/lake.ts";
 
 const ERAS: Era[] = ["legacy", "modern"];
@@ -221,4 +223,10 @@ test.each(ERAS)("a %s client gets every prompt, with completion", async (era) =>
     argument: { name: "dataset", value: "w" },
   });
   expect(tables.values).toEqual(["workers"]);
+});
+
+test("README lists every resource", () => {
+  const [listed = ""] = /^Resources: .*?\. Prompts:/ms.exec(readFileSync("README.md", "utf8")) ?? [];
+  const all = [...resources.map(({ uri }) => uri), ...[...datasetResources, jobResource].map((each) => each.template)];
+  expect(new Set(listed.match(/lakehouse:[^`]+/g))).toEqual(new Set(all));
 });

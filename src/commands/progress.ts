@@ -15,7 +15,7 @@ const LINE_MS = 10_000;
 
 /** A bar on a terminal, lines elsewhere; both on stderr. */
 export function openProgress(label: string, { err }: Pick<CommandContext, "err">): Progress {
-  let last = err.isTTY ? 0 : performance.now();
+  let last = err.isTTY ? Number.NEGATIVE_INFINITY : performance.now();
   let drawn = false;
   return {
     update: (fraction, message) => {
@@ -38,9 +38,10 @@ export function openProgress(label: string, { err }: Pick<CommandContext, "err">
 const BAR_WIDTH = 24;
 
 function bar(fraction: number, text: string, columns: number): string {
-  const full = Math.round(fraction * BAR_WIDTH);
-  const percent = `${Math.floor(fraction * 100)}`.padStart(3);
-  const drawn = `${"█".repeat(full)}${"░".repeat(BAR_WIDTH - full)} ${percent} %  `;
   // One column is left free: a full line would wrap.
-  return `${drawn}${shorten(text, Math.max(1, columns - drawn.length - 1))}`;
+  const room = columns - 1;
+  const percent = ` ${`${Math.floor(fraction * 100)}`.padStart(3)} %`;
+  const width = Math.max(0, Math.min(BAR_WIDTH, room - percent.length));
+  const full = Math.round(fraction * width);
+  return shorten(`${"█".repeat(full)}${"░".repeat(width - full)}${percent}  ${text}`, room);
 }

@@ -1,4 +1,5 @@
 import type { CommandContext } from "./command.ts";
+import { shorten } from "./table.ts";
 
 export interface Ticker {
   update(text: string): void;
@@ -10,7 +11,7 @@ const TICK_MS = 100;
 
 /** One line on a terminal that says how far work has come whose end nobody knows; nothing elsewhere. */
 export function openTicker({ err }: Pick<CommandContext, "err">): Ticker {
-  let last = 0;
+  let last = Number.NEGATIVE_INFINITY;
   let drawn = false;
   return {
     update: (text) => {
@@ -18,7 +19,7 @@ export function openTicker({ err }: Pick<CommandContext, "err">): Ticker {
       if (!err.isTTY || now - last < TICK_MS) return;
       last = now;
       drawn = true;
-      void err.write(`\r${text.slice(0, err.columns - 1)}\u001b[K`);
+      void err.write(`\r${shorten(text, err.columns - 1)}\u001b[K`);
     },
     end: async () => {
       if (drawn) await err.write("\r\u001b[K");

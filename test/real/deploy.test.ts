@@ -36,14 +36,13 @@ test("the systemd unit starts the server with settings that exist, in folders th
     return all(wanted)[0] ?? "";
   };
   const env = Object.fromEntries(all("Environment").map((line) => line.split("=") as [string, string]));
-  const credentials = "/run/credentials/lakehouse-mcp.service";
-  const [program, ...args] = only("ExecStart").replaceAll(`\${CREDENTIALS_DIRECTORY}`, credentials).split(" ");
+  const [program, ...args] = only("ExecStart").split(" ");
   expect(program).toBe("/usr/local/bin/lakehouse-mcp");
   expect(JSON.parse(await read("package.json")).bin).toEqual({ "lakehouse-mcp": "dist/main.js" });
   expect(await configOf(args, env)).toMatchObject({
     http: "127.0.0.1:3110",
     data: `/var/lib/${only("StateDirectory")}`,
-    http_token_file: `${credentials}/${only("LoadCredential").split(":")[0]}`,
+    http_token_file: "/etc/lakehouse-mcp/tokens",
   });
   expect(only("WorkingDirectory")).toBe(env.LAKEHOUSE_DATA);
   expect(env).not.toHaveProperty("LAKEHOUSE_ALLOW_NONLOOPBACK");
@@ -55,7 +54,10 @@ test("the systemd unit starts the server with settings that exist, in folders th
   );
   expect(seconds.reduce((sum, ms) => sum + ms / 1000, 0)).toBe(STOP_S);
   expect(only("KillSignal")).toBe("SIGTERM");
-  expect([only("ProtectSystem"), only("DynamicUser"), only("NoNewPrivileges")]).toEqual(["strict", "yes", "yes"]);
+  expect([only("ProtectSystem"), only("NoNewPrivileges")]).toEqual(["strict", "yes"]);
+  expect(only("User")).toBe("lakehouse-mcp");
+  // Copies that are made at the start would keep a token that was taken back.
+  expect([...all("LoadCredential"), ...all("DynamicUser")]).toEqual([]);
   expect(all("MemoryDenyWriteExecute")).toEqual([]);
 });
 
@@ -99,6 +101,11 @@ test("the image is built of files that are there, and starts the server with set
     data: all("VOLUME")[0],
     http_token_file: "/run/secrets/tokens",
   });
+
+  // Of a file that is mounted by itself the container keeps the old one when another takes its place.
+  const mounts = (await read("deploy/Dockerfile")).match(/-v "?[^\s"]+"?/g) ?? [];
+  expect(mounts).toContain('-v "$PWD/secrets:/run/secrets:ro"');
+  expect(mounts.join()).not.toContain("tokens");
 
   // What the image does not say for whoever starts it.
   expect(text).not.toContain("ALLOW_NONLOOPBACK");

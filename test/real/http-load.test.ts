@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { Agent, request } from "node:http";
+import { connect } from "node:net";
 import { expect, test } from "vitest";
 import { openWorkspace } from "./process.ts";
 import { serve } from "./serve.ts";
@@ -152,6 +153,33 @@ test("10 000 calls, many cancelled or cut off, and whatever else comes, leave th
       }
     }
     expect(statuses).toEqual(Array(10).fill([200, 400, 413, 400]).flat());
+    const strange: number[] = [];
+    for (let n = 0; n < 20; n++) {
+      for (const odd of [{ "content-type": "text/plain" }, { "x-bomb": "x".repeat(20_000) }]) {
+        strange.push((await send(url, agent, { body: INITIALIZE, headers: odd })).status);
+      }
+    }
+    // A server that closes while more comes in cannot be heard for sure.
+    expect(strange.filter((status) => status !== 0 && status !== 431)).toEqual(Array(20).fill(415));
+    await Promise.all(Array.from({ length: 50 }, (_, n) => leave(n)));
+  }
+
+  /** A client that says half of what it has to say, and goes. */
+  function leave(n: number): Promise<void> {
+    const { hostname, port, host } = new URL(url);
+    const begun = [
+      `POST /mcp HTTP/1.1\r\nHost: ${host}\r\nX-Slow: `,
+      `POST /mcp HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"a`,
+      `PUT /uploads?name=half-${n}.csv HTTP/1.1\r\nHost: ${host}\r\nContent-Length: 1000\r\n\r\na,b\n`,
+    ];
+    return new Promise((resolve) => {
+      const socket = connect(Number(port), hostname, () => {
+        socket.write(begun[n % begun.length] as string);
+        setTimeout(() => socket.destroy(), 500);
+      });
+      socket.on("error", () => {});
+      socket.on("close", () => resolve());
+    });
   }
 
   await calls(2_000, "warm");
@@ -169,6 +197,11 @@ test("10 000 calls, many cancelled or cut off, and whatever else comes, leave th
   expect(after.handles).toBeLessThanOrEqual(before.handles);
   expect(after.kib - before.kib).toBeLessThan(FLAT_KIB);
   expect(after.rssMib - before.rssMib).toBeLessThan(FLAT_MIB);
+  // No call is stuck: neither a request nor a statement is under way.
+  const metrics = await (await fetch(new URL("/metrics", url))).text();
+  const busy = metrics.split("\n").filter((line) => /^lakehouse_(http_requests_in_flight|running|queued)\b/.test(line));
+  expect(busy.length).toBeGreaterThan(2);
+  expect(busy.filter((line) => !line.endsWith(" 0"))).toEqual([]);
 
   const fresh = new Agent();
   const quick = performance.now();

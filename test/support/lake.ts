@@ -6,6 +6,7 @@ import { InMemoryTransport } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
+import type { Watch } from "../../src/serve-call.ts";
 import { createServer } from "../../src/server.ts";
 import { EMBED, VECTOR } from "./embedder.ts";
 
@@ -19,6 +20,8 @@ export interface LakeOptions {
   /** Opens a lake that another one left behind. */
   folder?: string;
   trustRoots?: boolean;
+  /** Who else is told of calls. */
+  watch?: Pick<Watch, "trace" | "onCall">;
   client?: (client: Client) => void;
   capabilities?: Record<string, unknown>;
 }
@@ -75,9 +78,12 @@ export async function openLake(options: LakeOptions = {}): Promise<Lake> {
 
   const [clientSide, serverSide] = InMemoryTransport.createLinkedPair();
   const trustRoots = options.trustRoots ?? false;
-  const handle = serveStdio((request) => createServer({ engine, log: settings.log, trustRoots }, request), {
-    transport: serverSide,
-  });
+  const handle = serveStdio(
+    (request) => createServer({ ...options.watch, engine, log: settings.log, trustRoots }, request),
+    {
+      transport: serverSide,
+    },
+  );
   const versions = options.era === "legacy" ? {} : { versionNegotiation: { mode: { pin: "2026-07-28" } } };
   const client = new Client(
     { name: "test", version: "1" },

@@ -97,10 +97,10 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
   const maxPerCaller = isNamed(gates) ? (options.http?.maxPerCaller ?? 48) : Number.POSITIVE_INFINITY;
   server = await serveHttp({
     gates,
-    createServer: ({ era, caller }) =>
+    createServer: ({ era, caller, tool }) =>
       createServer(
         { engine: counted, log, caller, onCall: metrics.onCall, trustRoots: false, notifies: era === "legacy" },
-        { era },
+        { era, tool },
       ),
     watch: (notifier) => tellOfChanges(counted, notifier),
     whyNotSubscribed,

@@ -47,6 +47,18 @@ test("the log has one line a call, with who called and nothing of what was asked
   expect(JSON.stringify(lake.log)).not.toMatch(/kumquat|0123456789abcdef/);
 });
 
+test.each(ERAS)("a call of a tool that is none by a %s client is a line of the log too", async (era) => {
+  await using lake = await openHttpLake({ gates: { token: "ann:0123456789abcdef0123" } });
+  const { client } = await lake.connect(era, { token: "0123456789abcdef0123" });
+  await expect(client.callTool({ name: "nope", arguments: { sql: "SELECT 'kumquat'" } })).rejects.toMatchObject({
+    code: -32602,
+  });
+  expect(lake.log.filter(({ message }) => message === "call")).toEqual([
+    expect.objectContaining({ tool: "unknown", asked: "nope", outcome: "not_found", caller: "ann" }),
+  ]);
+  expect(JSON.stringify(lake.log)).not.toContain("kumquat");
+});
+
 test.each(ERAS)("a %s client that cancels stops the query", async (era) => {
   await using lake = await openHttpLake({ engine: { maxConcurrentQueries: 1 } });
   const { client, call } = await lake.connect(era);

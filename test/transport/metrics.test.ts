@@ -42,6 +42,9 @@ test("calls of real clients are counted and timed by tool and kind of error, and
   expect(after.value('lakehouse_tool_calls_total{tool="sql"}')).toBe(8);
   expect(after.value('lakehouse_tool_calls_total{tool="ingest"}')).toBe(2);
   expect(after.value('lakehouse_tool_errors_total{tool="sql",kind="invalid"}')).toBe(2);
+  expect(before.value('lakehouse_tool_calls_total{tool="unknown"}')).toBe(0);
+  expect(after.value('lakehouse_tool_calls_total{tool="unknown"}')).toBe(2);
+  expect(after.value('lakehouse_tool_errors_total{tool="unknown",kind="not_found"}')).toBe(2);
   expect(after.value('lakehouse_tool_errors_total{tool="sql",kind="denied"}')).toBe(2);
   expect(after.value('lakehouse_tool_errors_total{tool="sql",kind="not_found"}')).toBe(2);
   expect(after.value('lakehouse_tool_duration_seconds_count{tool="sql"}')).toBe(8);

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { ARRAY, BOOLEAN, DuckDBDataChunk, FLOAT, VARCHAR } from "@duckdb/node-api";
 import bindings from "@duckdb/node-bindings";
 import { LakeError, throwIfAborted } from "../errors.ts";
@@ -73,7 +74,7 @@ export async function appendRows(
       appender.appendDataChunk(chunk);
       // Left to the end, all of it would move into the table at once, on this thread: 85 ms for 10,000 × 768.
       appender.flushSync();
-      await new Promise(setImmediate);
+      await setImmediate();
     }
   } finally {
     appender.closeSync();
@@ -114,13 +115,17 @@ export async function* readVectors(
     const bytes = rows * dimension * FLOAT_BYTES;
     const vector = bindings.data_chunk_get_vector(chunk.chunk, 1);
     const values = bindings.vector_get_data(bindings.array_vector_get_child(vector), bytes);
+    // Each takes some milliseconds, and so does what is then done with them.
+    await setImmediate();
     const ids = chunk.getColumnValues(0);
     if (ids.includes(null)) throw new LakeError("corrupt", "A segment has a row without an id.");
+    const metadata = chunk.getColumnValues(2) as (string | null)[];
+    await setImmediate();
     yield {
       ids: ids as string[],
       // A copy already.
       vectors: new Float32Array(values.buffer, values.byteOffset, rows * dimension),
-      metadata: chunk.getColumnValues(2) as (string | null)[],
+      metadata,
       deleted: chunk.getColumnValues(3).map((value) => value === true),
     };
   }

@@ -47,6 +47,7 @@ export function openAtOnce({ options, workers, send }: Settings): AtOnce {
   let parts: StillPart[] | undefined;
   let isOff = false;
   const asked: Asked[] = [];
+  const ofLengthOne = new Float32Array(options.dimension);
   let turn: NodeJS.Immediate | undefined;
   /** Searches that the workers have not answered. */
   let sent = 0;
@@ -88,8 +89,11 @@ export function openAtOnce({ options, workers, send }: Settings): AtOnce {
 
   const searchHere = (given: Float32Array, { k, ef }: ShardQuery, among: StillPart[]): ShardHits | undefined => {
     if (!isShort(among, { k, ef })) return undefined;
-    const query = options.metric === "cosine" ? given.slice() : given;
-    if (options.metric === "cosine") normalise(query, options.dimension);
+    const query = options.metric === "cosine" ? ofLengthOne : given;
+    if (options.metric === "cosine") {
+      query.set(given);
+      normalise(query, options.dimension);
+    }
     let all = true;
     const found: ShardHits[] = [];
     for (const part of among) {

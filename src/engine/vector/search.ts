@@ -1,8 +1,8 @@
+import { setImmediate } from "node:timers/promises";
 import type { Manifest } from "../catalog/types.ts";
 import { identifier } from "../duckdb/duckdb.ts";
 import type { Json } from "../duckdb/values.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
-import { openTimeSlice } from "../time-slice.ts";
 import { scoreOf } from "./distances.ts";
 import { allowedItems, assertWhere, datasetOf, explained, matchingIds, relation } from "./filter.ts";
 import { assertId, assertText, checkVector } from "./items.ts";
@@ -166,14 +166,12 @@ export async function search(
   const found = await find(room, residents, request, signal);
   const { manifest, matched } = found;
   const include = new Set(request.include);
-  const ids = JSON.stringify(found.hits.map((hit) => hit.id));
   const some = found.hits.length > 0;
   const items =
     some && (include.has("text") || include.has("vector"))
-      ? await itemsById(room, manifest, ids, include, signal)
+      ? await itemsById(room, manifest, idsOf(found), include, signal)
       : undefined;
-  const rows = include.has("row") ? await rowsById(room, manifest, ids, signal) : undefined;
-  const inSlices = openTimeSlice(SLICE_MS);
+  const rows = include.has("row") ? await rowsById(room, manifest, idsOf(found), signal) : undefined;
   const complete = ({ id, distance, score, metadata }: RawHit): Hit => {
     const item = items?.get(id);
     return {
@@ -187,7 +185,13 @@ export async function search(
     };
   };
   const hits: Hit[] = [];
-  for (const hit of found.hits) hits.push(await inSlices(() => complete(hit)));
+  let slice = performance.now();
+  for (const hit of found.hits) {
+    hits.push(complete(hit));
+    if (performance.now() - slice < SLICE_MS) continue;
+    await setImmediate();
+    slice = performance.now();
+  }
   const note = noteOn(found);
   return {
     ...summaryOf(manifest),
@@ -197,6 +201,10 @@ export async function search(
     ...(note !== "" && { note }),
     elapsed_ms: Math.round((performance.now() - started) * 100) / 100,
   };
+}
+
+function idsOf({ hits }: Found): string {
+  return JSON.stringify(hits.map(({ id }) => id));
 }
 
 async function itemsById(

@@ -80,8 +80,8 @@ interface Member {
   ended: LakeError | undefined;
 }
 
-/** A message with vectors: what is copied, and later let go of, at once. */
-const PIECE_BYTES = 4 * 1024 ** 2;
+/** A message with vectors: what is copied, and later let go of, at once. A millisecond, or some on a busy machine. */
+const PIECE_BYTES = 1024 ** 2;
 const NONE = new Uint32Array(0);
 
 /**

@@ -17,6 +17,7 @@ const CHECK_MS = 1_000;
 /** File systems may give two writes within two seconds the same time: a file that just changed is read once more. */
 const UNSURE_MS = 3_000;
 const MAX_FILE_BYTES = 2 ** 20;
+const FILE_HINT = 'Set http_token_file to a file with one "name:token" a line that the server may read.';
 
 /**
  * Reads tokens from `inline` (setting `http_token`) and from `file` (`http_token_file`), which are added up. The file is
@@ -147,9 +148,13 @@ function statOf(file: string) {
     throw unreadable(file, error);
   }
   // A pipe would block the whole server until somebody writes.
-  if (!stat.isFile()) throw new LakeError("invalid", `http_token_file ${shown(file)} is not a regular file.`);
+  if (!stat.isFile()) {
+    throw new LakeError("invalid", `http_token_file ${shown(file)} is not a regular file.`, { hint: FILE_HINT });
+  }
   if (stat.size > MAX_FILE_BYTES) {
-    throw new LakeError("invalid", `http_token_file ${shown(file)} is larger than ${MAX_FILE_BYTES} bytes.`);
+    throw new LakeError("invalid", `http_token_file ${shown(file)} is larger than ${MAX_FILE_BYTES} bytes.`, {
+      hint: `${FILE_HINT} This one is probably another.`,
+    });
   }
   return stat;
 }
@@ -172,7 +177,7 @@ function unreadable(file: string, cause: unknown): LakeError {
       ? "may not be read"
       : "cannot be read";
   return new LakeError("invalid", `http_token_file ${shown(file)} ${why}.`, {
-    hint: 'Set http_token_file to a file with one "name:token" a line that the server may read.',
+    hint: FILE_HINT,
     cause,
   });
 }

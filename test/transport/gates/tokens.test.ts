@@ -172,12 +172,15 @@ describe("a file", () => {
 
   test("that is absent, a folder or huge does not start", () => {
     const file = newFile("x");
-    expect(refused(() => open({ file: `${file}-absent` })).message).toMatch(
-      /http_token_file ".*-absent" does not exist/,
-    );
-    expect(refused(() => open({ file: join(file, "..") })).message).toContain("is not a regular file");
+    const refusal = (path: string): string => {
+      const { message, hint } = refused(() => open({ file: path }));
+      expect(hint).toMatch(/^Set http_token_file to a file with one "name:token" a line/);
+      return message;
+    };
+    expect(refusal(`${file}-absent`)).toMatch(/http_token_file ".*-absent" does not exist/);
+    expect(refusal(join(file, ".."))).toContain("is not a regular file");
     write(file, Buffer.alloc(2 ** 20 + 1, "#"));
-    expect(refused(() => open({ file })).message).toContain("is larger than");
+    expect(refusal(file)).toContain("is larger than");
   });
 
   test.each([
