@@ -24,8 +24,8 @@ export interface VectorRows {
 }
 
 const FLOAT_BYTES = 4;
-/** Values of one chunk that is written: 6 to 10 ms of work on the thread of the event loop. */
-const CHUNK_VALUES = 128 * 768;
+/** Values of one chunk that is written: 3 to 5 ms of work on the thread of the event loop. */
+const CHUNK_VALUES = 64 * 768;
 const CHUNK_ROWS = 1024;
 
 /** The columns of a segment, for `CREATE TABLE`. */

@@ -4,6 +4,7 @@ import { readVectors, type VectorRows } from "../duckdb/vectors.ts";
 import { LakeError } from "../errors.ts";
 import { inScope, type Scope } from "../scope.ts";
 import { openTimeSlice } from "../time-slice.ts";
+import { giveBack } from "./give-back.ts";
 import type { Room } from "./room.ts";
 import { isIndex, pathsOf, selectItems } from "./segments.ts";
 import type { ShardedIndex, ShardPool } from "./shards.ts";
@@ -152,7 +153,10 @@ export async function loadResident(
         const select = await selectItems(room.store, manifest, ["id", "vector", "metadata"], files);
         const sql = `SELECT id, vector, metadata::VARCHAR AS metadata, false AS deleted FROM (${select})`;
         await room.withConnection(async (connection) => {
-          for await (const rows of readVectors(connection, sql, dimension, signal)) await items.apply([rows]);
+          for await (const rows of readVectors(connection, sql, dimension, signal)) {
+            await items.apply([rows]);
+            giveBack(rows.vectors);
+          }
         });
       });
     }
@@ -233,6 +237,7 @@ function openResident(
               // Read anew, it has as many parts as its size wants.
               throw error instanceof LakeError && error.kind === "limit" ? new Stale("a part is full") : error;
             });
+          for (const { vectors } of changes) giveBack(vectors);
         }
       }
       held = next;

@@ -3,6 +3,7 @@ import type { Metric } from "../catalog/types.ts";
 import { type ErrorKind, LakeError } from "../errors.ts";
 import { CHANGES } from "./at-once.ts";
 import { mergeHits } from "./distances.ts";
+import { giveBack } from "./give-back.ts";
 import type { ShardHits } from "./graph-search.ts";
 import { useGraphModule } from "./graph-wasm.ts";
 import { openShard, type Shard, type ShardQuery, type ShardStats, type StillShard } from "./shard.ts";
@@ -144,7 +145,10 @@ function handle(request: ShardRequest): unknown {
       return undefined;
     case "publish":
       for (const shard of index.shards.values()) shard.remove(request.removed);
-      for (const { shard, slots, vectors } of index.staged.splice(0)) shard.add(slots, vectors);
+      for (const { shard, slots, vectors } of index.staged.splice(0)) {
+        shard.add(slots, vectors);
+        giveBack(vectors);
+      }
       return undefined;
     case "search":
       return search(index, request.query, request);
