@@ -154,7 +154,7 @@ test.each(ERAS)("a %s client hears of new datasets and of changes to what it sub
   expect(seen).not.toContain("lakehouse://embed/stats");
 });
 
-test("a 2025 session subscribes to addresses that can be ours, and to so many", async () => {
+test("a 2025 session subscribes to addresses that are short enough, and to so many", async () => {
   await using lake = await openLake({ era: "legacy" });
   const subscribe = (uri: string) => lake.client.subscribeResource({ uri });
   for (const uri of [
@@ -165,14 +165,10 @@ test("a 2025 session subscribes to addresses that can be ours, and to so many", 
   ]) {
     await subscribe(uri);
   }
-  for (const uri of [
-    "lakehouse://elsewhere",
-    "lakehouse://jobs/7",
-    "lakehouse://datasets/Workers",
-    `lakehouse://datasets/${"x".repeat(100_000)}`,
-    `lakehouse://datasets/${"x/".repeat(100)}sample`,
-    "x".repeat(3_900_000),
-  ]) {
+  // What there is not does no harm, and the official suite wants it.
+  await subscribe("test://watched-resource");
+  await lake.client.unsubscribeResource({ uri: "test://watched-resource" });
+  for (const uri of [`lakehouse://datasets/${"x".repeat(1_010)}`, "x".repeat(3_900_000)]) {
     const error = await subscribe(uri).catch((thrown: Error) => thrown);
     expect(error, uri.slice(0, 50)).toMatchObject({ code: -32602 });
     expect((error as Error).message.length).toBeLessThan(400);
