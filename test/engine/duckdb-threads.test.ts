@@ -23,7 +23,7 @@ test.skipIf(process.platform !== "linux")("DuckDB's own threads come after the e
     scope.defer(() => rm(tempFolder, { recursive: true, force: true }));
     const threads = 4;
     const limits = { memoryBytes: 2 ** 28, maxTempBytes: 2 ** 28, threads };
-    const duck = await openDuck(scope, { ...limits, tempFolder, folders: [tempFolder] });
+    const duck = await openDuck(scope, { ...limits, tempFolder, folders: [tempFolder], behind: true });
     const after = niceness();
     const added = [...after].filter(([thread]) => !before.has(thread));
     expect(added).toHaveLength(threads - 1);

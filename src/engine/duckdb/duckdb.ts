@@ -18,6 +18,8 @@ export interface DuckSettings {
   hidePaths?: string[];
   /** Statements tell how far they are: for instances that no caller's statement reaches unwrapped. */
   progress?: boolean;
+  /** Its threads leave the processors to others, of this process and not: for statements that may run away. */
+  behind?: boolean;
 }
 
 export interface RunOptions {
@@ -73,7 +75,7 @@ export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Du
     allow_unsigned_extensions: "false",
   });
   scope.defer(() => instance.closeSync());
-  putBehind(threadsNow().filter((thread) => !threads.includes(thread)));
+  if (settings.behind) putBehind(threadsNow().filter((thread) => !threads.includes(thread)));
   const setup = await instance.connect();
   for (const statement of [
     `SET allowed_directories = ${literalList(settings.folders.map((folder) => folder.replace(/\/?$/, "/")))}`,

@@ -46,6 +46,7 @@ export async function openInstance(
     maxTempBytes: settings.maxTempBytes,
     folders: [join(store.localRoot, "data")],
     hidePaths: [store.localRoot],
+    behind: true,
   });
   const setup = await duck.connect();
   for (const statement of [...CELL_LIMITS, ...VECTOR_MACRO]) await setup.run(statement);
