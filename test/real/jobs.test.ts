@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { until } from "../support/vectors.ts";
 import { openWorkspace, type ServerProcess, type Workspace } from "./process.ts";
 
-const BUILTIN = { LAKEHOUSE_EMBED_PROVIDER: "builtin", LAKEHOUSE_VECTOR_QUIET: "200ms" };
+const BUILTIN = { LAKEHOUSE_JOB_AFTER: "5m", LAKEHOUSE_EMBED_PROVIDER: "builtin", LAKEHOUSE_VECTOR_QUIET: "200ms" };
 const ROWS = 40_000;
 const TEXTS = {
   name: "texts",

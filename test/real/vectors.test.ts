@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { until } from "../support/vectors.ts";
 import { openWorkspace, type ServerProcess } from "./process.ts";
 
-const BUILTIN = { LAKEHOUSE_EMBED_PROVIDER: "builtin", LAKEHOUSE_VECTOR_QUIET: "200ms" };
+const BUILTIN = { LAKEHOUSE_JOB_AFTER: "5m", LAKEHOUSE_EMBED_PROVIDER: "builtin", LAKEHOUSE_VECTOR_QUIET: "200ms" };
 const KILLS = 6;
 
 async function ids(server: ServerProcess, index: string): Promise<string[]> {
