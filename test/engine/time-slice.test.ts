@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { openTimeSlice } from "../../src/engine/time-slice.ts";
+import { mapInSlices, openTimeSlice } from "../../src/engine/time-slice.ts";
 
 test("timers run between pieces of work that are all ready at once", async () => {
   const inSlices = openTimeSlice(2);
@@ -26,4 +26,24 @@ test("work that throws fails its own caller only", async () => {
   const fine = inSlices(() => "fine");
   await expect(failing).rejects.toThrow("boom");
   expect(await fine).toBe("fine");
+});
+
+test("a list is mapped in order, and timers run meanwhile only where that takes long", async () => {
+  let timers = 0;
+  const timer = setInterval(() => timers++, 0);
+  const long = await mapInSlices(Array(30).keys(), 2, (n) => {
+    for (const end = performance.now() + 1; performance.now() < end; );
+    return n * 2;
+  });
+  clearInterval(timer);
+  expect(long).toEqual(Array.from({ length: 30 }, (_, n) => n * 2));
+  expect(timers).toBeGreaterThan(3);
+  const order: string[] = [];
+  setImmediate(() => order.push("immediate"));
+  await mapInSlices(["a", "b"], 1000, (text) => order.push(text));
+  expect(order).toEqual(["a", "b"]);
+  const failing = mapInSlices([1], 1000, () => {
+    throw new Error("boom");
+  });
+  await expect(failing).rejects.toThrow("boom");
 });

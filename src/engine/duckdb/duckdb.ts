@@ -63,7 +63,7 @@ const BEHIND = 8;
  */
 export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Duck> {
   const { DuckDBInstance } = await loadDuckDB();
-  const threads = threadsNow();
+  const before = settings.behind ? threadsNow() : undefined;
   const instance: DuckDBInstance = await DuckDBInstance.create(":memory:", {
     threads: String(settings.threads),
     memory_limit: `${Math.floor(settings.memoryBytes / 1024)}KiB`,
@@ -75,7 +75,7 @@ export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Du
     allow_unsigned_extensions: "false",
   });
   scope.defer(() => instance.closeSync());
-  if (settings.behind) putBehind(threadsNow().filter((thread) => !threads.includes(thread)));
+  if (before) putBehind(threadsNow().filter((thread) => !before.includes(thread)));
   const setup = await instance.connect();
   for (const statement of [
     `SET allowed_directories = ${literalList(settings.folders.map((folder) => folder.replace(/\/?$/, "/")))}`,

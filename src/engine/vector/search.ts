@@ -1,8 +1,8 @@
-import { setImmediate } from "node:timers/promises";
 import type { Manifest } from "../catalog/types.ts";
 import { identifier } from "../duckdb/duckdb.ts";
 import type { Json } from "../duckdb/values.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
+import { mapInSlices } from "../time-slice.ts";
 import { scoreOf } from "./distances.ts";
 import { allowedItems, assertWhere, datasetOf, explained, matchingIds, relation } from "./filter.ts";
 import { assertId, assertText, checkVector } from "./items.ts";
@@ -184,14 +184,7 @@ export async function search(
       ...(rows && { row: rows.get(id) ?? null }),
     };
   };
-  const hits: Hit[] = [];
-  let slice = performance.now();
-  for (const hit of found.hits) {
-    hits.push(complete(hit));
-    if (performance.now() - slice < SLICE_MS) continue;
-    await setImmediate();
-    slice = performance.now();
-  }
+  const hits = await mapInSlices(found.hits, SLICE_MS, complete);
   const note = noteOn(found);
   return {
     ...summaryOf(manifest),
