@@ -99,6 +99,7 @@ export function openMetrics({ engine, http }: MetricsSources): Metrics {
         ...ofEngine(stats),
         ...ofUploads(uploads),
         ...ofResults(stats),
+        ...ofCopies(stats),
         ...ofEmbedding(stats),
         ...ofProcess(),
         ...ofLoop(),
@@ -182,6 +183,17 @@ function ofResults({ results }: EngineStats): Family[] {
     gauge("lakehouse_query_cache_entries", "Results that are kept.", results.entries),
     gauge("lakehouse_query_cache_bytes", "What they take, as accounted.", results.bytes),
     gauge("lakehouse_query_cache_max_bytes", "What they may take.", results.maxBytes),
+  ];
+}
+
+function ofCopies({ copies }: EngineStats): Family[] {
+  if (!copies) return [];
+  const { hits, misses, bytes, maxBytes } = copies;
+  return [
+    counter("lakehouse_file_cache_hits_total", "Data files of the bucket whose copy was there.", hits),
+    counter("lakehouse_file_cache_misses_total", "Data files that were fetched from the bucket.", misses),
+    ...(bytes === undefined ? [] : [gauge("lakehouse_file_cache_bytes", "What the copies take.", bytes)]),
+    gauge("lakehouse_file_cache_max_bytes", "What they may take.", maxBytes),
   ];
 }
 

@@ -140,7 +140,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     log: settings.log,
   });
 
-  const open: OpenParts = {};
+  const open: OpenParts = { store };
   let closed = false;
   let opening: Promise<Catalog> | undefined;
   const catalog = (): Promise<Catalog> => {

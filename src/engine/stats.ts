@@ -5,6 +5,7 @@ import type { Ingest } from "./ingest/ingest.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import type { KeptStats } from "./query/kept-results.ts";
 import type { QueryEngine } from "./query/types.ts";
+import type { CopyStats, Store } from "./store/store.ts";
 import type { Occupancy } from "./turns.ts";
 import type { Vectors } from "./vector/vectors.ts";
 
@@ -23,10 +24,13 @@ export interface EngineStats {
   /** Vector indexes in memory, and what they take. */
   resident: { indexes: number; bytes: number };
   embed: EmbedStatus;
+  /** Local copies of data files; undefined for a lake in a folder. */
+  copies: CopyStats | undefined;
 }
 
 /** The parts that are open. */
 export interface OpenParts {
+  store: Store;
   catalog?: Catalog;
   query?: QueryEngine;
   ingest?: Ingest;
@@ -37,7 +41,7 @@ export interface OpenParts {
 const NOTHING: KeptStats = { entries: 0, bytes: 0, maxBytes: 0, hits: 0, misses: 0 };
 const NOBODY: Occupancy = { running: 0, waiting: 0 };
 
-export function statsOf({ catalog, query, ingest, vectors, jobs }: OpenParts, embed: EmbedStatus): EngineStats {
+export function statsOf({ store, catalog, query, ingest, vectors, jobs }: OpenParts, embed: EmbedStatus): EngineStats {
   return {
     catalog: catalog && sizesOf(catalog),
     queries: query?.occupancy() ?? NOBODY,
@@ -46,6 +50,7 @@ export function statsOf({ catalog, query, ingest, vectors, jobs }: OpenParts, em
     jobs: jobs?.running() ?? 0,
     resident: vectors?.resident() ?? { indexes: 0, bytes: 0 },
     embed,
+    copies: store.remote?.stats(),
   };
 }
 

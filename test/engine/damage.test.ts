@@ -38,14 +38,16 @@ test("a data file with another byte is never an answer that nobody can doubt: it
   const file = await dataFileOf(lake, "t");
   const good = await readFile(file);
   let refused = 0;
-  for (let at = 5; at < good.length; at += Math.ceil(good.length / 12)) {
+  const places = Array.from({ length: 12 }, (_, n) => 5 + n * Math.ceil(good.length / 12));
+  // And where the footer ends, which is read first.
+  for (const at of [...places.filter((place) => place < good.length), good.length - 7, good.length - 2]) {
     const bad = Buffer.from(good);
     bad.writeUInt8(bad.readUInt8(at) ^ 0x55, at);
     await writeFile(file, bad);
     const engine = await lake.reopen();
     await engine.query(`${SUM} t`).catch((error: unknown) => {
       expect(error).toMatchObject({ name: "LakeError", kind: "corrupt", hint: expect.stringContaining("verify") });
-      expect(String(error)).not.toContain(lake.folder);
+      expect(String(error)).not.toMatch(/\/tmp\b/);
       refused++;
     });
     const { problems } = await engine.verify();

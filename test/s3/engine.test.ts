@@ -1,10 +1,11 @@
-import { mkdir, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, realpath, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import { openScope, type Scope } from "../../src/engine/scope.ts";
 import type { EngineSettings, S3Settings } from "../../src/engine/settings.ts";
+import { openMetrics } from "../../src/metrics.ts";
 import { type FaultProxy, openFaultProxy } from "../support/fault-proxy.ts";
 import { testSettings } from "../support/lake.ts";
 import { s3Settings } from "../support/s3.ts";
@@ -166,6 +167,71 @@ describe("what goes over the network", () => {
     });
     proxy.fault = () => undefined;
     expect(await one.ingest({ name: "t", source: { text: csv(0, 11) } })).toMatchObject({ rows: 11 });
+  });
+});
+
+describe("a copy that changes on the disk after it was verified", () => {
+  const copies = (): string => join(folder, "two/lake/.cache/files");
+  /** At places that DuckDB cannot read past: it has no checksums for what lies between. */
+  async function damage(at: number): Promise<void> {
+    for (const name of await readdir(copies())) {
+      const path = join(copies(), name);
+      const bytes = await readFile(path);
+      const from = at < 0 ? bytes.length + at : at;
+      bytes.fill(0x55, from, from + 8);
+      await writeFile(path, bytes);
+      // As it is found later: by the second of the last change DuckDB knows what it has read.
+      const before = Date.now() / 1000 - 3_600;
+      await utimes(path, before, before);
+    }
+  }
+
+  test("is fetched again by the statement that finds it", async () => {
+    const one = await open("one");
+    await one.ingest({ name: "t", source: { text: csv(0, 5_000) } });
+    const sql = "SELECT count(*)::INT, sum(a)::INT, count(DISTINCT b)::INT FROM t";
+    const whole = [[5_000, (4_999 * 5_000) / 2, 5_000]];
+    const first = await open("two");
+    expect(await rowsOf(first, sql)).toEqual(whole);
+    expect(first.stats().copies).toMatchObject({ misses: 1 });
+    await first.close();
+    for (const at of [4, -8, -60]) {
+      await damage(at);
+      // A new process: the one that has read it may have it in memory.
+      const two = await open("two");
+      expect(await rowsOf(two, sql)).toEqual(whole);
+      expect(two.stats().copies).toMatchObject({ misses: 1 });
+      await two.close();
+    }
+    await damage(4);
+    const last = await open("two");
+    const rows: unknown[] = [];
+    await last.stream("SELECT a FROM t WHERE b <> ''", { onRows: async (some) => void rows.push(...some) });
+    expect(rows).toHaveLength(5_000);
+    const metrics = openMetrics({ engine: last, http: () => undefined });
+    scope.defer(async () => metrics.close());
+    const text = await metrics.render();
+    expect(text).toMatch(/^lakehouse_file_cache_hits_total [1-9]/m);
+    expect(text).toMatch(/^lakehouse_file_cache_misses_total 1$/m);
+    expect(text).toMatch(/^lakehouse_file_cache_bytes [1-9]/m);
+  });
+
+  test("is fetched again when an index is read from it", async () => {
+    const one = await open("one");
+    await one.createIndex({ name: "v", dimension: 32 });
+    const vector = (n: number) => Array.from({ length: 32 }, (_, i) => Math.sin(n * 7 + i * n));
+    await one.upsert(
+      "v",
+      Array.from({ length: 500 }, (_, n) => ({ id: `${n}`, vector: vector(n + 1) })),
+    );
+    const before = await open("two");
+    const best = async (engine: Engine) => (await engine.search({ index: "v", vector: vector(8), k: 1 })).hits[0]?.id;
+    expect(await best(before)).toBe("7");
+    await before.close();
+    await damage(4);
+    const after = await open("two");
+    expect(await best(after)).toBe("7");
+    expect(after.stats().copies).toMatchObject({ misses: 1 });
   });
 });
 

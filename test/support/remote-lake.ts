@@ -54,6 +54,10 @@ function countingStore(store: Store, fetched: Set<string>): Store {
       fetched.add(key);
       return store.localPath(key, scope);
     },
-    remote: { hold: (keys) => keys.every((key) => fetched.has(key)) },
+    remote: {
+      hold: (keys) => keys.every((key) => fetched.has(key)),
+      recheck: async () => [],
+      stats: () => ({ hits: 0, misses: 0, bytes: 0, maxBytes: 0 }),
+    },
   };
 }

@@ -170,10 +170,14 @@ function bindable(params: Params | undefined): DuckDBValue[] | Record<string, Du
   return params as DuckDBValue[] | Record<string, DuckDBValue> | undefined;
 }
 
+/** Of a statement of ours, cut in the middle of a path: callers have no such function. */
+const OWN_EXCERPT = /\s*LINE \d+: [^\n]*read_parquet\(\['[\s\S]*$/;
+
 /** A DuckDB error as ours: its first line says what is wrong and where; paths of the data folder become keys. */
 export function translateDuckError(error: unknown, hidePaths: string[] = []): LakeError {
   if (error instanceof LakeError) return error;
   let text = error instanceof Error ? error.message : String(error);
+  text = text.replace(OWN_EXCERPT, "");
   for (const path of hidePaths) text = text.replaceAll(`${path.replace(/\/?$/, "")}/`, "");
   const [, label = "", rest = text] = /^([A-Z][A-Za-z ]+?)(?: Error)?: ([\s\S]*)$/.exec(text) ?? [];
   const message = shortened(rest.trim());

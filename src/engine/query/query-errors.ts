@@ -14,11 +14,20 @@ export function isFatal(error: unknown): boolean {
   return cause instanceof Error && /^(FATAL|INTERNAL) Error|database has been invalidated/.test(cause.message);
 }
 
-/** Statements read files of the lake only, so what is wrong with one is damage, and no mistake of the caller. */
-const DAMAGE =
-  /^(?:IO|Invalid) Error: .*(?:TProtocolException|ZSTD|magic bytes|too small to be a Parquet|out of buffer|corrupt)|^Invalid Input Error: Failed to read file /is;
+/**
+ * Statements read files of the lake only, so what is wrong with one is damage, and no mistake of the caller. What DuckDB
+ * 1.5 says when any one byte of a file is another.
+ */
+const DAMAGE = new RegExp(
+  [
+    "^(?:IO|Invalid) Error: .*(?:TProtocolException|invalid TType|don't know what type|out of buffer|ZSTD|corrupt|" +
+      "magic bytes|too small to be a Parquet|Prefetch registered|Could not read (?:enough bytes )?from file)",
+    "^(?:IO|Invalid Input) Error: (?:Failed to read (?:Parquet )?file |No magic bytes|Footer length error)",
+  ].join("|"),
+  "is",
+);
 
-function isDamage(error: unknown): boolean {
+export function isDamage(error: unknown): boolean {
   const cause = error instanceof LakeError ? error.cause : error;
   return cause instanceof Error && DAMAGE.test(cause.message);
 }
@@ -64,6 +73,12 @@ export function withColumns(error: LakeError, { calls }: Judged, resolved: Resol
 export function timedOut(timeoutMs: number): LakeError {
   return new LakeError("limit", `The statement was stopped at timeout_ms = ${timeoutMs}.`, {
     hint: "Filter or aggregate earlier, look for a join without a condition, or allow more with timeout_ms.",
+  });
+}
+
+export function brokenOff(): LakeError {
+  return new LakeError("unavailable", "The statement was broken off after some of its rows were handed over.", {
+    hint: "Run it again: what broke it has been put right.",
   });
 }
 

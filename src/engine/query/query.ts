@@ -15,7 +15,7 @@ import type { Judged } from "./guard.ts";
 import { type Opened, openInstance } from "./instance.ts";
 import { type Content, openKeptResults } from "./kept-results.ts";
 import type { Session } from "./pool.ts";
-import { closedError, explained, isFatal, timedOut, withColumns } from "./query-errors.ts";
+import { brokenOff, closedError, explained, isDamage, isFatal, timedOut, withColumns } from "./query-errors.ts";
 import { openHeld, totalRows } from "./relations.ts";
 import { isRepeatable } from "./repeatable.ts";
 import { withoutEnd } from "./tokens.ts";
@@ -176,6 +176,15 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   ): Promise<Result> {
     const copies = openScope();
     const held = openHeld(files ?? copies);
+    let mended = false;
+    /** Copies of files that were whole when they arrived, and are not any more, are fetched again. */
+    const mend = async (error: unknown): Promise<undefined> => {
+      const damaged = mended || !isDamage(error) ? [] : await parts.store.remote?.recheck([...held.keys]);
+      if (!damaged?.length) throw error;
+      mended = true;
+      for (const key of damaged) held.keys.delete(key);
+      settings.log("warn", "copies of data files were damaged, and are fetched again", { files: damaged.length });
+    };
     const found: FoundByKey = new Map();
     const run = (searches: readonly VectorSearch[]): Promise<void> =>
       runSearches(searches, found, { search: parts.search, catalog: parts.catalog, signal });
@@ -197,7 +206,8 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
             if (error instanceof SearchesNeeded || error instanceof FilesNeeded) return error;
             throw error;
           }
-        });
+        }).catch(mend);
+        if (outcome === undefined) continue;
         if (outcome instanceof FilesNeeded) {
           // Fetching goes on when nobody waits for it any more: the next try then finds more.
           await untilAborted(open.relations.hold(outcome.resolved, held), signal);
@@ -278,7 +288,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
       let begun = false;
       return onSearched(sql, options, async (turn, found) => {
         // Another turn would hand over the same rows again.
-        if (begun) throw closedError();
+        if (begun) throw brokenOff();
         const limits = {
           params: turn.params,
           maxRows: options.maxRows ?? Number.POSITIVE_INFINITY,

@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
-import { link, mkdir, open as openFile, readdir, realpath, rm, stat, unlink, utimes } from "node:fs/promises";
-import { hostname } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { link, mkdir, open as openFile, readdir, rm, stat, unlink, utimes } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { hasCode, LakeError } from "../errors.ts";
 import { mapAhead } from "../map-ahead.ts";
 import type { Scope } from "../scope.ts";
 import type { Clock } from "../settings.ts";
+import { prepareFolders } from "./cache-folders.ts";
 import { explained } from "./file-errors.ts";
-import { isRunning } from "./spool.ts";
+import type { CopyStats } from "./store.ts";
 
 /**
  * Files named by the SHA-256 of their bytes, shared by all processes that have the folder, and within a number of bytes.
@@ -30,6 +30,9 @@ export interface FileCache {
   adopt(file: Addressed, path: string): Promise<void>;
   /** Takes the object out, for this process. */
   forget(key: string): Promise<void>;
+  /** Reads what this process has of these again; what has changed is taken out, for all processes. Which they were. */
+  recheck(keys: readonly string[]): Promise<string[]>;
+  stats(): CopyStats;
 }
 
 export interface Addressed {
@@ -69,10 +72,6 @@ const TOUCH_MS = 60_000;
 /** A file that somebody removed by hand is noticed within this time. */
 const CHECK_MS = 5_000;
 const STATS_AHEAD = 32;
-const DAY_MS = 86_400_000;
-const HOST = hostname().replace(/[^A-Za-z0-9]/g, "");
-const FOLDER = /^process-([A-Za-z0-9]*)-(\d+)-([0-9a-f-]{36})$/;
-const PROCESS = randomUUID();
 
 export async function openFileCache(scope: Scope, settings: CacheSettings): Promise<FileCache> {
   const { folder, maxBytes, clock } = settings;
@@ -84,6 +83,7 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
   /** Bytes in `files/` as of the last look, and what was added since. */
   let total: number | undefined;
   let reserved = 0;
+  let [hits, misses] = [0, 0];
   let sweeping: Promise<unknown> = Promise.resolve();
 
   const timer = setInterval(() => void release().catch(() => undefined), IDLE_MS);
@@ -102,7 +102,8 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
       await forget(file.key);
       entry = undefined;
     }
-    if (!entry) {
+    if (entry) hits++;
+    else {
       let pending = opening.get(file.key);
       if (!pending) {
         pending = linkOrFetch(file, fetch).finally(() => opening.delete(file.key));
@@ -150,7 +151,10 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
     // What is fetched may be removed again before it is linked, by another process that needs the space.
     for (let tries = 0; ; tries++) {
       await rm(path, { force: true });
-      if (await linked(nameOf(sha256), path)) break;
+      if (await linked(nameOf(sha256), path)) {
+        if (tries === 0) hits++;
+        break;
+      }
       if (tries === 3) throw noSpace(key, maxBytes);
       let pending = fetching.get(sha256);
       if (!pending) {
@@ -170,6 +174,7 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
 
   async function fill(key: string, sha256: string, fetch: Fetch): Promise<void> {
     const path = join(incoming, `fetch-${randomUUID()}`);
+    misses++;
     let mine = 0;
     try {
       await fetch(path, async (bytes) => {
@@ -252,10 +257,32 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
     await unlink(entry.path).catch(() => undefined);
   }
 
+  /** Of a file that changed after it was verified: a bad disk, or a hand. */
+  async function recheck(keys: readonly string[]): Promise<string[]> {
+    const damaged: string[] = [];
+    for (const key of keys) {
+      const entry = entries.get(key);
+      if (!entry || (await settings.sha256(entry.path).catch(() => undefined)) === entry.sha256) continue;
+      damaged.push(key);
+      const [own, shared] = await Promise.all(
+        [entry.path, nameOf(entry.sha256)].map((path) => stat(path).catch(() => undefined)),
+      );
+      // Another process may have found it before, and fetched it anew.
+      if (shared && shared.ino === own?.ino) {
+        await unlink(nameOf(entry.sha256)).catch(() => undefined);
+        total = undefined;
+      }
+      await forget(key);
+    }
+    return damaged;
+  }
+
   return {
     root,
     open: openCopy,
     forget,
+    recheck,
+    stats: () => ({ hits, misses, bytes: total, maxBytes }),
     hold: (keys, holder) => {
       const held: Entry[] = [];
       for (const key of keys) {
@@ -264,6 +291,7 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
         held.push(entry);
       }
       for (const entry of held) take(entry, holder);
+      hits += held.length;
       return true;
     },
     adopt: async ({ key, sha256 }, path) => {
@@ -290,40 +318,6 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
 
 function isHeld({ holders, keptUntil }: Entry): boolean {
   return holders > 0 || performance.now() < keptUntil;
-}
-
-/** Creates what is not there, and removes what processes have left that are gone. */
-async function prepareFolders(folder: string, clock: Clock): Promise<{ files: string; root: string }> {
-  const top = await explained("open the folder", "of the cache", async () => {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    return realpath(resolve(folder));
-  });
-  if (/[*?]/.test(top)) {
-    throw new LakeError("invalid", "The data folder has a * or ? in its path, which DuckDB takes for a pattern.", {
-      hint: "Point --data to a folder without them.",
-    });
-  }
-  return explained("open the folder", "of the cache", async () => {
-    for (const name of await readdir(top)) {
-      if (await isStale(top, name, clock)) await rm(join(top, name), { recursive: true, force: true });
-    }
-    const files = join(top, "files");
-    // One process may open several lakes.
-    const root = join(top, `process-${HOST}-${process.pid}-${PROCESS}`, randomUUID());
-    await mkdir(files, { recursive: true });
-    await mkdir(join(root, ".spool"), { recursive: true });
-    await mkdir(join(root, "data"), { recursive: true });
-    return { files, root };
-  });
-}
-
-/** Of another machine's process nobody here knows whether it lives: its folder is given a day. */
-async function isStale(top: string, name: string, clock: Clock): Promise<boolean> {
-  const [, host, pid, owner] = FOLDER.exec(name) ?? [];
-  if (host === undefined || owner === PROCESS) return false;
-  if (host === HOST) return Number(pid) === process.pid || !isRunning(Number(pid));
-  const found = await stat(join(top, name)).catch(() => undefined);
-  return found !== undefined && clock.now().getTime() - found.mtimeMs > DAY_MS;
 }
 
 /** False when there is nothing to link. */

@@ -16,6 +16,17 @@ export interface StoredObject {
   modified: number;
 }
 
+/** Of the local copies, for all that this process has asked for. */
+export interface CopyStats {
+  /** Asked for, and there. */
+  hits: number;
+  /** Fetched. */
+  misses: number;
+  /** What the copies of all processes take; undefined before this one has looked. */
+  bytes: number | undefined;
+  maxBytes: number;
+}
+
 /**
  * Bytes by key. Keys are relative, `/`-separated, made of `[A-Za-z0-9._-]` segments that do not start with a dot.
  * A `put` that has returned is durable; a `put` that has not is wholly there or not at all.
@@ -44,6 +55,9 @@ export interface Store {
   readonly remote?: {
     /** Holds the copies of all of them as `localPath` does, if all are there already. */
     hold(keys: readonly string[], scope: Scope): boolean;
+    /** Reads the copies of these again, and takes out those whose bytes have changed. Which they were. */
+    recheck(keys: readonly string[]): Promise<string[]>;
+    stats(): CopyStats;
   };
   /** The one folder that every `localPath` and every finished upload lies in. */
   readonly localRoot: string;

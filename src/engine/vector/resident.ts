@@ -6,7 +6,7 @@ import { inScope, type Scope } from "../scope.ts";
 import { openTimeSlice } from "../time-slice.ts";
 import { giveBack } from "./give-back.ts";
 import type { Room } from "./room.ts";
-import { isIndex, pathsOf, selectItems } from "./segments.ts";
+import { isIndex, onWholeCopies, pathsOf, selectItems } from "./segments.ts";
 import type { ShardedIndex, ShardPool } from "./shards.ts";
 import type { FilePart } from "./snapshot.ts";
 import type { IndexManifest } from "./types.ts";
@@ -228,7 +228,9 @@ function openResident(
       if (next.provenance.operation !== "compact") {
         const added = next.files.slice(held.files.length);
         if (added.length > 0) {
-          const changes = await inScope((files) => readChanges(room, next, added, files));
+          const changes = await onWholeCopies(room.store, added, () =>
+            inScope((files) => readChanges(room, next, added, files)),
+          );
           await items
             .apply(changes, () => {
               held = next;

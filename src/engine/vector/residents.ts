@@ -4,6 +4,7 @@ import { untraced } from "../trace.ts";
 import { bytesOfSlot, loadResident, PART_LEAST, type Resident, Stale, sizeOf } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { restoreSaved, saveResident } from "./saved.ts";
+import { onWholeCopies } from "./segments.ts";
 import { openShardPool } from "./shards.ts";
 import type { IndexManifest } from "./types.ts";
 
@@ -73,7 +74,8 @@ export function openResidents(
     const { restored, resident } = await trace("vector.load", {}, async (span) => {
       const saved = vector.hnsw ? await restoreSaved(room, pool, manifest) : undefined;
       span.note({ "lakehouse.items": manifest.index.count, "lakehouse.from": saved ? "snapshot" : "segments" });
-      return { restored: saved, resident: saved ?? (await loadResident(room, pool, manifest, closing)) };
+      const load = () => loadResident(room, pool, manifest, closing);
+      return { restored: saved, resident: saved ?? (await onWholeCopies(room.store, manifest.files, load)) };
     });
     log("info", "vector index in memory", {
       index: manifest.name,

@@ -9,6 +9,7 @@ import { appendRows, createSegmentTable, type SegmentRow } from "../duckdb/vecto
 import { LakeError } from "../errors.ts";
 import { mapAhead } from "../map-ahead.ts";
 import { liveItems } from "../query/live-items.ts";
+import { isDamage } from "../query/query-errors.ts";
 import { inScope, type Scope } from "../scope.ts";
 import type { Store } from "../store/store.ts";
 import type { Room } from "./room.ts";
@@ -151,6 +152,22 @@ export async function pathsOf(store: Store, files: readonly DataFile[], held: Sc
   const paths: string[] = [];
   for await (const path of mapAhead(files, PATHS_AHEAD, (file) => store.localPath(file.key, held))) paths.push(path);
   return paths;
+}
+
+/** Runs `work`, and once more when it failed on copies of `files` that had changed since they came: they are fetched again. */
+export async function onWholeCopies<Result>(
+  store: Store,
+  files: readonly DataFile[],
+  work: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!store.remote || !isDamage(error)) throw error;
+    const damaged = await store.remote.recheck(files.map(({ key }) => key));
+    if (damaged.length === 0) throw error;
+    return work();
+  }
 }
 
 /** Which of the ids are items of this version; of those in `kept`, their metadata as JSON. */

@@ -237,3 +237,28 @@ test("closing removes the process's own folder, and leaves the files for the nex
   await use(await open(), "a");
   expect(fetched).toEqual(["a"]);
 });
+
+test("a copy that changed after it was verified is taken out for all, and others are left", async () => {
+  const one = await open();
+  const two = await open();
+  const holder = openScope();
+  const path = await get(one, "a", holder);
+  await use(one, "b");
+  await use(two, "a");
+  expect(one.stats()).toMatchObject({ hits: 0, misses: 2, maxBytes: 100 * KB });
+  expect(two.stats()).toMatchObject({ hits: 1, misses: 0 });
+  expect(await one.recheck([file("a").key, file("b").key, file("never asked for").key])).toEqual([]);
+
+  const bytes = await readFile(path);
+  bytes.writeUInt8(bytes.readUInt8(5) ^ 1, 5);
+  await writeFile(path, bytes);
+  expect(await one.recheck([file("a").key, file("b").key])).toEqual([file("a").key]);
+  await use(one, "a");
+  expect(fetched).toEqual(["a", "b", "a"]);
+  // The other process has the same damaged file, and what came in its place is not taken from the first.
+  expect(await two.recheck([file("a").key])).toEqual([file("a").key]);
+  await use(two, "a");
+  expect(fetched).toEqual(["a", "b", "a"]);
+  expect(await one.recheck([file("a").key])).toEqual([]);
+  await holder.close();
+});
