@@ -56,13 +56,26 @@ export async function commitRows(
   const ids = rows.map((row) => row.id);
   const kept = rows.flatMap((row) => (row.metadata === undefined ? [row.id] : []));
   const deletes = rows.filter((row) => row.vector === undefined).length;
-  let written: { for: string; file: Awaited<ReturnType<typeof writeSegment>> } | undefined;
+  let written: { for: string; file: ReturnType<typeof writeSegment> } | undefined;
+  const keyOf = (metadata: (string | null)[], deleted: string[]): string => JSON.stringify([metadata, deleted]);
+  const write = (stored: readonly SegmentRow[]): ReturnType<typeof writeSegment> => {
+    const file = writeSegment(room, manifest, stored, signal);
+    // Told to whoever awaits it.
+    file.catch(() => undefined);
+    return file;
+  };
   let known = new Set<string>();
   const result = await room.catalog.commit(
     manifest.name,
     async (current) => {
       assertSame(current, manifest);
-      const existing = await lookup(current, { ids, kept });
+      // What is stored does not depend on what is there: both take their time at once.
+      const early = rows.length > 0 && kept.length === 0 && deletes === 0;
+      if (early) written ??= { for: keyOf([], []), file: write(rows as readonly SegmentRow[]) };
+      const existing = await lookup(current, { ids, kept }).catch(async (error: unknown) => {
+        await written?.file.catch(() => undefined);
+        throw error;
+      });
       known = new Set(existing.keys());
       const stored = rows.flatMap((row): SegmentRow[] => {
         if (row.vector === undefined && !known.has(row.id)) return [];
@@ -70,13 +83,14 @@ export async function commitRows(
       });
       if (stored.length === 0) return undefined;
       const metadata = kept.map((id) => existing.get(id) ?? null);
-      const key = JSON.stringify([metadata, deletes > 0 ? ids.filter((id) => known.has(id)) : []]);
-      if (written?.for !== key) written = { for: key, file: await writeSegment(room, manifest, stored, signal) };
+      const key = keyOf(metadata, deletes > 0 ? ids.filter((id) => known.has(id)) : []);
+      if (written?.for !== key) written = { for: key, file: write(stored) };
+      const file = await written.file;
       const { index, files } = current;
       const inserts = known.size === 0 && deletes === 0;
       const count = index.count + (deletes > 0 ? -known.size : rows.length - known.size);
       return nextVersion(current, {
-        files: [...files, written.file],
+        files: [...files, file],
         index: {
           ...index,
           ...changed,
