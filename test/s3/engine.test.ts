@@ -216,6 +216,22 @@ describe("a copy that changes on the disk after it was verified", () => {
     expect(text).toMatch(/^lakehouse_file_cache_bytes [1-9]/m);
   });
 
+  test("is told when an ingest finds it, and fetched by the next", async () => {
+    const one = await open("one");
+    await one.ingest({ name: "t", source: { text: csv(0, 5_000) } });
+    const first = await open("two");
+    await rowsOf(first, "SELECT count(*) FROM t WHERE a >= 0");
+    await first.close();
+    await damage(4);
+    const two = await open("two");
+    const source = { sql: "SELECT a, b FROM t WHERE b <> ''" };
+    await expect(two.ingest({ name: "u", source })).rejects.toMatchObject({
+      kind: "unavailable",
+      message: expect.stringContaining("was damaged"),
+    });
+    expect(await two.ingest({ name: "u", source })).toMatchObject({ rows: 5_000 });
+  });
+
   test("is fetched again when an index is read from it", async () => {
     const one = await open("one");
     await one.createIndex({ name: "v", dimension: 32 });

@@ -91,7 +91,7 @@ export async function openIngesting(
     log: settings.log,
   });
   const query = {
-    plan: async (sql: string) => ({ ...(await plan({ catalog, store }, sql)), datasets: [] }),
+    plan: async (sql: string) => ({ ...(await plan({ catalog, store }, sql)), datasets: [], keys: [] }),
   };
   const { ingest }: Ingest = openIngest(scope, { store, catalog, query, uploads, settings });
   const file = async (name: string, content: string | Uint8Array): Promise<string> => {

@@ -170,14 +170,20 @@ function bindable(params: Params | undefined): DuckDBValue[] | Record<string, Du
   return params as DuckDBValue[] | Record<string, DuckDBValue> | undefined;
 }
 
-/** Of a statement of ours, cut in the middle of a path: callers have no such function. */
-const OWN_EXCERPT = /\s*LINE \d+: [^\n]*read_parquet\(\['[\s\S]*$/;
+/** Longer than what DuckDB shows of a statement. */
+const EXCERPT_CHARS = 500;
+
+/** What DuckDB shows of a statement of ours may be cut in the middle of a path. Callers have no such function. */
+function withoutOwnExcerpt(text: string): string {
+  const at = text.lastIndexOf("\nLINE ");
+  return at >= 0 && text.slice(at, at + EXCERPT_CHARS).includes("read_parquet(['") ? text.slice(0, at).trimEnd() : text;
+}
 
 /** A DuckDB error as ours: its first line says what is wrong and where; paths of the data folder become keys. */
 export function translateDuckError(error: unknown, hidePaths: string[] = []): LakeError {
   if (error instanceof LakeError) return error;
   let text = error instanceof Error ? error.message : String(error);
-  text = text.replace(OWN_EXCERPT, "");
+  text = withoutOwnExcerpt(text);
   for (const path of hidePaths) text = text.replaceAll(`${path.replace(/\/?$/, "")}/`, "");
   const [, label = "", rest = text] = /^([A-Z][A-Za-z ]+?)(?: Error)?: ([\s\S]*)$/.exec(text) ?? [];
   const message = shortened(rest.trim());

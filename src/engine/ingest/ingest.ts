@@ -202,7 +202,7 @@ async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestR
   const plan = await job.query.plan(sql, { signal: job.signal, files: scope });
   const data = join(job.store.localRoot, "data");
   const reach: Reach = { format: "sql", signal: job.signal, files: [], folders: [data] };
-  const converted = await convertWith(scope, job, rules, reach, (context) => convertQuery(plan, context));
+  const converted = await convertWith(scope, job, rules, reach, (context) => convertQuery(plan, context, job.store));
   const hashes = await Promise.all(converted.files.map(({ path }) => job.hasher.sha256(path)));
   const described = { source: sql, sourceHash: `sha256:${hashes.join("+")}`, options: { format: "sql" } };
   return commit(job, rules, converted, described);

@@ -1,4 +1,6 @@
 import { identifier } from "../duckdb/duckdb.ts";
+import { failedOnCopies } from "../query/damaged-copies.ts";
+import type { Store } from "../store/store.ts";
 import type { ConvertContext, Converted } from "./types.ts";
 import { writeParquet } from "./write.ts";
 
@@ -7,10 +9,16 @@ export interface Plan {
   sql: string;
   views: string[];
   datasets: string[];
+  /** Of the files that it reads. */
+  keys: string[];
 }
 
 /** Runs a guarded query in the ingest's own DuckDB and writes its rows. */
-export async function convertQuery({ sql, views }: Plan, context: ConvertContext): Promise<Converted> {
+export async function convertQuery(
+  { sql, views, keys }: Plan,
+  context: ConvertContext,
+  store: Store,
+): Promise<Converted> {
   const connection = await context.duck.connect();
   try {
     for (const view of views) await connection.run(view, { signal: context.signal });
@@ -32,6 +40,8 @@ export async function convertQuery({ sql, views }: Plan, context: ConvertContext
       rows: files.reduce((sum, file) => sum + file.rows, 0),
       notes: { kept_as_text: [], skipped_rows: null, renamed_columns: [], encoding: null, dialect: null },
     };
+  } catch (error) {
+    return await failedOnCopies(store, keys, error);
   } finally {
     connection.close();
   }

@@ -2,6 +2,7 @@ import { didYouMean } from "../catalog/nearest.ts";
 import { translateDuckError } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT } from "./cell-limits.ts";
+import { isDamage } from "./damaged-copies.ts";
 import type { Judged } from "./guard.ts";
 import type { Resolved } from "./relations.ts";
 import { HIT_COLUMNS } from "./vector-hits.ts";
@@ -14,27 +15,9 @@ export function isFatal(error: unknown): boolean {
   return cause instanceof Error && /^(FATAL|INTERNAL) Error|database has been invalidated/.test(cause.message);
 }
 
-/**
- * Statements read files of the lake only, so what is wrong with one is damage, and no mistake of the caller. What DuckDB
- * 1.5 says when any one byte of a file is another.
- */
-const DAMAGE = new RegExp(
-  [
-    "^(?:IO|Invalid) Error: .*(?:TProtocolException|invalid TType|don't know what type|out of buffer|ZSTD|corrupt|" +
-      "magic bytes|too small to be a Parquet|Prefetch registered|Could not read (?:enough bytes )?from file)",
-    "^(?:IO|Invalid Input) Error: (?:Failed to read (?:Parquet )?file |No magic bytes|Footer length error)",
-  ].join("|"),
-  "is",
-);
-
-export function isDamage(error: unknown): boolean {
-  const cause = error instanceof LakeError ? error.cause : error;
-  return cause instanceof Error && DAMAGE.test(cause.message);
-}
-
 /** Errors of DuckDB and of the cell limits in our words. */
 export function explained(error: unknown, localRoot: string): LakeError {
-  if (isDamage(error)) {
+  if (isDamage(error, localRoot)) {
     return new LakeError("corrupt", "A data file of a dataset in this statement is damaged.", {
       hint: "lakehouse-mcp verify names it, and says what to do.",
       cause: error,

@@ -10,12 +10,13 @@ import { untraced } from "../trace.ts";
 import { answeredInTime } from "../turns.ts";
 import { CELL_LIMITS } from "./cell-limits.ts";
 import { judgeCondition } from "./condition.ts";
+import { damagedCopies } from "./damaged-copies.ts";
 import { hideIn } from "./explain.ts";
 import type { Judged } from "./guard.ts";
 import { type Opened, openInstance } from "./instance.ts";
 import { type Content, openKeptResults } from "./kept-results.ts";
 import type { Session } from "./pool.ts";
-import { brokenOff, closedError, explained, isDamage, isFatal, timedOut, withColumns } from "./query-errors.ts";
+import { brokenOff, closedError, explained, isFatal, timedOut, withColumns } from "./query-errors.ts";
 import { openHeld, totalRows } from "./relations.ts";
 import { isRepeatable } from "./repeatable.ts";
 import { withoutEnd } from "./tokens.ts";
@@ -179,8 +180,8 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     let mended = false;
     /** Copies of files that were whole when they arrived, and are not any more, are fetched again. */
     const mend = async (error: unknown): Promise<undefined> => {
-      const damaged = mended || !isDamage(error) ? [] : await parts.store.remote?.recheck([...held.keys]);
-      if (!damaged?.length) throw error;
+      const damaged = mended ? [] : await damagedCopies(parts.store, held.keys, error, signal);
+      if (damaged.length === 0) throw error;
       mended = true;
       for (const key of damaged) held.keys.delete(key);
       settings.log("warn", "copies of data files were damaged, and are fetched again", { files: damaged.length });
@@ -325,12 +326,14 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
           for await (const statement of relation.statements(turn.session.connection)) views.push(statement);
         }
         if (searches.length > 0) views.push(...hitStatements(searches, found));
-        return { sql: judged.sql, views, datasets: readFrom(resolved, searches, found) };
+        const keys = [...resolved.manifests.values()].flatMap(({ files: read }) => read.map(({ key }) => key));
+        return { sql: judged.sql, views, datasets: readFrom(resolved, searches, found), keys };
       };
       return onSearched(sql, options, planned, files);
     },
-    texts: (sql, options, onTexts) =>
+    texts: (sql, options, onTexts, onRestart) =>
       onSearched(sql, options, async (turn, found) => {
+        onRestart?.();
         const judged = await judgeOn(turn, sql, found);
         const { datasets } = await prepare(turn, judged, found);
         for await (const texts of readTexts(turn.session.connection, judged.sql, turn.signal)) onTexts(texts);

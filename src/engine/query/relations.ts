@@ -50,11 +50,12 @@ export interface Held {
   scope: Scope;
   /** By name: the newest version when it was first asked for. */
   newest: Map<string, Manifest>;
-  keys: Set<string>;
+  /** When each file was held, by `performance.now()`. */
+  keys: Map<string, number>;
 }
 
 export function openHeld(scope: Scope): Held {
-  return { scope, newest: new Map(), keys: new Set() };
+  return { scope, newest: new Map(), keys: new Map() };
 }
 
 /** Names a statement may use → what they stand for now. */
@@ -66,13 +67,13 @@ export function openRelations({ store, catalog }: RelationParts): Relations {
       if (!store.remote) return true;
       const missing = missingKeys(resolved, held);
       if (!store.remote.hold(missing, held.scope)) return false;
-      for (const key of missing) held.keys.add(key);
+      for (const key of missing) held.keys.set(key, performance.now());
       return true;
     },
     hold: async (resolved, held) => {
       const fetched = mapAhead(missingKeys(resolved, held), LOADS_AHEAD, async (key) => {
         await store.localPath(key, held.scope);
-        held.keys.add(key);
+        held.keys.set(key, performance.now());
       });
       for await (const _ of fetched);
     },

@@ -52,22 +52,27 @@ export interface QueryEngine {
   stream(sql: string, options: StreamOptions): Promise<StreamResult>;
   /**
    * Judges a statement, and returns it, fit to stand in parentheses, with what another locked instance has to run
-   * first to see the same data; with `files`, it can until that is closed. Throws as `query` does.
+   * first to see the same data; with `files`, it can until that is closed. `keys` are those of the files it reads. Throws as `query` does.
    */
   plan(
     sql: string,
     options?: { signal?: AbortSignal; files?: Scope },
-  ): Promise<{ sql: string; views: string[]; datasets: string[] }>;
+  ): Promise<{ sql: string; views: string[]; datasets: string[]; keys: string[] }>;
   /**
    * Checks that a condition is one expression that may stand in parentheses of a statement, on lines of its own, and
    * means the same there. Throws as `query` does, naming `where` and the place in it.
    */
   assertCondition(where: string, options?: { signal?: AbortSignal }): Promise<void>;
   /**
-   * Hands over the one text column of a statement, a chunk at a time; NULL is left out. Returns the versions that were
-   * read. Throws as `query` does.
+   * Hands over the one text column of a statement, a chunk at a time; NULL is left out. What came before `onRestart` does
+   * not count. Returns the versions that were read. Throws as `query` does.
    */
-  texts(sql: string, options: { signal?: AbortSignal }, onTexts: (texts: string[]) => void): Promise<string[]>;
+  texts(
+    sql: string,
+    options: { signal?: AbortSignal },
+    onTexts: (texts: string[]) => void,
+    onRestart?: () => void,
+  ): Promise<string[]>;
   /** Statements under way, those included that nobody waits for any more. */
   running(): number;
   occupancy(): Occupancy;

@@ -30,8 +30,8 @@ export interface FileCache {
   adopt(file: Addressed, path: string): Promise<void>;
   /** Takes the object out, for this process. */
   forget(key: string): Promise<void>;
-  /** Reads what this process has of these again; what has changed is taken out, for all processes. Which they were. */
-  recheck(keys: readonly string[]): Promise<string[]>;
+  /** Reads what this process has of these again; what has changed is taken out, for all processes. See `Store.remote`. */
+  recheck(held: ReadonlyMap<string, number>): Promise<string[]>;
   stats(): CopyStats;
 }
 
@@ -64,6 +64,9 @@ interface Entry {
   usedAt: number;
   checkedAt: number;
   touchedAt: number;
+  linkedAt: number;
+  /** When its bytes were last found to be those that it is named by, after they came. */
+  wholeAt: number;
 }
 
 /** Unused links of this process go after so long, so that other processes may remove the file. */
@@ -71,6 +74,8 @@ const IDLE_MS = 60_000;
 const TOUCH_MS = 60_000;
 /** A file that somebody removed by hand is noticed within this time. */
 const CHECK_MS = 5_000;
+/** So long a file that was read again, and was whole, is not read for that again. */
+const WHOLE_MS = 10_000;
 const STATS_AHEAD = 32;
 
 export async function openFileCache(scope: Scope, settings: CacheSettings): Promise<FileCache> {
@@ -84,6 +89,7 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
   let total: number | undefined;
   let reserved = 0;
   let [hits, misses] = [0, 0];
+  const askedBy = new WeakMap<Scope, Set<string>>();
   let sweeping: Promise<unknown> = Promise.resolve();
 
   const timer = setInterval(() => void release().catch(() => undefined), IDLE_MS);
@@ -102,7 +108,8 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
       await forget(file.key);
       entry = undefined;
     }
-    if (entry) hits++;
+    const isFirst = isFirstOf(holder, file.key);
+    if (entry) hits += isFirst ? 1 : 0;
     else {
       let pending = opening.get(file.key);
       if (!pending) {
@@ -113,6 +120,15 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
     }
     take(entry, holder);
     return entry.path;
+  }
+
+  /** A statement asks for a file several times, which is one use of it. */
+  function isFirstOf(holder: Scope | undefined, key: string): boolean {
+    if (!holder) return true;
+    const keys = askedBy.get(holder) ?? new Set();
+    askedBy.set(holder, keys);
+    const before = keys.size;
+    return keys.add(key).size > before;
   }
 
   function take(entry: Entry, holder: Scope | undefined): void {
@@ -167,14 +183,21 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
     }
     const { size } = await stat(path);
     const now = performance.now();
-    const entry = { path, sha256, bytes: size, holders: 0, keptUntil: 0, usedAt: now, checkedAt: now, touchedAt: 0 };
+    const times = {
+      keptUntil: 0,
+      usedAt: now,
+      checkedAt: now,
+      touchedAt: 0,
+      linkedAt: now,
+      wholeAt: Number.NEGATIVE_INFINITY,
+    };
+    const entry = { path, sha256, bytes: size, holders: 0, ...times };
     entries.set(key, entry);
     return entry;
   }
 
   async function fill(key: string, sha256: string, fetch: Fetch): Promise<void> {
     const path = join(incoming, `fetch-${randomUUID()}`);
-    misses++;
     let mine = 0;
     try {
       await fetch(path, async (bytes) => {
@@ -183,6 +206,7 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
       });
       if ((await settings.sha256(path)) !== sha256) throw damaged(key);
       await publish(path, sha256);
+      misses++;
     } finally {
       reserved -= mine;
       await rm(path, { force: true });
@@ -257,24 +281,35 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
     await unlink(entry.path).catch(() => undefined);
   }
 
-  /** Of a file that changed after it was verified: a bad disk, or a hand. */
-  async function recheck(keys: readonly string[]): Promise<string[]> {
-    const damaged: string[] = [];
-    for (const key of keys) {
-      const entry = entries.get(key);
-      if (!entry || (await settings.sha256(entry.path).catch(() => undefined)) === entry.sha256) continue;
-      damaged.push(key);
-      const [own, shared] = await Promise.all(
-        [entry.path, nameOf(entry.sha256)].map((path) => stat(path).catch(() => undefined)),
+  async function recheck(held: ReadonlyMap<string, number>): Promise<string[]> {
+    const changed: string[] = [];
+    for (const [key, heldAt] of held) if (await hasChanged(key, heldAt)) changed.push(key);
+    return changed;
+  }
+
+  /** After it was verified: by a bad disk, or a hand. */
+  async function hasChanged(key: string, heldAt: number): Promise<boolean> {
+    const entry = entries.get(key);
+    // Somebody was here before.
+    if (!entry || entry.linkedAt > heldAt) return true;
+    if (performance.now() - entry.wholeAt < WHOLE_MS) return false;
+    const own = await stat(entry.path).catch(() => undefined);
+    const hash = own && (await settings.sha256(entry.path).catch(() => undefined));
+    if (entries.get(key) !== entry) return true;
+    if (hash === entry.sha256) entry.wholeAt = performance.now();
+    // One that could not be read proves nothing, unless it is not there.
+    if (own && (hash === undefined || hash === entry.sha256)) return false;
+    const shared = await stat(nameOf(entry.sha256)).catch(() => undefined);
+    // Another process may have found it before, and fetched it anew.
+    if (own && shared?.ino === own.ino) {
+      const isOurs = await unlink(nameOf(entry.sha256)).then(
+        () => true,
+        () => false,
       );
-      // Another process may have found it before, and fetched it anew.
-      if (shared && shared.ino === own?.ino) {
-        await unlink(nameOf(entry.sha256)).catch(() => undefined);
-        total = undefined;
-      }
-      await forget(key);
+      if (isOurs && total !== undefined) total -= own.size;
     }
-    return damaged;
+    if (entries.get(key) === entry) await forget(key);
+    return true;
   }
 
   return {
@@ -291,7 +326,7 @@ export async function openFileCache(scope: Scope, settings: CacheSettings): Prom
         held.push(entry);
       }
       for (const entry of held) take(entry, holder);
-      hits += held.length;
+      for (const key of keys) if (isFirstOf(holder, key)) hits++;
       return true;
     },
     adopt: async ({ key, sha256 }, path) => {

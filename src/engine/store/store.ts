@@ -55,8 +55,11 @@ export interface Store {
   readonly remote?: {
     /** Holds the copies of all of them as `localPath` does, if all are there already. */
     hold(keys: readonly string[], scope: Scope): boolean;
-    /** Reads the copies of these again, and takes out those whose bytes have changed. Which they were. */
-    recheck(keys: readonly string[]): Promise<string[]>;
+    /**
+     * Reads the copies of these again, and takes out those whose bytes have changed. Which they were, and which are others
+     * or gone since they were held, at a moment of `performance.now()`.
+     */
+    recheck(held: ReadonlyMap<string, number>): Promise<string[]>;
     stats(): CopyStats;
   };
   /** The one folder that every `localPath` and every finished upload lies in. */

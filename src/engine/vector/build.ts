@@ -3,6 +3,7 @@ import type { Connection } from "../duckdb/duckdb.ts";
 import { readVectors, type SegmentRow } from "../duckdb/vectors.ts";
 import { MAX_TEXT_CHARS } from "../embed/texts.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
+import { failedOnCopies } from "../query/damaged-copies.ts";
 import { inScope, type Scope } from "../scope.ts";
 import { embedFor } from "./model.ts";
 import type { Room } from "./room.ts";
@@ -57,7 +58,7 @@ async function build(
   lookup?: Lookup,
 ): Promise<Built> {
   const plan = await room.query.plan(sql, { signal, files });
-  return room.withOwnInstance(signal, async (connection) => {
+  const built = room.withOwnInstance(signal, async (connection): Promise<Built> => {
     const run = (statement: string): Promise<void> => connection.run(statement, { signal });
     for (const view of plan.views) await run(view);
     await run(`CREATE TEMP TABLE source AS SELECT * FROM (\n${plan.sql}\n)`);
@@ -103,6 +104,7 @@ async function build(
       skipped: todo.skipped,
     };
   });
+  return built.catch((error: unknown) => failedOnCopies(room.store, plan.keys, error));
 }
 
 const TOMBSTONE = { vector: undefined, text: null, metadata: null, fromDataset: false };

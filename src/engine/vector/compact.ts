@@ -1,6 +1,7 @@
 import type { DataFile } from "../catalog/types.ts";
 import { literalList } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
+import { onWholeCopies } from "../query/damaged-copies.ts";
 import { inScope, type Scope } from "../scope.ts";
 import type { Room } from "./room.ts";
 import { isIndex, nextVersion, pathsOf, selectItems, writeQuery } from "./segments.ts";
@@ -21,12 +22,12 @@ const FILE_BYTES = 1024 ** 3;
  * top of it. False when there was nothing to do, or somebody else has done it.
  */
 export async function compact(room: Room, name: string, signal: AbortSignal): Promise<boolean> {
-  return inScope((held) => compactHeld(room, name, held, signal));
-}
-
-async function compactHeld(room: Room, name: string, held: Scope, signal: AbortSignal): Promise<boolean> {
   const manifest = await room.catalog.load(name).catch(() => undefined);
   if (!isIndex(manifest)) return false;
+  return onWholeCopies(room.store, manifest.files, () => inScope((held) => compactHeld(room, manifest, held, signal)));
+}
+
+async function compactHeld(room: Room, manifest: IndexManifest, held: Scope, signal: AbortSignal): Promise<boolean> {
   const { files, index } = manifest;
   const base = files.slice(0, index.baseFiles);
   const changes = files.slice(index.baseFiles);

@@ -55,8 +55,12 @@ export async function allowedItems(
       mask[slot >> 3] = byte | (1 << (slot & 7));
       count++;
     };
-    const read = await matching(room, manifest, dataset, where, signal, (ids) => {
+    const allowAll = (ids: string[]): void => {
       for (const id of ids) allow(id);
+    };
+    const read = await matching(room, manifest, dataset, where, signal, allowAll, () => {
+      mask.fill(0);
+      count = 0;
     });
     const own = [nameOf(manifest), ...(dataset ? [nameOf(dataset)] : [])];
     const allowed = { mask, count, others: read.filter((name) => !own.includes(name)) };
@@ -74,9 +78,10 @@ async function matching(
   where: string,
   signal: AbortSignal | undefined,
   onIds: (ids: string[]) => void,
+  onRestart: () => void,
 ): Promise<string[]> {
   try {
-    return await room.query.texts(matchingIds(manifest, dataset, where), signal ? { signal } : {}, onIds);
+    return await room.query.texts(matchingIds(manifest, dataset, where), signal ? { signal } : {}, onIds, onRestart);
   } catch (error) {
     throw explained(error, manifest, dataset);
   }

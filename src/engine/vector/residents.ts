@@ -1,10 +1,10 @@
 import { untilAborted } from "../errors.ts";
+import { onWholeCopies } from "../query/damaged-copies.ts";
 import type { Scope } from "../scope.ts";
 import { untraced } from "../trace.ts";
 import { bytesOfSlot, loadResident, PART_LEAST, type Resident, Stale, sizeOf } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { restoreSaved, saveResident } from "./saved.ts";
-import { onWholeCopies } from "./segments.ts";
 import { openShardPool } from "./shards.ts";
 import type { IndexManifest } from "./types.ts";
 
@@ -69,13 +69,15 @@ export function openResidents(
     return true;
   }
 
+  const load = (manifest: IndexManifest): Promise<Resident> =>
+    onWholeCopies(room.store, manifest.files, () => loadResident(room, pool, manifest, closing));
+
   async function open(manifest: IndexManifest): Promise<Resident> {
     const started = performance.now();
     const { restored, resident } = await trace("vector.load", {}, async (span) => {
       const saved = vector.hnsw ? await restoreSaved(room, pool, manifest) : undefined;
       span.note({ "lakehouse.items": manifest.index.count, "lakehouse.from": saved ? "snapshot" : "segments" });
-      const load = () => loadResident(room, pool, manifest, closing);
-      return { restored: saved, resident: saved ?? (await onWholeCopies(room.store, manifest.files, load)) };
+      return { restored: saved, resident: saved ?? (await load(manifest)) };
     });
     log("info", "vector index in memory", {
       index: manifest.name,
@@ -181,7 +183,7 @@ export function openResidents(
       if (!before?.resident) return;
       // Where there is no room for two of it, the next search reads it anew.
       if (!(await makeRoom(sizeOf(before.resident.manifest)))) return forget(name);
-      const fresh = await loadResident(room, pool, before.resident.manifest, closing);
+      const fresh = await load(before.resident.manifest);
       if (entries.get(name) !== before) {
         await fresh.shards.close();
         return;

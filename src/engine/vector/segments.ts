@@ -8,8 +8,8 @@ import { type Connection, literal } from "../duckdb/duckdb.ts";
 import { appendRows, createSegmentTable, type SegmentRow } from "../duckdb/vectors.ts";
 import { LakeError } from "../errors.ts";
 import { mapAhead } from "../map-ahead.ts";
+import { onWholeCopies } from "../query/damaged-copies.ts";
 import { liveItems } from "../query/live-items.ts";
-import { isDamage } from "../query/query-errors.ts";
 import { inScope, type Scope } from "../scope.ts";
 import type { Store } from "../store/store.ts";
 import type { Room } from "./room.ts";
@@ -58,7 +58,9 @@ export async function writeSegment(
     await createSegmentTable(connection, table, index.dimension);
     await appendRows(connection, table, index.dimension, rows, signal);
     const select = inParts(table, rows.length, room.settings.threads);
-    return writeQuery(room, connection, { name, index }, select, signal);
+    const file = await writeQuery(room, connection, { name, index }, select, signal);
+    if (file.rows === rows.length) return file;
+    throw new LakeError("internal", `A segment has ${file.rows} rows of ${rows.length}.`);
   });
 }
 
@@ -167,22 +169,6 @@ export async function pathsOf(store: Store, files: readonly DataFile[], held: Sc
   return paths;
 }
 
-/** Runs `work`, and once more when it failed on copies of `files` that had changed since they came: they are fetched again. */
-export async function onWholeCopies<Result>(
-  store: Store,
-  files: readonly DataFile[],
-  work: () => Promise<Result>,
-): Promise<Result> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!store.remote || !isDamage(error)) throw error;
-    const damaged = await store.remote.recheck(files.map(({ key }) => key));
-    if (damaged.length === 0) throw error;
-    return work();
-  }
-}
-
 /** Which of the ids are items of this version; of those in `kept`, their metadata as JSON. */
 export async function findItems(
   room: Room,
@@ -191,6 +177,15 @@ export async function findItems(
   signal?: AbortSignal,
 ): Promise<Map<string, string | null>> {
   if (manifest.index.count === 0) return new Map();
+  return onWholeCopies(room.store, manifest.files, () => findOnDisk(room, manifest, { ids, kept }, signal));
+}
+
+function findOnDisk(
+  room: Room,
+  manifest: IndexManifest,
+  { ids, kept }: { ids: readonly string[]; kept: readonly string[] },
+  signal: AbortSignal | undefined,
+): Promise<Map<string, string | null>> {
   return inScope(async (files) => {
     const items = await selectItems(room.store, manifest, ["id", "metadata"], files);
     return room.withConnection(async (connection) => {

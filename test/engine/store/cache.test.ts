@@ -247,18 +247,54 @@ test("a copy that changed after it was verified is taken out for all, and others
   await use(two, "a");
   expect(one.stats()).toMatchObject({ hits: 0, misses: 2, maxBytes: 100 * KB });
   expect(two.stats()).toMatchObject({ hits: 1, misses: 0 });
-  expect(await one.recheck([file("a").key, file("b").key, file("never asked for").key])).toEqual([]);
+  const since = performance.now();
+  const held = (...names: string[]) => new Map(names.map((name) => [file(name).key, since]));
+  const now = (name: string) => new Map([[file(name).key, performance.now()]]);
+  expect(await one.recheck(held("b"))).toEqual([]);
 
   const bytes = await readFile(path);
   bytes.writeUInt8(bytes.readUInt8(5) ^ 1, 5);
   await writeFile(path, bytes);
-  expect(await one.recheck([file("a").key, file("b").key])).toEqual([file("a").key]);
+  // Two statements that failed on it at the same time.
+  const both = await Promise.all([1, 2].map(() => one.recheck(held("a", "b"))));
+  expect(both).toEqual([[file("a").key], [file("a").key]]);
   await use(one, "a");
   expect(fetched).toEqual(["a", "b", "a"]);
+  // A third that began before: what it failed on has gone, and what is there stays.
+  expect(await one.recheck(held("a"))).toEqual([file("a").key]);
+  expect(await one.recheck(now("a"))).toEqual([]);
   // The other process has the same damaged file, and what came in its place is not taken from the first.
-  expect(await two.recheck([file("a").key])).toEqual([file("a").key]);
+  expect(await two.recheck(now("a"))).toEqual([file("a").key]);
   await use(two, "a");
+  await use(one, "a");
   expect(fetched).toEqual(["a", "b", "a"]);
-  expect(await one.recheck([file("a").key])).toEqual([]);
   await holder.close();
+});
+
+test("a copy that cannot be read, because the process is ending, is not taken for damaged", async () => {
+  const one = await open();
+  await use(one, "a");
+  const ending = openScope();
+  const failing = await openFileCache(ending, {
+    folder: join(folder, ".cache"),
+    maxBytes: 100 * KB,
+    sha256: () => Promise.reject(new Error("stopped")),
+    clock: systemClock,
+  });
+  await use(failing, "a");
+  expect(await failing.recheck(new Map([[file("a").key, performance.now()]]))).toEqual([]);
+  expect(fetched).toEqual(["a"]);
+  await ending.close();
+});
+
+test("bytes stay counted when damaged copies are taken out, so that the limit goes on to hold", async () => {
+  const cache = await open(35 * KB);
+  for (const name of ["a", "b", "c"]) await use(cache, name);
+  expect(cache.stats().bytes).toBe(30 * KB);
+  const path = await get(cache, "b");
+  await writeFile(path, Buffer.alloc(10 * KB, "x"));
+  expect(await cache.recheck(new Map([[file("b").key, performance.now()]]))).toEqual([file("b").key]);
+  expect(cache.stats().bytes).toBe(20 * KB);
+  for (const name of ["d", "e", "f"]) await use(cache, name);
+  expect(cache.stats().bytes).toBeLessThanOrEqual(35 * KB);
 });
