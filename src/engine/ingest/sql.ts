@@ -9,7 +9,7 @@ export interface Plan {
   sql: string;
   views: string[];
   datasets: string[];
-  /** Of the files that it reads. */
+  /** Of the files that it reads as local copies. */
   keys: string[];
 }
 

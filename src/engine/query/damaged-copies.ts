@@ -40,7 +40,8 @@ export async function damagedCopies(
 ): Promise<string[]> {
   const { remote, localRoot } = store;
   if (!remote) return [];
-  const isGone = messageOf(error).includes(localRoot) && GONE.test(messageOf(error));
+  const message = messageOf(error);
+  const isGone = message.includes(localRoot) && GONE.test(message);
   if (!isGone && !isDamage(error, localRoot)) return [];
   return untilAborted(remote.recheck(held), signal);
 }
@@ -66,7 +67,7 @@ export async function failedOnCopies(store: Store, keys: readonly string[], erro
   const damaged = await damagedCopies(store, heldNow(keys), error);
   if (damaged.length === 0) throw error;
   throw new LakeError("unavailable", "The local copy of a data file was damaged, and has been removed.", {
-    hint: "Nothing was changed. Call again: the file is fetched anew.",
+    hint: "Call again: the file is fetched anew.",
     cause: error,
   });
 }

@@ -326,7 +326,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
           for await (const statement of relation.statements(turn.session.connection)) views.push(statement);
         }
         if (searches.length > 0) views.push(...hitStatements(searches, found));
-        const keys = [...resolved.manifests.values()].flatMap(({ files: read }) => read.map(({ key }) => key));
+        const keys = [...turn.held.keys.keys()];
         return { sql: judged.sql, views, datasets: readFrom(resolved, searches, found), keys };
       };
       return onSearched(sql, options, planned, files);

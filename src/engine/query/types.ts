@@ -52,7 +52,8 @@ export interface QueryEngine {
   stream(sql: string, options: StreamOptions): Promise<StreamResult>;
   /**
    * Judges a statement, and returns it, fit to stand in parentheses, with what another locked instance has to run
-   * first to see the same data; with `files`, it can until that is closed. `keys` are those of the files it reads. Throws as `query` does.
+   * first to see the same data; with `files`, it can until that is closed. `keys` are those of the files that it reads as
+   * local copies. Throws as `query` does.
    */
   plan(
     sql: string,
