@@ -36,8 +36,8 @@ const CASES: Case[] = [
 export async function benchHttp(context: Context): Promise<Report> {
   const folder = await context.folder();
   const flags = ["--embed-provider", "builtin"];
-  const ours = await serveLake(join(folder, "lake"), flags, join(folder, "ours.json"));
-  const bare = await serveBare([script("bare-http")], join(folder, "bare.json"));
+  const ours = await serveLake(join(folder, "lake"), flags);
+  const bare = await serveBare([script("bare-http")]);
   try {
     context.say("http: loading a table and an index");
     await fill(ours);

@@ -20,7 +20,7 @@ export async function benchMixed(context: Context): Promise<Report> {
   const file = join(folder, "big.csv");
   await writeRows(file, bytes);
   const flags = ["--max-ingest-bytes", String(bytes)];
-  const server = await serveLake(join(folder, "lake"), flags, join(folder, "probe.json"));
+  const server = await serveLake(join(folder, "lake"), flags);
   try {
     await loadSmall(server.url);
     context.say("mixed: small queries alone");

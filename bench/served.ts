@@ -8,19 +8,19 @@ import { probed } from "./context.ts";
 export interface Served {
   url: string;
   pid: number;
-  /** Where it writes what `askProbe` asks. */
+  /** Where it writes what `askProbe` asks; empty without a probe. */
   probe: string;
   close(): Promise<void>;
 }
 
-/** The built server over HTTP, over the lake in `data`. */
-export function serveLake(data: string, flags: string[], probe: string): Promise<Served> {
+/** The built server over HTTP, over the lake in `data`; with `probe` it can be asked, see `askProbe`. */
+export function serveLake(data: string, flags: string[], probe = ""): Promise<Served> {
   return serveBare([SERVER, "serve", "--http", "127.0.0.1:0", "--data", data, ...flags], probe);
 }
 
-/** A script that says where it listens, as the server does. */
-export async function serveBare(args: string[], probe: string): Promise<Served> {
-  const child = spawn(process.execPath, [...probed(), ...args], {
+/** A script that says where it listens, as the server does. A probe takes a tenth of a small call's time. */
+export async function serveBare(args: string[], probe = ""): Promise<Served> {
+  const child = spawn(process.execPath, [...(probe === "" ? [] : probed()), ...args], {
     env: { PATH: process.env.PATH, BENCH_PROBE_FILE: probe },
     stdio: ["ignore", "ignore", "pipe"],
   });
