@@ -1,6 +1,7 @@
 import { stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, resolve } from "node:path";
+import { closeEngine, endWithProcess } from "./closing.ts";
 import type { Config } from "./config.ts";
 import { type Engine, openEngine } from "./engine/engine.ts";
 import type { Log } from "./engine/settings.ts";
@@ -18,8 +19,6 @@ import { uploadRoutes } from "./transport/uploads.ts";
 
 /** A client sends its first requests at once; the heavy libraries load after they are answered. */
 const WARM_UP_MS = 200;
-/** A close that hangs must not keep the process alive. */
-const CLOSE_MS = 5_000;
 /** For the last traces; a collector that does not answer keeps nobody longer. */
 const TRACES_MS = 1_500;
 /** What is under way when the server is told to stop has this long to end. */
@@ -40,6 +39,7 @@ export async function stdio({ config, cwd, log, from }: Start): Promise<void> {
   const telemetry = await telemetryOf(log);
   const { trace } = telemetry ?? {};
   const engine = await openEngine(engineSettings(config, cwd, allow, log, trace));
+  endWithProcess(engine, log);
   log("info", "serving over stdio", { version: VERSION, data: config.data, config: from });
   const trustRoots = config.allow === undefined;
   const watch = { log, trace, traceArguments: config.trace_arguments === "on" };
@@ -63,6 +63,7 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
   const engine = await openEngine(
     engineSettings(config, cwd, await foldersOf(config.allow ?? [], cwd, log), log, trace),
   );
+  endWithProcess(engine, log);
   let server: HttpServer | undefined;
   const metrics = openMetrics({ engine, http: () => server?.status() });
   const watch = { log, trace, traceArguments: config.trace_arguments === "on", onCall: metrics.onCall };
@@ -118,19 +119,10 @@ async function telemetryOf(log: Log): Promise<Telemetry | undefined> {
 }
 
 async function exit(engine: Engine, telemetry: Telemetry | undefined, log: Log): Promise<never> {
-  const giveUp = setTimeout(() => end(log, "closing took too long"), CLOSE_MS);
-  await engine.close();
-  clearTimeout(giveUp);
+  await closeEngine(engine, log);
   await telemetry?.close(TRACES_MS);
-  if (engine.busy()) end(log, "closed, with a statement that does not stop");
-  log("info", "closed");
+  if (!engine.busy()) log("info", "closed");
   process.exit(0);
-}
-
-/** An orderly exit waits for native threads, one of which would never come: everything acknowledged is on disk already. */
-function end(log: Log, message: string): void {
-  log("warn", message);
-  process.kill(process.pid, "SIGKILL");
 }
 
 /** Says which of them are none: they may come to be. */

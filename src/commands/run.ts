@@ -1,3 +1,4 @@
+import { closeEngine, endWithProcess } from "../closing.ts";
 import type { Config } from "../config.ts";
 import type { Engine } from "../engine/engine.ts";
 import { hasCode, LakeError } from "../engine/errors.ts";
@@ -6,9 +7,6 @@ import type { Command, CommandContext, Output } from "./command.ts";
 import { EXIT_CODES, EXIT_SIGNALS } from "./exit.ts";
 import { readFlags, seeHelp } from "./flags.ts";
 import { asFlags, visibleLines } from "./text.ts";
-
-/** A close that hangs must not keep the process alive. */
-const CLOSE_MS = 5_000;
 
 export interface Start {
   config: Config;
@@ -50,7 +48,10 @@ export async function runCommand(
     config,
     cwd,
     engine: () => {
-      opening ??= openEngine();
+      opening ??= openEngine().then((engine) => {
+        endWithProcess(engine, log);
+        return engine;
+      });
       return opening;
     },
     stdin: process.stdin,
@@ -108,19 +109,6 @@ function assertArgs({ name, args: { least, most } }: Command, args: string[]): v
     });
   }
   if (args.length < least) throw new LakeError("invalid", `${name}: an argument is missing.`, { hint: seeHelp(name) });
-}
-
-async function closeEngine(engine: Engine, log: Log): Promise<void> {
-  const giveUp = setTimeout(() => end(log, "closing took too long"), CLOSE_MS);
-  await engine.close();
-  clearTimeout(giveUp);
-  if (engine.busy()) end(log, "closed, with a statement that does not stop");
-}
-
-/** An orderly exit waits for native threads, one of which would never come. */
-function end(log: Log, message: string): void {
-  log("warn", message);
-  process.kill(process.pid, "SIGKILL");
 }
 
 function outputTo(stream: NodeJS.WriteStream, onError: (error: Error) => void): Output {

@@ -308,7 +308,8 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       }
     },
     stats: () => statsOf(open, embedStatus()),
-    busy: () => parts !== undefined && parts.query.running() + parts.ingest.running() > 0,
+    busy: () =>
+      (parts !== undefined && parts.query.running() + parts.ingest.running() > 0) || open.vectors?.isRead() === true,
     close,
     [Symbol.asyncDispose]: close,
   };

@@ -27,6 +27,7 @@ export interface StartOptions {
   env?: Record<string, string>;
   /** Another copy of the built server. */
   main?: string;
+  nodeArgs?: string[];
 }
 
 /** A folder with an inbox and a lake, in which built servers are started as a client starts them. */
@@ -55,11 +56,11 @@ export async function openWorkspace(): Promise<Workspace> {
 
 async function start(
   folder: string,
-  { era = "modern", args = [], env = {}, main = MAIN }: StartOptions,
+  { era = "modern", args = [], env = {}, main = MAIN, nodeArgs = [] }: StartOptions,
 ): Promise<ServerProcess> {
   const transport = new StdioClientTransport({
     command: process.execPath,
-    args: [main, "--data", join(folder, "lake"), "--allow", join(folder, "inbox"), ...args],
+    args: [...nodeArgs, main, "--data", join(folder, "lake"), "--allow", join(folder, "inbox"), ...args],
     env,
     cwd: folder,
     stderr: "pipe",

@@ -1,5 +1,14 @@
 import { setImmediate } from "node:timers/promises";
-import { ARRAY, BOOLEAN, DuckDBDataChunk, FLOAT, VARCHAR } from "@duckdb/node-api";
+import {
+  ARRAY,
+  BOOLEAN,
+  type DuckDBDataChunk,
+  DuckDBTableFunction,
+  type DuckDBType,
+  FLOAT,
+  INTEGER,
+  VARCHAR,
+} from "@duckdb/node-api";
 import bindings from "@duckdb/node-bindings";
 import { LakeError, throwIfAborted } from "../errors.ts";
 import { type Connection, identifier } from "./duckdb.ts";
@@ -24,61 +33,99 @@ export interface VectorRows {
 }
 
 const FLOAT_BYTES = 4;
-/** Values of one chunk that is written: 3 to 5 ms of work on the thread of the event loop. */
-const CHUNK_VALUES = 64 * 768;
+/** Values and rows of one chunk that is handed over: under a millisecond of work on the thread of the event loop. */
+const CHUNK_VALUES = 256 * 768;
 const CHUNK_ROWS = 1024;
+const ROWS_FUNCTION = "rows_in_memory";
 
-/** The columns of a segment, for `CREATE TABLE`. */
-export function segmentColumns(dimension: number): string {
-  return `id VARCHAR, vector FLOAT[${dimension}], text VARCHAR, metadata VARCHAR, deleted BOOLEAN, from_dataset BOOLEAN`;
+/** Lets statements of one instance read rows that are in memory here. */
+export interface RowSource {
+  /**
+   * Creates, or replaces, a temporary table of a segment's columns with these rows, in their order. DuckDB's threads take
+   * them a few at a time: an appender would do all of its work on this thread (57 ms for 1,000 × 768; this takes 7).
+   */
+  createTable(
+    connection: Connection,
+    table: string,
+    rows: { dimension: number; rows: readonly SegmentRow[] },
+    signal?: AbortSignal,
+  ): Promise<void>;
+  /** Statements that read here now. Their threads wait for this one: a process that exits meanwhile would never end. */
+  reading(): number;
 }
 
-/** Puts rows into a temporary table of `segmentColumns`, many values at a time, which a parameter each would not do. */
-export async function appendRows(
-  connection: Connection,
-  table: string,
-  dimension: number,
-  rows: readonly SegmentRow[],
-  signal?: AbortSignal,
-): Promise<void> {
-  const appender = await connection.raw.createAppender(table, "main", "temp");
-  const types = [VARCHAR, ARRAY(FLOAT, dimension), VARCHAR, VARCHAR, BOOLEAN, BOOLEAN];
-  const step = Math.max(1, Math.min(CHUNK_ROWS, Math.floor(CHUNK_VALUES / dimension)));
-  try {
-    for (let from = 0; from < rows.length; from += step) {
-      throwIfAborted(signal);
-      const part = rows.slice(from, from + step);
-      const chunk = DuckDBDataChunk.create(types, part.length);
-      const texts = (of: (row: SegmentRow) => string | null): (string | null)[] => part.map(of);
-      chunk.setColumnValues(
-        0,
-        texts((row) => row.id),
-      );
-      setVectors(chunk, 1, dimension, part);
-      chunk.setColumnValues(
-        2,
-        texts((row) => row.text),
-      );
-      chunk.setColumnValues(
-        3,
-        texts((row) => row.metadata),
-      );
-      chunk.setColumnValues(
-        4,
-        part.map((row) => row.vector === undefined),
-      );
-      chunk.setColumnValues(
-        5,
-        part.map((row) => row.fromDataset),
-      );
-      appender.appendDataChunk(chunk);
-      // Left to the end, all of it would move into the table at once, on this thread: 85 ms for 10,000 × 768.
-      appender.flushSync();
-      await setImmediate();
-    }
-  } finally {
-    appender.closeSync();
-  }
+interface Feed {
+  dimension: number;
+  rows: readonly SegmentRow[];
+}
+
+/** Registers a table function in the instance of `connection`, for as long as the instance is open. */
+export function openRowSource(connection: Connection): RowSource {
+  const feeds = new Map<number, Feed>();
+  let made = 0;
+  const feedOf = (key: number): Feed => {
+    const feed = feeds.get(key);
+    if (feed) return feed;
+    throw new LakeError("internal", "A statement reads rows that are not there.");
+  };
+  connection.raw.registerTableFunction(
+    DuckDBTableFunction.create({
+      name: ROWS_FUNCTION,
+      parameterTypes: [INTEGER],
+      bindFunction: (info) => {
+        const key = Number(info.getParameter(0));
+        const { dimension, rows } = feedOf(key);
+        for (const [at, type] of segmentTypes(dimension).entries())
+          info.addResultColumn(SEGMENT_COLUMNS[at] ?? "", type);
+        info.setCardinality(rows.length, true);
+        info.setBindData({ key });
+      },
+      initFunction: (info) => {
+        info.setInitData({ at: 0 });
+        info.setMaxThreads(1);
+      },
+      mainFunction: (info, output) => {
+        const { key } = info.getBindData() as { key: number };
+        const { dimension, rows } = feedOf(key);
+        const position = info.getInitData() as { at: number };
+        const step = Math.max(1, Math.min(CHUNK_ROWS, Math.floor(CHUNK_VALUES / dimension)));
+        const part = rows.slice(position.at, position.at + step);
+        position.at += part.length;
+        output.rowCount = part.length;
+        if (part.length > 0) setRows(output, dimension, part);
+      },
+    }),
+  );
+  return {
+    createTable: async (on, table, feed, signal) => {
+      const key = made++;
+      feeds.set(key, feed);
+      try {
+        const select = `SELECT * FROM ${ROWS_FUNCTION}(${key})`;
+        await on.run(`CREATE OR REPLACE TEMP TABLE ${identifier(table)} AS ${select}`, { signal });
+      } finally {
+        feeds.delete(key);
+      }
+    },
+    reading: () => feeds.size,
+  };
+}
+
+const SEGMENT_COLUMNS = ["id", "vector", "text", "metadata", "deleted", "from_dataset"];
+
+function segmentTypes(dimension: number): DuckDBType[] {
+  return [VARCHAR, ARRAY(FLOAT, dimension), VARCHAR, VARCHAR, BOOLEAN, BOOLEAN];
+}
+
+function setRows(chunk: DuckDBDataChunk, dimension: number, rows: readonly SegmentRow[]): void {
+  const set = (column: number, of: (row: SegmentRow) => string | boolean | null): void =>
+    chunk.setColumnValues(column, rows.map(of));
+  set(0, (row) => row.id);
+  setVectors(chunk, 1, dimension, rows);
+  set(2, (row) => row.text);
+  set(3, (row) => row.metadata);
+  set(4, (row) => row.vector === undefined);
+  set(5, (row) => row.fromDataset);
 }
 
 function setVectors(chunk: DuckDBDataChunk, column: number, dimension: number, rows: readonly SegmentRow[]): void {
@@ -140,9 +187,4 @@ export async function* readTexts(connection: Connection, sql: string, signal?: A
     if (!chunk || chunk.rowCount === 0) return;
     yield chunk.getColumnValues(0).flatMap((value) => (typeof value === "string" ? [value] : []));
   }
-}
-
-/** Creates, or empties, a temporary table for `appendRows`. */
-export async function createSegmentTable(connection: Connection, table: string, dimension: number): Promise<void> {
-  await connection.run(`CREATE OR REPLACE TEMP TABLE ${identifier(table)} (${segmentColumns(dimension)})`);
 }

@@ -3,6 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Catalog } from "../catalog/types.ts";
 import { type Connection, type Duck, openDuck } from "../duckdb/duckdb.ts";
+import { openRowSource, type RowSource } from "../duckdb/vectors.ts";
 import type { Embedder } from "../embed/embedder.ts";
 import { LakeError } from "../errors.ts";
 import { type Hasher, openHasher } from "../ingest/hash.ts";
@@ -24,15 +25,22 @@ export interface RoomParts {
 
 /** What everything about vectors works with. */
 export interface Room extends RoomParts {
-  /** A DuckDB that reads data files and writes into `folder`, for statements of ours only. Throws `closed`. */
-  withConnection<Result>(work: (connection: Connection, folder: string) => Promise<Result>): Promise<Result>;
+  /** A DuckDB that reads data files and rows in memory and writes into `folder`, for statements of ours only. Throws `closed`. */
+  withConnection<Result>(work: (connection: Connection, source: RowSource) => Promise<Result>): Promise<Result>;
   /** The same in an instance of its own, which may run what the guard let through. As many at once as ingests. */
   withOwnInstance<Result>(signal: AbortSignal, work: (connection: Connection) => Promise<Result>): Promise<Result>;
   /** Work in progress: removed when the lake is closed, or swept by the next process. */
   folder(): Promise<string>;
   hasher(): Hasher;
+  /** Whether threads of DuckDB wait for this one: a process must not exit then. */
+  isRead(): boolean;
   /** Refuses whatever comes; to be awaited before the scope is closed. */
   stop(): Promise<void>;
+}
+
+interface Shared {
+  duck: Duck;
+  source: RowSource;
 }
 
 const MAX_WAITING = 64;
@@ -41,7 +49,8 @@ const MAX_WAITING = 64;
 export function openRoom(scope: Scope, parts: RoomParts): Room {
   const { settings, store } = parts;
   let folder: Promise<string> | undefined;
-  let duck: Promise<Duck> | undefined;
+  let shared: Promise<Shared> | undefined;
+  let source: RowSource | undefined;
   let hasher: Hasher | undefined;
   let closed = false;
   /** Connecting to an instance that is being closed ends the process. */
@@ -76,12 +85,19 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
     });
   };
 
-  const open = (): Promise<Duck> => {
-    duck ??= openInstance(scope, "tmp");
-    duck.catch(() => {
-      duck = undefined;
+  const openShared = async (): Promise<Shared> => {
+    const duck = await openInstance(scope, "tmp");
+    const first = await connect(duck);
+    source = openRowSource(first);
+    first.close();
+    return { duck, source };
+  };
+  const open = (): Promise<Shared> => {
+    shared ??= openShared();
+    shared.catch(() => {
+      shared = undefined;
     });
-    return duck;
+    return shared;
   };
 
   const connect = async (opened: Duck): Promise<Connection> => {
@@ -103,10 +119,13 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
       hasher ??= openHasher(scope);
       return hasher;
     },
+    isRead: () => (source?.reading() ?? 0) > 0,
     withConnection: async (work) => {
-      const connection = await connect(await open());
+      const { duck, source: rows } = await open();
+      await openFolder();
+      const connection = await connect(duck);
       try {
-        return await work(connection, await openFolder());
+        return await work(connection, rows);
       } finally {
         connection.close();
       }

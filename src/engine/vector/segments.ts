@@ -5,7 +5,7 @@ import { putDataFile } from "../catalog/data-files.ts";
 import { dataKey, schemaFingerprint } from "../catalog/identity.ts";
 import type { Column, ColumnStats, DataFile, Draft, Manifest, Provenance, VectorIndex } from "../catalog/types.ts";
 import { type Connection, literal } from "../duckdb/duckdb.ts";
-import { appendRows, createSegmentTable, type SegmentRow } from "../duckdb/vectors.ts";
+import type { SegmentRow } from "../duckdb/vectors.ts";
 import { LakeError } from "../errors.ts";
 import { mapAhead } from "../map-ahead.ts";
 import { onWholeCopies } from "../query/damaged-copies.ts";
@@ -53,10 +53,9 @@ export async function writeSegment(
   rows: readonly SegmentRow[],
   signal?: AbortSignal,
 ): Promise<DataFile> {
-  return room.withConnection(async (connection) => {
+  return room.withConnection(async (connection, source) => {
     const table = "segment";
-    await createSegmentTable(connection, table, index.dimension);
-    await appendRows(connection, table, index.dimension, rows, signal);
+    await source.createTable(connection, table, { dimension: index.dimension, rows }, signal);
     const select = inParts(table, rows.length, room.settings.threads);
     const file = await writeQuery(room, connection, { name, index }, select, signal);
     if (file.rows === rows.length) return file;
