@@ -156,8 +156,11 @@ function wrap(connection: DuckDBConnection, hidePaths: string[]): Connection {
       }),
     rows: <Row>(sql: string, options?: RunOptions & { params?: Params }) =>
       guarded(options, async () => {
-        const reader = await connection.runAndReadAll(sql, bindable(options?.params));
-        return reader.getRowObjectsJson() as Row[];
+        const result = await connection.run(sql, bindable(options?.params));
+        const rows: Row[] = [];
+        // A chunk at a time, with other work in between: all of a large result would hold the event loop up.
+        for await (const some of result.yieldRowObjectJson()) for (const row of some) rows.push(row as Row);
+        return rows;
       }),
     close: () => {
       if (open) connection.closeSync();

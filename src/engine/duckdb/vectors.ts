@@ -11,7 +11,7 @@ import {
 } from "@duckdb/node-api";
 import bindings from "@duckdb/node-bindings";
 import { LakeError, throwIfAborted } from "../errors.ts";
-import { type Connection, identifier } from "./duckdb.ts";
+import type { Connection } from "./duckdb.ts";
 
 /** A row of a segment of a vector index. A tombstone has no vector. */
 export interface SegmentRow {
@@ -41,20 +41,15 @@ const ROWS_FUNCTION = "rows_in_memory";
 /** Lets statements of one instance read rows that are in memory here. */
 export interface RowSource {
   /**
-   * Creates, or replaces, a temporary table of a segment's columns with these rows, in their order. DuckDB's threads take
-   * them a few at a time: an appender would do all of its work on this thread (57 ms for 1,000 × 768; this takes 7).
+   * Runs `work` with the SQL of a table of a segment's columns that has these rows, in their order. DuckDB's threads take
+   * them a few at a time: an appender would do all of its work on this thread (57 ms for 1,000 × 768; this takes 5).
    */
-  createTable(
-    connection: Connection,
-    table: string,
-    rows: { dimension: number; rows: readonly SegmentRow[] },
-    signal?: AbortSignal,
-  ): Promise<void>;
+  withRows<Result>(feed: Feed, work: (table: string) => Promise<Result>): Promise<Result>;
   /** Statements that read here now. Their threads wait for this one: a process that exits meanwhile would never end. */
   reading(): number;
 }
 
-interface Feed {
+export interface Feed {
   dimension: number;
   rows: readonly SegmentRow[];
 }
@@ -97,12 +92,11 @@ export function openRowSource(connection: Connection): RowSource {
     }),
   );
   return {
-    createTable: async (on, table, feed, signal) => {
+    withRows: async (feed, work) => {
       const key = made++;
       feeds.set(key, feed);
       try {
-        const select = `SELECT * FROM ${ROWS_FUNCTION}(${key})`;
-        await on.run(`CREATE OR REPLACE TEMP TABLE ${identifier(table)} AS ${select}`, { signal });
+        return await work(`${ROWS_FUNCTION}(${key})`);
       } finally {
         feeds.delete(key);
       }

@@ -16,6 +16,7 @@ export interface CheckedItem {
 
 const MAX_DEPTH = 32;
 const SLICE_MS = 5;
+const SLAB_VALUES = 2 ** 16;
 /** `JSON.stringify` escapes half a surrogate pair, and no whole one. */
 const BROKEN_TEXT = /(?<!\\)(?:\\\\)*\\u(?:d[89a-f]|0000)/;
 
@@ -28,6 +29,7 @@ export async function checkItems(name: string, items: readonly Item[], index: Ve
     });
   }
   const inSlices = openTimeSlice(SLICE_MS);
+  const next = openSlabs(index.dimension, items.length);
   const seen = new Map<string, number>();
   const checked: CheckedItem[] = [];
   for (const [at, item] of items.entries()) {
@@ -41,13 +43,28 @@ export async function checkItems(name: string, items: readonly Item[], index: Ve
         });
       }
       seen.set(item.id, at);
-      checked.push(checkItem(item, where, name, index));
+      checked.push(checkItem(item, where, name, index, next));
     });
   }
   return checked;
 }
 
-function checkItem(item: Item, where: string, name: string, index: VectorIndex): CheckedItem {
+/** Vectors to fill: each a part of a larger one, because many small buffers are much to collect later. */
+function openSlabs(dimension: number, count: number): () => Float32Array {
+  const most = Math.max(1, Math.min(count, Math.floor(SLAB_VALUES / dimension)));
+  let slab = new Float32Array(0);
+  let at = 0;
+  return () => {
+    if (at === slab.length) {
+      slab = new Float32Array(most * dimension);
+      at = 0;
+    }
+    at += dimension;
+    return slab.subarray(at - dimension, at);
+  };
+}
+
+function checkItem(item: Item, where: string, name: string, index: VectorIndex, next: () => Float32Array): CheckedItem {
   const { vector, text } = item;
   if (vector === undefined && text === undefined) {
     throw new LakeError("invalid", `${where} has neither a vector nor a text.`, { hint: "Give one of them." });
@@ -60,7 +77,7 @@ function checkItem(item: Item, where: string, name: string, index: VectorIndex):
   }
   return {
     id: item.id,
-    vector: vector && checkVector(vector, `${where}: vector`, index),
+    vector: vector && checkVector(vector, `${where}: vector`, index, next),
     text: text ?? null,
     metadata: item.metadata === undefined ? undefined : checkMetadata(item.metadata, where),
   };
@@ -103,13 +120,14 @@ export function checkVector(
   vector: readonly unknown[],
   where: string,
   { dimension, metric }: Pick<VectorIndex, "dimension" | "metric">,
+  next: () => Float32Array = () => new Float32Array(dimension),
 ): Float32Array {
   if (vector.length !== dimension) {
     throw new LakeError("invalid", `${where} has ${vector.length} values, and the index has ${dimension} dimensions.`, {
       hint: "Use vectors of the model the index was made for, or create another index.",
     });
   }
-  const values = new Float32Array(dimension);
+  const values = next();
   let square = 0;
   for (let at = 0; at < dimension; at++) {
     const value = vector[at];

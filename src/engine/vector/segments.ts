@@ -12,15 +12,19 @@ import { onWholeCopies } from "../query/damaged-copies.ts";
 import { liveItems } from "../query/live-items.ts";
 import { inScope, type Scope } from "../scope.ts";
 import type { Store } from "../store/store.ts";
+import { mapInSlices } from "../time-slice.ts";
 import type { Room } from "./room.ts";
 import { type IndexManifest, ITEM_COLUMNS } from "./types.ts";
 
-/** Values of a row group: 6 MB of floats, which readers take in parallel. */
-const GROUP_VALUES = 2048 * 768;
+/**
+ * Values of a row group: 1.5 MB of floats, so that it stays in the processor's caches while it is encoded. No chunk that
+ * DuckDB reads goes beyond one, which bounds what is copied at once on the event loop's thread.
+ */
+const GROUP_VALUES = 512 * 768;
 const MAX_GROUP_ROWS = 20_480;
-const LEAST_PART_ROWS = 256;
 const STORED = "id, vector::FLOAT[] AS vector, text, metadata::VARCHAR AS metadata, deleted, from_dataset";
 const PATHS_AHEAD = 16;
+const SLICE_MS = 5;
 
 /** The columns of an index as a table. Field ids go on from those of an earlier dataset of the name. */
 export function indexColumns(dimension: number, after = 0): Column[] {
@@ -53,24 +57,13 @@ export async function writeSegment(
   rows: readonly SegmentRow[],
   signal?: AbortSignal,
 ): Promise<DataFile> {
-  return room.withConnection(async (connection, source) => {
-    const table = "segment";
-    await source.createTable(connection, table, { dimension: index.dimension, rows }, signal);
-    const select = inParts(table, rows.length, room.settings.threads);
-    const file = await writeQuery(room, connection, { name, index }, select, signal);
-    if (file.rows === rows.length) return file;
-    throw new LakeError("internal", `A segment has ${file.rows} rows of ${rows.length}.`);
-  });
-}
-
-/** All rows of a table. DuckDB encodes a small one on one thread, and the parts of a union on as many as there are. */
-function inParts(table: string, rows: number, threads: number): string {
-  const parts = Math.max(1, Math.min(threads, Math.floor(rows / LEAST_PART_ROWS)));
-  const bound = (part: number): number => Math.floor((rows * part) / parts);
-  return Array.from(
-    { length: parts },
-    (_, part) => `SELECT * FROM ${table} WHERE rowid >= ${bound(part)} AND rowid < ${bound(part + 1)}`,
-  ).join(" UNION ALL ");
+  return room.withConnection((connection, source) =>
+    source.withRows({ dimension: index.dimension, rows }, async (table) => {
+      const file = await writeQuery(room, connection, { name, index }, `SELECT * FROM ${table}`, signal);
+      if (file.rows === rows.length) return file;
+      throw new LakeError("internal", `A segment has ${file.rows} rows of ${rows.length}.`);
+    }),
+  );
 }
 
 /** As `writeSegment`, for the rows of a query of ours, which yields the columns of a segment. */
@@ -188,17 +181,17 @@ function findOnDisk(
   return inScope(async (files) => {
     const items = await selectItems(room.store, manifest, ["id", "metadata"], files);
     return room.withConnection(async (connection) => {
-      const listed = (parameter: string): string => `SELECT unnest(from_json(${parameter}::VARCHAR, '["VARCHAR"]'))`;
       const found = new Map<string, string | null>();
-      const there = `SELECT id FROM (${items}) WHERE id IN (${listed("$1")})`;
-      const rows = await connection.rows<{ id: string }>(there, { params: [JSON.stringify(ids)], signal });
-      for (const { id } of rows) found.set(id, null);
-      if (kept.length === 0) return found;
-      const sql = `SELECT id, metadata::VARCHAR AS metadata FROM (${items}) WHERE id IN (${listed("$1")})`;
-      const params = [JSON.stringify(kept)];
-      for (const row of await connection.rows<{ id: string; metadata: string | null }>(sql, { params, signal })) {
-        found.set(row.id, row.metadata);
-      }
+      const look = async (columns: string, wanted: readonly string[]): Promise<void> => {
+        if (wanted.length === 0) return;
+        const listed = `SELECT unnest(from_json($1::VARCHAR, '["VARCHAR"]'))`;
+        const sql = `SELECT ${columns} FROM (${items}) WHERE id IN (${listed})`;
+        const options = { params: [JSON.stringify(wanted)], signal };
+        const rows = await connection.rows<{ id: string; metadata?: string | null }>(sql, options);
+        await mapInSlices(rows, SLICE_MS, ({ id, metadata = null }) => found.set(id, metadata));
+      };
+      await look("id", ids);
+      await look("id, metadata::VARCHAR AS metadata", kept);
       return found;
     });
   });

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { Manifest } from "../catalog/types.ts";
 import type { SegmentRow } from "../duckdb/vectors.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
@@ -38,7 +39,7 @@ export interface NewRow extends Omit<SegmentRow, "metadata"> {
 export interface Written {
   manifest: IndexManifest;
   /** Ids that were items before. */
-  known: Set<string>;
+  known: ReadonlyMap<string, unknown>;
 }
 
 /**
@@ -64,7 +65,7 @@ export async function commitRows(
     file.catch(() => undefined);
     return file;
   };
-  let known = new Set<string>();
+  let known: ReadonlyMap<string, unknown> = new Map();
   const result = await room.catalog.commit(
     manifest.name,
     async (current) => {
@@ -76,11 +77,8 @@ export async function commitRows(
         await written?.file.catch(() => undefined);
         throw error;
       });
-      known = new Set(existing.keys());
-      const stored = rows.flatMap((row): SegmentRow[] => {
-        if (row.vector === undefined && !known.has(row.id)) return [];
-        return [{ ...row, metadata: row.metadata === undefined ? (existing.get(row.id) ?? null) : row.metadata }];
-      });
+      known = existing;
+      const stored = early ? (rows as readonly SegmentRow[]) : whole(rows, existing);
       if (stored.length === 0) return undefined;
       const metadata = kept.map((id) => existing.get(id) ?? null);
       const key = keyOf(metadata, deletes > 0 ? ids.filter((id) => known.has(id)) : []);
@@ -108,6 +106,14 @@ export async function commitRows(
   return { manifest: result.manifest, known };
 }
 
+/** With the metadata that is kept, and without tombstones of what is not there. */
+function whole(rows: readonly NewRow[], existing: ReadonlyMap<string, string | null>): SegmentRow[] {
+  return rows.flatMap((row): SegmentRow[] => {
+    if (row.vector === undefined && !existing.has(row.id)) return [];
+    return [{ ...row, metadata: row.metadata === undefined ? (existing.get(row.id) ?? null) : row.metadata }];
+  });
+}
+
 export async function upsertItems(
   room: Room,
   name: string,
@@ -116,6 +122,8 @@ export async function upsertItems(
   lookup?: Lookup,
 ): Promise<{ manifest: IndexManifest; inserted: number; updated: number }> {
   const manifest = await loadIndex(room, name);
+  // Reading it took its time: the items get a turn of the event loop of their own.
+  await setImmediate();
   const checked = await checkItems(name, items, manifest.index);
   const rows = await withVectors(room, manifest, checked, { signal, onProgress });
   throwIfAborted(signal);
