@@ -6,6 +6,7 @@ import { onWholeCopies } from "../query/damaged-copies.ts";
 import { inScope, type Scope } from "../scope.ts";
 import { openTimeSlice } from "../time-slice.ts";
 import { giveBack } from "./give-back.ts";
+import { openIdMap } from "./id-map.ts";
 import type { Room } from "./room.ts";
 import { isIndex, pathsOf, selectItems } from "./segments.ts";
 import type { ShardedIndex, ShardPool } from "./shards.ts";
@@ -74,7 +75,7 @@ export function bytesOfSlot({ dimension, metric }: { dimension: number; metric: 
 function openItems(manifest: IndexManifest, shards: ShardedIndex) {
   const ids: string[] = [];
   const metadata: (string | null)[] = [];
-  const slotOf = new Map<string, Slot>();
+  const slotOf = openIdMap<Slot>();
   /** A one for every place with an item that there is now. */
   let alive = new Uint8Array(1024);
   let itemBytes = 0;

@@ -1,0 +1,26 @@
+import { expect, test } from "vitest";
+import { openIdMap } from "../../../src/engine/vector/id-map.ts";
+
+test("holds what a map holds, whatever the ids are like", () => {
+  const ids = Array.from({ length: 5_000 }, (_, n) => [
+    `${n}`,
+    `worker-${n % 700}@example.com`,
+    `é😀${n}`,
+    "x".repeat(n % 90),
+  ]);
+  const map = openIdMap<number>();
+  const expected = new Map<string, number>();
+  for (const [n, id] of ids.flat().entries()) {
+    map.set(id, n);
+    expected.set(id, n);
+    if (n % 3 === 0) {
+      map.delete(id);
+      expected.delete(id);
+    }
+    if (n % 5 === 0) {
+      map.delete(`${id} is not there`);
+    }
+  }
+  expect(map.size).toBe(expected.size);
+  for (const id of ids.flat()) expect(map.get(id)).toBe(expected.get(id));
+});
