@@ -23,6 +23,9 @@ export interface Measured {
 
 const WARM_UP = 50;
 const AT_ONCE = 8;
+/** Rounds of all queries before those that count: what a server runs all the time has been compiled. */
+const WARM_ROUNDS = 3;
+const ROUNDS = 7;
 const FIRST_CALLS = 3;
 const HYBRID_K = 50;
 
@@ -47,7 +50,7 @@ export async function search({ context, engine, bare, data, truth, late }: Measu
   const bareRates: number[] = [];
   const blocks: number[] = [];
   const rate = (ms: number): number => queries.length / (ms / 1e3);
-  await alternate(context.quick ? 2 : 5, [
+  await alternate(WARM_ROUNDS + (context.quick ? 2 : ROUNDS), [
     async () => {
       await setImmediate();
       late();
@@ -65,6 +68,7 @@ export async function search({ context, engine, bare, data, truth, late }: Measu
   const found: number[][] = [];
   for (const vector of asked) found.push(numbersOf(await ask(vector)));
   const p50 = median(ours);
+  const [rated, bareRated] = [median(rates.slice(WARM_ROUNDS)), median(bareRates.slice(WARM_ROUNDS))];
   return [
     recallFigure(
       "recall@10",
@@ -90,9 +94,9 @@ export async function search({ context, engine, bare, data, truth, late }: Measu
     {
       what: `${AT_ONCE} at once, searches a second`,
       unit: "",
-      ours: median(rates),
-      other: median(bareRates),
-      target: atLeast(median(rates), 1.5 * median(bareRates), "≥ 1.5×"),
+      ours: rated,
+      other: bareRated,
+      target: atLeast(rated, 1.5 * bareRated, "≥ 1.5×"),
     },
     loopFigure(`${AT_ONCE} at once`, Math.max(...blocks)),
   ];
