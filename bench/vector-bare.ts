@@ -44,6 +44,7 @@ export async function buildBare({ vectors, count }: VectorData): Promise<BareInd
     buildMs += performance.now() - started;
     await setImmediate();
   }
-  index.setEf(EF);
+  // As the engine does for larger ones.
+  index.setEf(Math.round(EF * Math.max(1, count / 100_000) ** (2 / 3)));
   return { buildMs, search: (query, filter) => index.searchKnn(query, K, filter).neighbors };
 }

@@ -168,7 +168,11 @@ export const configSchema = z.strictObject({
   vector_threads: count()
     .optional()
     .describe("Threads that a vector index is spread over. Unset: one a core, 4 at most."),
-  vector_ef: count().prefault(64).describe("Candidates a vector search keeps: more finds more, and takes longer."),
+  vector_ef: count()
+    .prefault(64)
+    .describe(
+      "Candidates a vector search keeps in an index of up to 100,000 items, and as many more in a larger one as it takes to find as much: more finds more, and takes longer.",
+    ),
   vector_search: z
     .enum(["hnsw", "exact"])
     .default("hnsw")

@@ -95,7 +95,7 @@ export interface VectorSettings {
   memoryBytes: number;
   /** Worker threads that graphs are spread over. */
   threads: number;
-  /** Candidates a search keeps, when it does not say: more is better and slower. */
+  /** Candidates a search of up to 100,000 items keeps, when it does not say: more is better and slower. */
   ef: number;
   /** False: search exactly, without graphs. */
   hnsw: boolean;

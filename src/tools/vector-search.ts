@@ -49,7 +49,14 @@ export const vectorSearch = defineTool({
       .describe(
         "SQL condition over the columns of the dataset the index was built from, and id, text and metadata: state = 'IL' AND metadata->>'shift' = 'night'",
       ),
-    ef: z.int().min(1).max(10_000).optional().describe("Candidates kept: more finds more, and takes longer."),
+    ef: z
+      .int()
+      .min(1)
+      .max(10_000)
+      .optional()
+      .describe(
+        "Candidates kept: more finds more, and takes longer. By default as many as suit the size of the index.",
+      ),
     include: z
       .array(z.enum(["row", "text", "vector"]))
       .max(3)

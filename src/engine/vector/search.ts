@@ -16,6 +16,7 @@ import { summaryOf } from "./write.ts";
 
 const DEFAULT_K = 10;
 const MAX_EF = 10_000;
+const EF_ITEMS = 100_000;
 const SLICE_MS = 5;
 /** What the rows of one answer may take; the transport has limits of its own. */
 const MAX_ANSWER_BYTES = 64 * 1024 ** 2;
@@ -49,7 +50,7 @@ export async function find(
   assertRequest(request);
   const manifest = await loadIndex(room, request.index, { recent: true });
   const k = request.k ?? DEFAULT_K;
-  const ef = request.ef ?? room.settings.vector.ef;
+  const ef = request.ef ?? efFor(manifest.index.count, room.settings.vector.ef);
   // Checked, and embedded, before anything is read.
   const query = await queryVector(room, manifest, request, signal);
   if (request.where !== undefined) await assertWhere(room, request.where);
@@ -62,6 +63,14 @@ export async function find(
     return searchResident(resident, vector, { k, ef, own, allowed, signal });
   });
   return inMemory ?? findOnDisk(room, manifest, request, query, k, signal);
+}
+
+/**
+ * Candidates that find as much in an index of any size as `ef` does in one of 100,000 items. Measured, recall@10: 0.987 at
+ * 100,000 with 64; at 300,000 0.922 with 64, and 0.985 with twice as many.
+ */
+export function efFor(count: number, ef: number): number {
+  return Math.min(MAX_EF, Math.round(ef * Math.max(1, count / EF_ITEMS) ** (2 / 3)));
 }
 
 async function searchResident(
@@ -291,7 +300,10 @@ function assertRequest({ text, vector, likeId, k, ef }: SearchRequest): void {
 function assertNumber(name: string, value: number | undefined, most: number): void {
   if (value === undefined || (Number.isInteger(value) && value >= 1 && value <= most)) return;
   throw new LakeError("invalid", `${name} is ${value}; it is a whole number from 1 to ${most}.`, {
-    hint: name === "k" ? "Leave it out for 10 hits." : "Leave it out for the server's vector_ef.",
+    hint:
+      name === "k"
+        ? "Leave it out for 10 hits."
+        : "Leave it out for what the server's vector_ef and the size of the index make of it.",
   });
 }
 

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { LakeError } from "../../../src/engine/errors.ts";
+import { efFor } from "../../../src/engine/vector/search.ts";
 import { VECTOR } from "../../support/embedder.ts";
 import { failure, openRandom, openVectorLake, randomVector, sorted, until } from "../../support/vectors.ts";
 
@@ -187,4 +188,11 @@ test("metadata about NUL is text like any other", async () => {
   expect((await failure(engine.upsert("things", [{ id: "b", vector: [1], metadata: { nul: "\0" } }]))).message).toMatch(
     /NUL/,
   );
+});
+
+test("a large index is searched wider, so that as much is found", () => {
+  expect([0, 1, 100_000].map((count) => efFor(count, 64))).toEqual([64, 64, 64]);
+  expect(efFor(300_000, 64)).toBe(133);
+  expect(efFor(1_000_000, 100)).toBe(464);
+  expect(efFor(10 ** 9, 64)).toBe(10_000);
 });
