@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
 import { ROOT } from "../demo/server.ts";
 import { DIMENSION, K, rowOf, type VectorData } from "./vector-data.ts";
 
@@ -44,7 +45,7 @@ export async function buildBare({ vectors, count }: VectorData): Promise<BareInd
     buildMs += performance.now() - started;
     await setImmediate();
   }
-  // As the engine does for larger ones.
-  index.setEf(Math.round(EF * Math.max(1, count / 100_000) ** (2 / 3)));
+  const { efFor } = await import(pathToFileURL(join(ROOT, "dist", "engine", "vector", "search.js")).href);
+  index.setEf(efFor(count, EF));
   return { buildMs, search: (query, filter) => index.searchKnn(query, K, filter).neighbors };
 }

@@ -9,12 +9,12 @@ const CLOSE_MS = 5_000;
  * thread, would never come. Everything acknowledged is on disk already.
  */
 export function endWithProcess(engine: Engine, log: Log): void {
-  // Node itself would tell of it only after the listeners of "exit".
-  process.on("uncaughtExceptionMonitor", (error) => {
-    if (engine.busy()) log("error", "internal error", { error: error.stack ?? error.message });
+  // Node itself would tell of it only after the listeners of "exit". What is thrown here would keep those from being called.
+  process.on("uncaughtExceptionMonitor", (error: unknown) => {
+    if (engine.busy()) log("error", "internal error", { error: error instanceof Error ? error.stack : String(error) });
   });
   process.once("exit", () => {
-    if (engine.busy()) end(log, "ended, with a statement that does not stop");
+    if (engine.busy()) end(log, "ended, with statements under way");
   });
 }
 

@@ -1,5 +1,7 @@
 #!/usr/bin/env node
-import type { CommandHelp } from "./commands/command.ts";
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Command, CommandHelp } from "./commands/command.ts";
 import { parseCommandLine, unknownCommand } from "./commands/flags.ts";
 import { commands } from "./commands/index.ts";
 import { type Config, loadConfig, redacted } from "./config.ts";
@@ -42,13 +44,19 @@ async function main(argv: string[]): Promise<void> {
   const log = openLog(config.log_level);
   if (command) {
     const { runCommand } = await import("./commands/run.ts");
-    return runCommand(command, line, { config, cwd, log, openEngine: () => openForPeople(config, cwd, log) });
+    return runCommand(command, line, { config, cwd, log, openEngine: () => openForPeople(command, config, cwd, log) });
   }
   const servers = await import("./serving.ts");
   await servers[line.command === "serve" ? "serve" : "stdio"]({ config, cwd, log, from: file ?? "defaults" });
 }
 
-async function openForPeople(config: Config, cwd: string, log: Log): Promise<Engine> {
+async function openForPeople(command: Command, config: Config, cwd: string, log: Log): Promise<Engine> {
+  const isElsewhere = config.store !== undefined || config.data === "memory";
+  if (command.needsLake && !isElsewhere && !existsSync(resolve(cwd, config.data))) {
+    throw new LakeError("not_found", `There is no lakehouse in ${config.data}.`, {
+      hint: "Name its folder with --data DIR, or load a file into a new one: lakehouse-mcp ingest FILE.",
+    });
+  }
   const [{ openEngine }, { engineSettings }] = await Promise.all([
     import("./engine/engine.ts"),
     import("./settings.ts"),

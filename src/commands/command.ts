@@ -50,6 +50,8 @@ export interface CommandHelp {
 export interface Command extends CommandHelp {
   /** How many arguments it takes besides flags. */
   args: { least: number; most: number };
+  /** It is of no use where no lakehouse is, and must not make one there. */
+  needsLake?: boolean;
   /** Returns the exit code. A thrown `LakeError` is shown, and becomes the code of its kind: see `exit.ts`. */
   run(given: { flags: Record<string, unknown>; args: string[] }, context: CommandContext): Promise<number>;
 }
@@ -58,6 +60,7 @@ export interface Command extends CommandHelp {
 export function defineCommand<Shape extends Flags>(
   command: CommandHelp & {
     args?: { least: number; most: number };
+    needsLake?: boolean;
     flags: Shape;
     run(
       given: { flags: { [Name in keyof Shape]: z.output<Shape[Name]> }; args: string[] },

@@ -8,6 +8,7 @@ import { jsonText, visible } from "./text.ts";
 export const describe = defineCommand({
   name: "describe",
   summary: "Show the columns of a dataset, where it comes from, and its versions.",
+  needsLake: true,
   usage: ["NAME [options]", "NAME@VERSION [options]"],
   args: { least: 1, most: 1 },
   flags: { json: z.boolean().default(false).describe("Write a JSON object.") },

@@ -8,6 +8,7 @@ import { openTicker } from "./ticker.ts";
 export const gc = defineCommand({
   name: "gc",
   summary: "Show which old versions and unused files can be deleted, or delete them.",
+  needsLake: true,
   usage: ["[--delete] [options]"],
   flags: {
     delete: z.boolean().default(false).describe("Delete them; else only say what would be."),

@@ -10,6 +10,7 @@ const PAGE = 1_000;
 export const list = defineCommand({
   name: "list",
   summary: "List the datasets.",
+  needsLake: true,
   usage: ["[WORD…] [options]"],
   args: { least: 0, most: 20 },
   flags: {

@@ -6,6 +6,7 @@ import { jsonText } from "./text.ts";
 export const restore = defineCommand({
   name: "restore",
   summary: "Bring an old version of a dataset or an index back.",
+  needsLake: true,
   usage: ["NAME@VERSION"],
   args: { least: 1, most: 1 },
   flags: { json: z.boolean().default(false).describe("Write the result as JSON.") },

@@ -9,6 +9,7 @@ import { type Json, visible } from "./text.ts";
 export const search = defineCommand({
   name: "search",
   summary: "Find the items of a vector index that are nearest to a text.",
+  needsLake: true,
   usage: ["INDEX TEXT [options]", "INDEX --like ID [options]"],
   args: { least: 1, most: 2 },
   flags: {

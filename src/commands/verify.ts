@@ -8,6 +8,7 @@ import { openTicker } from "./ticker.ts";
 export const verify = defineCommand({
   name: "verify",
   summary: "Check every manifest, data file and saved index of the lake.",
+  needsLake: true,
   usage: ["[--quick] [options]"],
   flags: {
     quick: z.boolean().default(false).describe("Look at names and sizes only; do not read the files."),

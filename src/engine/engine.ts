@@ -115,8 +115,8 @@ export interface Engine extends AsyncDisposable, Upkeep {
   stats(): EngineStats;
   close(): Promise<void>;
   /**
-   * Whether work is under way that could not be stopped: some functions of DuckDB do not look at an interrupt. After
-   * `close` it means that the process will not end by itself.
+   * Whether threads of DuckDB are at work. After `close` those are left that could not be stopped, as some functions do
+   * not look at an interrupt, and the process will not end by itself. Nor does one that exits without `close`.
    */
   busy(): boolean;
 }
@@ -309,7 +309,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     },
     stats: () => statsOf(open, embedStatus()),
     busy: () =>
-      (parts !== undefined && parts.query.running() + parts.ingest.running() > 0) || open.vectors?.isRead() === true,
+      (parts !== undefined && parts.query.running() + parts.ingest.running() > 0) || open.vectors?.feeding() === true,
     close,
     [Symbol.asyncDispose]: close,
   };

@@ -163,6 +163,7 @@ test("exit codes tell what went wrong", async () => {
     [2, ["sql", "SELECT 1", "-o", "table", "-n", "20000"], "10000"],
     [3, ["ingest", "nowhere.csv"], "nowhere.csv"],
     [3, ["describe", "q3_worker"], "q3_workers"],
+    [3, ["list", "--data", "elsewhere"], "no lakehouse in elsewhere"],
     [4, ["sql", "DROP TABLE q3_workers"], "read"],
     [4, ["sql", "SELECT * FROM read_csv('bad.csv')"], "read_csv"],
     [5, ["ingest", "Q3 Workers.csv", "--max-ingest-bytes", "10"], "max_ingest_bytes"],

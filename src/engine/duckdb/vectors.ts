@@ -33,20 +33,21 @@ export interface VectorRows {
 }
 
 const FLOAT_BYTES = 4;
-/** Values and rows of one chunk that is handed over: under a millisecond of work on the thread of the event loop. */
+/** What one chunk has at most that is handed over: some milliseconds of work on the thread of the event loop. */
 const CHUNK_VALUES = 256 * 768;
 const CHUNK_ROWS = 1024;
+const CHUNK_CHARS = 512 * 1024;
 const ROWS_FUNCTION = "rows_in_memory";
 
 /** Lets statements of one instance read rows that are in memory here. */
 export interface RowSource {
   /**
    * Runs `work` with the SQL of a table of a segment's columns that has these rows, in their order. DuckDB's threads take
-   * them a few at a time: an appender would do all of its work on this thread (57 ms for 1,000 × 768; this takes 5).
+   * them a few at a time: an appender would do all of its work on this thread (57 ms for 1,000 × 768; this takes 7).
    */
   withRows<Result>(feed: Feed, work: (table: string) => Promise<Result>): Promise<Result>;
-  /** Statements that read here now. Their threads wait for this one: a process that exits meanwhile would never end. */
-  reading(): number;
+  /** Whether a statement reads here now. Its threads wait for this one: a process that exits meanwhile would never end. */
+  feeding(): boolean;
 }
 
 export interface Feed {
@@ -54,14 +55,24 @@ export interface Feed {
   rows: readonly SegmentRow[];
 }
 
+interface Feeding extends Feed {
+  /** What was thrown here, which DuckDB would tell as a mistake in the statement. */
+  error?: unknown;
+}
+
 /** Registers a table function in the instance of `connection`, for as long as the instance is open. */
 export function openRowSource(connection: Connection): RowSource {
-  const feeds = new Map<number, Feed>();
+  const feeds = new Map<number, Feeding>();
   let made = 0;
-  const feedOf = (key: number): Feed => {
+  const withFeed = (key: number, work: (feed: Feed) => void): void => {
     const feed = feeds.get(key);
-    if (feed) return feed;
-    throw new LakeError("internal", "A statement reads rows that are not there.");
+    if (!feed) throw new Error("A statement reads rows that are not there.");
+    try {
+      work(feed);
+    } catch (error) {
+      feed.error = error;
+      throw error;
+    }
   };
   connection.raw.registerTableFunction(
     DuckDBTableFunction.create({
@@ -69,11 +80,11 @@ export function openRowSource(connection: Connection): RowSource {
       parameterTypes: [INTEGER],
       bindFunction: (info) => {
         const key = Number(info.getParameter(0));
-        const { dimension, rows } = feedOf(key);
-        for (const [at, type] of segmentTypes(dimension).entries())
-          info.addResultColumn(SEGMENT_COLUMNS[at] ?? "", type);
-        info.setCardinality(rows.length, true);
-        info.setBindData({ key });
+        withFeed(key, ({ dimension, rows }) => {
+          for (const [name, type] of segmentColumns(dimension)) info.addResultColumn(name, type);
+          info.setCardinality(rows.length, true);
+          info.setBindData({ key });
+        });
       },
       initFunction: (info) => {
         info.setInitData({ at: 0 });
@@ -81,34 +92,56 @@ export function openRowSource(connection: Connection): RowSource {
       },
       mainFunction: (info, output) => {
         const { key } = info.getBindData() as { key: number };
-        const { dimension, rows } = feedOf(key);
         const position = info.getInitData() as { at: number };
-        const step = Math.max(1, Math.min(CHUNK_ROWS, Math.floor(CHUNK_VALUES / dimension)));
-        const part = rows.slice(position.at, position.at + step);
-        position.at += part.length;
-        output.rowCount = part.length;
-        if (part.length > 0) setRows(output, dimension, part);
+        withFeed(key, (feed) => {
+          const part = partOf(feed, position.at);
+          position.at += part.length;
+          output.rowCount = part.length;
+          if (part.length > 0) setRows(output, feed.dimension, part);
+        });
       },
     }),
   );
   return {
-    withRows: async (feed, work) => {
+    withRows: async (rows, work) => {
       const key = made++;
+      const feed: Feeding = { ...rows };
       feeds.set(key, feed);
       try {
         return await work(`${ROWS_FUNCTION}(${key})`);
+      } catch (error) {
+        if (feed.error === undefined) throw error;
+        throw new LakeError("internal", "Rows could not be handed to DuckDB.", { cause: feed.error });
       } finally {
         feeds.delete(key);
       }
     },
-    reading: () => feeds.size,
+    feeding: () => feeds.size > 0,
   };
 }
 
-const SEGMENT_COLUMNS = ["id", "vector", "text", "metadata", "deleted", "from_dataset"];
+function segmentColumns(dimension: number): [string, DuckDBType][] {
+  return [
+    ["id", VARCHAR],
+    ["vector", ARRAY(FLOAT, dimension)],
+    ["text", VARCHAR],
+    ["metadata", VARCHAR],
+    ["deleted", BOOLEAN],
+    ["from_dataset", BOOLEAN],
+  ];
+}
 
-function segmentTypes(dimension: number): DuckDBType[] {
-  return [VARCHAR, ARRAY(FLOAT, dimension), VARCHAR, VARCHAR, BOOLEAN, BOOLEAN];
+/** The rows of the next chunk. */
+function partOf({ dimension, rows }: Feed, from: number): readonly SegmentRow[] {
+  const most = Math.max(1, Math.min(CHUNK_ROWS, Math.floor(CHUNK_VALUES / dimension)));
+  const end = Math.min(rows.length, from + most);
+  let chars = 0;
+  for (let at = from; at < end; at++) {
+    const { id, text, metadata } = rows[at] as SegmentRow;
+    chars += id.length + (text?.length ?? 0) + (metadata?.length ?? 0);
+    if (chars > CHUNK_CHARS) return rows.slice(from, Math.max(at, from + 1));
+  }
+  return rows.slice(from, end);
 }
 
 function setRows(chunk: DuckDBDataChunk, dimension: number, rows: readonly SegmentRow[]): void {
@@ -129,6 +162,8 @@ function setVectors(chunk: DuckDBDataChunk, column: number, dimension: number, r
   const valid = new Uint8Array(Math.ceil(rows.length / 64) * 8);
   for (const [index, { vector: values }] of rows.entries()) {
     if (!values) continue;
+    // What is copied below is not looked at by anything.
+    if (values.length !== dimension) throw new Error(`A vector has ${values.length} values in place of ${dimension}.`);
     valid[index >> 3] = (valid[index >> 3] ?? 0) | (1 << (index & 7));
     const at = index * dimension * FLOAT_BYTES;
     bindings.copy_data_to_vector(child, at, values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);

@@ -7,13 +7,11 @@ export interface IdMap<Value> {
 }
 
 const PARTS = 64;
-/** Characters at the end of an id that say which part it is in: what numbers ids is there. */
-const LOOKED_AT = 16;
 
 /** Many small maps: a single one of 100,000 ids holds the event loop up for 15 ms whenever it doubles. */
 export function openIdMap<Value>(): IdMap<Value> {
   const parts = Array.from({ length: PARTS }, () => new Map<string, Value>());
-  const partOf = (id: string): Map<string, Value> => parts[hash(id) % PARTS] as Map<string, Value>;
+  const partOf = (id: string): Map<string, Value> => parts[partNumber(id)] as Map<string, Value>;
   let size = 0;
   return {
     get: (id) => partOf(id).get(id),
@@ -32,11 +30,12 @@ export function openIdMap<Value>(): IdMap<Value> {
   };
 }
 
-/** FNV-1a, over UTF-16 code units. http://www.isthe.com/chongo/tech/comp/fnv/ */
-function hash(id: string): number {
+/** By FNV-1a, over UTF-16 code units. http://www.isthe.com/chongo/tech/comp/fnv/ */
+export function partNumber(id: string): number {
   let value = 0x811c9dc5;
-  for (let at = Math.max(0, id.length - LOOKED_AT); at < id.length; at++) {
+  for (let at = 0; at < id.length; at++) {
     value = Math.imul(value ^ id.charCodeAt(at), 0x01000193);
   }
-  return value >>> 0;
+  // Its low bits follow the last characters more than the high ones do.
+  return ((value ^ (value >>> 15)) >>> 0) % PARTS;
 }

@@ -32,8 +32,8 @@ export interface Room extends RoomParts {
   /** Work in progress: removed when the lake is closed, or swept by the next process. */
   folder(): Promise<string>;
   hasher(): Hasher;
-  /** Whether threads of DuckDB wait for this one: a process must not exit then. */
-  isRead(): boolean;
+  /** Whether threads of DuckDB take rows from this one: a process must not exit then. */
+  feeding(): boolean;
   /** Refuses whatever comes; to be awaited before the scope is closed. */
   stop(): Promise<void>;
 }
@@ -86,11 +86,21 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
   };
 
   const openShared = async (): Promise<Shared> => {
-    const duck = await openInstance(scope, "tmp");
-    const first = await connect(duck);
-    source = openRowSource(first);
-    first.close();
-    return { duck, source };
+    const own = openScope();
+    try {
+      const duck = await openInstance(own, "tmp");
+      const first = await connect(duck);
+      try {
+        source = openRowSource(first);
+      } finally {
+        first.close();
+      }
+      scope.defer(() => own.close());
+      return { duck, source };
+    } catch (error) {
+      await own.close();
+      throw error;
+    }
   };
   const open = (): Promise<Shared> => {
     shared ??= openShared();
@@ -119,7 +129,7 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
       hasher ??= openHasher(scope);
       return hasher;
     },
-    isRead: () => (source?.reading() ?? 0) > 0,
+    feeding: () => source?.feeding() === true,
     withConnection: async (work) => {
       const { duck, source: rows } = await open();
       await openFolder();

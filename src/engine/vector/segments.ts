@@ -57,13 +57,14 @@ export async function writeSegment(
   rows: readonly SegmentRow[],
   signal?: AbortSignal,
 ): Promise<DataFile> {
-  return room.withConnection((connection, source) =>
-    source.withRows({ dimension: index.dimension, rows }, async (table) => {
-      const file = await writeQuery(room, connection, { name, index }, `SELECT * FROM ${table}`, signal);
-      if (file.rows === rows.length) return file;
-      throw new LakeError("internal", `A segment has ${file.rows} rows of ${rows.length}.`);
-    }),
+  const encoded = await room.withConnection((connection, source) =>
+    source.withRows({ dimension: index.dimension, rows }, (table) =>
+      encode(room, connection, index, `SELECT * FROM ${table}`, signal),
+    ),
   );
+  const file = await keep(room, { name, index }, encoded);
+  if (file.rows === rows.length) return file;
+  throw new LakeError("internal", `A segment has ${file.rows} rows of ${rows.length}.`);
 }
 
 /** As `writeSegment`, for the rows of a query of ours, which yields the columns of a segment. */
@@ -74,19 +75,44 @@ export async function writeQuery(
   select: string,
   signal?: AbortSignal,
 ): Promise<DataFile> {
+  return keep(room, { name, index }, await encode(room, connection, index, select, signal));
+}
+
+interface Encoded {
+  path: string;
+  row: CopyRow;
+}
+
+async function encode(
+  room: Room,
+  connection: Connection,
+  { dimension }: VectorIndex,
+  select: string,
+  signal: AbortSignal | undefined,
+): Promise<Encoded> {
   const path = join(await room.folder(), `${randomUUID()}.parquet`);
-  const groupRows = Math.max(128, Math.min(MAX_GROUP_ROWS, Math.floor(GROUP_VALUES / index.dimension)));
+  const groupRows = Math.max(128, Math.min(MAX_GROUP_ROWS, Math.floor(GROUP_VALUES / dimension)));
   // Version 2 has an encoding that splits floats by bytes: a tenth smaller, and as quick; what is left of them packs no
   // better at higher levels (measured).
   const options = `FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v2, ROW_GROUP_SIZE ${groupRows}, RETURN_STATS`;
+  const copy = `COPY (SELECT ${STORED} FROM (${select})) TO ${literal(path)} (${options})`;
   try {
-    const [row] = await connection.rows<CopyRow>(
-      `COPY (SELECT ${STORED} FROM (${select})) TO ${literal(path)} (${options})`,
-      {
-        signal,
-      },
-    );
+    const [row] = await connection.rows<CopyRow>(copy, { signal });
     if (!row) throw new LakeError("internal", "DuckDB wrote a segment and did not say so.");
+    return { path, row };
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+}
+
+/** Stores what was encoded, under its hash. */
+async function keep(
+  room: Room,
+  { name, index }: Pick<IndexManifest, "name" | "index">,
+  { path, row }: Encoded,
+): Promise<DataFile> {
+  try {
     const sha256 = await room.hasher().sha256(path);
     const key = dataKey(name, schemaFingerprint(indexColumns(index.dimension)), sha256);
     await putDataFile(room.store, key, path);
@@ -188,7 +214,7 @@ function findOnDisk(
         const sql = `SELECT ${columns} FROM (${items}) WHERE id IN (${listed})`;
         const options = { params: [JSON.stringify(wanted)], signal };
         const rows = await connection.rows<{ id: string; metadata?: string | null }>(sql, options);
-        await mapInSlices(rows, SLICE_MS, ({ id, metadata = null }) => found.set(id, metadata));
+        await mapInSlices(rows, SLICE_MS, ({ id, metadata = null }) => void found.set(id, metadata));
       };
       await look("id", ids);
       await look("id, metadata::VARCHAR AS metadata", kept);

@@ -49,8 +49,8 @@ export interface Vectors {
   forget(name: string): Promise<void>;
   /** Indexes in memory. */
   resident(): { indexes: number; bytes: number };
-  /** Whether a segment is being written from memory. */
-  isRead(): boolean;
+  /** Whether DuckDB takes rows of a segment from this thread. */
+  feeding(): boolean;
 }
 
 /** When the graph has so many dead places, and at least so many, it is grown anew. */
@@ -264,7 +264,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
       await removeSaved(room, name);
     },
     resident: () => ({ indexes: residents.size(), bytes: residents.bytes() }),
-    isRead: room.isRead,
+    feeding: room.feeding,
   };
 
   async function status(name: string): Promise<IndexStatus> {

@@ -44,7 +44,8 @@ describe("a job that a killed server left behind", () => {
     await using lake = await openLeft(leftBehind(id, gone));
     await lake.engine.warm();
     await until(async () => (await jobFiles(lake).read(id)).state === "done");
-    const record = await lake.engine.jobStatus(id);
+    // The file comes first, the engine's own record a moment later.
+    const record = await lake.engine.jobStatus(id, { waitMs: 30_000 });
     expect(record).toMatchObject({ state: "done", resumed: 1, result: { count: 3 }, owner: { pid: process.pid } });
     expect(record.error).toBeUndefined();
     // Only once.

@@ -190,7 +190,7 @@ test("metadata about NUL is text like any other", async () => {
   );
 });
 
-test("a large index is searched wider, so that as much is found", () => {
+test("a large index is searched wider by default, by two thirds of the power of its size", () => {
   expect([0, 1, 100_000].map((count) => efFor(count, 64))).toEqual([64, 64, 64]);
   expect(efFor(300_000, 64)).toBe(133);
   expect(efFor(1_000_000, 100)).toBe(464);
