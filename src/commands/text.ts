@@ -42,6 +42,9 @@ export function asFlags(hint: string): string {
     .replace("Make an index of it: vector-index-create", "An agent makes an index of it: vector-index-create")
     .replaceAll("catalog-list", "lakehouse-mcp list")
     .replaceAll("catalog-describe", "lakehouse-mcp describe")
+    .replace(/Pass params as a list of \d+: values for/, "Give --param once for each, in this order:")
+    .replace(/Pass params as an object with ([^.]*?)(?:, not as a list)?\./, "Give --param NAME=VALUE for each of $1.")
+    .replace("leave params out", "leave --param out")
     .replaceAll("timeout_ms", "--query-timeout");
 }
 

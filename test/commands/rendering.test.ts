@@ -123,8 +123,14 @@ test.each([
   expect(() => plan(files, name, false)).toThrow(message);
 });
 
-test("hints for agents become hints for people", () => {
-  expect(asFlags('Call with on_bad_rows: "skip"; catalog-list shows all.')).toBe(
+test.each([
+  [
+    'Call with on_bad_rows: "skip"; catalog-list shows all.',
     "Call with --on-bad-rows skip; lakehouse-mcp list shows all.",
-  );
+  ],
+  ["Pass params as a list of 2: values for $1, $2.", "Give --param once for each, in this order: $1, $2."],
+  ["Pass params as an object with state, city, not as a list.", "Give --param NAME=VALUE for each of state, city."],
+  ["The statement has no parameters: leave params out.", "The statement has no parameters: leave --param out."],
+])("the hint for agents %j becomes one for people", (hint, shown) => {
+  expect(asFlags(hint)).toBe(shown);
 });
