@@ -7,10 +7,11 @@ import type { Store } from "../store/store.ts";
  * Writers and gc meet at data files, since those are named by their content: a writer may find its file there already,
  * and gc may find the same file referred to by nothing. Each says first what it does, and looks then:
  *
- *   writer: puts the file again, so that it counts as new · looks for sweeps that name it · commits
+ *   writer: puts the file again, so that it counts as new · looks for sweeps that name it · looks whether it is there · commits
  *   gc:     announces a sweep that names the file · looks whether it is old and unused · deletes it · ends the sweep
  *
- * Whichever comes second sees the other. A writer that sees a sweep waits for its end and begins again.
+ * A sweep that looks after the put sees a file that is new. One that looked before is seen by the writer, which waits for
+ * its end and begins again, or has ended before the writer looks, and then has deleted what it deletes.
  */
 
 /** A sweep that has made no end for so long never will. */
@@ -46,7 +47,7 @@ export async function putDataFile(store: Store, key: string, path: string): Prom
   do {
     // When it is there already its name may not be on disk yet, and it may be old and unused: it is written anew.
     if (!(await store.put(key, { path }, { ifAbsent: true }))) await store.put(key, { path });
-  } while (await waitedForSweep(store, key));
+  } while ((await waitedForSweep(store, key)) || !(await store.has(key)));
 }
 
 /** Announces that files of `name` are to be deleted; the result ends it. Call it for what has certainly ended only. */

@@ -56,6 +56,26 @@ test("a writer waits for the end of a sweep that names its file, and stores it a
   expect(await store.has(key)).toBe(true);
 });
 
+test("a sweep that looked before the file was stored again, and has ended before the writer looks, may have taken it", async () => {
+  await putDataFile(store, key, path);
+  const end = await announceSweep(store, "t", [key]);
+  let took = 0;
+  const racing: Store = {
+    ...store,
+    put: async (at, body, options) => {
+      const done = await store.put(at, body, options);
+      if (options?.ifAbsent !== true && took++ === 0) {
+        await store.delete(key);
+        await end();
+      }
+      return done;
+    },
+  };
+  await putDataFile(racing, key, path);
+  expect(took).toBe(1);
+  expect(await store.has(key)).toBe(true);
+});
+
 test("a writer does not wait for sweeps of other files and of other datasets", async () => {
   await announceSweep(store, "t", [dataFile("t", "two").key]);
   await announceSweep(store, "t_2", [key]);
