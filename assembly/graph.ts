@@ -5,6 +5,7 @@ import { distanceAt, idAt, pop, push, put, replaceFirst, sort } from "./heap";
 import {
   addLayers,
   ENTRY,
+  freshAt,
   headOf,
   keptAt,
   LABEL,
@@ -20,7 +21,7 @@ import {
   visits,
   waitingAt,
 } from "./memory";
-import { estimate, point, probeAt, query, setProbe } from "./vectors";
+import { estimate, point, probeAt, query, setProbe, touch } from "./vectors";
 
 const MAX_LAYER = 15;
 
@@ -28,6 +29,7 @@ const MAX_LAYER = 15;
 export let kept: i32 = 0;
 export let looked: i32 = 0;
 export let allowed: i32 = 0;
+let touched: u32 = 0;
 
 /** Slot `s` may be a hit if bit `s` of the mask is set; without a mask all may. */
 export function allows(mask: usize, bits: u32, id: u32): bool {
@@ -36,6 +38,13 @@ export function allows(mask: usize, bits: u32, id: u32): bool {
   if (mask === 0) return true;
   const label = load<u32>(head + LABEL);
   return label < bits && (load<u8>(mask + (label >> 3)) & (1 << (label & 7))) !== 0;
+}
+
+/** Of the numbers from one address to another. */
+function touchAll(ids: usize, end: usize): void {
+  let sum: u32 = 0;
+  for (; ids < end; ids += 4) sum += touch(load<u32>(ids));
+  touched = sum;
 }
 
 /** The element on layer 1 to search from, greedily from the top: the first part of algorithm 5. */
@@ -82,9 +91,16 @@ export function walk(from: u32, layer: i32, ef: i32, mask: usize, bits: u32, mos
     const links = linksOf(idAt(waitingAt, 0), layer);
     pop(waitingAt, waiting--);
     const end = links + ((<usize>load<u32>(links)) << 2);
+    let fresh = freshAt;
     for (let link = links + 4; link <= end; link += 4) {
       const id = load<u32>(link);
       if (!visits(id, visit)) continue;
+      store<u32>(fresh, id);
+      fresh += 4;
+    }
+    touchAll(freshAt, fresh);
+    for (let link = freshAt; link < fresh; link += 4) {
+      const id = load<u32>(link);
       const distance = estimate(query(), id);
       const may = allows(mask, bits, id);
       if (may) allowed++;
@@ -163,6 +179,7 @@ function linkBack(from: u32, to: u32, layer: i32, most: i32): void {
     countLinkTo(to, layer, 1);
     return;
   }
+  touchAll(links + 4, links + 4 + ((<usize>count) << 2));
   setProbe(point(), from);
   put(keptAt, 0, estimate(point(), to), to);
   kept = 1;

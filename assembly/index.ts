@@ -23,12 +23,16 @@ import {
   transient,
   useLane,
 } from "./memory";
-import { errorOf, estimate, exact, query, queryFloats, readVector, setQuery, setVector } from "./vectors";
+import { errorOf, estimate, exact, query, queryFloats, readVector, setQuery, setVector, touchRests } from "./vectors";
 
 /** Rounding, of distances around 1. */
 const ROUNDING: f32 = 1e-6;
 
+/** Candidates that are touched before they are compared exactly. */
+const AT_ONCE = 8;
+
 let efConstruction: i32 = 0;
+let touched: u32 = 0;
 let wanted: i32 = 0;
 let hits: i32 = 0;
 
@@ -133,6 +137,7 @@ export function walkGraph(ef: i32, mask: usize, bits: u32, most: i32): i32 {
     const id = idAt(keptAt, at);
     const estimated = distanceAt(keptAt, at);
     if (hits === wanted && estimated - errorOf(id) > distanceAt(hitsStart, 0)) break;
+    if (at % AT_ONCE === 0) touchRestsOf(at, min(found, at + AT_ONCE));
     const distance = exact(query(), id);
     off = max(off, abs(distance - estimated));
     offer(distance, id);
@@ -145,6 +150,12 @@ export function walkGraph(ef: i32, mask: usize, bits: u32, most: i32): i32 {
   if (worst <= farthest - off + ROUNDING * max(abs(farthest), abs(worst))) return found;
   hits = 0;
   return -1;
+}
+
+function touchRestsOf(from: i32, to: i32): void {
+  let sum: u32 = 0;
+  for (; from < to; from++) sum += touchRests(idAt(keptAt, from));
+  touched = sum;
 }
 
 /** Elements the last walk looked at, and those of them that may be hits. */

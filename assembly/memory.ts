@@ -14,8 +14,9 @@ const LANES: usize = 2;
 const LANE: usize = 1 << 16;
 const KEPT: usize = MAX_WAITING * 8;
 const HITS: usize = KEPT + (MAX_KEPT + 1) * 8;
-const PROBES: usize = (HITS + (MAX_KEPT + 1) * 8 + 15) & ~15;
 export const MAX_LINKS = 64;
+const FRESH: usize = HITS + (MAX_KEPT + 1) * 8;
+const PROBES: usize = (FRESH + MAX_LINKS * 4 + 15) & ~15;
 export const PROBE_BYTES: usize = 16 + MAX_DIMENSION * 6;
 const LANE_BYTES: usize = (PROBES + (2 + MAX_LINKS) * PROBE_BYTES + 0xffff) & ~0xffff;
 
@@ -23,6 +24,8 @@ const LANE_BYTES: usize = (PROBES + (2 + MAX_LINKS) * PROBE_BYTES + 0xffff) & ~0
 export let waitingAt: usize = LANE;
 export let keptAt: usize = LANE + KEPT;
 export let hitsAt: usize = LANE + HITS;
+/** Numbers of elements that a walk has come to just now. */
+export let freshAt: usize = LANE + FRESH;
 /** See vectors.ts: the query, an element, and as many as an element has links at most. */
 export let probesAt: usize = LANE + PROBES;
 let lane: usize = 0;
@@ -90,6 +93,7 @@ export function useLane(at: usize): void {
   waitingAt = LANE + at * LANE_BYTES;
   keptAt = waitingAt + KEPT;
   hitsAt = waitingAt + HITS;
+  freshAt = waitingAt + FRESH;
   probesAt = waitingAt + PROBES;
 }
 
