@@ -99,6 +99,7 @@ export function openMetrics({ engine, http }: MetricsSources): Metrics {
         ...ofEngine(stats),
         ...ofUploads(uploads),
         ...ofResults(stats),
+        ...ofHotTables(stats),
         ...ofCopies(stats),
         ...ofEmbedding(stats),
         ...ofProcess(),
@@ -183,6 +184,14 @@ function ofResults({ results }: EngineStats): Family[] {
     gauge("lakehouse_query_cache_entries", "Results that are kept.", results.entries),
     gauge("lakehouse_query_cache_bytes", "What they take, as accounted.", results.bytes),
     gauge("lakehouse_query_cache_max_bytes", "What they may take.", results.maxBytes),
+  ];
+}
+
+function ofHotTables({ hot: { tables, bytes, maxBytes } }: EngineStats): Family[] {
+  return [
+    gauge("lakehouse_hot_tables", "Small datasets that statements read from memory.", tables),
+    gauge("lakehouse_hot_table_bytes", "What they take.", bytes),
+    gauge("lakehouse_hot_table_max_bytes", "What they may take.", maxBytes),
   ];
 }
 

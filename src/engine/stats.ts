@@ -3,6 +3,7 @@ import type { Catalog } from "./catalog/types.ts";
 import type { EmbedStatus } from "./embed/embedder.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import type { Jobs } from "./jobs/jobs.ts";
+import type { HotStats } from "./query/hot-tables.ts";
 import type { KeptStats } from "./query/kept-results.ts";
 import type { QueryEngine } from "./query/types.ts";
 import type { CopyStats, Store } from "./store/store.ts";
@@ -18,6 +19,8 @@ export interface EngineStats {
   queries: Occupancy;
   /** Results in memory. */
   results: KeptStats;
+  /** Small datasets in memory. */
+  hot: HotStats;
   ingests: Occupancy;
   /** Jobs of this process that have not ended. */
   jobs: number;
@@ -39,6 +42,7 @@ export interface OpenParts {
 }
 
 const NOTHING: KeptStats = { entries: 0, bytes: 0, maxBytes: 0, hits: 0, misses: 0 };
+const NONE: HotStats = { tables: 0, bytes: 0, maxBytes: 0 };
 const NOBODY: Occupancy = { running: 0, waiting: 0 };
 
 export function statsOf({ store, catalog, query, ingest, vectors, jobs }: OpenParts, embed: EmbedStatus): EngineStats {
@@ -46,6 +50,7 @@ export function statsOf({ store, catalog, query, ingest, vectors, jobs }: OpenPa
     catalog: catalog && sizesOf(catalog),
     queries: query?.occupancy() ?? NOBODY,
     results: query?.kept() ?? NOTHING,
+    hot: query?.hot() ?? NONE,
     ingests: ingest?.occupancy() ?? NOBODY,
     jobs: jobs?.running() ?? 0,
     resident: vectors?.resident() ?? { indexes: 0, bytes: 0 },

@@ -10,8 +10,9 @@ import type { Store } from "../store/store.ts";
 import { CELL_LIMITS } from "./cell-limits.ts";
 import { type FunctionNames, loadFunctionNames } from "./functions.ts";
 import type { Judged } from "./guard.ts";
+import { HOT_SCHEMA, type HotTables, openHotTables } from "./hot-tables.ts";
 import { openPool, type Pool } from "./pool.ts";
-import { openRelations, type Relations } from "./relations.ts";
+import { datasetSelect, openRelations, type Relations } from "./relations.ts";
 import { loadRepeatable } from "./repeatable.ts";
 import { VECTOR_MACRO } from "./vector-hits.ts";
 
@@ -23,6 +24,7 @@ export interface Opened {
   /** Those that give the same when called again. */
   repeatable: ReadonlySet<string>;
   relations: Relations;
+  hot: HotTables;
   /** Of statements judged before: a verdict follows from the text alone, except for a PIVOT that asks the data. */
   verdicts: LRUCache<string, Judged>;
   /** Conditions that were found to be in order. */
@@ -30,6 +32,8 @@ export interface Opened {
 }
 
 const KEPT_VERDICTS = 500;
+/** Of tables in memory, unless told. */
+const HOT_BYTES = 64 * 2 ** 20;
 
 /** Opens a locked instance for statements, with the macros they stand on. */
 export async function openInstance(
@@ -49,18 +53,25 @@ export async function openInstance(
     behind: true,
   });
   const setup = await duck.connect();
-  for (const statement of [...CELL_LIMITS, ...VECTOR_MACRO]) await setup.run(statement);
+  for (const statement of [...CELL_LIMITS, ...VECTOR_MACRO, `CREATE SCHEMA ${HOT_SCHEMA}`]) await setup.run(statement);
   const [functions, repeatable] = [await loadFunctionNames(setup), await loadRepeatable(setup)];
   setup.close();
   const pool = openPool({ maxRunning: settings.maxConcurrentQueries, maxWaiting: settings.maxQueuedQueries }, () =>
     duck.connect(),
   );
   scope.defer(() => pool.close());
+  const hot = openHotTables(scope, {
+    maxBytes: settings.tableCacheBytes ?? HOT_BYTES,
+    connect: () => duck.connect(),
+    select: (manifest, files, connection) => datasetSelect(manifest, store, files, connection),
+    log: settings.log,
+  });
   return {
     pool,
     functions,
     repeatable,
-    relations: openRelations({ store, catalog }),
+    relations: openRelations({ store, catalog, hot }),
+    hot,
     run: await import("../duckdb/execute.ts"),
     verdicts: new LRUCache({ max: KEPT_VERDICTS }),
     conditions: new LRUCache({ max: KEPT_VERDICTS }),

@@ -17,7 +17,7 @@ import { type Opened, openInstance } from "./instance.ts";
 import { type Content, openKeptResults } from "./kept-results.ts";
 import type { Session } from "./pool.ts";
 import { brokenOff, closedError, explained, isFatal, timedOut, withColumns } from "./query-errors.ts";
-import { openHeld, totalRows } from "./relations.ts";
+import { type Held, openHeld, totalRows } from "./relations.ts";
 import { isRepeatable } from "./repeatable.ts";
 import { withoutEnd } from "./tokens.ts";
 import {
@@ -162,9 +162,9 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     sql: string,
     options: QueryOptions,
     work: Searched<Result>,
-    files?: Scope,
+    where?: Where,
   ): Promise<Result> {
-    return inTime(options, (open, signal) => searched(open, signal, sql, options, work, files));
+    return inTime(options, (open, signal) => searched(open, signal, sql, options, work, where));
   }
 
   async function searched<Result>(
@@ -173,10 +173,10 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     sql: string,
     { params }: QueryOptions,
     work: Searched<Result>,
-    files?: Scope,
+    { files, hot }: Where = { files: undefined, hot: true },
   ): Promise<Result> {
     const copies = openScope();
-    const held = openHeld(files ?? copies);
+    const held = openHeld(files ?? copies, { hot });
     let mended = false;
     /** Copies of files that were whole when they arrived, and are not any more, are fetched again. */
     const mend = async (error: unknown): Promise<undefined> => {
@@ -329,7 +329,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         const keys = [...turn.held.keys.keys()];
         return { sql: judged.sql, views, datasets: readFrom(resolved, searches, found), keys };
       };
-      return onSearched(sql, options, planned, files);
+      return onSearched(sql, options, planned, { files, hot: false });
     },
     texts: (sql, options, onTexts, onRestart) =>
       onSearched(sql, options, async (turn, found) => {
@@ -347,6 +347,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
       }),
     running: () => underWay,
     kept: results.stats,
+    hot: () => newest?.hot.stats(),
     occupancy: () => newest?.pool.occupancy() ?? { running: 0, waiting: 0 },
     warm: async () => {
       await opened();
@@ -354,6 +355,8 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   };
 }
 
+/** What it reads: until when its files stay, its own end unless told, and whether hot tables are where it runs. */
+type Where = Pick<Held, "hot"> & { files: Scope | undefined };
 type Searched<Result> = (turn: Turn, found: FoundByKey) => Promise<Result>;
 type Work<Result> = (session: Session, open: Opened, signal: AbortSignal) => Promise<Result>;
 

@@ -7,6 +7,7 @@ import type { Scope } from "../scope.ts";
 import type { Store } from "../store/store.ts";
 import { catalogTable } from "./catalog-tables.ts";
 import type { Judged } from "./guard.ts";
+import type { HotTables } from "./hot-tables.ts";
 import { liveItems } from "./live-items.ts";
 import type { Session } from "./pool.ts";
 import type { DatasetRef, Verdict } from "./tree.ts";
@@ -16,6 +17,8 @@ export interface Relation {
   name: string;
   /** The same stamp means the same content: nothing has to be done again. */
   stamp: string;
+  /** Read from a table of DuckDB's, not from files. */
+  hot: boolean;
   statements: (connection: Connection) => AsyncIterable<string>;
 }
 
@@ -30,6 +33,7 @@ export interface Resolved {
 export interface RelationParts {
   store: Store;
   catalog: Catalog;
+  hot: HotTables;
 }
 
 const LOADS_AHEAD = 16;
@@ -48,18 +52,20 @@ export interface Relations {
 /** What one statement has settled on: one version of each dataset, and local files that stay until it has ended. */
 export interface Held {
   scope: Scope;
+  /** Whether it runs where hot tables are. */
+  hot: boolean;
   /** By name: the newest version when it was first asked for. */
   newest: Map<string, Manifest>;
   /** When each file was held, by `performance.now()`. */
   keys: Map<string, number>;
 }
 
-export function openHeld(scope: Scope): Held {
-  return { scope, newest: new Map(), keys: new Map() };
+export function openHeld(scope: Scope, { hot }: { hot: boolean }): Held {
+  return { scope, hot, newest: new Map(), keys: new Map() };
 }
 
 /** Names a statement may use → what they stand for now. */
-export function openRelations({ store, catalog }: RelationParts): Relations {
+export function openRelations({ store, catalog, hot }: RelationParts): Relations {
   let revision = 0;
   catalog.onChange(() => revision++);
   return {
@@ -80,17 +86,21 @@ export function openRelations({ store, catalog }: RelationParts): Relations {
     narrow: (resolved, manifests, held) => ({
       ...resolved,
       relations: resolved.relations.map((relation) => {
-        const manifest = manifests.get(relation.name);
+        const manifest = relation.hot ? undefined : manifests.get(relation.name);
         return manifest ? datasetRelation(relation.name, manifest, store, held.scope) : relation;
       }),
       manifests: new Map([...resolved.manifests, ...manifests]),
     }),
     resolve: async (verdict, held) => {
       const loaded = await loadManifests(verdict.datasets, catalog, held);
-      const datasets = loaded.map(({ ref, manifest }) => datasetRelation(ref.relation, manifest, store, held.scope));
+      const datasets = loaded.map(({ ref: { relation }, manifest }) => {
+        const table = held.hot ? hot.take(manifest, held.scope) : undefined;
+        return table ? hotRelation(relation, manifest, table) : datasetRelation(relation, manifest, store, held.scope);
+      });
       const builtins = verdict.builtins.map((name) => ({
         name,
         stamp: `${revision}`,
+        hot: false,
         statements: () => catalogTable(name, catalog),
       }));
       const read = loaded.map(({ manifest }) => `${manifest.name}@${manifest.version}`);
@@ -129,8 +139,9 @@ async function loadManifests(refs: DatasetRef[], catalog: Catalog, { newest }: H
   return loaded;
 }
 
-function missingKeys({ manifests }: Resolved, { keys }: Held): string[] {
-  const named = [...manifests.values()].flatMap(({ files }) => files.map(({ key }) => key));
+function missingKeys({ relations, manifests }: Resolved, { keys }: Held): string[] {
+  const read = relations.flatMap(({ name, hot }) => (hot ? [] : (manifests.get(name)?.files ?? [])));
+  const named = read.map(({ key }) => key);
   return [...new Set(named)].filter((key) => !keys.has(key));
 }
 
@@ -138,9 +149,21 @@ function datasetRelation(name: string, manifest: Manifest, store: Store, files: 
   return {
     name,
     stamp: stampOf(manifest),
+    hot: false,
     statements: async function* (connection) {
       const select = await datasetSelect(manifest, store, files, connection);
       yield `CREATE OR REPLACE TEMP VIEW ${identifier(name)} AS ${select}`;
+    },
+  };
+}
+
+function hotRelation(name: string, { commitId }: Manifest, table: string): Relation {
+  return {
+    name,
+    stamp: `${commitId} hot`,
+    hot: true,
+    statements: async function* () {
+      yield `CREATE OR REPLACE TEMP VIEW ${identifier(name)} AS FROM ${table}`;
     },
   };
 }
@@ -153,7 +176,12 @@ function stampOf({ commitId, fileCount, files }: Manifest): string {
 }
 
 /** The manifest's columns in order and in their types; columns that older files lack are NULL there. */
-async function datasetSelect(manifest: Manifest, store: Store, held: Scope, connection: Connection): Promise<string> {
+export async function datasetSelect(
+  manifest: Manifest,
+  store: Store,
+  held: Scope,
+  connection: Connection,
+): Promise<string> {
   const { columns, files } = manifest;
   const select = (has: (name: string) => boolean): string =>
     columns

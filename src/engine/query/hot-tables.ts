@@ -1,0 +1,144 @@
+import { LRUCache } from "lru-cache";
+import type { Manifest } from "../catalog/types.ts";
+import { type Connection, identifier } from "../duckdb/duckdb.ts";
+import { inScope, type Scope } from "../scope.ts";
+import type { Log } from "../settings.ts";
+
+// Of what a small statement takes over Parquet, half is opening and planning over the files, at every run. Small datasets
+// that are asked for again and again are therefore read into tables of DuckDB's own, which may spill as all it holds. A
+// version never changes, so that nothing has to be kept in step.
+
+/** Where they are. No statement can name a schema, see `tree.ts`. */
+export const HOT_SCHEMA = "hot";
+
+export interface HotTables {
+  /**
+   * The table, as SQL, that holds what a manifest says, until `scope` closes; undefined for none. What is asked for often
+   * enough is loaded meanwhile.
+   */
+  take(manifest: Manifest, scope: Scope): string | undefined;
+  stats(): HotStats;
+}
+
+export interface HotStats {
+  tables: number;
+  bytes: number;
+  maxBytes: number;
+}
+
+interface Parts {
+  /** What they may take together; 0 for none. */
+  maxBytes: number;
+  connect(): Promise<Connection>;
+  /** A SELECT of all that the manifest says, and of files that stay until the scope closes. */
+  select(manifest: Manifest, scope: Scope, connection: Connection): Promise<string>;
+  log: Log;
+}
+
+interface Hot {
+  table: string;
+  bytes: number;
+  holders: number;
+}
+
+/** Times a version is asked for before it is loaded: a load takes about as long as one statement that reads it all. */
+const OFTEN = 3;
+const NEVER = Number.NEGATIVE_INFINITY;
+const COUNTED = 1000;
+/** Of what all may take, what the files of one may have: decoded they are several times as large. */
+const FILES_SHARE = 16;
+
+export function openHotTables(scope: Scope, { maxBytes, connect, select, log }: Parts): HotTables {
+  const asked = new LRUCache<string, number>({ max: COUNTED });
+  /** By commit id, the one used longest ago first. */
+  const hot = new Map<string, Hot>();
+  const stop = new AbortController();
+  let connecting: Promise<Connection> | undefined;
+  let bytes = 0;
+  let loading: Promise<void> | undefined;
+  /** One statement after another on their connection. */
+  let dropping = Promise.resolve();
+  scope.defer(async () => {
+    stop.abort();
+    await loading;
+    await dropping;
+    await connecting?.then((connection) => connection.close());
+  });
+
+  const drop = (commitId: string, { table, bytes: freed }: Hot): void => {
+    hot.delete(commitId);
+    asked.delete(commitId);
+    bytes -= freed;
+    dropping = dropping
+      .then(async () => (await connecting)?.run(`DROP TABLE IF EXISTS ${table}`))
+      .catch(() => log("warn", "a table that is no longer needed could not be dropped"));
+  };
+
+  const makeRoom = (): void => {
+    for (const [commitId, one] of hot) {
+      if (bytes <= maxBytes) return;
+      if (one.holders === 0) drop(commitId, one);
+    }
+  };
+
+  const load = (manifest: Manifest): Promise<void> =>
+    inScope(async (files) => {
+      connecting ??= connect();
+      const connection = await connecting;
+      await dropping;
+      const table = `${HOT_SCHEMA}.${identifier(`${manifest.name}@${manifest.version}`)}`;
+      const before = await bytesOfTables(connection);
+      const rows = await select(manifest, files, connection);
+      await connection.run(`CREATE TABLE ${table} AS ${rows}`, { signal: stop.signal });
+      const one = { table, bytes: Math.max(1, (await bytesOfTables(connection)) - before), holders: 0 };
+      hot.set(manifest.commitId, one);
+      bytes += one.bytes;
+      if (one.bytes <= maxBytes / 2) return makeRoom();
+      drop(manifest.commitId, one);
+      asked.set(manifest.commitId, NEVER);
+    });
+
+  const isSmall = ({ kind, files, fileCount, bytes: ofFiles }: Manifest): boolean =>
+    kind === "table" && files.length > 0 && files.length === fileCount && ofFiles <= maxBytes / FILES_SHARE;
+
+  return {
+    take: (manifest, holder) => {
+      const { commitId } = manifest;
+      const one = hot.get(commitId);
+      if (one) {
+        hot.delete(commitId);
+        hot.set(commitId, one);
+        one.holders++;
+        holder.defer(() => {
+          one.holders--;
+          makeRoom();
+        });
+        return one.table;
+      }
+      if (!isSmall(manifest) || stop.signal.aborted) return undefined;
+      const times = (asked.get(commitId) ?? 0) + 1;
+      asked.set(commitId, times);
+      if (times < OFTEN || loading !== undefined) return undefined;
+      loading = load(manifest)
+        .catch((error: unknown) => {
+          // Statements go on reading its files, and say what is wrong with them.
+          asked.set(commitId, NEVER);
+          if (!stop.signal.aborted)
+            log("info", "a dataset was not loaded into memory", { dataset: manifest.name, error });
+        })
+        .finally(() => {
+          loading = undefined;
+        });
+      return undefined;
+    },
+    stats: () => ({ tables: hot.size, bytes, maxBytes }),
+  };
+}
+
+/** What all tables of this instance take. */
+async function bytesOfTables(connection: Connection): Promise<number> {
+  const rows = await connection.rows<{ bytes: string }>(
+    "SELECT sum(memory_usage_bytes + temporary_storage_bytes) AS bytes FROM duckdb_memory() WHERE tag = 'IN_MEMORY_TABLE'",
+  );
+  return Number(rows[0]?.bytes ?? 0);
+}
