@@ -30,9 +30,19 @@ const EF_CONSTRUCTION = 200;
 const EF = 64;
 const AT_ONCE = 500;
 
+/** It compiles when it is installed, so it has a package of its own, and may be missing. */
+function loadLibrary(): Library {
+  try {
+    return createRequire(join(ROOT, "bench", "package.json"))("hnswlib-node") as Library;
+  } catch (cause) {
+    const message =
+      "hnswlib-node is not installed: it needs a C++ compiler and Python. Without them use --only with others.";
+    throw new Error(message, { cause });
+  }
+}
+
 export async function buildBare({ vectors, count }: VectorData): Promise<BareIndex> {
-  // It compiles when it is installed, so it has a package of its own.
-  const { HierarchicalNSW } = createRequire(join(ROOT, "bench", "package.json"))("hnswlib-node") as Library;
+  const { HierarchicalNSW } = loadLibrary();
   // Of vectors of length 1 the inner product is the cosine, and cheaper.
   const index = new HierarchicalNSW("ip", DIMENSION);
   index.initIndex(count, M, EF_CONSTRUCTION);

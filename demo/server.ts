@@ -34,7 +34,16 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   if (!existsSync(script)) throw new Error(`${script} does not exist: run npm run build first`);
   const transport = new StdioClientTransport({
     command: process.execPath,
-    args: [...nodeFlags, script, "--data", data, ...allow.flatMap((folder) => ["--allow", folder])],
+    // Its steps want their results, however slow the machine.
+    args: [
+      ...nodeFlags,
+      script,
+      "--data",
+      data,
+      "--job-after",
+      "1h",
+      ...allow.flatMap((folder) => ["--allow", folder]),
+    ],
     cwd: dirname(data),
     env: { ...getDefaultEnvironment(), ...env },
     stderr: "pipe",

@@ -38,18 +38,21 @@ function measured(units: Record<string, number>, plain: string, example: string,
 const size = (least = 1) => measured(UNITS, "B", "256MiB", least);
 const duration = (least = 1) => measured(TIMES, "ms", "30s", least);
 const atMost = (schema: z.ZodType<number, number | string | undefined>, most: number) => schema.pipe(z.int().max(most));
-const count = (least = 1) => z.coerce.number().pipe(z.int().min(least));
+const count = (least = 1) => {
+  const message = `expected a whole number from ${least} on`;
+  return z.coerce.number({ error: message }).pipe(z.int({ error: message }).min(least, message));
+};
 
 const NOT_EMPTY = "expected a value; leave it out to go without";
 /** An address to which a path is added. A password in it would show up in errors. */
-const url = () =>
+const url = (example: string) =>
   z
     .string()
     .min(1, NOT_EMPTY)
     .refine((text) => {
       const parsed = URL.canParse(text) ? new URL(text) : undefined;
       return parsed && /^https?:$/.test(parsed.protocol) && !parsed.username && !parsed.password && !/[?#]/.test(text);
-    }, 'expected an http or https address without user, password and query, for example "http://127.0.0.1:11434"');
+    }, `expected an http or https address without user, password and query, for example "${example}"`);
 /** Names or addresses. Neither has commas in it: `a,b` in the environment or a flag is two of them. */
 const names = () =>
   z
@@ -78,7 +81,7 @@ export const configSchema = z.strictObject({
     .regex(S3_URL, 'expected a bucket and a prefix of letters, digits, . _ and -, for example "s3://my-bucket/lake"')
     .optional()
     .describe("Bucket the lakehouse lives in, as `s3://bucket/prefix`. Unset: the `data` folder."),
-  s3_endpoint: url().optional().describe("Server of the bucket. Unset: Amazon's."),
+  s3_endpoint: url("https://s3.example.com").optional().describe("Server of the bucket. Unset: Amazon's."),
   s3_region: z.string().min(1, NOT_EMPTY).default("us-east-1").describe("Region of the bucket."),
   s3_path_style: yesNo()
     .optional()
@@ -126,9 +129,7 @@ export const configSchema = z.strictObject({
   max_queued_queries: count(0).prefault(128).describe("Queries that wait for their turn; more are refused."),
   max_result_bytes: size().prefault("64KiB").describe("Text one query result may take."),
   refresh: duration().prefault("30s").describe("How often versions committed by other processes are looked for."),
-  job_after: duration()
-    .prefault("20s")
-    .describe("How long a call works before it is answered with a job, unless its client watches its progress."),
+  job_after: duration().prefault("20s").describe("How long a call works before it is answered with a job."),
   retain_versions: count()
     .prefault(10)
     .describe("Newest versions of every dataset that `gc` keeps, however old they are."),
@@ -157,11 +158,13 @@ export const configSchema = z.strictObject({
     .enum(["cut", "refuse"])
     .default("cut")
     .describe("What Ollama does with a text longer than the model reads."),
-  embed_timeout: duration().prefault("60s").describe("Longest one call may take to embed all its texts."),
+  embed_timeout: duration()
+    .prefault("60s")
+    .describe("Longest it may take to embed the texts of a call, or 256 of an upsert or a build."),
   embed_concurrency: count().prefault(4).describe("Requests to the embedding service at the same time."),
   embed_cache_bytes: size(0).prefault("30.72MB").describe("Vectors kept in memory: 10,000 of 768 dimensions. 0: none."),
-  ollama_url: url().default("http://127.0.0.1:11434").describe("Where Ollama listens."),
-  openai_url: url()
+  ollama_url: url("http://127.0.0.1:11434").default("http://127.0.0.1:11434").describe("Where Ollama listens."),
+  openai_url: url("https://api.openai.com/v1")
     .default("https://api.openai.com/v1")
     .describe('An OpenAI-compatible service, up to and with the version; for `embed_provider = "openai"`.'),
   openai_api_key: z.string().min(1).optional().describe("Its API key. Secret: not a flag.").meta({ secret: true }),
@@ -212,7 +215,7 @@ export const configSchema = z.strictObject({
     .optional()
     .describe("Addresses and CIDR ranges of proxies whose `X-Forwarded-For` is believed.")
     .meta({ gate: true }),
-  oauth_issuer: url()
+  oauth_issuer: url("https://login.example.com")
     .optional()
     .describe("Identity provider whose JWTs are accepted as bearer tokens.")
     .meta({ gate: true }),
@@ -222,7 +225,7 @@ export const configSchema = z.strictObject({
     .optional()
     .describe("Audience they must have. Unset: `public_url` with `/mcp`.")
     .meta({ gate: true }),
-  public_url: url()
+  public_url: url("https://lake.example.com")
     .optional()
     .describe("Address that clients use, when a proxy is in front: `https://lake.example.com`.")
     .meta({ gate: true }),

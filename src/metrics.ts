@@ -137,7 +137,7 @@ function ofHttp({ responses, refused, running, sessions, subscriptions, connecti
   ];
 }
 
-function ofEngine({ catalog, queries, ingests, jobs, resident }: EngineStats): Family[] {
+function ofEngine({ catalog, queries, ingests, jobs, buildsWaiting, resident, embed }: EngineStats): Family[] {
   return [
     ...(catalog
       ? [
@@ -161,6 +161,8 @@ function ofEngine({ catalog, queries, ingests, jobs, resident }: EngineStats): F
     gauge("lakehouse_queued", "Work that waits for its turn, by kind.", [
       { labels: { work: "query" }, value: queries.waiting },
       { labels: { work: "ingest" }, value: ingests.waiting },
+      { labels: { work: "build" }, value: buildsWaiting },
+      { labels: { work: "embed" }, value: embed.waiting },
     ]),
   ];
 }
@@ -187,9 +189,11 @@ function ofResults({ results }: EngineStats): Family[] {
   ];
 }
 
-function ofHotTables({ hot: { tables, bytes, maxBytes } }: EngineStats): Family[] {
+function ofHotTables({ hot: { tables, bytes, maxBytes, hits, misses } }: EngineStats): Family[] {
   return [
-    gauge("lakehouse_hot_tables", "Small datasets that statements read from memory.", tables),
+    counter("lakehouse_hot_table_hits_total", "Small datasets that a statement read from memory.", hits),
+    counter("lakehouse_hot_table_misses_total", "Small datasets that a statement read from their files.", misses),
+    gauge("lakehouse_hot_tables", "Small datasets in memory.", tables),
     gauge("lakehouse_hot_table_bytes", "What they take.", bytes),
     gauge("lakehouse_hot_table_max_bytes", "What they may take.", maxBytes),
   ];

@@ -178,8 +178,6 @@ function callTool(
         engine,
         signal: context.mcpReq.signal,
         progress: progress.report,
-        // One that takes a task need not wait, and its connection need not last.
-        patient: progress.asked && !tasks,
         caller: watch.caller,
         roots,
       });
@@ -217,8 +215,6 @@ function argumentError(tool: Tool, error: z.ZodError): LakeError {
 }
 
 interface Progress {
-  /** Whether the client wants to hear of it. */
-  asked: boolean;
   report: ToolContext["progress"];
   /** Everything reported is on its way: what comes after the result, a client no longer expects. */
   sent(): Promise<void>;
@@ -226,12 +222,11 @@ interface Progress {
 
 function progressOf(context: ServerContext): Progress {
   const progressToken = context.mcpReq._meta?.progressToken;
-  if (progressToken === undefined) return { asked: false, report: () => {}, sent: async () => {} };
-  let last = 0;
-  let highest = 0;
+  if (progressToken === undefined) return { report: () => {}, sent: async () => {} };
+  let last = Number.NEGATIVE_INFINITY;
+  let highest = -1;
   let sending: Promise<void> = Promise.resolve();
   return {
-    asked: true,
     report: (fraction, message) => {
       const progress = Math.min(1, fraction);
       const now = performance.now();

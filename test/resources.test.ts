@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { datasetResources, jobResource, resources } from "../src/resources/index.ts";
+import { VECTOR } from "./support/embedder.ts";
 import { type Era, openLake } from "./support/lake.ts";
 
 const ERAS: Era[] = ["legacy", "modern"];
@@ -96,6 +97,21 @@ test.each(ERAS)("a %s client reads how a vector index is doing", async (era) => 
   expect(await read("roles")).toMatchObject({ memory: { deleted: 0, bytes: expect.any(Number) } });
   await expect(read("workers")).rejects.toThrow(/workers/);
   await expect(read("nope")).rejects.toThrow(/nope/);
+});
+
+test("a vector index tells what is saved of it", async () => {
+  await using lake = await openLake({ settings: { vector: { ...VECTOR, quietMs: 50 } } });
+  const uri = "lakehouse://vectors/points";
+  const snapshot = async () => json((await lake.client.readResource({ uri })).contents as never).snapshot;
+  const items = Array.from({ length: 300 }, (_, n) => ({ id: `p${n}`, vector: [1, n] }));
+  await lake.call("vector-index-create", { name: "points", dimension: 2 });
+  await lake.call("vector-upsert", { index: "points", items });
+  // What was never searched is not in memory, and not saved.
+  expect(await snapshot()).toBeNull();
+  await lake.call("vector-search", { index: "points", vector: [1, 1] });
+  await expect
+    .poll(snapshot, { timeout: 30_000 })
+    .toEqual({ version: 2, age_ms: expect.any(Number), bytes: expect.any(Number) });
 });
 
 test.each(ERAS)("a %s client hears of changes to a vector index it subscribed to", async (era) => {

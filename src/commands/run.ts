@@ -121,6 +121,7 @@ function outputTo(stream: NodeJS.WriteStream, onError: (error: Error) => void): 
     // Through the callback, which comes also when it cannot be written; what is wrong then comes as an event.
     write: (text) => new Promise((resolve) => (gone ? resolve() : stream.write(text, () => resolve()))),
     isTTY: stream.isTTY === true,
-    columns: stream.columns ?? 80,
+    // A terminal that does not know its size has 0.
+    columns: stream.columns || 80,
   };
 }

@@ -86,7 +86,7 @@ export interface Engine extends AsyncDisposable, Upkeep {
   indexStatus(name: string): Promise<IndexStatus>;
   /**
    * `ingest` or `createIndex`, while the caller waits, or as a job, which goes on when the caller has left: with
-   * `background` at once, else when it takes long and the caller is not `patient`.
+   * `background` at once, else when it takes long.
    */
   perform<Kind extends JobKind>(
     kind: Kind,
@@ -373,7 +373,7 @@ async function loadParts(
 
 function unused(settings: EmbedSettings): EmbedStatus {
   const cache = { entries: 0, bytes: 0, maxBytes: settings.cacheBytes, hits: 0, misses: 0 };
-  return { ...planOf(settings), fallback: undefined, requests: 0, failures: 0, cache };
+  return { ...planOf(settings), fallback: undefined, requests: 0, failures: 0, waiting: 0, cache };
 }
 
 function closedError(): LakeError {

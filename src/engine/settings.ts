@@ -34,7 +34,7 @@ export interface EngineSettings {
   /** Text one result may take. */
   maxResultBytes: number;
   refreshMs: number;
-  /** Calls that take longer become jobs, unless the client follows their progress. Default: 20 s. */
+  /** Calls that take longer become jobs. Default: 20 s. */
   jobAfterMs?: number | undefined;
   /** What gc keeps. Default: ten versions, and those of a week; nothing is deleted within a day. */
   retention?: Retention | undefined;

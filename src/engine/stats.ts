@@ -24,6 +24,8 @@ export interface EngineStats {
   ingests: Occupancy;
   /** Jobs of this process that have not ended. */
   jobs: number;
+  /** Index builds that wait for their turn. */
+  buildsWaiting: number;
   /** Vector indexes in memory, and what they take. */
   resident: { indexes: number; bytes: number };
   embed: EmbedStatus;
@@ -42,7 +44,7 @@ export interface OpenParts {
 }
 
 const NOTHING: KeptStats = { entries: 0, bytes: 0, maxBytes: 0, hits: 0, misses: 0 };
-const NONE: HotStats = { tables: 0, bytes: 0, maxBytes: 0 };
+const NONE: HotStats = { tables: 0, bytes: 0, maxBytes: 0, hits: 0, misses: 0 };
 const NOBODY: Occupancy = { running: 0, waiting: 0 };
 
 export function statsOf({ store, catalog, query, ingest, vectors, jobs }: OpenParts, embed: EmbedStatus): EngineStats {
@@ -53,6 +55,7 @@ export function statsOf({ store, catalog, query, ingest, vectors, jobs }: OpenPa
     hot: query?.hot() ?? NONE,
     ingests: ingest?.occupancy() ?? NOBODY,
     jobs: jobs?.running() ?? 0,
+    buildsWaiting: jobs?.waiting() ?? 0,
     resident: vectors?.resident() ?? { indexes: 0, bytes: 0 },
     embed,
     copies: store.remote?.stats(),

@@ -71,7 +71,7 @@ export const ingest = defineTool({
     background,
   }),
   output: orJob(ingested),
-  run: async (args, { engine, signal, progress, patient, caller, roots }) => {
+  run: async (args, { engine, signal, progress, caller, roots }) => {
     const request: IngestRequest = {
       name: args.name,
       source: sourceOf(args),
@@ -86,7 +86,6 @@ export const ingest = defineTool({
       roots: args.path === undefined ? [] : await roots(),
       caller,
       background: args.background,
-      patient,
     });
     return "result" in performed ? performed.result : started(performed.jobId);
   },

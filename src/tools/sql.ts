@@ -28,6 +28,7 @@ export const sql = defineTool({
     truncated_by: z.enum(["max_rows", "max_bytes"]).optional(),
     total_rows: z.int().optional().describe("Rows without the limit, when known."),
     datasets: z.array(z.string()).describe("The versions this result was read from."),
+    note: z.string().optional().describe("What to know of the vector searches in it."),
     elapsed_ms: z.number(),
   }),
   run: ({ sql: statement, params, max_rows, timeout_ms }, { engine, signal }) =>
@@ -43,7 +44,8 @@ export const sql = defineTool({
     const from = result.datasets.length > 0 ? ` from ${result.datasets.join(", ")}` : "";
     const summary = `${countOf(result.row_count, "row")}${result.truncated ? of : ""}${from}, ${result.elapsed_ms} ms`;
     const more = result.truncated ? `\n${MORE[result.truncated_by ?? "max_rows"]}` : "";
-    return `${fence(table(header, result.rows))}\n${summary}${more}`;
+    const note = result.note === undefined ? "" : `\n${result.note}`;
+    return `${fence(table(header, result.rows))}\n${summary}${more}${note}`;
   },
 });
 

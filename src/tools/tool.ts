@@ -9,8 +9,6 @@ export interface ToolContext {
   signal: AbortSignal;
   /** `fraction` is 0 to 1. Cheap when the client did not ask for progress. */
   progress: (fraction: number, message: string) => void;
-  /** Whether it did, which keeps it waiting: the call need not become a job. */
-  patient: boolean;
   /** The name of its token, over HTTP. */
   caller: string | undefined;
   /** Folders the client offers in addition to the allowed ones. */

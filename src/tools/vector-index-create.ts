@@ -60,14 +60,13 @@ export const vectorIndexCreate = defineTool({
     background,
   }),
   output: orJob(built),
-  run: async (args, { engine, signal, progress, patient }) => {
+  run: async (args, { engine, signal, progress }) => {
     const { name, dimension, model } = args;
     const request = { name, dimension, metric: args.metric, model, source: sourceOf(args) };
     const performed = await engine.perform("vector-index-create", request, {
       signal,
       onProgress: progress,
       background: args.background,
-      patient,
     });
     return "result" in performed ? viewOfBuild(performed.result, engine) : started(performed.jobId);
   },

@@ -15,11 +15,12 @@ import { readJson } from "./http-body.ts";
 import { openSharedPlaces, type SharedPlaces } from "./http-limits.ts";
 import { openSessions, requestOf, requestsOf } from "./http-sessions.ts";
 import { openTokenWatch } from "./http-token-watch.ts";
-import { sendAnswer, untilGone } from "./http-web.ts";
+import { sendKeptAlive, untilGone } from "./http-web.ts";
 
 /** Of a message that begins what stays: a session or a subscription, with which the SDK keeps what it says. */
 const MAX_KEPT_BYTES = 2 ** 18;
 const LISTEN = "subscriptions/listen";
+const CLIENT_CLOSED = 499;
 
 /** Tells the open subscriptions of 2026 clients. */
 export interface Notifier {
@@ -98,7 +99,14 @@ export function openMcp(settings: McpSettings): McpEndpoint {
       signal: requestOf(body)?.method === LISTEN ? untilOver(response, caller) : untilGone(response),
       maxRequestBodySize: settings.maxBodyBytes,
     });
-    await sendAnswer(await modern.fetch(web, { authInfo, parsedBody: body }), response);
+    const answer = modern.fetch(web, { authInfo, parsedBody: body }).then((given) => {
+      // What the SDK answers to a client that is gone; this one is still there.
+      if (given.status !== CLIENT_CLOSED || !draining) return given;
+      const error = { code: ProtocolErrorCode.InternalError, message: "The server was stopped. Try again in 5 s." };
+      const headers = { "retry-after": "5" };
+      return Response.json({ jsonrpc: "2.0", id: requestOf(body)?.id ?? null, error }, { status: 503, headers });
+    });
+    await sendKeptAlive(answer, response, keepAliveMs);
   };
   const sessions = openSessions({
     tokens,
@@ -122,10 +130,14 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     if (typeof release === "function") return release;
     const [most, setting, retryAfter] =
       places === subscriptions ? [maxSessions, "max_sessions", 10] : [maxInFlight, "max_in_flight", 1];
-    if (release === undefined) refuse(request, response, unavailable("The server is shutting down.", 5));
-    else if (release === "all") {
-      refuse(request, response, unavailable(`The server is busy: ${most} at a time (${setting}).`, retryAfter));
-    } else refuse(request, response, tooMany(maxPerCaller, retryAfter));
+    const refusal =
+      release === undefined
+        ? unavailable("The server is shutting down.", 5)
+        : release === "all"
+          ? unavailable(`The server is busy: ${most} at a time (${setting}).`, retryAfter)
+          : tooMany(maxPerCaller, retryAfter);
+    log("info", "refused", { status: refusal.status, caller: caller.name, reason: refusal.message });
+    refuse(request, response, refusal);
     return undefined;
   };
 

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
+import { setTimeout } from "node:timers/promises";
 
 /** A signal that aborts when the client goes before it has its answer. */
 export function untilGone(response: ServerResponse): AbortSignal {
@@ -10,6 +11,31 @@ export function untilGone(response: ServerResponse): AbortSignal {
   if (response.destroyed) check();
   else response.once("close", check);
   return gone.signal;
+}
+
+/**
+ * Sends what is still being worked on. When that says nothing for `ms`, a stream is begun, in which comments keep proxies
+ * from giving it up; the answer is its last event. It has to be a message, in JSON or in a stream.
+ */
+export async function sendKeptAlive(pending: Promise<Response>, response: ServerResponse, ms: number): Promise<void> {
+  const waited = new AbortController();
+  const early = await Promise.race([pending, setTimeout(ms, undefined, { signal: waited.signal, ref: false })]).finally(
+    () => waited.abort(),
+  );
+  if (early) return sendAnswer(early, response);
+  response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-cache, no-transform" });
+  const sign = (): void => void response.write(": keep-alive\n\n");
+  sign();
+  const signs = setInterval(sign, ms);
+  try {
+    const answer = await pending;
+    if (answer.headers.get("content-type")?.startsWith("text/event-stream")) return await pour(answer, response);
+    const text = await answer.text();
+    if (text !== "") response.write(`event: message\ndata: ${text}\n\n`);
+  } finally {
+    clearInterval(signs);
+    response.end();
+  }
 }
 
 /**
@@ -27,9 +53,13 @@ export async function sendAnswer(answer: Response, response: ServerResponse): Pr
   response.writeHead(answer.status, headers);
   // A client learns of a stream before anything happens in it.
   response.flushHeaders();
+  await pour(answer, response);
+}
+
+async function pour({ body }: Response, response: ServerResponse): Promise<void> {
   const closed = once(response, "close").catch(() => {});
   try {
-    for await (const chunk of answer.body) {
+    for await (const chunk of body ?? []) {
       if (response.destroyed) return;
       if (response.write(chunk)) continue;
       const full = new AbortController();

@@ -18,7 +18,7 @@ export function serveStdio(createServer: McpServerFactory, log: Log): StdioSessi
   const wire = claimStdout();
   const lines = wholeLines(process.stdin, MAX_MESSAGE_BYTES, (id) => {
     log("warn", "a message was too long", { id });
-    const message = `The message is longer than ${MAX_MESSAGE_BYTES} bytes. Write the data to a file and use path.`;
+    const message = `The message is longer than ${MAX_MESSAGE_BYTES} bytes. Write the data to a file and use path, or send fewer items in a call.`;
     if (id !== undefined) wire.write(`${JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32600, message } })}\n`);
   });
   const transport = new StdioServerTransport(lines, wire, { maxBufferSize: 2 * MAX_MESSAGE_BYTES });

@@ -63,7 +63,7 @@ test("an index holds what a map holds, whatever is done to it", async () => {
     }),
     { numRuns: 8 },
   );
-});
+}, 240_000);
 
 async function run(each: Step, lake: VectorLake, other: Engine, model: Model): Promise<void> {
   switch (each.kind) {

@@ -6,7 +6,7 @@ import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import { openQueryEngine } from "../../src/engine/query/query.ts";
 import type { QueryEngine } from "../../src/engine/query/types.ts";
 import { openScope } from "../../src/engine/scope.ts";
-import { systemClock } from "../../src/engine/settings.ts";
+import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
 import { openFileStore } from "../../src/engine/store/file.ts";
 import type { Store } from "../../src/engine/store/store.ts";
 import { testSettings } from "./lake.ts";
@@ -22,11 +22,12 @@ export interface RemoteLake extends AsyncDisposable {
   write(name: string, ...selects: string[]): Promise<void>;
 }
 
-export async function openRemoteLake(): Promise<RemoteLake> {
+/** Small tables are read from their files, unless told. */
+export async function openRemoteLake(options: Partial<EngineSettings> = {}): Promise<RemoteLake> {
   const scope = openScope();
   const folder = await realpath(await mkdtemp(join(tmpdir(), "lakehouse-remote-test-")));
   scope.defer(() => rm(folder, { recursive: true, force: true }));
-  const settings = testSettings(folder, { maxConcurrentQueries: 1 });
+  const settings = testSettings(folder, { maxConcurrentQueries: 1, tableCacheBytes: 0, ...options });
   const engine = await openEngine(settings);
   scope.defer(() => engine.close());
   const store = await openFileStore(scope, { folder: settings.data, label: "lake" });

@@ -10,6 +10,18 @@ afterAll(async () => {
   await lake[Symbol.asyncDispose]();
 });
 
+test("a search in it says what there is to know of its hits", async () => {
+  await lake.call("vector-index-create", { name: "people", dataset: "workers", text: "name", id: "id" });
+  const statement = "SELECT id FROM vector_search('people', 'Ann', 1)";
+  const note = "builtin-512 compares words and spelling, not meaning.";
+  expect(await lake.call("sql", { sql: `${statement} UNION ALL ${statement}` })).toMatchObject({
+    rows: [["1"], ["1"]],
+    note,
+  });
+  expect(textOf(await lake.raw("sql", { sql: statement }))).toContain(`\n${note}`);
+  expect(await lake.call("sql", { sql: "SELECT 1" })).not.toHaveProperty("note");
+});
+
 test("text and structured content each say everything", async () => {
   const result = await lake.raw("sql", { sql: "SELECT id, name, state FROM workers ORDER BY id" });
   expect(stable(textOf(result))).toMatchInlineSnapshot(`

@@ -313,6 +313,15 @@ describe("a batch of which one item is wrong", () => {
   });
 });
 
+test("10,000 items are stored by one call", async () => {
+  await using lake = await openLake();
+  await lake.call("vector-index-create", { name: "points", dimension: 2 });
+  const items = Array.from({ length: 10_000 }, (_, n) => ({ id: `p${n}`, vector: [1, n] }));
+  const { structured } = await answer(lake, "vector-upsert", { index: "points", items });
+  expect(structured).toMatchObject({ version: 2, count: 10_000, inserted: 10_000, updated: 0 });
+  expect((await lake.call("sql", { sql: "SELECT count(DISTINCT id) FROM points" })).rows).toEqual([[10_000]]);
+});
+
 test("a result too large for a message is refused with what to ask for instead", async () => {
   await using lake = await openLake();
   await lake.call("vector-index-create", { name: "points", dimension: 2 });

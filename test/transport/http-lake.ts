@@ -34,11 +34,18 @@ export interface HttpLake extends AsyncDisposable {
   /** How many parts of the process listen to the engine. */
   listeners(): number;
   file(name: string, content: string): Promise<string>;
-  connect(era: Era, options?: { token?: string; prepare?: (client: Client) => void }): Promise<Connected>;
+  connect(era: Era, options?: ConnectOptions): Promise<Connected>;
   /** One request as it is written, without a client's help. */
   send(options: RawRequest): Promise<RawResponse>;
   /** Bytes over a socket; resolves with everything that came back when the server has closed it. */
   socket(bytes: string | Buffer, keepOpenMs?: number): Promise<string>;
+}
+
+export interface ConnectOptions {
+  token?: string;
+  prepare?: (client: Client) => void;
+  /** Hears of every response, before it is read. */
+  onResponse?: (response: Response) => void;
 }
 
 export interface Connected {
@@ -134,12 +141,18 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
       await writeFile(join(folder, "inbox", name), content);
       return name;
     },
-    connect: async (era, { token, prepare } = {}) => {
+    connect: async (era, { token, prepare, onResponse } = {}) => {
       const versions = era === "legacy" ? {} : { versionNegotiation: { mode: { pin: "2026-07-28" } } };
       const client = new Client({ name: "test", version: "1" }, versions);
       prepare?.(client);
       const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
-      await client.connect(new StreamableHTTPClientTransport(new URL(`${url}/mcp`), { requestInit: { headers } }));
+      const watched = async (to: string | URL, init?: RequestInit): Promise<Response> => {
+        const response = await fetch(to, init);
+        onResponse?.(response);
+        return response;
+      };
+      const transport = { requestInit: { headers }, fetch: watched };
+      await client.connect(new StreamableHTTPClientTransport(new URL(`${url}/mcp`), transport));
       clients.push(client);
       return {
         client,
@@ -207,6 +220,31 @@ export const INITIALIZE = JSON.stringify({
   method: "initialize",
   params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "raw", version: "1" } },
 });
+
+/** A request of a 2026 client, as it is written. */
+export function modernRequest(method: string, params: Record<string, unknown> = {}, token?: string) {
+  const { name, _meta } = params;
+  const envelope = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": { name: "raw", version: "1" },
+    "io.modelcontextprotocol/clientCapabilities": {},
+  };
+  const headers: Record<string, string> = {
+    ...JSON_HEADERS,
+    "mcp-protocol-version": "2026-07-28",
+    "mcp-method": method,
+    ...(typeof name === "string" && { "mcp-name": name }),
+    ...(token !== undefined && { authorization: `Bearer ${token}` }),
+  };
+  const message = { jsonrpc: "2.0", id: 1, method, params: { ...params, _meta: { ...envelope, ...Object(_meta) } } };
+  return { method: "POST", headers, body: JSON.stringify(message) };
+}
+
+/** The messages in a stream of events. */
+export function messagesIn(events: string): Record<string, unknown>[] {
+  const lines = events.split("\n").filter((line) => line.startsWith("data: "));
+  return lines.map((line) => JSON.parse(line.slice("data: ".length)) as Record<string, unknown>);
+}
 
 export async function until(condition: () => boolean | Promise<boolean>, what: string, ms = 10_000): Promise<void> {
   const deadline = performance.now() + ms;

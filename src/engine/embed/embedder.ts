@@ -32,9 +32,10 @@ export interface Embedded {
 export interface EmbedStatus extends Plan {
   /** Why `auto` fell back, and what to do about it. */
   fallback: Choice["fallback"] | undefined;
-  /** Requests to providers, and how many of them failed. */
+  /** Requests to providers, how many of them failed, and how many wait for others to end. */
   requests: number;
   failures: number;
+  waiting: number;
   cache: CacheStats;
 }
 
@@ -111,7 +112,7 @@ export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log, tr
           await cache.fill(lookup, {
             limits: () => batchLimits(provider),
             width: settings.concurrency,
-            fetch: (batch, stop) => gate(stop, () => fetchFrom(provider, batch, kind, stop)),
+            fetch: (batch, stop) => gate.run(stop, () => fetchFrom(provider, batch, kind, stop)),
             signal: deadline.signal,
           });
         }
@@ -135,6 +136,7 @@ export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log, tr
         fallback: choice?.fallback,
         requests,
         failures,
+        waiting: gate.waiting(),
         cache: cache.stats(),
       };
     },

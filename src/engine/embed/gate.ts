@@ -1,7 +1,10 @@
 import { cancelled, throwIfAborted } from "../errors.ts";
 
-/** Runs work when fewer than `limit` others run, in the order of the calls. Aborting gives up the place in the queue. */
-export type Gate = <Result>(signal: AbortSignal, work: () => Promise<Result>) => Promise<Result>;
+export interface Gate {
+  /** Runs work when fewer than `limit` others run, in the order of the calls. Aborting gives up the place in the queue. */
+  run<Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result>;
+  waiting(): number;
+}
 
 export function openGate(limit: number): Gate {
   const waiting: (() => void)[] = [];
@@ -26,15 +29,18 @@ export function openGate(limit: number): Gate {
     });
   }
 
-  return async (signal, work) => {
-    throwIfAborted(signal);
-    await enter(signal);
-    try {
-      return await work();
-    } finally {
-      const next = waiting.shift();
-      if (next) next();
-      else running--;
-    }
+  return {
+    run: async (signal, work) => {
+      throwIfAborted(signal);
+      await enter(signal);
+      try {
+        return await work();
+      } finally {
+        const next = waiting.shift();
+        if (next) next();
+        else running--;
+      }
+    },
+    waiting: () => waiting.length,
   };
 }

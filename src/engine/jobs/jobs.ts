@@ -38,7 +38,7 @@ export interface JobParts {
 export interface Jobs {
   /**
    * Does the work while the caller waits. It becomes a job, which the caller's signal no longer stops, at once with
-   * `background`, else when it takes long and the caller is not `patient`. Throws what the work throws.
+   * `background`, else when it takes long. Throws what the work throws.
    */
   perform<Kind extends JobKind>(
     kind: Kind,
@@ -53,6 +53,8 @@ export interface Jobs {
   list(limit: number): Promise<JobRecord[]>;
   /** Jobs that run here. */
   running(): number;
+  /** Index builds that wait for their turn. */
+  waiting(): number;
   /** Looks for jobs that servers have left behind, which also happens by itself. */
   recovered(): Promise<void>;
   /** Stops what runs, and records it as interrupted. */
@@ -128,7 +130,7 @@ export function openJobs(scope: Scope, parts: JobParts, onState: (record: JobRec
   async function perform<Kind extends JobKind>(
     kind: Kind,
     request: JobWork[Kind]["request"],
-    { background = false, patient = false, signal, ...options }: JobOptions = {},
+    { background = false, signal, ...options }: JobOptions = {},
   ): Promise<Performed<Kind>> {
     throwIfAborted(closing.signal);
     throwIfAborted(signal);
@@ -141,7 +143,7 @@ export function openJobs(scope: Scope, parts: JobParts, onState: (record: JobRec
     const task = work.begin(kind, request, options);
     const release = follow(signal, task);
     try {
-      if (patient || (await within(task.done, afterMs)) || live.count() >= MAX_JOBS) {
+      if ((await within(task.done, afterMs)) || live.count() >= MAX_JOBS) {
         return { result: await task.done };
       }
       // From here on the caller may leave: the work is its job.
@@ -228,6 +230,7 @@ export function openJobs(scope: Scope, parts: JobParts, onState: (record: JobRec
       return Promise.all(found.map((record) => settled(live.get(record.id) ?? record)));
     },
     running: () => live.count(),
+    waiting: work.waiting,
     recovered: () => recovering,
     close,
   };

@@ -74,8 +74,6 @@ export interface JobOptions {
   onProgress?: ((fraction: number, message: string) => void) | undefined;
   /** Becomes a job at once. */
   background?: boolean | undefined;
-  /** The caller waits however long it takes. */
-  patient?: boolean | undefined;
 }
 
 /** The result, or the job that it will come from. */

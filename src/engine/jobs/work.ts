@@ -25,6 +25,8 @@ export interface Work {
     request: JobWork[Kind]["request"],
     options: Pick<JobOptions, "roots" | "caller" | "onProgress">,
   ): Task<Kind>;
+  /** Index builds that wait for their turn. */
+  waiting(): number;
   /** Stops everything, and begins nothing more. */
   close(reason: LakeError): void;
 }
@@ -35,12 +37,12 @@ const MAX_WAITING = 64;
 
 export function openWork(workers: Workers): Work {
   const stops = new Set<(reason: LakeError) => void>();
-  const inTurn = openBuildTurns();
+  const builds = openBuildTurns();
   let closed: LakeError | undefined;
 
   function run(kind: JobKind, request: unknown, options: WorkOptions & { signal: AbortSignal }): Promise<unknown> {
     if (kind === "ingest") return workers[kind](request as JobWork["ingest"]["request"], options);
-    return inTurn(request as CreateRequest, options, workers[kind]);
+    return builds.inTurn(request as CreateRequest, options, workers[kind]);
   }
 
   return {
@@ -75,6 +77,7 @@ export function openWork(workers: Workers): Work {
         },
       };
     },
+    waiting: builds.waiting,
     close: (reason) => {
       closed = reason;
       for (const stop of stops) stop(reason);
@@ -87,7 +90,9 @@ function openBuildTurns() {
   const turnsOf = new Map<string, { turns: Turns; users: number }>();
   const all = openTurns({ maxRunning: MAX_BUILDS, maxWaiting: MAX_WAITING, busy });
 
-  return async (
+  let waiting = 0;
+
+  const inTurn = async (
     request: CreateRequest,
     options: VectorOptions & { signal: AbortSignal },
     build: (request: CreateRequest, options: VectorOptions) => Promise<CreateResult>,
@@ -100,10 +105,17 @@ function openBuildTurns() {
     };
     turnsOf.set(request.name, own);
     own.users++;
+    let waits = true;
+    waiting++;
+    const begin = (): void => {
+      if (waits) waiting--;
+      waits = false;
+    };
     try {
       const leaveOwn = await own.turns.enter(options.signal);
       try {
         const leaveAll = await all.enter(options.signal);
+        begin();
         try {
           return await build(request, options);
         } finally {
@@ -113,10 +125,12 @@ function openBuildTurns() {
         leaveOwn();
       }
     } finally {
+      begin();
       own.users--;
       if (own.users === 0) turnsOf.delete(request.name);
     }
   };
+  return { inTurn, waiting: () => waiting };
 }
 
 function busy(): LakeError {

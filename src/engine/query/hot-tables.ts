@@ -24,6 +24,9 @@ export interface HotStats {
   tables: number;
   bytes: number;
   maxBytes: number;
+  /** Small datasets that a statement read from memory, and from files. */
+  hits: number;
+  misses: number;
 }
 
 interface Parts {
@@ -55,6 +58,8 @@ export function openHotTables(scope: Scope, { maxBytes, connect, select, log }: 
   const stop = new AbortController();
   let connecting: Promise<Connection> | undefined;
   let bytes = 0;
+  let hits = 0;
+  let misses = 0;
   let loading: Promise<void> | undefined;
   /** One statement after another on their connection. */
   let dropping = Promise.resolve();
@@ -109,6 +114,7 @@ export function openHotTables(scope: Scope, { maxBytes, connect, select, log }: 
         hot.delete(commitId);
         hot.set(commitId, one);
         one.holders++;
+        hits++;
         holder.defer(() => {
           one.holders--;
           makeRoom();
@@ -116,6 +122,7 @@ export function openHotTables(scope: Scope, { maxBytes, connect, select, log }: 
         return one.table;
       }
       if (!isSmall(manifest) || stop.signal.aborted) return undefined;
+      misses++;
       const times = (asked.get(commitId) ?? 0) + 1;
       asked.set(commitId, times);
       if (times < OFTEN || loading !== undefined) return undefined;
@@ -131,7 +138,7 @@ export function openHotTables(scope: Scope, { maxBytes, connect, select, log }: 
         });
       return undefined;
     },
-    stats: () => ({ tables: hot.size, bytes, maxBytes }),
+    stats: () => ({ tables: hot.size, bytes, maxBytes, hits, misses }),
   };
 }
 

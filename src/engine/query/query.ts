@@ -39,6 +39,7 @@ import {
   type FoundByKey,
   hitStatements,
   missingSearches,
+  notesOn,
   runSearches,
   SearchesNeeded,
   type SearchVectors,
@@ -254,6 +255,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
           trace("query.execute", DUCKDB, () => turn.open.run.execute(on, statement, limits)),
         );
         const total = totalRows(judged, resolved, result);
+        const note = notesOn(found);
         const content = {
           columns: result.columns,
           rows: judged.explain ? result.rows.map((row) => hideIn(row, parts.store.localRoot)) : result.rows,
@@ -262,6 +264,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
           ...(result.truncatedBy !== undefined && { truncated_by: result.truncatedBy }),
           ...(total !== undefined && { total_rows: total }),
           datasets,
+          ...(note !== "" && { note }),
         };
         // A verdict that is not kept follows from the data, too.
         const isKept = turn.open.verdicts.get(sql) === judged;

@@ -29,6 +29,8 @@ export interface QueryResult {
   total_rows?: number;
   /** The versions that were read, as in `workers@3`. */
   datasets: string[];
+  /** What the reader should know of the vector searches in it. */
+  note?: string;
   elapsed_ms: number;
 }
 
@@ -37,7 +39,7 @@ export interface StreamOptions extends Omit<QueryOptions, "maxBytes"> {
   onRows(rows: Json[][], columns: QueryResult["columns"]): Promise<void>;
 }
 
-export type StreamResult = Omit<QueryResult, "rows" | "truncated_by" | "total_rows">;
+export type StreamResult = Omit<QueryResult, "rows" | "truncated_by" | "total_rows" | "note">;
 
 export interface QueryEngine {
   /**

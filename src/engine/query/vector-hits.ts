@@ -14,6 +14,8 @@ export interface Found {
   /** The index and the version of it that was read: `resumes_index@7`. */
   reference: string;
   hits: VectorHit[];
+  /** What the reader of the hits should know; empty for nothing. */
+  note: string;
 }
 
 export interface VectorHit {
@@ -58,6 +60,11 @@ const ROWS_PER_STATEMENT = 200;
 export function missingSearches(searches: readonly VectorSearch[], found: FoundByKey): VectorSearch[] {
   const missing = new Map(searches.map((search) => [callKey(search), search]));
   return [...missing].filter(([key]) => !found.has(key)).map(([, search]) => search);
+}
+
+/** What the reader of a statement with these searches should know. */
+export function notesOn(found: FoundByKey): string {
+  return [...new Set([...found.values()].map(({ note }) => note).filter(Boolean))].join(" ");
 }
 
 /** Runs the searches and adds what they find to `found`. Throws `not_found`, `invalid`, `limit` and what searching throws. */

@@ -10,8 +10,9 @@ import { assertSame } from "./write.ts";
 
 /** Files with changes that are merged into one, once there are so many. */
 const MAX_CHANGE_FILES = 8;
-/** Changes are merged into the base when they are so large a part of it. */
+/** Changes are merged into the base when they are so large a part of it, and so many files or rows. */
 const MAX_CHANGED = 0.2;
+const MAX_CHANGE_ROWS = 1_000;
 /** So many small files of a base are merged into one. */
 const MAX_SMALL_FILES = 16;
 const SMALL_BYTES = 16 * 1024 ** 2;
@@ -48,7 +49,9 @@ async function compactHeld(room: Room, manifest: IndexManifest, held: Scope, sig
 
 function shouldRewrite({ index }: IndexManifest, base: DataFile[], changes: DataFile[]): boolean {
   if (index.count === 0) return base.length + changes.length > 0;
-  return changes.length >= MAX_CHANGE_FILES && rowsOf(changes) > rowsOf(base) * MAX_CHANGED;
+  const changed = rowsOf(changes);
+  if (changed <= rowsOf(base) * MAX_CHANGED) return false;
+  return changes.length >= MAX_CHANGE_FILES || changed > MAX_CHANGE_ROWS;
 }
 
 function rowsOf(files: DataFile[]): number {

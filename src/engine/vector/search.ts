@@ -258,7 +258,8 @@ function byId({ columns, rows }: { columns: { name: string }[]; rows: Json[][] }
   );
 }
 
-function noteOn({ manifest, onDisk }: Found): string {
+/** What the reader of the hits should know; empty for nothing. */
+export function noteOn({ manifest, onDisk }: Found): string {
   const notes: string[] = [];
   const { model, source, count } = manifest.index;
   if (model?.lexical) notes.push(`${model.name} compares words and spelling, not meaning.`);

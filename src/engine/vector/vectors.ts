@@ -9,7 +9,7 @@ import { ensureIndex } from "./create.ts";
 import { openResidents } from "./residents.ts";
 import { openRoom, type RoomParts } from "./room.ts";
 import { listSaved, removeSaved, savedAt } from "./saved.ts";
-import { find, type RawHit, search } from "./search.ts";
+import { find, noteOn, type RawHit, search } from "./search.ts";
 import { findItems, isIndex, loadIndex } from "./segments.ts";
 import { sourceQuery } from "./template.ts";
 import type {
@@ -43,7 +43,7 @@ export interface Vectors {
   /** The nearest items, nearest first. Throws `invalid` naming the argument, `not_found` for an index or an item. */
   search(request: SearchRequest, options?: { signal?: AbortSignal | undefined }): Promise<SearchResult>;
   /** The same for `vector_search` inside of a statement. */
-  find(request: SearchRequest, signal: AbortSignal): Promise<{ reference: string; hits: RawHit[] }>;
+  find(request: SearchRequest, signal: AbortSignal): Promise<{ reference: string; hits: RawHit[]; note: string }>;
   status(name: string): Promise<IndexStatus>;
   /** Lets go of a dropped index, in memory and on disk. */
   forget(name: string): Promise<void>;
@@ -254,9 +254,10 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
       }),
     find: (request, signal) =>
       trace("vector.search", {}, async (span) => {
-        const { manifest, hits, exact } = await whileOpen(() => find(room, residents, request, signal));
+        const found = await whileOpen(() => find(room, residents, request, signal));
+        const { manifest, hits, exact } = found;
         span.note({ "lakehouse.method": exact ? "exact" : "hnsw", "lakehouse.hits": hits.length });
-        return { reference: `${manifest.name}@${manifest.version}`, hits };
+        return { reference: `${manifest.name}@${manifest.version}`, hits, note: noteOn(found) };
       }),
     status: (name) => during({}, () => status(name)),
     forget: async (name) => {

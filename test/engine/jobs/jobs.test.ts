@@ -105,14 +105,13 @@ describe("a call that takes long", () => {
     expect(lake.engine.busy()).toBe(false);
   });
 
-  test("stays one for a patient caller, and leaves no record", async () => {
+  test("that ends before is none, tells its progress, and leaves no record", async () => {
     await using gate = await openGate();
-    await using lake = await openVectorLake({ embed: gate.embed, jobAfterMs: 50 });
+    await using lake = await openVectorLake({ embed: gate.embed, jobAfterMs: 60_000 });
     await lake.csv("texts", TEXTS);
     const told: number[] = [];
     setTimeout(gate.open, 500);
     const performed = await lake.engine.perform("vector-index-create", BUILD, {
-      patient: true,
       onProgress: (fraction) => void told.push(fraction),
     });
     expect(performed).toMatchObject({ result: { count: 3 } });
@@ -218,7 +217,7 @@ test("builds of one index are one after the other: nothing is embedded twice", a
   await lake.csv("texts", TEXTS);
   const first = await engine.startJob("vector-index-create", BUILD);
   const second = await engine.startJob("vector-index-create", BUILD);
-  const third = engine.perform("vector-index-create", BUILD, { patient: true });
+  const third = engine.perform("vector-index-create", BUILD);
   await until(() => gate.asked() > 0);
   await sleep(200);
   expect(await engine.jobStatus(second.jobId)).toMatchObject({ progress: { message: "waiting for its turn" } });

@@ -149,10 +149,10 @@ describe("a small dataset that is asked for often", () => {
   });
 
   test("of a bucket is not fetched again", async () => {
-    const lake = await openRemoteLake();
+    const lake = await openRemoteLake({ queryCacheBytes: 0, tableCacheBytes: 2 ** 26 });
     onTestFinished(() => lake[Symbol.asyncDispose]());
     await lake.write("t", "SELECT 1 AS a", "SELECT 2 AS a");
-    for (let times = 0; times < OFTEN; times++) await lake.remote.query(`SELECT ${times}, a FROM t`);
+    for (let times = 0; times < OFTEN; times++) await lake.remote.query("SELECT a FROM t");
     await expect.poll(() => lake.remote.hot()?.tables).toBe(1);
     lake.fetched.clear();
     expect((await lake.remote.query("FROM t WHERE a = 2")).rows).toEqual([[2]]);
@@ -165,7 +165,7 @@ describe("is read from its files", () => {
     const { engine } = await openWith({ tableCacheBytes: 16 * 1024 });
     await engine.ingest({ name: "t", source: { sql: "SELECT hash(range) AS a FROM range(1000)" } });
     for (let times = 0; times < 3 * OFTEN; times++) await engine.query("FROM t LIMIT 1");
-    expect(engine.stats().hot).toEqual({ tables: 0, bytes: 0, maxBytes: 16 * 1024 });
+    expect(engine.stats().hot).toMatchObject({ tables: 0, bytes: 0, maxBytes: 16 * 1024 });
   });
 
   test("when it is only small as a file", async () => {
@@ -177,7 +177,7 @@ describe("is read from its files", () => {
     });
     expect(bytes).toBeLessThan(maxBytes / 16);
     for (let times = 0; times < 3 * OFTEN; times++) await engine.query("FROM t LIMIT 1");
-    await expect.poll(() => engine.stats().hot).toEqual({ tables: 0, bytes: 0, maxBytes });
+    await expect.poll(() => engine.stats().hot).toMatchObject({ tables: 0, bytes: 0, maxBytes });
     expect(await rowsOf(engine, "SELECT count(*) FROM t")).toEqual([[5000]]);
     expect(await readsFrom(engine)).toBe("files");
   });

@@ -7,7 +7,12 @@ const ENDLESS = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b W
 
 let lake: ParquetLake;
 beforeAll(async () => {
-  lake = await openParquetLake({ maxConcurrentQueries: 2, maxQueuedQueries: 4, queryMemoryBytes: 128 * 2 ** 20 });
+  lake = await openParquetLake({
+    maxConcurrentQueries: 2,
+    maxQueuedQueries: 4,
+    queryMemoryBytes: 128 * 2 ** 20,
+    tableCacheBytes: 0,
+  });
   await lake.write(
     "workers",
     "SELECT i AS id, 'w' || i AS name, ['IL', 'MA'][1 + i % 2] AS state FROM range(1000) t(i)",

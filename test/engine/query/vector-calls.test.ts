@@ -28,7 +28,7 @@ beforeAll(async () => {
         score: 1 - n / 100,
         metadata: n === 1 ? null : JSON.stringify({ role: ["welder", "driver"][n % 2], text: call.text, padding }),
       }));
-      return { reference: `${call.index}@1`, hits };
+      return { reference: `${call.index}@1`, hits, note: call.text === "odd" ? `${call.index} is odd.` : "" };
     },
     { maxConcurrentQueries: 1 },
   );

@@ -132,6 +132,29 @@ test.each<{ what: string; item: unknown; says: RegExp; kind?: string }>([
     says: /half of a character/,
   },
   { what: "an empty text", item: { id: "a", vector: [1, 2], text: "  " }, says: /text is empty/ },
+  { what: "a NUL in the id", item: { id: "a\0b", vector: [1, 2] }, says: /^items\[0\]\.id has a NUL/ },
+  {
+    what: "a NUL in the text",
+    item: { id: "a", vector: [1, 2], text: "a\0b" },
+    says: /^items\[0\] \(id "a"\): text is empty or no text/,
+  },
+  {
+    what: "a text of 32,769 characters beside a vector",
+    item: { id: "a", vector: [1, 2], text: "x".repeat(32_769) },
+    says: /^items\[0\] \(id "a"\): text has 32769 characters, more than 32768/,
+    kind: "limit",
+  },
+  {
+    what: "metadata 33 deep",
+    item: { id: "a", vector: [1, 2], metadata: nested(33) },
+    says: /^items\[0\] \(id "a"\): metadata is nested more than 32 deep/,
+    kind: "limit",
+  },
+  {
+    what: "a vector whose length is beyond float32",
+    item: { id: "a", vector: [1e20, 1e20] },
+    says: /^items\[0\] \(id "a"\): vector has a length of almost 0, or beyond float32/,
+  },
 ])("an item with $what is refused, and nothing changes", async ({ item, says, kind = "invalid" }) => {
   await using lake = await openVectorLake();
   const { engine } = lake;
@@ -141,6 +164,31 @@ test.each<{ what: string; item: unknown; says: RegExp; kind?: string }>([
   expect(error.kind).toBe(kind);
   expect(error.hint).toBeTruthy();
   expect(await engine.indexStatus("things")).toMatchObject({ count: 0, version: 1 });
+});
+
+function nested(depth: number): unknown {
+  return depth === 1 ? {} : { in: nested(depth - 1) };
+}
+
+test.each<{ what: string; ids: string[]; says: RegExp; kind?: string }>([
+  {
+    what: "10,001 ids",
+    ids: Array.from({ length: 10_001 }, (_, n) => `i${n}`),
+    says: /^ids has 10001 ids; it takes 1 to 10000/,
+    kind: "limit",
+  },
+  { what: "an empty id", ids: ["i0", ""], says: /^ids\[1\] is empty/ },
+  { what: "a NUL in an id", ids: ["i0", "i1", "i\0"], says: /^ids\[2\] has a NUL/ },
+])("a delete with $what is refused, and nothing changes", async ({ ids, says, kind = "invalid" }) => {
+  await using lake = await openVectorLake();
+  const { engine } = lake;
+  await engine.createIndex({ name: "things", dimension: 2 });
+  await engine.upsert("things", [{ id: "i0", vector: [1, 2] }]);
+  const error = await failure(engine.deleteItems({ index: "things", ids }));
+  expect(error.message).toMatch(says);
+  expect(error.kind).toBe(kind);
+  expect(error.hint).toBeTruthy();
+  expect(await engine.indexStatus("things")).toMatchObject({ count: 1, version: 2 });
 });
 
 test("an id that is sent twice is refused with both places", async () => {

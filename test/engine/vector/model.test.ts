@@ -37,6 +37,44 @@ test("an index of Ollama's texts is refused by a server with another model, with
   expect((await builtin.search({ index: "texts", likeId: "a", k: 1 })).hits).toMatchObject([{ id: "b" }]);
 });
 
+test.each([
+  { set: { queryPrefix: "find: " }, would: "nomic-embed-text with other prefixes" },
+  { set: { documentPrefix: "keep: " }, would: "nomic-embed-text with other prefixes" },
+  { set: { dimension: 16 }, would: "nomic-embed-text with 16 dimensions" },
+])("an index is refused by a server with its model and $set, before anything is embedded", async ({ set, would }) => {
+  await using ollama = await openOllamaServer();
+  const embed = { ...EMBED, provider: "ollama" as const, ollamaUrl: ollama.url };
+  await using lake = await openVectorLake({ embed });
+  await lake.engine.createIndex({ name: "texts" });
+  await lake.engine.upsert("texts", [{ id: "a", text: "forklift driver" }]);
+  const embedded = ollama.requests.length;
+  const engine = await lake.reopen({ embed: { ...embed, ...set } });
+  for (const work of [
+    engine.search({ index: "texts", text: "nurse" }),
+    engine.upsert("texts", [{ id: "b", text: "welder" }]),
+  ]) {
+    const error = await failure(work);
+    expect(error.kind).toBe("invalid");
+    expect(error.message).toContain(
+      `texts was made with nomic-embed-text (ollama, 8 dimensions), and this server would use ${would}:`,
+    );
+  }
+  expect(ollama.requests).toHaveLength(embedded);
+  expect(await engine.indexStatus("texts")).toMatchObject({ count: 1, version: 2 });
+});
+
+test("an index is refused where its model makes vectors of another length by now, with both lengths", async () => {
+  await using ollama = await openOllamaServer();
+  await using lake = await openVectorLake({ embed: { ...EMBED, provider: "ollama", ollamaUrl: ollama.url } });
+  await lake.engine.createIndex({ name: "texts" });
+  ollama.models.set("nomic-embed-text", { dimension: 16, capabilities: ["embedding"] });
+  const engine = await lake.reopen();
+  const error = await failure(engine.upsert("texts", [{ id: "a", text: "welder" }]));
+  expect(error.kind).toBe("invalid");
+  expect(error.message).toMatch(/\(ollama, 8 dimensions\).* nomic-embed-text with 16 dimensions/);
+  expect(await engine.indexStatus("texts")).toMatchObject({ count: 0, version: 1 });
+});
+
 test("a model that has gone, or answers with vectors of another length, changes nothing", async () => {
   await using ollama = await openOllamaServer();
   await using lake = await openVectorLake({ embed: { ...EMBED, provider: "ollama", ollamaUrl: ollama.url } });

@@ -3,6 +3,7 @@ import { readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promis
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Engine } from "../../../src/engine/engine.ts";
+import { VECTOR } from "../../support/embedder.ts";
 import { openRandom, openVectorLake, randomVector, until, type VectorLake } from "../../support/vectors.ts";
 
 const D = 16;
@@ -129,6 +130,20 @@ test("one of a dropped index of the same name is not taken for it", async () => 
   await writeFile(file, old);
   const engine = await lake.reopen();
   expect(await nearest(engine)).toEqual([expect.stringMatching(/^new /)]);
+});
+
+test("one that the newest version does not go on from is removed, and the index is made again", async () => {
+  const { lake, answer } = await openSaved();
+  await using _ = lake;
+  await lake.engine.upsert("things", [{ id: "near", vector: QUERY }]);
+  const stale = await saved(lake);
+  const engine = await lake.reopen({ vector: { ...VECTOR, quietMs: 3_600_000 } });
+  expect(await engine.restore("things@2")).toMatchObject({ version: 4, rows: COUNT });
+  expect(await nearest(engine)).toEqual(answer);
+  expect(sources(lake)).toEqual(["segments", "segments"]);
+  expect(lake.logged.map(({ fields }) => fields?.reason)).toContain("version 4 does not go on from it");
+  expect(existsSync(stale)).toBe(false);
+  expect((await engine.search({ index: "things", vector: QUERY, k: 1000 })).hits).toHaveLength(COUNT);
 });
 
 test("many small changes are merged, and nothing is lost by it", async () => {

@@ -236,8 +236,7 @@ describe("the worker threads", () => {
   });
 
   it("fail the calls in flight when one dies, and the next index starts another", async () => {
-    // Without the library: a thread that is terminated inside of it takes the process with it.
-    const pool = open({ hnsw: false });
+    const pool = open();
     const index = empty(pool);
     await index.add(slots(0, COUNT), all);
     const searching = Promise.allSettled(Array.from({ length: 2_000 }, () => index.search(query, { k: 1, ef: 64 })));
