@@ -18,6 +18,7 @@ import {
   REMOVED,
   SEED,
   TOP_LAYER,
+  touchedAt,
   visits,
   waitingAt,
 } from "./memory";
@@ -29,7 +30,6 @@ const MAX_LAYER = 15;
 export let kept: i32 = 0;
 export let looked: i32 = 0;
 export let allowed: i32 = 0;
-let touched: u32 = 0;
 
 /** Slot `s` may be a hit if bit `s` of the mask is set; without a mask all may. */
 export function allows(mask: usize, bits: u32, id: u32): bool {
@@ -44,7 +44,7 @@ export function allows(mask: usize, bits: u32, id: u32): bool {
 function touchAll(ids: usize, end: usize): void {
   let sum: u32 = 0;
   for (; ids < end; ids += 4) sum += touch(load<u32>(ids));
-  touched = sum;
+  store<u32>(touchedAt, sum);
 }
 
 /** The element on layer 1 to search from, greedily from the top: the first part of algorithm 5. */

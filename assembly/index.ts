@@ -20,6 +20,7 @@ import {
   reach,
   restore,
   TOP_LAYER,
+  touchedAt,
   transient,
   useLane,
 } from "./memory";
@@ -32,7 +33,6 @@ const ROUNDING: f32 = 1e-6;
 const AT_ONCE = 8;
 
 let efConstruction: i32 = 0;
-let touched: u32 = 0;
 let wanted: i32 = 0;
 let hits: i32 = 0;
 
@@ -155,7 +155,7 @@ export function walkGraph(ef: i32, mask: usize, bits: u32, most: i32): i32 {
 function touchRestsOf(from: i32, to: i32): void {
   let sum: u32 = 0;
   for (; from < to; from++) sum += touchRests(idAt(keptAt, from));
-  touched = sum;
+  store<u32>(touchedAt, sum);
 }
 
 /** Elements the last walk looked at, and those of them that may be hits. */

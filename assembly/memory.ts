@@ -16,7 +16,8 @@ const KEPT: usize = MAX_WAITING * 8;
 const HITS: usize = KEPT + (MAX_KEPT + 1) * 8;
 export const MAX_LINKS = 64;
 const FRESH: usize = HITS + (MAX_KEPT + 1) * 8;
-const PROBES: usize = (FRESH + MAX_LINKS * 4 + 15) & ~15;
+const TOUCHED: usize = FRESH + MAX_LINKS * 4;
+const PROBES: usize = (TOUCHED + 4 + 15) & ~15;
 export const PROBE_BYTES: usize = 16 + MAX_DIMENSION * 6;
 const LANE_BYTES: usize = (PROBES + (2 + MAX_LINKS) * PROBE_BYTES + 0xffff) & ~0xffff;
 
@@ -26,6 +27,8 @@ export let keptAt: usize = LANE + KEPT;
 export let hitsAt: usize = LANE + HITS;
 /** Numbers of elements that a walk has come to just now. */
 export let freshAt: usize = LANE + FRESH;
+/** Where sums of what was only touched go: nobody reads them, and the compiler cannot know. */
+export let touchedAt: usize = LANE + TOUCHED;
 /** See vectors.ts: the query, an element, and as many as an element has links at most. */
 export let probesAt: usize = LANE + PROBES;
 let lane: usize = 0;
@@ -94,6 +97,7 @@ export function useLane(at: usize): void {
   keptAt = waitingAt + KEPT;
   hitsAt = waitingAt + HITS;
   freshAt = waitingAt + FRESH;
+  touchedAt = waitingAt + TOUCHED;
   probesAt = waitingAt + PROBES;
 }
 

@@ -164,7 +164,7 @@ export function estimate(probe: usize, id: u32): f32 {
 /**
  * Reads a word of each cache line that `estimate` will read. A walk is mostly waiting for memory, and what is asked for in a
  * row is waited for at the same time: touching all neighbours of an element before the first is compared takes two fifths
- * off a walk. Keep the sum it returns, so that the compiler has them read.
+ * off a walk. Store the sum it returns, or the compiler may read nothing.
  */
 export function touch(id: u32): u32 {
   const codes = metric === L2 ? touchLines(restsOf(id), padded * 4) : touchLines(codesOf(id), padded);
@@ -179,7 +179,7 @@ export function touchRests(id: u32): u32 {
 function touchLines(from: usize, bytes: usize): u32 {
   let sum: u32 = 0;
   const end = from + bytes;
-  for (; from + 4 * LINE <= end; from += 4 * LINE) {
+  for (; end - from >= 4 * LINE; from += 4 * LINE) {
     sum += load<u32>(from) + load<u32>(from, LINE) + load<u32>(from, 2 * LINE) + load<u32>(from, 3 * LINE);
   }
   for (; from < end; from += LINE) sum += load<u32>(from);

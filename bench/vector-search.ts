@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { writeWorkers } from "../demo/workers.ts";
+import { openBareDuckDB } from "./bare-duckdb.ts";
 import type { Context } from "./context.ts";
 import type { LoopDelay } from "./loop-delay.ts";
 import { alternate, inParallel, median, percentile, timed } from "./measure.ts";
@@ -159,6 +160,9 @@ export async function hybrid({ context, engine, data, folder }: Measured): Promi
   const ours: number[] = [];
   const searches: number[] = [];
   const joins: number[] = [];
+  const bareJoins: number[] = [];
+  const instance = await openBareDuckDB(join(folder, "lake"), "workers");
+  const duckdb = await instance.connect();
   const rounds = context.quick ? 20 : 200;
   const warm = 5;
   await alternate(warm + rounds, [
@@ -171,9 +175,13 @@ export async function hybrid({ context, engine, data, folder }: Measured): Promi
         }),
       );
       const rows = hits.map(({ id, distance }) => `('${id}', ${distance}::FLOAT)`).join(", ");
-      joins.push(await timed(() => engine.query(statement(`(VALUES ${rows}) s(id, distance)`))));
+      const joined = statement(`(VALUES ${rows}) s(id, distance)`);
+      joins.push(await timed(() => engine.query(joined)));
+      bareJoins.push(await timed(() => duckdb.runAndReadAll(joined)));
     },
   ]);
+  duckdb.closeSync();
+  instance.closeSync();
   const p50 = (times: number[]): number => median(times.slice(warm));
   const apart = p50(searches) + p50(joins);
   return [
@@ -185,7 +193,40 @@ export async function hybrid({ context, engine, data, folder }: Measured): Promi
       target: atMost(p50(ours) - apart, 3, "≤ +3 ms"),
     },
     { what: "hybrid: the search by itself, p50", unit: "ms", ours: p50(searches) },
-    { what: "hybrid: the join by itself, p50", unit: "ms", ours: p50(joins) },
+    {
+      what: "hybrid: the join by itself, p50, and in bare DuckDB",
+      unit: "ms",
+      ours: p50(joins),
+      other: p50(bareJoins),
+    },
+  ];
+}
+
+const SCANS = 5;
+
+/** What a search would be without an index: DuckDB compares with every vector of the same files. */
+export async function scan({ context, engine, data, folder }: Measured): Promise<Figure[]> {
+  context.say("vectors: comparing in bare DuckDB");
+  const instance = await openBareDuckDB(join(folder, "lake"), INDEX);
+  const duckdb = await instance.connect();
+  const [vector = []] = data.queries;
+  const type = `FLOAT[${vector.length}]`;
+  const sql = `SELECT id FROM ${INDEX} ORDER BY array_cosine_distance(vector::${type}, [${vector.join(", ")}]::${type}) LIMIT 10`;
+  const ours: number[] = [];
+  const other: number[] = [];
+  await alternate(SCANS, [
+    async () => void ours.push(await timed(() => engine.search({ index: INDEX, vector }))),
+    async () => void other.push(await timed(() => duckdb.runAndReadAll(sql))),
+  ]);
+  duckdb.closeSync();
+  instance.closeSync();
+  return [
+    {
+      what: "search, p50, and comparing with all in bare DuckDB",
+      unit: "ms",
+      ours: median(ours),
+      other: median(other),
+    },
   ];
 }
 

@@ -8,7 +8,7 @@ import { build, fill } from "./vector-build.ts";
 import { DIMENSION, generateVectors, nearestOf, type VectorData } from "./vector-data.ts";
 import { openEngine } from "./vector-lake.ts";
 import { addMore, reopen } from "./vector-reopen.ts";
-import { filteredSearch, hybrid, search } from "./vector-search.ts";
+import { filteredSearch, hybrid, scan, search } from "./vector-search.ts";
 
 const SIZE = 100_000;
 const HEADINGS = ["index", "bare hnswlib"] as const;
@@ -84,6 +84,7 @@ async function inOneProcess(
     ...(await search(measured)),
     ...(await filteredSearch(measured)),
     ...(await hybrid(measured)),
+    ...(await scan(measured)),
     ...(await addMore(context, engine, data)),
   ];
 }

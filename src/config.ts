@@ -116,7 +116,9 @@ export const configSchema = z.strictObject({
     .describe("Results kept in memory, for statements that would give the same again while their data stays. 0: none."),
   table_cache_bytes: size(0)
     .prefault("64MiB")
-    .describe("Small datasets that are asked for often, kept decoded in `query_memory`. 0: none."),
+    .describe(
+      "Datasets that are asked for often, kept decoded in `query_memory`: those with files of a sixteenth of this. 0: none.",
+    ),
   max_temp_bytes: size().prefault("10GiB").describe("Disk that queries, and each `ingest`, may spill to."),
   threads: count().optional().describe("Threads DuckDB uses. Unset: one a core."),
   query_timeout: duration().prefault("30s").describe("Longest a query may run, when it does not say."),

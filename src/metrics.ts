@@ -191,11 +191,11 @@ function ofResults({ results }: EngineStats): Family[] {
 
 function ofHotTables({ hot: { tables, bytes, maxBytes, hits, misses } }: EngineStats): Family[] {
   return [
-    counter("lakehouse_hot_table_hits_total", "Small datasets that a statement read from memory.", hits),
-    counter("lakehouse_hot_table_misses_total", "Small datasets that a statement read from their files.", misses),
-    gauge("lakehouse_hot_tables", "Small datasets in memory.", tables),
-    gauge("lakehouse_hot_table_bytes", "What they take.", bytes),
-    gauge("lakehouse_hot_table_max_bytes", "What they may take.", maxBytes),
+    counter("lakehouse_table_cache_hits_total", "Small datasets that a statement read from memory.", hits),
+    counter("lakehouse_table_cache_misses_total", "Small datasets that a statement read from their files.", misses),
+    gauge("lakehouse_table_cache_entries", "Small datasets in memory.", tables),
+    gauge("lakehouse_table_cache_bytes", "What they take.", bytes),
+    gauge("lakehouse_table_cache_max_bytes", "What they may take.", maxBytes),
   ];
 }
 

@@ -88,7 +88,10 @@ test.each([
   [{ max_ingest_bytes: "lots" }, "--max-ingest-bytes", "256MiB"],
   [{ max_ingest_bytes: "12 parsecs" }, "--max-ingest-bytes", "GiB"],
   [{ max_ingest_bytes: "-1" }, "--max-ingest-bytes", "256MiB"],
-  [{ threads: "0" }, "--threads", ">=1"],
+  [{ threads: "0" }, "--threads", "expected a whole number from 1 on"],
+  [{ max_sessions: "x" }, "--max-sessions", "expected a whole number from 1 on"],
+  [{ max_sessions: "1.5" }, "--max-sessions", "expected a whole number from 1 on"],
+  [{ max_queued_queries: "x" }, "--max-queued-queries", "expected a whole number from 0 on"],
   [{ log_level: "loud" }, "--log-level", "debug"],
   [{ embed_provider: "cohere" }, "--embed-provider", "ollama"],
   [{ embed_model: "x; id" }, "--embed-model", "name of a model"],
@@ -103,6 +106,16 @@ test.each([
   expect(error.kind).toBe("invalid");
   expect(error.message).toContain(named);
   expect(error.message).toContain(allowed);
+});
+
+test.each([
+  ["s3_endpoint", "https://s3.example.com"],
+  ["ollama_url", "http://127.0.0.1:11434"],
+  ["openai_url", "https://api.openai.com/v1"],
+  ["oauth_issuer", "https://login.example.com"],
+  ["public_url", "https://lake.example.com"],
+])("%s that is no address is refused with an example of its own: %s", (name, example) => {
+  expect(refusal(() => load({ [name]: "nowhere" })).message).toContain(`for example "${example}"`);
 });
 
 test("an unknown variable is refused with the nearest name", () => {

@@ -29,6 +29,27 @@ test("Host and Origin of somebody else are refused before the token is looked at
   expect(lake.log.filter(({ message }) => message === "refused")).not.toHaveLength(0);
 });
 
+test("what is wrong in everything is refused for its host, then for its address, then for its token", async () => {
+  await using lake = await openHttpLake({
+    gates: { token: `ann:${ANN}`, addresses: ["10.0.0.0/8"], proxies: ["127.0.0.1"] },
+  });
+  const wrong = { host: "evil.example", "x-forwarded-for": "192.0.2.1", authorization: `Bearer ${BOB}` };
+  const named = { ...wrong, host: "localhost" };
+  const known = { ...named, "x-forwarded-for": "10.1.2.3" };
+  const seen: unknown[] = [];
+  for (const headers of [wrong, named, known, { ...known, authorization: `Bearer ${ANN}` }]) {
+    const { status, body } = await lake.send({ path: "/uploads", headers });
+    const { host, address, token } = lake.server.status().refused;
+    seen.push([status, JSON.parse(body).error, { host, address, token }]);
+  }
+  expect(seen).toEqual([
+    [403, expect.stringContaining("allowed_hosts"), { host: 1, address: 0, token: 0 }],
+    [403, expect.stringContaining("Your address"), { host: 1, address: 1, token: 0 }],
+    [401, expect.stringContaining("token"), { host: 1, address: 1, token: 1 }],
+    [200, undefined, { host: 1, address: 1, token: 1 }],
+  ]);
+});
+
 test("two Host headers are refused", async () => {
   await using lake = await openHttpLake();
   const text = await lake.socket(

@@ -77,6 +77,7 @@ const headOf = (method: string, headers: Record<string, string>): string =>
   [
     `${method} /mcp HTTP/1.1`,
     "Host: localhost",
+    "Connection: close",
     `Authorization: Bearer ${ANN}`,
     ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     "",
@@ -96,8 +97,8 @@ test.each([
   expect(answered).toMatch(/^HTTP\/1.1 503 /);
   expect(answered).toMatch(/\r\nretry-after: 5\r\n/i);
   expect(answered).toContain("shutting down");
-  console.time("a");await stop();console.timeLog("a");
-  await draining;console.timeLog("a");await until(() => !lake.engine.busy(), "x");console.timeLog("a"); await lake.server.drain(5000); console.timeLog("a"); await lake.engine.close();console.timeEnd("a");
+  await stop();
+  await draining;
 });
 
 test("a refused call is one line of the log, with its status and its caller", async () => {
@@ -105,7 +106,13 @@ test("a refused call is one line of the log, with its status and its caller", as
   await run(lake);
   await lake.send(modernRequest("tools/call", CALL, ANN));
   expect(refusals(lake)).toEqual([
-    { level: "info", message: "refused", status: 429, caller: "ann", reason: expect.stringContaining("max_per_caller") },
+    {
+      level: "info",
+      message: "refused",
+      status: 429,
+      caller: "ann",
+      reason: expect.stringContaining("max_per_caller"),
+    },
   ]);
 });
 

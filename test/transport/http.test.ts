@@ -1,5 +1,14 @@
 import { expect, test } from "vitest";
-import { ENDLESS, ERAS, INITIALIZE, JSON_HEADERS, openHttpLake, until } from "./http-lake.ts";
+import {
+  ENDLESS,
+  ERAS,
+  INITIALIZE,
+  JSON_HEADERS,
+  messagesIn,
+  modernRequest,
+  openHttpLake,
+  until,
+} from "./http-lake.ts";
 
 const rows = (count: number): string =>
   `id,name,score\n${Array.from({ length: count }, (_, n) => `${n},name ${n},${n / 7}`).join("\n")}\n`;
@@ -193,5 +202,29 @@ test("a call that does not end in time is stopped by the shutdown", async () => 
   await lake.server.drain(200);
   expect(performance.now() - started).toBeLessThan(5_000);
   await until(() => !lake.engine.busy(), "both stop");
+  await lake[Symbol.asyncDispose]();
+});
+
+const CUT = { jsonrpc: "2.0", id: 1, error: { code: -32603, message: expect.stringContaining("stopped") } };
+
+test("a call of a 2026 client that is stopped by the shutdown is told so, and when to come back", async () => {
+  const lake = await openHttpLake();
+  const call = modernRequest("tools/call", { name: "sql", arguments: { sql: ENDLESS, timeout_ms: 60_000 } });
+  const answered = lake.send(call);
+  await until(() => lake.server.status().running === 1 && lake.engine.busy(), "it runs");
+  await lake.server.drain(100);
+  const { status, headers, body } = await answered;
+  expect([status, headers["retry-after"]]).toEqual([503, "5"]);
+  expect(JSON.parse(body)).toEqual(CUT);
+  await lake[Symbol.asyncDispose]();
+});
+
+test("a call that was kept alive and is stopped by the shutdown is told so", async () => {
+  const lake = await openHttpLake({ http: { keepAliveMs: 20 } });
+  const call = modernRequest("tools/call", { name: "sql", arguments: { sql: ENDLESS, timeout_ms: 60_000 } });
+  const answered = await fetch(`${lake.url}/mcp`, call);
+  await lake.server.drain(100);
+  expect(answered.headers.get("content-type")).toBe("text/event-stream");
+  expect(messagesIn(await answered.text())).toEqual([CUT]);
   await lake[Symbol.asyncDispose]();
 });

@@ -2,10 +2,16 @@ import { connect } from "node:net";
 import { expect, test } from "vitest";
 import { VERSION } from "../../src/engine/version.ts";
 import { tools } from "../../src/tools/index.ts";
+import { BUILD, openGate, TEXTS } from "../engine/jobs/support.ts";
 import { parseExposition } from "../support/exposition.ts";
 import { ENDLESS, ERAS, type HttpLake, JSON_HEADERS, openHttpLake, until } from "./http-lake.ts";
 
 const TOKEN = "0123456789abcdef0123";
+
+interface Listed {
+  name: string;
+  bytes: number;
+}
 
 async function scrape(lake: HttpLake, token?: string) {
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
@@ -101,6 +107,45 @@ test("work that runs and work that waits for its turn show up, and are gone when
   expect(after.value('lakehouse_http_requests_total{code="aborted"}')).toBeGreaterThan(0);
 });
 
+test("index builds, and requests for embeddings, that wait for their turn show up", async () => {
+  await using gate = await openGate();
+  await using lake = await openHttpLake({ engine: { embed: { ...gate.embed, concurrency: 1 } } });
+  const queued = async () => {
+    const now = await scrape(lake);
+    return ["build", "embed"].map((work) => now.value(`lakehouse_queued{work="${work}"}`));
+  };
+  await lake.engine.ingest({ name: "texts", source: { text: TEXTS } });
+  expect(await queued()).toEqual([0, 0]);
+  const jobs: string[] = [];
+  for (const _ of [1, 2, 3]) jobs.push((await lake.engine.startJob("vector-index-create", BUILD)).jobId);
+  await until(() => gate.asked() === 1, "the first build embeds", 30_000);
+  await until(async () => (await queued()).join() === "2,0", "the others wait", 30_000);
+  const embedded = lake.engine.embed(["pastry chef"], { kind: "query" });
+  await until(async () => (await queued()).join() === "2,1", "a text waits, too", 30_000);
+  gate.open();
+  await embedded;
+  for (const id of jobs) expect(await lake.engine.jobStatus(id, { waitMs: 30_000 })).toMatchObject({ state: "done" });
+  expect(await queued()).toEqual([0, 0]);
+});
+
+test("statements that are answered from memory are counted, by what was kept", async () => {
+  await using lake = await openHttpLake();
+  const counted = async () => {
+    const now = await scrape(lake);
+    return ["hot_tables", "hot_table_hits_total", "query_cache_hits_total"].map((name) =>
+      now.value(`lakehouse_${name}`),
+    );
+  };
+  await lake.engine.ingest({ name: "t", source: { text: "a\n1\n" } });
+  for (const n of [1, 2, 3]) await lake.engine.query(`SELECT a + ${n} FROM t`);
+  await until(async () => (await counted())[0] === 1, "the dataset is in memory", 30_000);
+  expect(await counted()).toEqual([1, 0, 0]);
+  await lake.engine.query("SELECT a + 4 FROM t");
+  expect(await counted()).toEqual([1, 1, 0]);
+  await lake.engine.query("SELECT a + 4 FROM t");
+  expect(await counted()).toEqual([1, 1, 1]);
+});
+
 test("refused requests are counted by gate, answers by class", async () => {
   await using lake = await openHttpLake({
     gates: { token: `ann:${TOKEN}`, proxies: ["127.0.0.1"], addresses: ["127.0.0.1"] },
@@ -148,7 +193,11 @@ test("uploads show up while they run, and what they take until they are gone", a
   const { port } = new URL(lake.url);
   const socket = connect(Number(port), "127.0.0.1");
   socket.write("PUT /uploads?name=b.csv HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nid\n");
-  await until(async () => (await gauges())[0] === 1, "the second runs");
+  const bytesOfSecond = async () => {
+    const { uploads } = JSON.parse((await lake.send({ path: "/uploads" })).body) as { uploads: Listed[] };
+    return uploads.find(({ name }) => name === "b.csv")?.bytes;
+  };
+  await until(async () => (await bytesOfSecond()) === 3, "what was sent of the second is there", 30_000);
   expect(await gauges()).toEqual([1, body.length + 1_000, 5_000]);
   socket.destroy();
   await until(async () => (await gauges())[0] === 0, "it has ended");

@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Manifest } from "../catalog/types.ts";
 import { type Connection, identifier } from "../duckdb/duckdb.ts";
+import { untilAborted } from "../errors.ts";
 import { inScope, type Scope } from "../scope.ts";
 import type { Log } from "../settings.ts";
 
@@ -13,8 +14,8 @@ export const HOT_SCHEMA = "hot";
 
 export interface HotTables {
   /**
-   * The table, as SQL, that holds what a manifest says, until `scope` closes; undefined for none. What is asked for often
-   * enough is loaded meanwhile.
+   * The table, as SQL, that holds what a manifest says, until `scope` closes; undefined for none. What has been asked for
+   * often enough is loaded meanwhile, for those who come later.
    */
   take(manifest: Manifest, scope: Scope): string | undefined;
   stats(): HotStats;
@@ -46,10 +47,16 @@ interface Hot {
 
 /** Times a version is asked for before it is loaded: a load takes about as long as one statement that reads it all. */
 const OFTEN = 3;
+/** The same after a load that failed. */
+const AFTER_FAILURE = 30;
 const NEVER = Number.NEGATIVE_INFINITY;
 const COUNTED = 1000;
 /** Of what all may take, what the files of one may have: decoded they are several times as large. */
 const FILES_SHARE = 16;
+const CELL_BYTES = 8;
+const COLUMN_BYTES = 1024;
+/** What is not loaded by then is not small, whatever its files say: a megabyte of Parquet may hold gigabytes. */
+const LOAD_MS = 5_000;
 
 export function openHotTables(scope: Scope, { maxBytes, connect, select, log }: Parts): HotTables {
   const asked = new LRUCache<string, number>({ max: COUNTED });
@@ -70,6 +77,14 @@ export function openHotTables(scope: Scope, { maxBytes, connect, select, log }: 
     await connecting?.then((connection) => connection.close());
   });
 
+  const connected = (): Promise<Connection> => {
+    connecting ??= connect().catch((error: unknown) => {
+      connecting = undefined;
+      throw error;
+    });
+    return connecting;
+  };
+
   const drop = (commitId: string, { table, bytes: freed }: Hot): void => {
     hot.delete(commitId);
     asked.delete(commitId);
@@ -88,23 +103,34 @@ export function openHotTables(scope: Scope, { maxBytes, connect, select, log }: 
 
   const load = (manifest: Manifest): Promise<void> =>
     inScope(async (files) => {
-      connecting ??= connect();
-      const connection = await connecting;
+      const connection = await connected();
       await dropping;
       const table = `${HOT_SCHEMA}.${identifier(`${manifest.name}@${manifest.version}`)}`;
       const before = await bytesOfTables(connection);
-      const rows = await select(manifest, files, connection);
-      await connection.run(`CREATE TABLE ${table} AS ${rows}`, { signal: stop.signal });
-      const one = { table, bytes: Math.max(1, (await bytesOfTables(connection)) - before), holders: 0 };
-      hot.set(manifest.commitId, one);
-      bytes += one.bytes;
-      if (one.bytes <= maxBytes / 2) return makeRoom();
-      drop(manifest.commitId, one);
-      asked.set(manifest.commitId, NEVER);
+      const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(LOAD_MS)]);
+      const rows = await untilAborted(select(manifest, files, connection), signal);
+      try {
+        await connection.run(`CREATE OR REPLACE TABLE ${table} AS ${rows}`, { signal });
+        // What another table gave back meanwhile must not make this one look free.
+        const grown = (await bytesOfTables(connection)) - before;
+        const one = { table, bytes: Math.max(grown, manifest.bytes, leastBytes(manifest)), holders: 0 };
+        hot.set(manifest.commitId, one);
+        bytes += one.bytes;
+        if (one.bytes <= maxBytes / 2) return makeRoom();
+        drop(manifest.commitId, one);
+        asked.set(manifest.commitId, NEVER);
+      } catch (error) {
+        await connection.run(`DROP TABLE IF EXISTS ${table}`).catch(() => undefined);
+        throw error;
+      }
     });
 
-  const isSmall = ({ kind, files, fileCount, bytes: ofFiles }: Manifest): boolean =>
-    kind === "table" && files.length > 0 && files.length === fileCount && ofFiles <= maxBytes / FILES_SHARE;
+  const isSmall = (manifest: Manifest): boolean => {
+    const { kind, files, fileCount, bytes: ofFiles, rows, columns } = manifest;
+    const hasAll = files.length > 0 && files.length === fileCount;
+    const least = leastBytes(manifest) + rows * columns.length * CELL_BYTES;
+    return kind === "table" && hasAll && ofFiles <= maxBytes / FILES_SHARE && least <= maxBytes / 2;
+  };
 
   return {
     take: (manifest, holder) => {
@@ -117,7 +143,6 @@ export function openHotTables(scope: Scope, { maxBytes, connect, select, log }: 
         hits++;
         holder.defer(() => {
           one.holders--;
-          makeRoom();
         });
         return one.table;
       }
@@ -129,9 +154,9 @@ export function openHotTables(scope: Scope, { maxBytes, connect, select, log }: 
       loading = load(manifest)
         .catch((error: unknown) => {
           // Statements go on reading its files, and say what is wrong with them.
-          asked.set(commitId, NEVER);
-          if (!stop.signal.aborted)
-            log("info", "a dataset was not loaded into memory", { dataset: manifest.name, error });
+          asked.set(commitId, OFTEN - AFTER_FAILURE);
+          if (stop.signal.aborted) return;
+          log("info", "a dataset was not loaded into memory", { dataset: manifest.name, error: String(error) });
         })
         .finally(() => {
           loading = undefined;
@@ -142,10 +167,14 @@ export function openHotTables(scope: Scope, { maxBytes, connect, select, log }: 
   };
 }
 
-/** What all tables of this instance take. */
+function leastBytes({ columns }: Manifest): number {
+  return columns.length * COLUMN_BYTES;
+}
+
+/** What all tables of this instance take, long texts included, which are kept apart. */
 async function bytesOfTables(connection: Connection): Promise<number> {
   const rows = await connection.rows<{ bytes: string }>(
-    "SELECT sum(memory_usage_bytes + temporary_storage_bytes) AS bytes FROM duckdb_memory() WHERE tag = 'IN_MEMORY_TABLE'",
+    "SELECT sum(memory_usage_bytes + temporary_storage_bytes) AS bytes FROM duckdb_memory() WHERE tag IN ('IN_MEMORY_TABLE', 'OVERFLOW_STRINGS')",
   );
   return Number(rows[0]?.bytes ?? 0);
 }

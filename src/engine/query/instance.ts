@@ -34,6 +34,8 @@ export interface Opened {
 const KEPT_VERDICTS = 500;
 /** Of tables in memory, unless told. */
 const HOT_BYTES = 64 * 2 ** 20;
+/** Of `query_memory`, which they are in, at most one part in so many. */
+const HOT_SHARE = 4;
 
 /** Opens a locked instance for statements, with the macros they stand on. */
 export async function openInstance(
@@ -59,13 +61,14 @@ export async function openInstance(
   const pool = openPool({ maxRunning: settings.maxConcurrentQueries, maxWaiting: settings.maxQueuedQueries }, () =>
     duck.connect(),
   );
-  scope.defer(() => pool.close());
   const hot = openHotTables(scope, {
-    maxBytes: settings.tableCacheBytes ?? HOT_BYTES,
+    maxBytes: Math.min(settings.tableCacheBytes ?? HOT_BYTES, settings.queryMemoryBytes / HOT_SHARE),
     connect: () => duck.connect(),
     select: (manifest, files, connection) => datasetSelect(manifest, store, files, connection),
     log: settings.log,
   });
+  // Statements that wait are told before anything else that takes time.
+  scope.defer(() => pool.close());
   return {
     pool,
     functions,

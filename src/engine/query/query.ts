@@ -17,7 +17,7 @@ import { type Opened, openInstance } from "./instance.ts";
 import { type Content, openKeptResults } from "./kept-results.ts";
 import type { Session } from "./pool.ts";
 import { brokenOff, closedError, explained, isFatal, timedOut, withColumns } from "./query-errors.ts";
-import { type Held, openHeld, totalRows } from "./relations.ts";
+import { openHeld, totalRows } from "./relations.ts";
 import { isRepeatable } from "./repeatable.ts";
 import { withoutEnd } from "./tokens.ts";
 import {
@@ -163,9 +163,9 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     sql: string,
     options: QueryOptions,
     work: Searched<Result>,
-    where?: Where,
+    reads?: Reads,
   ): Promise<Result> {
-    return inTime(options, (open, signal) => searched(open, signal, sql, options, work, where));
+    return inTime(options, (open, signal) => searched(open, signal, sql, options, work, reads));
   }
 
   async function searched<Result>(
@@ -174,7 +174,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     sql: string,
     { params }: QueryOptions,
     work: Searched<Result>,
-    { files, hot }: Where = { files: undefined, hot: true },
+    { files, hot }: Reads = { files: undefined, hot: true },
   ): Promise<Result> {
     const copies = openScope();
     const held = openHeld(files ?? copies, { hot });
@@ -358,8 +358,11 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   };
 }
 
-/** What it reads: until when its files stay, its own end unless told, and whether hot tables are where it runs. */
-type Where = Pick<Held, "hot"> & { files: Scope | undefined };
+/** Its files stay until the scope closes, or it ends; `hot` as in `Held`. */
+interface Reads {
+  files: Scope | undefined;
+  hot: boolean;
+}
 type Searched<Result> = (turn: Turn, found: FoundByKey) => Promise<Result>;
 type Work<Result> = (session: Session, open: Opened, signal: AbortSignal) => Promise<Result>;
 

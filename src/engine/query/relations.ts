@@ -86,7 +86,7 @@ export function openRelations({ store, catalog, hot }: RelationParts): Relations
     narrow: (resolved, manifests, held) => ({
       ...resolved,
       relations: resolved.relations.map((relation) => {
-        const manifest = relation.hot ? undefined : manifests.get(relation.name);
+        const manifest = manifests.get(relation.name);
         return manifest ? datasetRelation(relation.name, manifest, store, held.scope) : relation;
       }),
       manifests: new Map([...resolved.manifests, ...manifests]),

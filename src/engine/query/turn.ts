@@ -84,10 +84,11 @@ export async function resolveHeld(turn: Turn, judged: Judged): Promise<Resolved>
 
 const MAX_ANSWER_BYTES = 8 * 2 ** 20;
 
-function needed({ session, open, signal, params }: Turn, { filters }: Judged, { manifests }: Resolved) {
+function needed({ session, open, signal, params }: Turn, { filters }: Judged, { relations, manifests }: Resolved) {
+  const fromFiles = new Set(relations.filter(({ hot }) => !hot).map(({ name }) => name));
   return neededFiles({
     filters,
-    manifests,
+    manifests: new Map([...manifests].filter(([name]) => fromFiles.has(name))),
     param: (name) => given(params, name),
     ask: async (sql) => {
       const limits = { params, maxRows: Number.POSITIVE_INFINITY, maxBytes: MAX_ANSWER_BYTES, signal };

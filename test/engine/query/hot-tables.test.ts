@@ -1,12 +1,14 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { Engine } from "../../../src/engine/engine.ts";
+import { type Engine, openEngine } from "../../../src/engine/engine.ts";
+import type { QueryResult } from "../../../src/engine/query/types.ts";
 import type { EngineSettings } from "../../../src/engine/settings.ts";
-import { type Lake, openLake } from "../../support/lake.ts";
+import { type Lake, openLake, testSettings } from "../../support/lake.ts";
 import { openRemoteLake } from "../../support/remote-lake.ts";
 
 const OFTEN = 3;
+const SLOWLY = { timeout: 20_000 };
 
 /** Every statement runs: no result is kept. */
 async function openWith(settings: Partial<EngineSettings> = {}): Promise<Lake> {
@@ -16,6 +18,8 @@ async function openWith(settings: Partial<EngineSettings> = {}): Promise<Lake> {
 }
 
 const put = (engine: Engine, text: string, name = "t") => engine.ingest({ name, source: { text } });
+
+const pick = ({ columns, rows }: QueryResult) => ({ columns, rows });
 
 async function rowsOf(engine: Engine, sql: string): Promise<unknown[][]> {
   return (await engine.query(sql)).rows;
@@ -30,7 +34,7 @@ async function readsFrom(engine: Engine, sql = "FROM t"): Promise<"files" | "mem
 /** Asks until the dataset is in memory. */
 async function heat(engine: Engine, sql = "FROM t"): Promise<void> {
   for (let times = 0; times < OFTEN; times++) await engine.query(sql);
-  await expect.poll(() => engine.stats().hot.tables).toBe(1);
+  await expect.poll(() => engine.stats().hot.tables, SLOWLY).toBe(1);
 }
 
 describe("a small dataset that is asked for often", () => {
@@ -42,7 +46,7 @@ describe("a small dataset that is asked for often", () => {
       expect(engine.stats().hot).toMatchObject({ tables: 0, bytes: 0 });
     }
     await rowsOf(engine, "FROM t");
-    await expect.poll(() => engine.stats().hot.tables).toBe(1);
+    await expect.poll(() => engine.stats().hot.tables, SLOWLY).toBe(1);
     expect(engine.stats().hot.bytes).toBeGreaterThan(0);
     expect(await readsFrom(engine)).toBe("memory");
     expect(await engine.query("FROM t WHERE a > $1", { params: [1] })).toMatchObject({
@@ -59,7 +63,9 @@ describe("a small dataset that is asked for often", () => {
   });
 
   test("and whatever its types are", async () => {
-    const { engine } = await openWith();
+    const { engine, folder } = await openWith();
+    const cold = await openEngine(testSettings(folder, { queryCacheBytes: 0, tableCacheBytes: 0 }));
+    onTestFinished(() => cold.close());
     await engine.ingest({
       name: "t",
       source: {
@@ -78,14 +84,13 @@ describe("a small dataset that is asked for often", () => {
       "DESCRIBE t",
       "SELECT e, count(*) FROM t GROUP BY ALL ORDER BY 1",
     ];
-    const before = await Promise.all(asked.map((sql) => engine.query(sql, { maxRows: 5000, maxBytes: 2 ** 24 })));
     await heat(engine);
-    for (const [at, sql] of asked.entries()) {
+    for (const sql of asked) {
       const { columns, rows } = await engine.query(sql, { maxRows: 5000, maxBytes: 2 ** 24 });
-      expect(columns).toEqual(before[at]?.columns);
-      expect(rows).toEqual(before[at]?.rows);
+      expect({ columns, rows }).toEqual(pick(await cold.query(sql, { maxRows: 5000, maxBytes: 2 ** 24 })));
     }
     expect(await readsFrom(engine)).toBe("memory");
+    expect(await readsFrom(cold)).toBe("files");
   });
 
   test("has rows in their order, those of several files and of older columns too", async () => {
@@ -153,7 +158,7 @@ describe("a small dataset that is asked for often", () => {
     onTestFinished(() => lake[Symbol.asyncDispose]());
     await lake.write("t", "SELECT 1 AS a", "SELECT 2 AS a");
     for (let times = 0; times < OFTEN; times++) await lake.remote.query("SELECT a FROM t");
-    await expect.poll(() => lake.remote.hot()?.tables).toBe(1);
+    await expect.poll(() => lake.remote.hot()?.tables, SLOWLY).toBe(1);
     lake.fetched.clear();
     expect((await lake.remote.query("FROM t WHERE a = 2")).rows).toEqual([[2]]);
     expect([...lake.fetched]).toEqual([]);
@@ -176,9 +181,25 @@ describe("is read from its files", () => {
       source: { sql: "SELECT repeat('x', 1000) AS a FROM range(5000)" },
     });
     expect(bytes).toBeLessThan(maxBytes / 16);
-    for (let times = 0; times < 3 * OFTEN; times++) await engine.query("FROM t LIMIT 1");
-    await expect.poll(() => engine.stats().hot).toMatchObject({ tables: 0, bytes: 0, maxBytes });
+    for (const name of ["before", "after"]) await put(engine, "a\n1\n", name);
+    await heat(engine, "FROM before");
+    for (let times = 0; times < OFTEN; times++) await engine.query("FROM t LIMIT 1");
+    // One is loaded after the other.
+    await expect
+      .poll(async () => {
+        await engine.query("FROM after");
+        return engine.stats().hot.tables;
+      }, SLOWLY)
+      .toBe(2);
     expect(await rowsOf(engine, "SELECT count(*) FROM t")).toEqual([[5000]]);
+    expect(await readsFrom(engine)).toBe("files");
+    expect(await readsFrom(engine, "FROM before")).toBe("memory");
+  });
+
+  test("when it has many rows, however few bytes", async () => {
+    const { engine } = await openWith({ tableCacheBytes: 2 ** 20 });
+    await engine.ingest({ name: "t", source: { sql: "SELECT 1 AS a FROM range(100000)" } });
+    for (let times = 0; times < 3 * OFTEN; times++) await engine.query("FROM t LIMIT 1");
     expect(await readsFrom(engine)).toBe("files");
   });
 
@@ -226,16 +247,26 @@ describe("room for some", () => {
       for (let times = 0; times < OFTEN; times++) {
         expect(await rowsOf(engine, `SELECT count(*) FROM ${name}`)).toEqual([[26_000]]);
       }
-      await expect.poll(() => readsFrom(engine, `FROM ${name}`)).toBe("memory");
+      await expect.poll(() => readsFrom(engine, `FROM ${name}`), SLOWLY).toBe("memory");
     };
     for (let at = 0; at < MANY; at++) {
       await ask(`t${at}`);
       expect(engine.stats().hot.bytes).toBeLessThanOrEqual(BYTES);
     }
-    expect(engine.stats().hot.tables).toBeGreaterThan(0);
+    expect(engine.stats().hot.tables).toBe(3);
     expect(await readsFrom(engine, "FROM t0")).toBe("files");
-    // One that had to go comes back.
+    // One that had to go comes back, and the one used longest ago goes.
+    await rowsOf(engine, "FROM t3 LIMIT 1");
     await ask("t0");
+    expect(await readsFrom(engine, "FROM t3")).toBe("memory");
+    expect(await readsFrom(engine, "FROM t4")).toBe("files");
+  });
+
+  test("counts long texts", async () => {
+    const { engine } = await openWith({ tableCacheBytes: 2 ** 23 });
+    await engine.ingest({ name: "t", source: { sql: "SELECT repeat('x', 10000) AS a FROM range(300)" } });
+    await heat(engine, "SELECT count(a) FROM t");
+    expect(engine.stats().hot.bytes).toBeGreaterThan(3_000_000);
   });
 
   test("and whatever comes and goes, statements have their rows", async () => {

@@ -139,7 +139,7 @@ test.each<{ what: string; item: unknown; says: RegExp; kind?: string }>([
     says: /^items\[0\] \(id "a"\): text is empty or no text/,
   },
   {
-    what: "a text of 32,769 characters beside a vector",
+    what: "a long text beside a vector",
     item: { id: "a", vector: [1, 2], text: "x".repeat(32_769) },
     says: /^items\[0\] \(id "a"\): text has 32769 characters, more than 32768/,
     kind: "limit",
@@ -151,7 +151,7 @@ test.each<{ what: string; item: unknown; says: RegExp; kind?: string }>([
     kind: "limit",
   },
   {
-    what: "a vector whose length is beyond float32",
+    what: "a vector of too great a length",
     item: { id: "a", vector: [1e20, 1e20] },
     says: /^items\[0\] \(id "a"\): vector has a length of almost 0, or beyond float32/,
   },
