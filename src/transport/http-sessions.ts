@@ -9,6 +9,7 @@ import {
 } from "@modelcontextprotocol/server";
 import type { Log } from "../engine/settings.ts";
 import type { Caller } from "./gates/caller.ts";
+import type { Refusal } from "./gates/refusal.ts";
 import { refuse, refuseRpc, tooMany } from "./http-answer.ts";
 import type { TokenWatch } from "./http-token-watch.ts";
 
@@ -78,16 +79,21 @@ export function openSessions(settings: SessionSettings): Sessions {
     return Math.max(1, Math.ceil(Math.min(...waits, 60_000) / 1000));
   };
 
+  const turnAway = (request: IncomingMessage, response: ServerResponse, caller: string, refusal: Refusal): void => {
+    log("info", "refused", { status: refusal.status, caller, reason: refusal.message });
+    refuse(request, response, refusal);
+  };
+
   const open = async (request: IncomingMessage, response: ServerResponse, caller: Caller, body: unknown) => {
     const { name } = caller;
     const ofCaller = (): number => callers().filter((each) => each === name).length;
     if (callers().length >= maxSessions || ofCaller() >= maxPerCaller) expire();
     if (ofCaller() >= maxPerCaller) {
       const own = retryAfter((session) => session.caller.name === name);
-      return refuse(request, response, tooMany(maxPerCaller, own));
+      return turnAway(request, response, name, tooMany(maxPerCaller, own));
     }
     if (callers().length >= maxSessions) {
-      return refuse(request, response, {
+      return turnAway(request, response, name, {
         status: 503,
         message: `${maxSessions} sessions are open, which is the most (max_sessions). Try again later, or close one with DELETE.`,
         headers: { "retry-after": String(retryAfter(() => true)) },

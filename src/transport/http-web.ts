@@ -23,17 +23,26 @@ export async function sendKeptAlive(pending: Promise<Response>, response: Server
     () => waited.abort(),
   );
   if (early) return sendAnswer(early, response);
-  response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-cache, no-transform" });
-  const sign = (): void => void response.write(": keep-alive\n\n");
+  if (response.destroyed) return;
+  response.writeHead(200, {
+    "content-type": "text/event-stream",
+    "cache-control": "no-cache, no-transform",
+    // nginx holds back what it is not told to pass on.
+    "x-accel-buffering": "no",
+  });
+  // Writing to one that is gone is an error that nobody catches.
+  const write = (text: string): void => {
+    if (!response.destroyed) response.write(text);
+  };
+  const sign = (): void => write(": keep-alive\n\n");
   sign();
   const signs = setInterval(sign, ms);
   try {
-    const answer = await pending;
+    const answer = await pending.finally(() => clearInterval(signs));
     if (answer.headers.get("content-type")?.startsWith("text/event-stream")) return await pour(answer, response);
     const text = await answer.text();
-    if (text !== "") response.write(`event: message\ndata: ${text}\n\n`);
+    if (text !== "") write(`event: message\ndata: ${text}\n\n`);
   } finally {
-    clearInterval(signs);
     response.end();
   }
 }

@@ -62,6 +62,15 @@ test("a data file with another byte is never an answer that nobody can doubt: it
   expect(await lake.engine.verify()).toMatchObject({ ok: true });
 });
 
+test.each([0, 4, 11, 12, 100])("a data file that is cut to %i bytes is damaged", async (bytes) => {
+  await using lake = await openVectorLake();
+  await lake.csv("t", CSV);
+  const file = await dataFileOf(lake, "t");
+  await writeFile(file, (await readFile(file)).subarray(0, bytes));
+  const error = await failure((await lake.reopen()).query(`${SUM} t`));
+  expect(error).toMatchObject({ kind: "corrupt", hint: expect.stringContaining("verify") });
+});
+
 test("a clock that is set back loses nothing: versions are in the order of their commits, and gc waits rather than delete", async () => {
   let time = Date.parse("2026-06-01T00:00:00Z");
   const clock = { now: () => new Date(time) };

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { closeSync, createWriteStream, existsSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { MAIN, openWorkspace, type Workspace } from "./process.ts";
 
 const FILES = {
@@ -180,6 +180,22 @@ test("exit codes tell what went wrong", async () => {
   expect(readdirSync(folder.folder).sort()).toEqual(["Q3 Workers.csv", "bad.csv", "inbox", "lakehouse-data"]);
 }, 180_000);
 
+test("a damaged manifest ends with 8, and is named", async () => {
+  await using folder = await openFolder();
+  const { run } = folder;
+  run(["ingest", "Q3 Workers.csv"]);
+  const versions = join(folder.folder, "lakehouse-data", "catalog", "q3_workers");
+  for (const name of readdirSync(versions)) writeFileSync(join(versions, name), "damaged");
+  for (const args of [
+    ["describe", "q3_workers"],
+    ["sql", "FROM q3_workers"],
+  ]) {
+    const { status, stderr, stdout } = run(args);
+    expect(stderr, args.join(" ")).toMatch(/^lakehouse-mcp: catalog\/q3_workers\/\d+\.parquet is damaged: /m);
+    expect([status, stdout], args.join(" ")).toEqual([8, ""]);
+  }
+}, 120_000);
+
 test("a million rows are written in bounded memory, and a reader that has enough is no error", async () => {
   await using folder = await openFolder();
   const query = "SELECT i, 'row number ' || i AS text, i * 1.5 AS x FROM range(1000000) t(i)";
@@ -235,6 +251,43 @@ test("Ctrl-C ends a query and a load with 130, and leaves nothing behind", async
   expect(await waiting.closed).toEqual([130, null]);
   expect(temporary("lakehouse-stdin-")).toBe(false);
 }, 180_000);
+
+test("SIGTERM ends a query that runs with 143", async () => {
+  await using folder = await openFolder();
+  const query = start(folder.folder, ["sql", "-o", "ndjson", "FROM range(1e13::BIGINT)"]);
+  await once(query.stdout as NonNullable<typeof query.stdout>, "data");
+  query.stdout?.resume();
+  query.kill("SIGTERM");
+  expect(await query.closed).toEqual([143, null]);
+  expect(query.stderrText()).toBe("lakehouse-mcp: cancelled.\n");
+}, 120_000);
+
+const HAS_SCRIPT = spawnSync("script", ["--version"], { encoding: "utf8" }).stdout?.includes("util-linux") ?? false;
+
+/** What a command writes to a terminal that does not know its size. */
+function onTerminal(cwd: string, args: string[]): string[] {
+  const command = [process.execPath, MAIN, ...args].map((word) => `'${word}'`).join(" ");
+  const { stdout } = spawnSync("script", ["-qec", `stty cols 0 rows 0; ${command}`, "/dev/null"], {
+    cwd,
+    encoding: "utf8",
+  });
+  return stdout.split("\r\n");
+}
+
+describe.skipIf(!HAS_SCRIPT && process.env.CI === undefined)("a terminal of width 0 counts as one of 80", () => {
+  test("for a table", async () => {
+    await using folder = await openFolder();
+    const [head, rule, row] = onTerminal(folder.folder, ["sql", "SELECT repeat(chr(120), 200) AS a, 1 AS n"]);
+    expect([head, rule, row].map((line) => line?.length)).toEqual([80, 80, 80]);
+    expect(row).toBe(`${"x".repeat(76)}…  1`);
+  });
+
+  test("for a bar of progress", async () => {
+    await using folder = await openFolder();
+    const [drawn] = onTerminal(folder.folder, ["ingest", "Q3 Workers.csv"]);
+    expect(drawn).toMatch(/^\r[█░]{24} +\d+ % {2}Q3 Workers\.csv: \w+/);
+  });
+});
 
 test.skipIf(!existsSync("/dev/full"))(
   "output that cannot be written is told, without a stack",

@@ -2,10 +2,13 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openWorkspace } from "./process.ts";
 import { connect, serve, spawnServe, TOKEN } from "./serve.ts";
+
+const HAS_IPV6 = Object.values(networkInterfaces()).some((of) => of?.some(({ address }) => address === "::1"));
 
 test("the built server is started, called by both eras, and stopped by SIGTERM with 0", async () => {
   await using workspace = await openWorkspace();
@@ -79,27 +82,64 @@ test("files of this machine are not read unless a folder is named, and a start s
   expect(await served.ended).toEqual([0, null]);
 });
 
-test.each([
-  [["--http", "0.0.0.0:0"], {}, "LAKEHOUSE_HTTP_TOKEN"],
-  [["--http", ":0"], {}, "LAKEHOUSE_HTTP_TOKEN"],
-  [["--http", "0.0.0.0:0"], { LAKEHOUSE_HTTP_TOKEN: `ann:${TOKEN}` }, "LAKEHOUSE_ALLOW_NONLOOPBACK"],
-  [
-    ["--http", "[::]:0"],
-    { LAKEHOUSE_HTTP_TOKEN: `ann:${TOKEN}`, LAKEHOUSE_ALLOW_NONLOOPBACK: "yes" },
-    "LAKEHOUSE_ALLOW_NONLOOPBACK",
-  ],
-  [["--http", "nonsense"], {}, "http"],
-  [["--http-token", "x"], {}, "LAKEHOUSE_HTTP_TOKEN"],
-  [["--http-token-file", "nowhere"], {}, "nowhere"],
-  [["--allowed-ips", "10.0.0.0/99"], {}, "10.0.0.0/99"],
-  [["--oauth-issuer", "https://idp.example.com"], {}, "public_url"],
-] as [string[], Record<string, string>, string][])("serve %j does not start: it names %s", async (args, env, named) => {
+const NAMED = { LAKEHOUSE_HTTP_TOKEN: `ann:${TOKEN}` };
+const LET_IN = 'LAKEHOUSE_HTTP_TOKEN, http_token_file or oauth_issuer, or set http to "127.0.0.1:3110"';
+const MEANT = 'LAKEHOUSE_ALLOW_NONLOOPBACK to exactly 1 if that is meant, or set http to "127.0.0.1:3110"';
+
+test.each<[string[], string, string, Record<string, string>?]>([
+  [["--http", "0.0.0.0:0"], 'http is set to the host "0.0.0.0"', LET_IN],
+  [["--http", ":0"], 'http is set to the host "::"', LET_IN],
+  [["--http", "lake.example.com:0"], 'http is set to the host "lake.example.com"', LET_IN],
+  [["--http", "0.0.0.0:0"], "LAKEHOUSE_ALLOW_NONLOOPBACK is not set", MEANT, NAMED],
+  ...["true", "yes", "01", " 1"].map((word): [string[], string, string, Record<string, string>] => [
+    ["--http", "0.0.0.0:0"],
+    `LAKEHOUSE_ALLOW_NONLOOPBACK is "${word}"`,
+    MEANT,
+    { ...NAMED, LAKEHOUSE_ALLOW_NONLOOPBACK: word },
+  ]),
+  [["--http", "[::]:0"], "LAKEHOUSE_ALLOW_NONLOOPBACK is not set", MEANT, NAMED],
+  [["--http", "nonsense"], 'http is "nonsense"', '"127.0.0.1:3110"'],
+  [["--http-token", "x"], "--http-token", "LAKEHOUSE_HTTP_TOKEN"],
+  [["--http-token-file", "nowhere"], "nowhere", "http_token_file"],
+  [["--allowed-ips", "10.0.0.0/99"], 'allowed_ips[0] is "10.0.0.0/99"', '"10.0.0.0/8"'],
+  [["--oauth-issuer", "https://idp.example.com"], "oauth_issuer", "LAKEHOUSE_PUBLIC_URL"],
+])("serve %j does not start: it says %s, and what to do", async (args, named, fix, env = {}) => {
   await using workspace = await openWorkspace();
   const refused = spawnServe(workspace, args, env);
   expect(await refused.ended).toEqual([2, null]);
-  expect(refused.stderr()).toContain(named);
+  const [, problem, hint] = /^lakehouse-mcp: (.*)\n(.*)$/m.exec(refused.stderr()) ?? [];
+  expect(problem).toContain(named);
+  expect(hint).toContain(fix);
   expect(refused.stderr()).not.toMatch(/ {4}at |the-secret/);
 });
+
+test("other machines are served with a token and the word for it", async () => {
+  await using workspace = await openWorkspace();
+  const env = { ...NAMED, LAKEHOUSE_ALLOW_NONLOOPBACK: "1" };
+  await using served = await serve(workspace, ["--http", "0.0.0.0:0"], env);
+  const { hostname, port } = new URL(served.url);
+  expect(hostname).toBe("0.0.0.0");
+  const url = `http://127.0.0.1:${port}/mcp`;
+  expect((await fetch(url)).status).toBe(401);
+  const client = await connect(url, "modern");
+  expect((await client.listTools()).tools).not.toHaveLength(0);
+  await client.close();
+});
+
+for (const [http, isThere] of [
+  ["localhost:0", true],
+  // Every address of 127.0.0.0/8 is this machine on Linux.
+  ["127.0.0.2:0", process.platform === "linux"],
+  ["[::1]:0", HAS_IPV6 || process.env.CI !== undefined],
+] as const) {
+  test.skipIf(!isThere)(`serve on ${http} wants no token`, async () => {
+    await using workspace = await openWorkspace();
+    await using served = await serve(workspace, ["--http", http]);
+    const client = await connect(served.url, "modern");
+    expect((await client.listTools()).tools).not.toHaveLength(0);
+    await client.close();
+  });
+}
 
 test("an address that is taken is named, with the setting, and the process ends with 2", async () => {
   await using workspace = await openWorkspace();

@@ -1,12 +1,17 @@
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
 import { readdir, writeFile } from "node:fs/promises";
-import { request } from "node:http";
+import { type IncomingMessage, request } from "node:http";
 import { join } from "node:path";
+import { json } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
 import { expect, test } from "vitest";
 import { openWorkspace, type Workspace } from "./process.ts";
 import { connect, type Served, serve, TOKEN } from "./serve.ts";
 
+const MIB = 2 ** 20;
 const ROWS = 400_000;
 const CSV = `id,name\n${Array.from({ length: ROWS }, (_, n) => `${n},name ${n}`).join("\n")}\n`;
 const ENV = { LAKEHOUSE_HTTP_TOKEN: `ann:${TOKEN}` };
@@ -120,3 +125,47 @@ test("a server that is killed in the middle acknowledges nothing, and curl -C go
   third.child.kill("SIGTERM");
   expect(await third.ended).toEqual([0, null]);
 });
+
+test.runIf(process.platform === "linux")(
+  "500 MB are received in less than 64 MiB of memory, and their digest is told",
+  async () => {
+    await using workspace = await openWorkspace();
+    await using served = await serve(workspace, ["--max-ingest-bytes", "500MB", "--embed-provider", "builtin"], ENV);
+    const pid = served.child.pid ?? 0;
+    // What is loaded once is not what an upload takes.
+    await expect.poll(served.stderr, { timeout: 60_000 }).toContain('"message":"embeddings"');
+    expect((await send(served, MIB)).status).toBe(201);
+    // From here on the highest is that of what follows: proc_pid_clear_refs(5).
+    writeFileSync(`/proc/${pid}/clear_refs`, "5");
+    const before = peakOf(pid);
+    const { status, sha256, answer } = await send(served, 500_000_000);
+    expect([status, answer]).toEqual([201, expect.objectContaining({ bytes: 500_000_000, complete: true, sha256 })]);
+    expect((peakOf(pid) - before) / MIB).toBeLessThan(64);
+  },
+  120_000,
+);
+
+/** Uploads bytes that are made as they are sent. */
+async function send(served: Served, bytes: number) {
+  const hash = createHash("sha256");
+  function* chunks() {
+    for (let at = 0; at < bytes; at += MIB) {
+      const chunk = Buffer.alloc(Math.min(MIB, bytes - at), `${at},a name\n`);
+      hash.update(chunk);
+      yield chunk;
+    }
+  }
+  const headers = { authorization: `Bearer ${TOKEN}`, "content-length": String(bytes) };
+  const outgoing = request(`${uploadsOf(served)}?name=big.csv`, { method: "PUT", headers, agent: false });
+  const answered = once(outgoing, "response") as Promise<[IncomingMessage]>;
+  await pipeline(chunks, outgoing);
+  const [response] = await answered;
+  const answer = (await json(response)) as Listed["uploads"][number];
+  return { status: response.statusCode, sha256: hash.digest("hex"), answer };
+}
+
+/** The most memory that a process has had, in bytes. */
+function peakOf(pid: number): number {
+  const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  return Number(kib) * 1024;
+}

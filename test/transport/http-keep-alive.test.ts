@@ -1,6 +1,7 @@
 import { expect, onTestFinished, test } from "vitest";
 import { BUILD, type Gate, openGate, TEXTS } from "../engine/jobs/support.ts";
 import {
+  ENDLESS,
   type HttpLake,
   INITIALIZE,
   JSON_HEADERS,
@@ -80,6 +81,17 @@ test("what a kept-alive call has to say besides comes before its result", async 
   const [first, ...rest] = messagesIn(come.text);
   expect(first).toMatchObject({ method: "notifications/progress", params: { progressToken: "p" } });
   expect(rest.at(-1)).toMatchObject({ id: 1, result: { structuredContent: { embedded: 3 } } });
+});
+
+test("a kept-alive call whose client goes away is stopped", async () => {
+  await using lake = await openHttpLake({ http: { keepAliveMs: 20 } });
+  const abort = new AbortController();
+  const call = modernRequest("tools/call", { name: "sql", arguments: { sql: ENDLESS, timeout_ms: 60_000 } });
+  await fetch(`${lake.url}/mcp`, { ...call, signal: abort.signal });
+  await until(() => lake.engine.busy(), "it runs", 30_000);
+  abort.abort();
+  await until(() => lake.server.status().running === 0 && !lake.engine.busy(), "it stops", 30_000);
+  expect(lake.log.filter(({ level }) => level === "error")).toEqual([]);
 });
 
 test("a quick call of a 2026 client is answered as JSON", async () => {

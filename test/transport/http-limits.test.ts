@@ -19,7 +19,9 @@ const BOB = "bob-0123456789abcdef";
 const CALL = { name: "sql", arguments: { sql: ENDLESS, timeout_ms: 60_000 } };
 const LISTEN = { notifications: { resourcesListChanged: true } };
 
-async function open(http: HttpLakeOptions["http"] = {}): Promise<HttpLake> {
+type Http = NonNullable<HttpLakeOptions["http"]>;
+
+async function open(http: Http = {}): Promise<HttpLake> {
   const lake = await openHttpLake({ http, gates: { token: `ann:${ANN},bob:${BOB}` } });
   onTestFinished(() => lake[Symbol.asyncDispose]());
   return lake;
@@ -40,7 +42,7 @@ async function subscribe(lake: HttpLake): Promise<void> {
 
 const refusals = (lake: HttpLake) => lake.log.filter(({ message }) => message === "refused");
 
-test.each<[string, Partial<HttpLakeOptions["http"]>, string, number, string, string]>([
+test.each<[string, Http, string, number, string, string]>([
   ["a call when all are taken", { maxInFlight: 1 }, BOB, 503, "1", "max_in_flight"],
   ["a call of one who has as many as one may have", { maxPerCaller: 1 }, ANN, 429, "1", "max_per_caller"],
 ])("%s is refused with when to come back", async (_, http, token, status, retryAfter, named) => {
@@ -51,7 +53,7 @@ test.each<[string, Partial<HttpLakeOptions["http"]>, string, number, string, str
   expect(JSON.parse(refused.body)).toEqual({ error: expect.stringContaining(named) });
 });
 
-test.each<[string, Partial<HttpLakeOptions["http"]>, string, number, string, string]>([
+test.each<[string, Http, string, number, string, string]>([
   ["a subscription when all are taken", { maxSessions: 1 }, BOB, 503, "10", "max_sessions"],
   ["a subscription of one who has as many as one may have", { maxPerCaller: 1 }, ANN, 429, "10", "max_per_caller"],
 ])("%s is refused with when to come back", async (_, http, token, status, retryAfter, named) => {

@@ -132,7 +132,7 @@ test("statements that are answered from memory are counted, by what was kept", a
   await using lake = await openHttpLake();
   const counted = async () => {
     const now = await scrape(lake);
-    return ["hot_tables", "hot_table_hits_total", "query_cache_hits_total"].map((name) =>
+    return ["table_cache_entries", "table_cache_hits_total", "query_cache_hits_total"].map((name) =>
       now.value(`lakehouse_${name}`),
     );
   };

@@ -9,7 +9,7 @@ const DAMAGE =
   /^(?:IO|Invalid) Error: .*(?:TProtocolException|invalid TType|don't know what type|out of buffer|ZSTD|corrupt|magic bytes|too small to be a Parquet|Prefetch registered|Could not read (?:enough bytes )?from file)/is;
 /** These a statement can make it say, but not with a path of ours, which callers are never told. */
 const DAMAGED_FILE =
-  /^(?:IO|Invalid Input) Error: (?:Failed to read (?:Parquet )?file |No magic bytes|Footer length error)/i;
+  /^(?:IO|Invalid Input) Error: (?:Failed to read (?:Parquet )?file |No magic bytes|Footer length error|File .* too small to be a Parquet file)/is;
 /** A copy that another statement found damaged, and took out. */
 const GONE = /^IO Error: Cannot open file /;
 /** The path comes early, and what callers can make long comes late. */
