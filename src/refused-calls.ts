@@ -1,4 +1,4 @@
-import { type McpServer, ProtocolError, type ServerContext } from "@modelcontextprotocol/server";
+import { type McpServer, ProtocolError, ProtocolErrorCode, type ServerContext } from "@modelcontextprotocol/server";
 import { LakeError } from "./engine/errors.ts";
 import { type Call, METHODS, serveCall, type Watch, wasTold } from "./serve-call.ts";
 
@@ -9,19 +9,20 @@ export const UNKNOWN = "unknown";
 const ASKED_CHARS = 64;
 
 /**
- * Tells of calls that the SDK refuses by itself, because nobody has the name or a prompt's arguments are wrong, like of
- * all others. To be called before capabilities are declared and anything is registered: the SDK sets its handlers then.
+ * Tells of calls that the SDK refuses by itself, because nobody has the name, or what is asked is not what the protocol
+ * says, like of all others. To be called before capabilities are declared and anything is registered: the SDK sets its
+ * handlers then, each through this hook.
  */
 export function tellOfRefused(server: McpServer, watch: Watch, names: Record<"tool" | "prompt", Set<string>>): void {
-  const protocol = server.server as unknown as { setRequestHandler(method: string, ...rest: unknown[]): void };
-  const set = protocol.setRequestHandler.bind(protocol);
-  protocol.setRequestHandler = (method, ...rest) => {
+  const protocol = server.server as unknown as { _wrapHandler(method: string, handler: Handler): Handler };
+  const wrap = protocol._wrapHandler.bind(protocol);
+  protocol._wrapHandler = (method, handler) => {
+    const wrapped = wrap(method, handler);
     const kind = KINDS.find((each) => METHODS[each] === method);
-    const [handler] = rest;
-    if (kind === undefined || typeof handler !== "function") return set(method, ...rest);
-    set(method, async (request: Parameters<Handler>[0], context: ServerContext) => {
+    if (kind === undefined) return wrapped;
+    return async (request, context) => {
       try {
-        return await (handler as Handler)(request, context);
+        return await wrapped(request, context);
       } catch (error) {
         if (wasTold(error)) throw error;
         const { name, arguments: given, uri } = request.params ?? {};
@@ -29,19 +30,32 @@ export function tellOfRefused(server: McpServer, watch: Watch, names: Record<"to
         const call: Call = { kind, name: isOurs ? String(name) : UNKNOWN };
         // An address has names of datasets in it, which no line of the log has.
         if (!isOurs && kind !== "resource") call.asked = printable(String(name));
+        const wrong = whatIsWrong(kind, request.params);
+        const answer = wrong === undefined ? error : new ProtocolError(ProtocolErrorCode.InvalidParams, wrong);
         // What the SDK did not mean to say is internal.
         const reason =
-          error instanceof ProtocolError ? new LakeError(isOurs ? "invalid" : "not_found", error.message) : error;
+          answer instanceof ProtocolError
+            ? new LakeError(isOurs || wrong !== undefined ? "invalid" : "not_found", answer.message)
+            : error;
         return serveCall(call, context, watch, {
           given: kind === "resource" ? uri : given,
           run: () => Promise.reject(reason),
           refuse: () => {
-            throw error;
+            throw answer;
           },
         });
       }
-    });
+    };
   };
+}
+
+/** In a request that does not have the protocol's form. */
+function whatIsWrong(kind: keyof typeof METHODS, params: Record<string, unknown> = {}): string | undefined {
+  const named = kind === "resource" ? "uri" : "name";
+  if (typeof params[named] !== "string") return `${METHODS[kind]}: ${named} has to be a string.`;
+  const { arguments: given } = params;
+  const isObject = typeof given === "object" && given !== null && !Array.isArray(given);
+  return given === undefined || isObject ? undefined : `${METHODS[kind]}: arguments has to be an object.`;
 }
 
 const KINDS = Object.keys(METHODS) as (keyof typeof METHODS)[];

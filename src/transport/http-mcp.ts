@@ -200,12 +200,13 @@ interface Exchange {
   caller: Caller;
 }
 
-/** The tool that a message calls. */
+/** The tool that a message calls, if it has the form of a call. */
 function toolOf(body: unknown): string | undefined {
   const request = requestOf(body);
   if (request?.method !== "tools/call") return undefined;
-  const { name } = (request.params ?? {}) as Record<string, unknown>;
-  return typeof name === "string" ? name : undefined;
+  const { name, arguments: given = {} } = (request.params ?? {}) as Record<string, unknown>;
+  const isCall = typeof name === "string" && typeof given === "object" && given !== null && !Array.isArray(given);
+  return isCall ? name : undefined;
 }
 
 /** The resources that a subscription names. */
