@@ -34,8 +34,8 @@ interface Parts {
   /** What they may take together; 0 for none. */
   maxBytes: number;
   connect(): Promise<Connection>;
-  /** A SELECT of all that the manifest says, and of files that stay until the scope closes. */
-  select(manifest: Manifest, scope: Scope, connection: Connection): Promise<string>;
+  /** A SELECT of all that the manifest says, and of files that stay until the scope closes; undefined when some are not here. */
+  select(manifest: Manifest, scope: Scope, connection: Connection): Promise<string | undefined>;
   log: Log;
 }
 
@@ -109,6 +109,10 @@ export function openHotTables(scope: Scope, { maxBytes, connect, select, log }: 
       const before = await bytesOfTables(connection);
       const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(LOAD_MS)]);
       const rows = await untilAborted(select(manifest, files, connection), signal);
+      if (rows === undefined) {
+        asked.delete(manifest.commitId);
+        return;
+      }
       try {
         await connection.run(`CREATE OR REPLACE TABLE ${table} AS ${rows}`, { signal });
         // What another table gave back meanwhile must not make this one look free.

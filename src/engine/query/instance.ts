@@ -64,7 +64,15 @@ export async function openInstance(
   const hot = openHotTables(scope, {
     maxBytes: Math.min(settings.tableCacheBytes ?? HOT_BYTES, settings.queryMemoryBytes / HOT_SHARE),
     connect: () => duck.connect(),
-    select: (manifest, files, connection) => datasetSelect(manifest, store, files, connection),
+    select: async (manifest, files, connection) => {
+      // Statements have fetched what they need; the rest is not worth fetching.
+      const isHere =
+        store.remote?.hold(
+          manifest.files.map(({ key }) => key),
+          files,
+        ) ?? true;
+      return isHere ? datasetSelect(manifest, store, files, connection) : undefined;
+    },
     log: settings.log,
   });
   // Statements that wait are told before anything else that takes time.

@@ -166,6 +166,18 @@ describe("a small dataset that is asked for often", () => {
 });
 
 describe("is read from its files", () => {
+  test("as long as some of them are in the bucket only", async () => {
+    const lake = await openRemoteLake({ queryCacheBytes: 0, tableCacheBytes: 2 ** 26 });
+    onTestFinished(() => lake[Symbol.asyncDispose]());
+    await lake.write("t", "SELECT 1 AS a", "SELECT 2 AS a");
+    for (let times = 0; times < 3 * OFTEN; times++) await lake.remote.query("FROM t WHERE a = 2");
+    expect(lake.fetched.size).toBe(1);
+    expect(lake.remote.hot()?.tables).toBe(0);
+    // From there on it is asked for as a whole.
+    for (let times = 0; times < OFTEN; times++) await lake.remote.query("SELECT a FROM t");
+    await expect.poll(() => lake.remote.hot()?.tables, SLOWLY).toBe(1);
+  });
+
   test("when it is not small", async () => {
     const { engine } = await openWith({ tableCacheBytes: 16 * 1024 });
     await engine.ingest({ name: "t", source: { sql: "SELECT hash(range) AS a FROM range(1000)" } });
