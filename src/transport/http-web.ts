@@ -1,6 +1,5 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
-import { setTimeout } from "node:timers/promises";
 
 /** A signal that aborts when the client goes before it has its answer. */
 export function untilGone(response: ServerResponse): AbortSignal {
@@ -18,10 +17,12 @@ export function untilGone(response: ServerResponse): AbortSignal {
  * from giving it up; the answer is its last event. It has to be a message, in JSON or in a stream.
  */
 export async function sendKeptAlive(pending: Promise<Response>, response: ServerResponse, ms: number): Promise<void> {
-  const waited = new AbortController();
-  const early = await Promise.race([pending, setTimeout(ms, undefined, { signal: waited.signal, ref: false })]).finally(
-    () => waited.abort(),
-  );
+  let timer: NodeJS.Timeout | undefined;
+  // Not a timer that is aborted: its error costs more than the rest of this.
+  const silence = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, ms, undefined);
+  });
+  const early = await Promise.race([pending, silence]).finally(() => clearTimeout(timer));
   if (early) return sendAnswer(early, response);
   if (response.destroyed) return;
   response.writeHead(200, {
