@@ -45,10 +45,10 @@ export async function allowedItems(
     const known = cache.get(key);
     if (known && (await areNewest(room, known.others))) return known;
 
-    const mask = new Uint8Array(Math.ceil(resident.slots / 8));
+    const mask = new Uint8Array(Math.ceil(resident.items.slots / 8));
     let count = 0;
     const allow = (id: string): void => {
-      const slot = resident.slotOf(id);
+      const slot = resident.items.slotOf(id);
       if (slot === undefined || slot >> 3 >= mask.length) return;
       const byte = mask[slot >> 3] ?? 0;
       if ((byte & (1 << (slot & 7))) !== 0) return;

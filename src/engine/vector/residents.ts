@@ -206,6 +206,6 @@ export function openResidents(
   };
 }
 
-function bytesOf({ manifest, slots, itemBytes }: Resident): number {
-  return PART_LEAST + slots * bytesOfSlot(manifest.index) + itemBytes;
+function bytesOf({ manifest, items }: Resident): number {
+  return PART_LEAST + items.slots * bytesOfSlot(manifest.index) + items.bytes;
 }

@@ -8,7 +8,7 @@ import { type Resident, restoreResident, Stale } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { isIndex } from "./segments.ts";
 import type { ShardPool } from "./shards.ts";
-import { decodeItems, encodeItems, readSnapshot, writeSnapshot } from "./snapshot.ts";
+import { partPieces, readSnapshot, writeSnapshot } from "./snapshot.ts";
 import type { IndexManifest } from "./types.ts";
 
 const VERSION_DIGITS = 20;
@@ -82,7 +82,7 @@ export async function saveResident(room: Room, resident: Resident): Promise<numb
     const { dimension, metric, count } = index;
     const savedAt = room.settings.clock.now().toISOString();
     const fields = { index: name, version, commitId, dimension, metric, count, slots, shards: graphs.length, savedAt };
-    await writeSnapshot(path, fields, [encodeItems(items), ...graphs.map((graph) => ({ path: graph }))]);
+    await writeSnapshot(path, fields, [items, ...graphs.map((graph) => ({ path: graph }))]);
     await room.store.put(snapshotKey(name, version), { path });
     await removeSaved(room, name, version);
     return version;
@@ -92,7 +92,7 @@ export async function saveResident(room: Room, resident: Resident): Promise<numb
 }
 
 function takenNow(resident: Resident) {
-  return { manifest: resident.manifest, slots: resident.slots, items: resident.items() };
+  return { manifest: resident.manifest, slots: resident.items.slots, items: resident.items.save() };
 }
 
 /**
@@ -148,7 +148,7 @@ async function restore(
     sections.length === fields.shards + 1;
   const [items, ...graphs] = sections;
   if (!fits || items === undefined) throw new LakeError("corrupt", "It is of another version or another index.");
-  const resident = await restoreResident(room, pool, of, { graphs, slots: fields.slots, items: decodeItems(items) });
+  const resident = await restoreResident(room, pool, of, { graphs, slots: fields.slots, items: partPieces(items) });
   try {
     await resident.advance(newest);
     return resident;

@@ -55,7 +55,7 @@ export async function find(
   const query = await queryVector(room, manifest, request, signal);
   if (request.where !== undefined) await assertWhere(room, request.where);
   const inMemory = await residents.use(manifest, signal, async (resident): Promise<Found> => {
-    const own = request.likeId === undefined ? undefined : resident.slotOf(request.likeId);
+    const own = request.likeId === undefined ? undefined : resident.items.slotOf(request.likeId);
     if (request.likeId !== undefined && own === undefined) throw noItem(manifest.name, request.likeId);
     const vector = query ?? (own === undefined ? undefined : await resident.shards.vector(own));
     if (!vector) throw noItem(manifest.name, request.likeId ?? "");
@@ -106,7 +106,7 @@ async function searchResident(
     if (slot === own || hits.length === k) continue;
     const distance = found.distances[at] ?? 0;
     const score = scoreOf(manifest.index.metric, distance);
-    hits.push({ id: resident.idOf(slot), distance, score, metadata: resident.metadataOf(slot) });
+    hits.push({ id: resident.items.idOf(slot), distance, score, metadata: resident.items.metadataOf(slot) });
   }
   return { manifest, hits, exact: found.exact, matched: allowed?.count, onDisk: false };
 }

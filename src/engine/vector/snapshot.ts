@@ -1,5 +1,4 @@
 import { type FileHandle, open } from "node:fs/promises";
-import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { z } from "zod";
 import { LakeError } from "../errors.ts";
@@ -94,7 +93,7 @@ export async function checkSnapshot(path: string): Promise<void> {
 }
 
 /** Reads a part in pieces, each good until the next but one. Throws `corrupt`, and nothing else, at the end at the latest. */
-async function* partPieces({ path, start, bytes, crc32: expected }: FilePart): AsyncIterable<Uint8Array> {
+export async function* partPieces({ path, start, bytes, crc32: expected }: FilePart): AsyncIterable<Uint8Array> {
   let found = 0;
   try {
     const file = await open(path);
@@ -109,12 +108,12 @@ async function* partPieces({ path, start, bytes, crc32: expected }: FilePart): A
   } catch (error) {
     throw asCorrupt(error);
   }
-  if (found !== expected) throw corrupt("the checksum of a section is wrong");
+  if (found !== expected) throw corruptSnapshot("the checksum of a section is wrong");
 }
 
 function asCorrupt(error: unknown): LakeError {
   if (error instanceof LakeError) return error;
-  return corrupt(`it cannot be read (${error instanceof Error ? error.message : error})`, error);
+  return corruptSnapshot(`it cannot be read (${error instanceof Error ? error.message : error})`, error);
 }
 
 function prefixOf(length: number): Buffer {
@@ -141,24 +140,27 @@ async function readEnvelope<Fields extends z.ZodType>(
   size: number,
   schema: Fields,
 ): Promise<{ start: number; fields: z.infer<Fields>; sections: Section[] }> {
-  if (size < PREFIX_BYTES) throw corrupt(`it is truncated: ${size} bytes`);
+  if (size < PREFIX_BYTES) throw corruptSnapshot(`it is truncated: ${size} bytes`);
   const prefix = await read(file, 0, PREFIX_BYTES);
-  if (prefix.toString("latin1", 0, MAGIC.length) !== MAGIC) throw corrupt(`it does not begin with ${MAGIC}`);
+  if (prefix.toString("latin1", 0, MAGIC.length) !== MAGIC) throw corruptSnapshot(`it does not begin with ${MAGIC}`);
   const length = prefix.readUInt32BE(MAGIC.length);
-  if (length <= CHECKSUM_BYTES || length > MAX_ENVELOPE_BYTES) throw corrupt(`its envelope has ${length} bytes`);
+  if (length <= CHECKSUM_BYTES || length > MAX_ENVELOPE_BYTES)
+    throw corruptSnapshot(`its envelope has ${length} bytes`);
   const start = PREFIX_BYTES + length;
-  if (size < start) throw corrupt(`it is truncated: ${size} bytes, and the envelope ends at ${start}`);
+  if (size < start) throw corruptSnapshot(`it is truncated: ${size} bytes, and the envelope ends at ${start}`);
   const envelope = await read(file, PREFIX_BYTES, length);
   const rest = envelope.subarray(CHECKSUM_BYTES);
-  if (!checksumOf(rest).equals(envelope.subarray(0, CHECKSUM_BYTES))) throw corrupt("its envelope's checksum is wrong");
+  if (!checksumOf(rest).equals(envelope.subarray(0, CHECKSUM_BYTES)))
+    throw corruptSnapshot("its envelope's checksum is wrong");
 
   const body = parse(envelope.toString("utf8"));
   const sections = body.sections;
   const end = sections.reduce((sum, { bytes }) => sum + bytes, start);
-  if (size < end) throw corrupt(`it is truncated: ${size} bytes of ${end}`);
-  if (size > end) throw corrupt(`${size - end} bytes follow its end`);
+  if (size < end) throw corruptSnapshot(`it is truncated: ${size} bytes of ${end}`);
+  if (size > end) throw corruptSnapshot(`${size - end} bytes follow its end`);
   const fields = schema.safeParse(body.fields);
-  if (!fields.success) throw corrupt(`its fields are not as expected: ${z.prettifyError(fields.error).slice(0, 200)}`);
+  if (!fields.success)
+    throw corruptSnapshot(`its fields are not as expected: ${z.prettifyError(fields.error).slice(0, 200)}`);
   return { start, fields: fields.data, sections };
 }
 
@@ -166,7 +168,7 @@ function parse(text: string): z.infer<typeof envelopeSchema> {
   try {
     return envelopeSchema.parse((JSON.parse(text) as { body: unknown }).body);
   } catch (error) {
-    throw corrupt("its envelope is not as expected", error);
+    throw corruptSnapshot("its envelope is not as expected", error);
   }
 }
 
@@ -215,7 +217,7 @@ function read(file: FileHandle, start: number, length: number): Promise<Buffer> 
 async function readInto(file: FileHandle, start: number, buffer: Buffer): Promise<Buffer> {
   for (let at = 0; at < buffer.length; ) {
     const { bytesRead } = await file.read(buffer, at, buffer.length - at, start + at);
-    if (bytesRead === 0) throw corrupt(`it is truncated at ${start + at} bytes`);
+    if (bytesRead === 0) throw corruptSnapshot(`it is truncated at ${start + at} bytes`);
     at += bytesRead;
   }
   return buffer;
@@ -227,79 +229,9 @@ async function writeAll(file: FileHandle, bytes: Uint8Array, start: number): Pro
   }
 }
 
-function corrupt(what: string, cause?: unknown): LakeError {
+export function corruptSnapshot(what: string, cause?: unknown): LakeError {
   return new LakeError("corrupt", `The saved index is of no use: ${what}.`, {
     hint: "It is built again from its segments.",
     cause,
   });
-}
-
-/** What is kept of an item besides its vector. */
-export interface SavedItem {
-  slot: number;
-  id: string;
-  /** JSON. */
-  metadata: string | null;
-}
-
-// An item: slot, bytes of the id, bytes of the metadata or NONE (uint32, little-endian), then the two.
-const HEADER_BYTES = 12;
-const NONE = 0xff_ff_ff_ff;
-const BATCH_BYTES = 256 * 1024;
-/** Longest item that is taken for one: a wrong length must not make a buffer of it. */
-const MAX_ITEM_BYTES = 64 * 1024 ** 2;
-
-/** The items as a section, in short turns. */
-export async function* encodeItems(items: Iterable<SavedItem>): AsyncIterable<Uint8Array> {
-  let buffer = Buffer.allocUnsafe(BATCH_BYTES);
-  let used = 0;
-  for (const { slot, id, metadata } of items) {
-    const most = HEADER_BYTES + 3 * (id.length + (metadata?.length ?? 0));
-    if (used + most > buffer.length) {
-      if (used > 0) yield buffer.subarray(0, used);
-      await setImmediate();
-      buffer = Buffer.allocUnsafe(Math.max(BATCH_BYTES, most));
-      used = 0;
-    }
-    const idBytes = buffer.write(id, used + HEADER_BYTES);
-    const metadataBytes = metadata === null ? NONE : buffer.write(metadata, used + HEADER_BYTES + idBytes);
-    buffer.writeUInt32LE(slot, used);
-    buffer.writeUInt32LE(idBytes, used + 4);
-    buffer.writeUInt32LE(metadataBytes, used + 8);
-    used += HEADER_BYTES + idBytes + (metadata === null ? 0 : metadataBytes);
-  }
-  if (used > 0) yield buffer.subarray(0, used);
-}
-
-/** The items of a section, a batch of them a turn. Throws `corrupt`, after the last one too. */
-export async function* decodeItems(section: FilePart): AsyncIterable<SavedItem[]> {
-  let rest: Uint8Array = new Uint8Array(0);
-  for await (const whole of partPieces(section)) {
-    for (let at = 0; at < whole.length; at += BATCH_BYTES) {
-      const bytes = Buffer.concat([rest, whole.subarray(at, at + BATCH_BYTES)]);
-      const { items, end } = decode(bytes);
-      rest = bytes.subarray(end);
-      if (rest.length > MAX_ITEM_BYTES) throw corrupt("an item is too long");
-      if (items.length > 0) yield items;
-      await setImmediate();
-    }
-  }
-  if (rest.length > 0) throw corrupt("its last item is truncated");
-}
-
-/** The whole items at the beginning of `bytes`. */
-function decode(bytes: Buffer): { items: SavedItem[]; end: number } {
-  const items: SavedItem[] = [];
-  let end = 0;
-  while (end + HEADER_BYTES <= bytes.length) {
-    const [idBytes, metadataBytes] = [bytes.readUInt32LE(end + 4), bytes.readUInt32LE(end + 8)];
-    const idEnd = end + HEADER_BYTES + idBytes;
-    const next = idEnd + (metadataBytes === NONE ? 0 : metadataBytes);
-    if (next > bytes.length) break;
-    const id = bytes.toString("utf8", end + HEADER_BYTES, idEnd);
-    const metadata = metadataBytes === NONE ? null : bytes.toString("utf8", idEnd, next);
-    items.push({ slot: bytes.readUInt32LE(end), id, metadata });
-    end = next;
-  }
-  return { items, end };
 }

@@ -155,7 +155,9 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     await residents.use(manifest, closing.signal, async () => undefined);
     const resident = residents.peek(name);
     if (!resident) return;
-    if (resident.dead > MIN_DEAD && resident.dead > resident.slots * MAX_DEAD) await residents.renew(name);
+    const { slots, count } = resident.items;
+    const dead = slots - count;
+    if (dead > MIN_DEAD && dead > slots * MAX_DEAD) await residents.renew(name);
     await residents.save(name);
   }
 
@@ -174,8 +176,8 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
       if (resident?.manifest.commitId !== manifest.commitId) return findItems(room, manifest, wanted, signal);
       const found = new Map<string, string | null>();
       for (const id of wanted.ids) {
-        const slot = resident.slotOf(id);
-        if (slot !== undefined) found.set(id, resident.metadataOf(slot));
+        const slot = resident.items.slotOf(id);
+        if (slot !== undefined) found.set(id, resident.items.metadataOf(slot));
       }
       return found;
     };
@@ -286,10 +288,10 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
       ...(resident &&
         stats && {
           memory: {
-            bytes: stats.bytes + resident.itemBytes,
+            bytes: stats.bytes + resident.items.bytes,
             graph: stats.graph,
             pending: stats.pending,
-            deleted: resident.dead,
+            deleted: resident.items.slots - resident.items.count,
             method: settings.vector.hnsw ? ("hnsw" as const) : ("exact" as const),
           },
         }),

@@ -3,16 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { z } from "zod";
-import {
-  checkSnapshot,
-  decodeItems,
-  encodeItems,
-  type FilePart,
-  readSnapshot,
-  type SavedItem,
-  writeSnapshot,
-} from "../../../src/engine/vector/snapshot.ts";
-import { whole } from "../../support/vectors.ts";
+import { checkSnapshot, type FilePart, readSnapshot, writeSnapshot } from "../../../src/engine/vector/snapshot.ts";
 
 const fields = z.object({ name: z.string(), version: z.number() });
 const given = { name: "résumés", version: 3 };
@@ -117,66 +108,5 @@ describe("a snapshot", () => {
     const { path } = await small();
     const other = z.object({ name: z.string(), dimension: z.number() });
     await expect(readSnapshot(path, other)).rejects.toEqual(corrupt(/dimension/));
-  });
-});
-
-async function collect(path: string): Promise<SavedItem[]> {
-  const items: SavedItem[] = [];
-  for await (const batch of decodeItems(await whole(path))) items.push(...batch);
-  return items;
-}
-
-async function write(path: string, items: Iterable<SavedItem>): Promise<void> {
-  const pieces: Uint8Array[] = [];
-  for await (const piece of encodeItems(items)) pieces.push(piece);
-  await writeFile(path, Buffer.concat(pieces));
-}
-
-describe("the items of a snapshot", () => {
-  it("come back as they were", async () => {
-    const items = [
-      { slot: 0, id: "a", metadata: null },
-      { slot: 7, id: "ü'\"\u0000日本", metadata: "" },
-      { slot: 2 ** 32 - 1, id: "x".repeat(1024), metadata: JSON.stringify({ long: "é".repeat(300_000) }) },
-      { slot: 9, id: "", metadata: "{}" },
-    ];
-    const path = join(folder, "items");
-    await write(path, items);
-    expect(await collect(path)).toEqual(items);
-    await write(path, []);
-    expect(await collect(path)).toEqual([]);
-  });
-
-  it("are refused when truncated or too long, without a large buffer", async () => {
-    const path = join(folder, "items");
-    await write(path, [{ slot: 1, id: "one", metadata: "{}" }]);
-    const whole = await readFile(path);
-    for (let length = 1; length < whole.length; length += 1) {
-      await writeFile(path, whole.subarray(0, length));
-      await expect(collect(path), `${length} bytes`).rejects.toEqual(corrupt(/truncated/));
-    }
-    whole.writeUInt32LE(2 ** 32 - 2, 4);
-    await writeFile(path, whole);
-    await expect(collect(path)).rejects.toEqual(corrupt(/truncated/));
-  });
-
-  it("never hold up the event loop, 300,000 of them", async () => {
-    function* many(): Iterable<SavedItem> {
-      for (let slot = 0; slot < 300_000; slot += 1) {
-        yield { slot, id: `worker-${slot}`, metadata: `{"role":"forklift driver","city":"Joliet","n":${slot}}` };
-      }
-    }
-    const path = join(folder, "many.lhv1");
-    let turns = 0;
-    const ticking = setInterval(() => turns++, 1);
-    await writeSnapshot(path, given, [encodeItems(many())]);
-    const { sections } = await readSnapshot(path, fields);
-    let count = 0;
-    const [items] = sections;
-    if (items) for await (const batch of decodeItems(items)) count += batch.length;
-    clearInterval(ticking);
-    expect(count).toBe(300_000);
-    // As one piece it would be none.
-    expect(turns).toBeGreaterThan(10);
   });
 });
