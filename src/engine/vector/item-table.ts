@@ -37,11 +37,11 @@ const NONE = 0xff_ff_ff_ff;
 const FIRST_SLAB_BYTES = 64 * 1024;
 const SLAB_BYTES = 1024 ** 2;
 const PAGE_SLOTS = 2 ** 14;
-/** Parts of the hash table. A single one of 100,000 ids holds the event loop up whenever it doubles. */
+/** Parts of the hash table, which double one after the other: all at once would hold the event loop up. */
 const PARTS = 64;
 const PART_BITS = 6;
 const FIRST_ENTRIES = 16;
-const BATCH_BYTES = 256 * 1024;
+const BATCH_BYTES = 64 * 1024;
 /** Longest record that is taken for one: a wrong length must not make a buffer of it. */
 const MAX_RECORD_BYTES = 1024 ** 2;
 const MAX_UTF8 = 3;
@@ -58,13 +58,17 @@ interface Page {
 interface Part {
   entries: Uint32Array;
   used: number;
+  /** The share of the entries from which on there are more of them: from 0.35 to 0.7. */
+  most: number;
 }
 
 /** An empty table. */
 export function openItemTable(): ItemTable {
   const slabs: Buffer[] = [];
   const pages: Page[] = [];
-  const parts = Array.from({ length: PARTS }, (): Part => ({ entries: new Uint32Array(2 * FIRST_ENTRIES), used: 0 }));
+  const parts = Array.from({ length: PARTS }, (_, part): Part => {
+    return { entries: new Uint32Array(2 * FIRST_ENTRIES), used: 0, most: 0.35 * 2 ** (part / PARTS) };
+  });
   // Whoever chooses ids must not be able to choose their hashes too.
   const seed = randomBytes(4).readUInt32LE();
   let slots = 0;
@@ -149,7 +153,7 @@ export function openItemTable(): ItemTable {
     else part.used += 1;
     part.entries[entry] = hash;
     part.entries[entry + 1] = slot + 1;
-    if (4 * part.used > part.entries.length) grow(part);
+    if (2 * part.used > part.entries.length * part.most) grow(part);
 
     while (pages.length * PAGE_SLOTS <= slot) {
       pages.push({ places: new Uint32Array(2 * PAGE_SLOTS), alive: new Uint8Array(PAGE_SLOTS) });
@@ -229,33 +233,38 @@ export function openItemTable(): ItemTable {
     if (filled > 0) yield batch.subarray(0, filled);
   }
 
-  /** Takes the whole records at the beginning of `bytes`, and tells where they end. */
-  const take = (bytes: Buffer, places: number): number => {
-    let start = 0;
-    while (start + HEADER_BYTES <= bytes.length) {
-      const length = recordBytes(bytes, start);
-      if (start + length > bytes.length) break;
-      const slot = bytes.readUInt32LE(start);
+  /** Enters the whole records among so many bytes that are at `used`, and tells how many bytes they have. */
+  const enterAll = (slab: Buffer, filled: number, places: number): number => {
+    const end = used + filled;
+    const from = used;
+    while (used + HEADER_BYTES <= end) {
+      const bytes = recordBytes(slab, used);
+      if (used + bytes > end) break;
+      const slot = slab.readUInt32LE(used);
       // Between them are places of items that had gone.
       if (slot < slots || slot >= places) throw corruptSnapshot("an item's place is wrong");
-      bytes.copy(slabFor(length), used, start, start + length);
-      enter(slot, bytes.readUInt32LE(start + 4), length);
-      start += length;
+      enter(slot, slab.readUInt32LE(used + 4), bytes);
     }
-    return start;
+    return used - from;
   };
 
   const load = async (saved: AsyncIterable<Uint8Array>, places: number): Promise<void> => {
-    let rest: Uint8Array = new Uint8Array(0);
+    /** Bytes of a record that is not whole yet, at `used`. */
+    let rest = 0;
     for await (const piece of saved) {
       for (let at = 0; at < piece.length; at += BATCH_BYTES) {
-        const bytes = Buffer.concat([rest, piece.subarray(at, at + BATCH_BYTES)]);
-        rest = bytes.subarray(take(bytes, places));
-        if (rest.length > MAX_RECORD_BYTES) throw corruptSnapshot("an item is too long");
+        const some = piece.subarray(at, at + BATCH_BYTES);
+        const [before, from] = [slabs.at(-1), used];
+        const slab = slabFor(rest + some.length);
+        if (before && slab !== before) before.copy(slab, 0, from, from + rest);
+        slab.set(some, used + rest);
+        rest += some.length;
+        rest -= enterAll(slab, rest, places);
+        if (rest > MAX_RECORD_BYTES) throw corruptSnapshot("an item is too long");
         await setImmediate();
       }
     }
-    if (rest.length > 0) throw corruptSnapshot("its last item is truncated");
+    if (rest > 0) throw corruptSnapshot("its last item is truncated");
     slots = places;
   };
 
