@@ -29,7 +29,7 @@ const MAX_LAYER = 15;
 /** How many candidates the last walk has left in `keptAt`, a heap; how many elements it looked at, and which of them may be hits. */
 export let kept: i32 = 0;
 export let looked: i32 = 0;
-export let allowed: i32 = 0;
+export let expanded: i32 = 0;
 
 /** Slot `s` may be a hit if bit `s` of the mask is set; without a mask all may. */
 export function allows(mask: usize, bits: u32, id: u32): bool {
@@ -41,7 +41,7 @@ export function allows(mask: usize, bits: u32, id: u32): bool {
 }
 
 /** Of the numbers from one address to another. */
-function touchAll(ids: usize, end: usize): void {
+export function touchAll(ids: usize, end: usize): void {
   let sum: u32 = 0;
   for (; ids < end; ids += 4) sum += touch(load<u32>(ids));
   store<u32>(touchedAt, sum);
@@ -74,12 +74,12 @@ export function descend(layer: i32): u32 {
  * Algorithm 2: the nearest `ef` elements to the query, of those that may be hits, by the links of a layer. Stops when it
  * has looked at `most`.
  */
-export function walk(from: u32, layer: i32, ef: i32, mask: usize, bits: u32, most: i32): void {
+export function walk(from: u32, layer: i32, ef: i32, mask: usize, bits: u32, most: i32, mostExpanded: i32): void {
   const visit = nextVisit();
   let waiting = 1;
   kept = 0;
   looked = 0;
-  allowed = 0;
+  expanded = 0;
   let bound = estimate(query(), from);
   put(waitingAt, 0, -bound, from);
   visits(from, visit);
@@ -87,8 +87,10 @@ export function walk(from: u32, layer: i32, ef: i32, mask: usize, bits: u32, mos
   else bound = f32.MAX_VALUE;
 
   while (waiting > 0) {
-    if ((-distanceAt(waitingAt, 0) > bound && kept === ef) || looked > most) return;
-    const links = linksOf(idAt(waitingAt, 0), layer);
+    if ((-distanceAt(waitingAt, 0) > bound && kept === ef) || looked > most || expanded > mostExpanded) return;
+    const next = idAt(waitingAt, 0);
+    if (load<u32>(headOf(next) + REMOVED) === 0) expanded++;
+    const links = linksOf(next, layer);
     pop(waitingAt, waiting--);
     const end = links + ((<usize>load<u32>(links)) << 2);
     let fresh = freshAt;
@@ -103,7 +105,6 @@ export function walk(from: u32, layer: i32, ef: i32, mask: usize, bits: u32, mos
       const id = load<u32>(link);
       const distance = estimate(query(), id);
       const may = allows(mask, bits, id);
-      if (may) allowed++;
       if (may || load<u32>(headOf(id) + REMOVED) === 0) looked++;
       if (kept === ef && distance >= bound) continue;
       if (waiting < MAX_WAITING) push(waitingAt, waiting++, -distance, id);
@@ -129,7 +130,7 @@ export function link(efConstruction: i32): bool {
     setProbe(query(), id);
     let from = descend(layer);
     for (let on = min(layer, top); on >= 0; on--) {
-      walk(from, on, efConstruction, 0, 0, i32.MAX_VALUE);
+      walk(from, on, efConstruction, 0, 0, i32.MAX_VALUE, i32.MAX_VALUE);
       // Everything near may be removed; the way in is better than no link.
       if (kept === 0) put(keptAt, kept++, estimate(query(), from), from);
       sort(keptAt, kept);

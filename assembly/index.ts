@@ -1,6 +1,6 @@
 // What JavaScript calls. Addresses and sizes are unsigned 32-bit numbers of bytes.
 
-import { allowed, allows, descend, kept, link, looked, walk } from "./graph";
+import { allows, descend, expanded, kept, link, looked, touchAll, walk } from "./graph";
 import { distanceAt, idAt, push, replaceFirst, sort } from "./heap";
 import {
   addElement,
@@ -125,11 +125,11 @@ export function begin(k: i32): void {
  * Walks the graph with `ef` candidates, looking at `most` elements. How many candidates it came back with; -1, and no
  * hits, when what it went by is too rough to tell the hits from what it did not keep.
  */
-export function walkGraph(ef: i32, mask: usize, bits: u32, most: i32): i32 {
+export function walkGraph(ef: i32, mask: usize, bits: u32, most: i32, mostExpanded: i32): i32 {
   hits = 0;
   if (load<i32>(TOP_LAYER) < 0) return 0;
   const width = min(max(ef, wanted), MAX_KEPT);
-  walk(descend(0), 0, width, mask, bits, most);
+  walk(descend(0), 0, width, mask, bits, most, mostExpanded);
   const found = kept;
   sort(keptAt, found);
   let off: f32 = 0;
@@ -163,8 +163,8 @@ export function lookedAt(): i32 {
   return looked;
 }
 
-export function allowedOf(): i32 {
-  return allowed;
+export function expandedBy(): i32 {
+  return expanded;
 }
 
 /** Compares with all elements of a range that may be hits. From 0 on: whatever a walk has found. */
@@ -178,9 +178,14 @@ export function scan(from: u32, to: u32, mask: usize, bits: u32): void {
 /** Compares with these elements, whatever a walk has found. */
 export function scanIds(ids: usize, count: usize): void {
   hits = 0;
-  for (let at: usize = 0; at < count; at++) {
-    const id = load<u32>(ids + (at << 2));
-    if (allows(0, 0, id)) compare(id);
+  const end = ids + (count << 2);
+  for (let some = ids; some < end; some += AT_ONCE << 2) {
+    const last = min(end, some + (AT_ONCE << 2));
+    touchAll(some, last);
+    for (let at = some; at < last; at += 4) {
+      const id = load<u32>(at);
+      if (allows(0, 0, id)) compare(id);
+    }
   }
 }
 

@@ -41,9 +41,9 @@ interface Functions {
   linkNext(): number;
   scratch(bytes: number): number;
   begin(k: number): void;
-  walkGraph(ef: number, mask: number, bits: number, most: number): number;
+  walkGraph(ef: number, mask: number, bits: number, mostLooked: number, mostExpanded: number): number;
   lookedAt(): number;
-  allowedOf(): number;
+  expandedBy(): number;
   scan(from: number, to: number, mask: number, bits: number): void;
   scanIds(ids: number, count: number): void;
   finish(): number;

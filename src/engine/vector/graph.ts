@@ -38,8 +38,8 @@ export interface Graph {
   vector(element: number): Float32Array;
   /** Begins a search, which `finish` ends. */
   begin(query: Float32Array, k: number, allowed?: Uint8Array): void;
-  /** Walks the graph with `ef` candidates, looking at `most` elements. */
-  walk(ef: number, most: number): Walked;
+  /** Walks the graph with `ef` candidates, until it has looked at, or gone on from, so many elements and one more. */
+  walk(ef: number, looked: number, expanded?: number): Walked;
   /** Compares with the elements of a range that are allowed. From 0 on, what a walk has found is forgotten. */
   scan(from: number, to: number): void;
   /** Compares with these elements alone; what a walk has found is forgotten. */
@@ -62,9 +62,9 @@ export interface Graph {
 export interface Walked {
   /** Candidates it came back with, at most `ef`; -1 when distances are too alike for what it goes by: nothing is found. */
   found: number;
-  /** Elements it looked at, and those of them that may be hits. */
+  /** Elements it looked at, and those from which it went on to their neighbours. */
   looked: number;
-  allowed: number;
+  expanded: number;
 }
 
 /** Looks into a graph from another thread, while that one changes nothing. */
@@ -85,7 +85,7 @@ export function readGraph({ dimension, metric, m }: GraphOptions, memory: GraphM
       new Float32Array(memory.buffer, wasm.vectorAt() >>> 0, dimension).set(query);
       wasm.begin(k);
     },
-    walk: (ef, most) => walked(wasm, wasm.walkGraph(ef, 0, 0, atMost(most))),
+    walk: (ef, looked) => walked(wasm, wasm.walkGraph(ef, 0, 0, atMost(looked), NO_LIMIT)),
     scan: (from, to) => wasm.scan(from, to, 0, 0),
     finish: () => hitsOf(wasm, metric),
   };
@@ -94,9 +94,10 @@ export function readGraph({ dimension, metric, m }: GraphOptions, memory: GraphM
 const walked = (wasm: Exports, found: number): Walked => ({
   found,
   looked: wasm.lookedAt(),
-  allowed: wasm.allowedOf(),
+  expanded: wasm.expandedBy(),
 });
-const atMost = (elements: number): number => Math.min(elements, 2 ** 31 - 1);
+const NO_LIMIT = 2 ** 31 - 1;
+const atMost = (elements: number): number => Math.min(Math.ceil(elements), NO_LIMIT);
 
 /** An empty graph. Its memory is taken when it is first used. */
 export function openGraph(options: GraphOptions): Graph {
@@ -161,9 +162,9 @@ export function openGraph(options: GraphOptions): Graph {
       floats(wasm).set(query);
       wasm.begin(k);
     },
-    walk: (ef, most) => {
+    walk: (ef, looked, expanded = NO_LIMIT) => {
       const wasm = use();
-      return walked(wasm, wasm.walkGraph(ef, maskAt, bits, atMost(most)));
+      return walked(wasm, wasm.walkGraph(ef, maskAt, bits, atMost(looked), atMost(expanded)));
     },
     scan: (from, to) => use().scan(from, to, maskAt, bits),
     compare: (elements) => {

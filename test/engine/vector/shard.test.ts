@@ -61,9 +61,14 @@ function nearest(query: Float32Array, k: number, metric: Metric, test: (slot: nu
     .slice(0, k);
 }
 
-function recall(search: (query: Float32Array) => ShardHits, metric: Metric, test?: (slot: number) => boolean): number {
+function recall(
+  search: (query: Float32Array) => ShardHits,
+  metric: Metric,
+  test?: (slot: number) => boolean,
+  asked = queries,
+): number {
   let [found, wanted] = [0, 0];
-  for (const query of queries) {
+  for (const query of asked) {
     const hits = new Set(search(query).slots);
     for (const { slot } of nearest(query, 10, metric, test)) {
       wanted += 1;
@@ -114,7 +119,7 @@ describe.each(METRICS)("a shard under %s", (metric) => {
     const through = Array.from({ length: COUNT }, () => chance() < selectivity);
     const test = (slot: number): boolean => through[slot] === true;
     const allowed = bitset(test);
-    const search = (of: Float32Array): ShardHits => graph.search(of, { k: 10, ef: 64, allowed });
+    const search = (of: Float32Array): ShardHits => graph.search(of, { k: 10, ef: 40, allowed });
     for (const hits of queries.map(search)) expect([...hits.slots].every(test)).toBe(true);
     expect(recall(search, metric, test)).toBeGreaterThan(0.95);
   });
@@ -123,6 +128,17 @@ describe.each(METRICS)("a shard under %s", (metric) => {
     const test = (slot: number): boolean => clusterOf(slot) >= CLUSTERS - clusters;
     const allowed = bitset(test);
     expect(recall((of) => graph.search(of, { k: 10, ef: 64, allowed }), metric, test)).toBeGreaterThan(0.95);
+  });
+
+  it("walks no farther than a filter that has nothing to do with the query makes it, but compares with all", () => {
+    const test = (slot: number): boolean => clusterOf(slot) >= 5;
+    const allowed = bitset(test);
+    const search = (of: Float32Array): ShardHits => graph.search(of, { k: 10, ef: 16, allowed });
+    const among = queries.filter((_, at) => at % CLUSTERS >= 5);
+    const far = Array.from({ length: 20 }, (_, at) => near(at % 5));
+    expect(among.filter((query) => search(query).exact)).toEqual([]);
+    expect(far.filter((query) => !search(query).exact)).toEqual([]);
+    expect(recall(search, metric, test, far)).toBe(1);
   });
 
   it("finds all there is when more are asked for", () => {
