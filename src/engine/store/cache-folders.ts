@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { LakeError } from "../errors.ts";
 import type { Clock } from "../settings.ts";
 import { explained } from "./file-errors.ts";
+import { makeFolders } from "./make-folders.ts";
 import { isRunning } from "./spool.ts";
 
 const DAY_MS = 86_400_000;
@@ -15,7 +16,7 @@ const PROCESS = randomUUID();
 /** The folders of a cache below `folder`: creates what is not there, and removes what processes have left that are gone. */
 export async function prepareFolders(folder: string, clock: Clock): Promise<{ files: string; root: string }> {
   const top = await explained("open the folder", "of the cache", async () => {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolders(resolve(folder), 0o700);
     return realpath(resolve(folder));
   });
   if (/[*?]/.test(top)) {

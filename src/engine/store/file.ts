@@ -8,6 +8,7 @@ import type { Scope } from "../scope.ts";
 import { type Clock, systemClock } from "../settings.ts";
 import { explained } from "./file-errors.ts";
 import { assertKey, assertPrefix, byCodeUnit, isKeySegment, missingObject, storeClosed } from "./key.ts";
+import { makeFolders } from "./make-folders.ts";
 import { openSpool } from "./spool.ts";
 import type { Body, PutOptions, Store, StoredObject } from "./store.ts";
 
@@ -221,19 +222,6 @@ async function linkOnce(from: string, to: string): Promise<boolean> {
 /** Whether it is there, and not by way of a symlink. */
 async function isReal(folder: string): Promise<boolean> {
   return (await unlessMissing(realpath(folder))) === resolvePath(folder);
-}
-
-/** On a read-only disk `mkdir` says ENOENT when it is recursive, and else why. Returns the first that it made. */
-async function makeFolders(folder: string): Promise<string | undefined> {
-  try {
-    return await mkdir(folder, { recursive: true });
-  } catch (error) {
-    if (!hasCode(error, "ENOENT")) throw error;
-    let missing = folder;
-    while ((await unlessMissing(lstat(dirname(missing)))) === undefined) missing = dirname(missing);
-    await mkdir(missing);
-    throw error;
-  }
 }
 
 /** A lake that was created a moment ago must be found again after a power cut, so its name has to be on disk too. */
