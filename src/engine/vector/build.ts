@@ -22,6 +22,13 @@ export interface Built {
   skipped: number;
 }
 
+export interface BuildOptions extends VectorOptions {
+  signal: AbortSignal;
+  /** Told of every segment. */
+  onCommit?: (manifest: IndexManifest) => void;
+  lookup?: Lookup;
+}
+
 /** Rows of one segment: what is lost at most when the process ends in between. Fewer where rows are large. */
 const SEGMENT_ROWS = 10_000;
 const SEGMENT_VALUES = 10_000 * 768;
@@ -44,18 +51,16 @@ export async function buildIndex(
   room: Room,
   ensure: () => Promise<{ manifest: IndexManifest; created: boolean }>,
   { sql, source }: { sql: string; source: VectorSource },
-  { signal, onProgress }: VectorOptions & { signal: AbortSignal },
-  lookup?: Lookup,
+  options: BuildOptions,
 ): Promise<Built> {
-  return inScope((files) => build(room, ensure, { sql, source }, { signal, onProgress, files }, lookup));
+  return inScope((files) => build(room, ensure, { sql, source }, { ...options, files }));
 }
 
 async function build(
   room: Room,
   ensure: () => Promise<{ manifest: IndexManifest; created: boolean }>,
   { sql, source }: { sql: string; source: VectorSource },
-  { signal, onProgress, files }: VectorOptions & { signal: AbortSignal; files: Scope },
-  lookup?: Lookup,
+  { signal, onProgress, onCommit, lookup, files }: BuildOptions & { files: Scope },
 ): Promise<Built> {
   const plan = await room.query.plan(sql, { signal, files });
   const built = room.withOwnInstance(signal, async (connection): Promise<Built> => {
@@ -73,6 +78,7 @@ async function build(
     const commit = async (rows: readonly NewRow[], index: Partial<IndexManifest["index"]>): Promise<void> => {
       const written = await commitRows(room, done.manifest, { rows, source: source.dataset, index }, signal, lookup);
       done.manifest = written.manifest;
+      onCommit?.(done.manifest);
     };
     try {
       if (todo.embed + todo.other + todo.gone === 0) {

@@ -59,6 +59,8 @@ export const KINDS: readonly Metric[] = ["cosine", "ip", "l2"];
 /** Of 64 KiB. */
 const MAX_PAGES = 2 ** 16;
 const WORTH_COLLECTING = 64 * 1024 ** 2;
+/** Of addresses each takes 10 GiB, of which there are 128 TiB. */
+const MANY = 16;
 /** V8 begins to collect when there are 64 MiB more of it than before. */
 const DUE_BYTES = 128 * 1024 ** 2;
 const COLLECTING_MS = 20;
@@ -100,7 +102,7 @@ export function noMemory(): LakeError {
   });
 }
 
-/** Memory that this thread uses no more, and that is still there. */
+/** Memory that this thread uses no more, and that is still there, the oldest first. */
 let unused: WeakRef<GraphMemory>[] = [];
 let unusedBytes = 0;
 let isCollecting = false;
@@ -112,7 +114,7 @@ let isCollecting = false;
 export function letGo(memory: GraphMemory): void {
   unused.push(new WeakRef(memory));
   unusedBytes += memory.buffer.byteLength;
-  if (unusedBytes < WORTH_COLLECTING || isCollecting) return;
+  if (isCollecting || (unusedBytes < WORTH_COLLECTING && unused.length < MANY)) return;
   isCollecting = true;
   collectSoon(1);
 }
@@ -122,15 +124,17 @@ export function letGo(memory: GraphMemory): void {
  * for by name it is done at once, and a second one waits until the first has given all memory back: 130 ms for 900 MB.
  */
 function collectSoon(attempt: number): void {
+  const [oldest] = unused;
   setTimeout(() => {
     unused = unused.filter((memory) => memory.deref() !== undefined);
+    // What somebody holds all the same is looked for again when more is let go.
     if (unused.length === 0 || attempt > MOST_ATTEMPTS) {
-      [unused, unusedBytes, isCollecting] = [[], 0, false];
+      [unusedBytes, isCollecting] = [0, false];
       return;
     }
     // In a turn of its own: what was looked for in this one is kept by a collection that begins now.
     setImmediate(makeDue);
-    collectSoon(attempt + 1);
+    collectSoon(unused[0] === oldest ? attempt + 1 : 1);
   }, COLLECTING_MS * attempt).unref();
 }
 

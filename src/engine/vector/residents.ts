@@ -18,6 +18,8 @@ export interface Residents {
     signal: AbortSignal | undefined,
     work: (resident: Resident) => Promise<Result>,
   ): Promise<Result | undefined>;
+  /** Whether it can be in memory at this version, and all that is there with it. */
+  hasRoom(manifest: IndexManifest): boolean;
   /** What is in memory already, at whatever version. */
   peek(name: string): Resident | undefined;
   forget(name: string): Promise<void>;
@@ -176,6 +178,7 @@ export function openResidents(
         leave(entry);
       }
     },
+    hasRoom: (manifest) => total() - (entries.get(manifest.name)?.bytes ?? 0) + sizeOf(manifest) <= vector.memoryBytes,
     peek: (name) => entries.get(name)?.resident,
     forget,
     renew: async (name) => {

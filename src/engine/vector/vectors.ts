@@ -169,6 +169,23 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     tendLater(manifest.name);
   }
 
+  /**
+   * Takes a growing index into memory while it is built, when there is room: whoever builds one searches it next, and would
+   * wait until all of it is read.
+   */
+  function openTakingIn(): (manifest: IndexManifest) => void {
+    let isBusy = false;
+    return (manifest) => {
+      if (isBusy || !residents.hasRoom(manifest)) return;
+      isBusy = true;
+      track(residents.use(manifest, closing.signal, async () => undefined))
+        .catch(() => undefined)
+        .finally(() => {
+          isBusy = false;
+        });
+    };
+  }
+
   const lookupUntil =
     (signal: AbortSignal): Lookup =>
     async (manifest, wanted) => {
@@ -216,8 +233,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
       room,
       () => ensureIndex(room, request, source, signal),
       { sql: query.sql, source },
-      { ...options, signal },
-      lookupUntil(signal),
+      { ...options, signal, onCommit: openTakingIn(), lookup: lookupUntil(signal) },
     ).finally(() => tendLater(request.name));
     const { manifest, ...counts } = built;
     follow(manifest);

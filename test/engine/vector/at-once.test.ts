@@ -143,7 +143,7 @@ test("what is closed is given back, also many small ones", async () => {
     Number(/VmSize:\s+(\d+)/.exec(await readFile("/proc/self/status", "utf8"))?.[1]);
   const before = await addresses();
   let most = 0;
-  for (let round = 0; round < 60; round++) {
+  for (let round = 0; round < 300; round++) {
     const index = pool.openIndex({ dimension: DIMENSION, metric: "cosine", shards: 2 });
     await index.add(
       Uint32Array.from({ length: 200 }, (_, slot) => slot),
@@ -154,8 +154,10 @@ test("what is closed is given back, also many small ones", async () => {
     await index.close();
     most = Math.max(most, await addresses());
   }
-  // Kept, each would have 20 GB.
-  expect(most - before).toBeLessThan(400e6);
+  // Kept, each would have 20 GB. How many are at a time depends on who else wants the processor.
+  expect(most - before).toBeLessThan(3_000e6);
+  // All go, some time after the last.
+  await vi.waitFor(async () => expect((await addresses()) - before).toBeLessThan(200e6), { timeout: 30_000 });
 });
 
 test("an index that was emptied finds nothing, and then what comes", async () => {

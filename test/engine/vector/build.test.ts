@@ -1,6 +1,8 @@
-import { expect, test } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test, vi } from "vitest";
 import type { Engine } from "../../../src/engine/engine.ts";
 import type { CreateRequest } from "../../../src/engine/vector/types.ts";
+import { VECTOR } from "../../support/embedder.ts";
 import { failure, openVectorLake, sorted } from "../../support/vectors.ts";
 
 const ROWS = `id,role,city,state,resume,rate
@@ -293,4 +295,53 @@ test("array functions of DuckDB work on an index as a table", async () => {
   const like = await engine.search({ index: "resumes", likeId: "1", k: 1 });
   expect(like.hits[0]?.id).toBe("3");
   expect(like.hits[0]?.distance).toBeCloseTo(Number(rows[1]?.[1]), 5);
+});
+
+const MANY_ROWS = `id,resume\n${Array.from({ length: 25_000 }, (_, n) => `${n},driver number ${n}\n`).join("")}`;
+const MANY: CreateRequest = {
+  name: "resumes",
+  dimension: 512,
+  source: { dataset: "workers", id: "id", text: "resume" },
+};
+
+test("an index is in memory, as far as it is built, before anybody searches it", async () => {
+  await using lake = await openVectorLake();
+  const { engine } = lake;
+  await lake.csv("workers", MANY_ROWS);
+  const sizes = new Set<number>();
+  const building = engine.createIndex(MANY);
+  let done = false;
+  building.finally(() => {
+    done = true;
+  });
+  while (!done) {
+    const { memory } = await engine.indexStatus("resumes").catch(() => ({ memory: undefined }));
+    if (memory) sizes.add(memory.graph + memory.pending);
+    await sleep(20);
+  }
+  expect(await building).toMatchObject({ count: 25_000 });
+  expect(sizes.size).toBeGreaterThan(0);
+  await vi.waitFor(async () => {
+    const { memory } = await engine.indexStatus("resumes");
+    expect(memory && memory.graph + memory.pending).toBe(25_000);
+  });
+  const { hits } = await engine.search({ index: "resumes", text: "driver number 24999", k: 1 });
+  expect(hits).toMatchObject([{ id: "24999" }]);
+});
+
+test("an index that is built takes no memory from others", async () => {
+  await using lake = await openVectorLake({ vector: { ...VECTOR, memoryBytes: 20_000_000 } });
+  const { engine } = lake;
+  await lake.csv("workers", MANY_ROWS);
+  await engine.createIndex({ name: "small", dimension: 2 });
+  await engine.upsert("small", [{ id: "a", vector: [1, 0] }]);
+  await engine.search({ index: "small", vector: [1, 0] });
+  await engine.createIndex(MANY);
+  expect((await engine.indexStatus("small")).memory).toBeDefined();
+  const { memory } = await engine.indexStatus("resumes");
+  expect(memory ? memory.graph + memory.pending : 0).toBeLessThan(25_000);
+  expect(await engine.search({ index: "resumes", text: "driver number 24999", k: 1 })).toMatchObject({
+    method: "exact",
+    hits: [{ id: "24999" }],
+  });
 });
