@@ -26,7 +26,7 @@ import { estimate, point, probeAt, query, setProbe, touch } from "./vectors";
 
 const MAX_LAYER = 15;
 
-/** How many candidates the last walk has left in `keptAt`, a heap; how many elements it looked at, and which of them may be hits. */
+/** How many candidates the last walk has left in `keptAt`, a heap; how many elements it looked at, and went on from. */
 export let kept: i32 = 0;
 export let looked: i32 = 0;
 export let expanded: i32 = 0;
@@ -72,7 +72,7 @@ export function descend(layer: i32): u32 {
 
 /**
  * Algorithm 2: the nearest `ef` elements to the query, of those that may be hits, by the links of a layer. Stops when it
- * has looked at `most`.
+ * has looked at `most`, or gone on from `mostExpanded`, that are not removed.
  */
 export function walk(from: u32, layer: i32, ef: i32, mask: usize, bits: u32, most: i32, mostExpanded: i32): void {
   const visit = nextVisit();

@@ -122,7 +122,7 @@ export function begin(k: i32): void {
 }
 
 /**
- * Walks the graph with `ef` candidates, looking at `most` elements. How many candidates it came back with; -1, and no
+ * Walks the graph with `ef` candidates, as `walk`. How many candidates it came back with; -1, and no
  * hits, when what it went by is too rough to tell the hits from what it did not keep.
  */
 export function walkGraph(ef: i32, mask: usize, bits: u32, most: i32, mostExpanded: i32): i32 {
@@ -158,7 +158,7 @@ function touchRestsOf(from: i32, to: i32): void {
   store<u32>(touchedAt, sum);
 }
 
-/** Elements the last walk looked at, and those of them that may be hits. */
+/** Elements the last walk looked at, and those it went on from. */
 export function lookedAt(): i32 {
   return looked;
 }
@@ -178,14 +178,15 @@ export function scan(from: u32, to: u32, mask: usize, bits: u32): void {
 /** Compares with these elements, whatever a walk has found. */
 export function scanIds(ids: usize, count: usize): void {
   hits = 0;
-  const end = ids + (count << 2);
-  for (let some = ids; some < end; some += AT_ONCE << 2) {
-    const last = min(end, some + (AT_ONCE << 2));
-    touchAll(some, last);
-    for (let at = some; at < last; at += 4) {
-      const id = load<u32>(at);
+  for (let left = count; left > 0; ) {
+    const some = min(left, <usize>AT_ONCE);
+    touchAll(ids, ids + (some << 2));
+    for (let at: usize = 0; at < some; at++) {
+      const id = load<u32>(ids + (at << 2));
       if (allows(0, 0, id)) compare(id);
     }
+    ids += some << 2;
+    left -= some;
   }
 }
 

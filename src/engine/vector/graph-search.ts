@@ -23,10 +23,13 @@ export interface Part {
 const LOOKS = 12;
 /** What comparing costs of what looking costs, which jumps about in memory. Measured: 0.4 to 0.7. */
 const COMPARING = 0.6;
+/** `MAX_KEPT` in `assembly/memory.ts`: a wider walk is the same. */
+const MOST_CANDIDATES = 16_384;
 /** How much wider the next walk is. */
 const WIDER = 4;
 /** Candidates for each hit, where many are wanted. */
 const BEYOND = 1.5;
+
 /** Finds the nearest in the graph: by its links, or one by one where that is cheaper. Whether it compared with all. */
 export function nearestIn(part: Part, { k, ef }: { k: number; ef: number }): boolean {
   const { graph, inGraph, allowed } = part;
@@ -36,15 +39,14 @@ export function nearestIn(part: Part, { k, ef }: { k: number; ef: number }): boo
   if (wanted === 0) return true;
   const share = matching / inGraph;
   const comparing = matching * COMPARING;
-  const narrow = widthOf({ k, ef });
-  for (let width = narrow; (width * LOOKS) / share < comparing; width *= WIDER) {
+  const narrow = Math.min(widthOf({ k, ef }), MOST_CANDIDATES);
+  for (let width = narrow; (width * LOOKS) / share < comparing; width = Math.min(width * WIDER, MOST_CANDIDATES)) {
     const most = allowed ? mostSteps(width, share, width === narrow) : Number.POSITIVE_INFINITY;
     const { found, looked, expanded } = graph.walk(width, comparing, most);
-    if (looked > comparing) break;
-    if (expanded > most) continue;
-    if (found >= wanted) return false;
-    // It has seen all it can reach. When it is -1, a wider one may tell the hits.
-    if (found >= 0) break;
+    if (looked <= comparing && expanded <= most && found >= wanted) return false;
+    // A wider one may be usual, and may tell the hits when this one found -1. Else it has seen all it can reach.
+    const mayBeWider = expanded > most || found < 0;
+    if (looked > comparing || !mayBeWider || width === MOST_CANDIDATES) break;
   }
   if (!allowed) graph.scan(0, graph.linked);
   else {

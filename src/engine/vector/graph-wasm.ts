@@ -61,10 +61,10 @@ const MAX_PAGES = 2 ** 16;
 const WORTH_COLLECTING = 64 * 1024 ** 2;
 /** Of addresses each takes 10 GiB, of which there are 128 TiB. */
 const MANY = 16;
-/** V8 begins to collect when there are 64 MiB more of it than before. */
-const DUE_BYTES = 128 * 1024 ** 2;
+/** V8 begins to collect when there are 64 MiB more of it than before, and does all at once at half of its largest heap. */
+const DUE_BYTES = 72 * 1024 ** 2;
 const COLLECTING_MS = 20;
-const MOST_ATTEMPTS = 10;
+const LONGEST_MS = 60_000;
 
 let compiled: WebAssembly.Module | undefined;
 
@@ -102,10 +102,10 @@ export function noMemory(): LakeError {
   });
 }
 
-/** Memory that this thread uses no more, and that is still there, the oldest first. */
+/** Memory that this thread uses no more, and that is still there. */
 let unused: WeakRef<GraphMemory>[] = [];
 let unusedBytes = 0;
-let isCollecting = false;
+let collecting: NodeJS.Timeout | undefined;
 
 /**
  * Told of memory that this thread uses no more. It is only given back by a collection in each thread that had it, and
@@ -114,28 +114,26 @@ let isCollecting = false;
 export function letGo(memory: GraphMemory): void {
   unused.push(new WeakRef(memory));
   unusedBytes += memory.buffer.byteLength;
-  if (isCollecting || (unusedBytes < WORTH_COLLECTING && unused.length < MANY)) return;
-  isCollecting = true;
-  collectSoon(1);
+  if (unusedBytes >= WORTH_COLLECTING || unused.length >= MANY) collectAfter(COLLECTING_MS);
 }
 
 /**
  * What is outside of V8's heap makes a collection due that goes in small steps, also when nothing ever touches it. Asked
  * for by name it is done at once, and a second one waits until the first has given all memory back: 130 ms for 900 MB.
  */
-function collectSoon(attempt: number): void {
-  const [oldest] = unused;
-  setTimeout(() => {
+function collectAfter(ms: number): void {
+  clearTimeout(collecting);
+  collecting = setTimeout(() => {
     unused = unused.filter((memory) => memory.deref() !== undefined);
-    // What somebody holds all the same is looked for again when more is let go.
-    if (unused.length === 0 || attempt > MOST_ATTEMPTS) {
-      [unusedBytes, isCollecting] = [0, false];
+    if (unused.length === 0) {
+      unusedBytes = 0;
       return;
     }
     // In a turn of its own: what was looked for in this one is kept by a collection that begins now.
     setImmediate(makeDue);
-    collectSoon(unused[0] === oldest ? attempt + 1 : 1);
-  }, COLLECTING_MS * attempt).unref();
+    // Somebody may hold it for a while.
+    collectAfter(Math.min(2 * ms, LONGEST_MS));
+  }, ms).unref();
 }
 
 function makeDue(): void {

@@ -5,6 +5,12 @@ import { corruptSnapshot } from "./snapshot.ts";
 /** An item's place in the shards. It is never used again, so that an answer under way still finds what it was about. */
 export type Slot = number;
 
+/** An item that was written: its slab, and where in it the record begins. */
+export interface Written {
+  slab: number;
+  start: number;
+}
+
 /**
  * Ids and metadata of the items of an index, as bytes outside of V8's heap: there each would be an object that every large
  * collection looks at, which held the event loop up for 80 ms with 300,000 items (`--trace-gc`; now they are a few buffers).
@@ -18,12 +24,14 @@ export interface ItemTable {
   readonly bytes: number;
   /** Of an item there is. */
   slotOf(id: string): Slot | undefined;
-  /** Also of an item that has gone. */
+  /** Also of an item that has gone since it was added or loaded. */
   idOf(slot: Slot): string;
   /** JSON. */
   metadataOf(slot: Slot): string | null;
+  /** Takes a long text over, which nobody sees until it is added. */
+  write(id: string, metadata: string | null): Written;
   /** Gives an item the next place. What had its id goes. */
-  add(id: string, metadata: string | null): Slot;
+  add(item: Written): Slot;
   remove(slot: Slot): void;
   /** The items of this moment, as bytes for `load`: read later, a turn of the event loop each. */
   save(): AsyncIterable<Uint8Array>;
@@ -69,8 +77,7 @@ export function openItemTable(): ItemTable {
   const parts = Array.from({ length: PARTS }, (_, part): Part => {
     return { entries: new Uint32Array(2 * FIRST_ENTRIES), used: 0, most: 0.35 * 2 ** (part / PARTS) };
   });
-  // Whoever chooses ids must not be able to choose their hashes too.
-  const seed = randomBytes(4).readUInt32LE();
+  const random = new Uint32Array(new Uint8Array(randomBytes(1024)).buffer);
   let slots = 0;
   let count = 0;
   /** Of the last slab. */
@@ -100,13 +107,18 @@ export function openItemTable(): ItemTable {
     return slab;
   };
 
-  /** FNV-1a, with MurmurHash3's last steps, since each of its bits is used. http://www.isthe.com/chongo/tech/comp/fnv/ */
+  /**
+   * As FNV-1a, of random numbers in the place of bytes: of FNV-1a itself, whatever it begins with, texts are soon found that
+   * have one hash, and a table of those takes a second a thousand. http://www.isthe.com/chongo/tech/comp/fnv/
+   */
   const hashOf = (bytes: Buffer, start: number, end: number): number => {
-    let hash = seed;
-    for (let at = start; at < end; at++) hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193);
-    hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-    hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-    return (hash ^ (hash >>> 16)) >>> 0;
+    let hash = 0x811c9dc5;
+    for (let at = start; at < end; at++) {
+      hash = Math.imul(hash ^ (random[bytes[at] as number] as number), 0x01000193);
+      hash ^= hash >>> 15;
+    }
+    hash = Math.imul(hash, 0x85ebca6b);
+    return (hash ^ (hash >>> 13)) >>> 0;
   };
 
   const hasId = (slot: Slot, bytes: Buffer, start: number, end: number): boolean => {
@@ -141,10 +153,11 @@ export function openItemTable(): ItemTable {
     }
   };
 
-  /** Makes the record at `used`, which is there already, the one of its id. */
-  const enter = (slot: Slot, idBytes: number, bytes: number): void => {
-    const slab = slabs.at(-1) as Buffer;
-    const [start, end] = [used + HEADER_BYTES, used + HEADER_BYTES + idBytes];
+  /** Makes a record, which says its place, the one of its id. */
+  const enter = ({ slab: number, start: record }: Written): void => {
+    const slab = slabs[number] as Buffer;
+    const [slot, idBytes] = [slab.readUInt32LE(record), slab.readUInt32LE(record + 4)];
+    const [start, end] = [record + HEADER_BYTES, record + HEADER_BYTES + idBytes];
     const hash = hashOf(slab, start, end);
     const part = partOf(hash);
     const entry = entryOf(part, hash, slab, start, end);
@@ -156,30 +169,35 @@ export function openItemTable(): ItemTable {
     if (2 * part.used > part.entries.length * part.most) grow(part);
 
     while (pages.length * PAGE_SLOTS <= slot) {
-      pages.push({ places: new Uint32Array(2 * PAGE_SLOTS), alive: new Uint8Array(PAGE_SLOTS) });
+      pages.push({ places: new Uint32Array(2 * PAGE_SLOTS).fill(NONE), alive: new Uint8Array(PAGE_SLOTS) });
     }
     const { places, alive } = pageOf(slot);
-    places[2 * (slot % PAGE_SLOTS)] = slabs.length - 1;
-    places[2 * (slot % PAGE_SLOTS) + 1] = used;
+    places[2 * (slot % PAGE_SLOTS)] = number;
+    places[2 * (slot % PAGE_SLOTS) + 1] = record;
     alive[slot % PAGE_SLOTS] = 1;
     longestId = Math.max(longestId, idBytes);
-    used += bytes;
     slots = slot + 1;
     count += 1;
   };
 
-  const add = (id: string, metadata: string | null): Slot => {
-    const slot = slots;
+  const write = (id: string, metadata: string | null): Written => {
     const most = HEADER_BYTES + MAX_UTF8 * (id.length + (metadata?.length ?? 0));
     const fits = used + most <= (slabs.at(-1)?.length ?? 0);
     const bytes = fits ? most : HEADER_BYTES + Buffer.byteLength(id) + Buffer.byteLength(metadata ?? "");
     const slab = slabFor(bytes);
-    const idBytes = slab.write(id, used + HEADER_BYTES);
-    const metadataBytes = metadata === null ? 0 : slab.write(metadata, used + HEADER_BYTES + idBytes);
-    slab.writeUInt32LE(slot, used);
-    slab.writeUInt32LE(idBytes, used + 4);
-    slab.writeUInt32LE(metadata === null ? NONE : metadataBytes, used + 8);
-    enter(slot, idBytes, HEADER_BYTES + idBytes + metadataBytes);
+    const start = used;
+    const idBytes = slab.write(id, start + HEADER_BYTES);
+    const metadataBytes = metadata === null ? 0 : slab.write(metadata, start + HEADER_BYTES + idBytes);
+    slab.writeUInt32LE(idBytes, start + 4);
+    slab.writeUInt32LE(metadata === null ? NONE : metadataBytes, start + 8);
+    used += HEADER_BYTES + idBytes + metadataBytes;
+    return { slab: slabs.length - 1, start };
+  };
+
+  const add = (item: Written): Slot => {
+    const slot = slots;
+    slabs[item.slab]?.writeUInt32LE(slot, item.start);
+    enter(item);
     return slot;
   };
 
@@ -243,7 +261,8 @@ export function openItemTable(): ItemTable {
       const slot = slab.readUInt32LE(used);
       // Between them are places of items that had gone.
       if (slot < slots || slot >= places) throw corruptSnapshot("an item's place is wrong");
-      enter(slot, slab.readUInt32LE(used + 4), bytes);
+      enter({ slab: slabs.length - 1, start: used });
+      used += bytes;
     }
     return used - from;
   };
@@ -283,6 +302,7 @@ export function openItemTable(): ItemTable {
     slotOf,
     idOf,
     metadataOf,
+    write,
     add,
     remove,
     // Records are only ever added, so a copy of who is alive is a copy of all.

@@ -4,6 +4,7 @@ import { readVectors, type VectorRows } from "../duckdb/vectors.ts";
 import { LakeError } from "../errors.ts";
 import { onWholeCopies } from "../query/damaged-copies.ts";
 import { inScope, type Scope } from "../scope.ts";
+import { mapInSlices } from "../time-slice.ts";
 import { giveBack } from "./give-back.ts";
 import { type ItemTable, openItemTable } from "./item-table.ts";
 import type { Room } from "./room.ts";
@@ -28,19 +29,37 @@ export class Stale extends Error {
   override name = "Stale";
 }
 
+/** It does not fit in memory, which its estimate could not tell: ids and metadata are longer. */
+export class TooLarge extends Error {
+  override name = "TooLarge";
+  /** What an item takes besides its vector. */
+  readonly bytesOfItem: number;
+
+  constructor({ bytes, slots }: Resident["items"]) {
+    super("it is larger than vector_memory");
+    this.bytesOfItem = bytes / slots;
+  }
+}
+
 const MAX_VERSIONS_BEHIND = 200;
 /** Head, links on layer 0, layers above and a place, about. */
 const SLOT_OVERHEAD = 220;
 /** Of an id and metadata with their places in the table, about. */
 const ITEM_OVERHEAD = 200;
 /** What an index takes with next to nothing in it. */
-export const PART_LEAST = 1024 ** 2;
+const PART_LEAST = 1024 ** 2;
+const SLICE_MS = 5;
 /** What one part may begin with: its memory ends at 4 GiB. */
 const PART_BYTES = 2 * 1024 ** 3;
 
-/** Estimate of what an index takes in memory. */
-export function sizeOf({ index }: IndexManifest): number {
-  return PART_LEAST + index.count * (bytesOfSlot(index) + ITEM_OVERHEAD);
+/** Estimate of what an index takes in memory, by what an item takes besides its vector. */
+export function sizeOf({ index }: IndexManifest, bytesOfItem = ITEM_OVERHEAD): number {
+  return PART_LEAST + index.count * (bytesOfSlot(index) + bytesOfItem);
+}
+
+/** What it takes. */
+export function bytesOf({ manifest, items }: Pick<Resident, "manifest" | "items">): number {
+  return PART_LEAST + items.slots * bytesOfSlot(manifest.index) + items.bytes;
 }
 
 /** Of a vector, which is kept in 24 bits a coordinate, or in 8 and float32, with its links and place. */
@@ -77,9 +96,11 @@ async function apply(
     return { slots, vectors };
   });
   const removed = [...ids].flatMap((id) => items.slotOf(id) ?? []);
+  // Texts may be long; what is published is published in one turn.
+  const written = await mapInSlices(inserts, SLICE_MS, ({ id, json }) => items.write(id, json));
   await shards.change(added, Uint32Array.from(removed), () => {
     for (const slot of removed) items.remove(slot);
-    for (const { id, json } of inserts) items.add(id, json);
+    for (const item of written) items.add(item);
     onPublish?.();
   });
 }
@@ -104,6 +125,7 @@ export async function loadResident(
           for await (const rows of readVectors(connection, sql, dimension, signal)) {
             await apply(items, shards, dimension, [rows]);
             giveBack(rows.vectors);
+            if (bytesOf({ manifest, items }) > room.settings.vector.memoryBytes) throw new TooLarge(items);
           }
         });
       });
@@ -129,6 +151,7 @@ export async function restoreResident(
     loading.catch(() => undefined);
     const items = openItemTable();
     await items.load(saved.items, saved.slots);
+    if (bytesOf({ manifest, items }) > room.settings.vector.memoryBytes) throw new TooLarge(items);
     if (items.count !== manifest.index.count) throw corruptSnapshot("it has another number of items");
     await loading;
     const { graph, pending } = await shards.stats();

@@ -2,7 +2,7 @@ import { untilAborted } from "../errors.ts";
 import { onWholeCopies } from "../query/damaged-copies.ts";
 import type { Scope } from "../scope.ts";
 import { untraced } from "../trace.ts";
-import { bytesOfSlot, loadResident, PART_LEAST, type Resident, Stale, sizeOf } from "./resident.ts";
+import { bytesOf, loadResident, type Resident, Stale, sizeOf, TooLarge } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { restoreSaved, saveResident } from "./saved.ts";
 import { openShardPool } from "./shards.ts";
@@ -56,6 +56,11 @@ export function openResidents(
   const entries = new Map<string, Entry>();
   const pool = openShardPool(scope, { threads: vector.threads, hnsw: vector.hnsw });
   let uses = 0;
+
+  /** What an item of an index that did not fit takes besides its vector, so that it is not read in vain again. */
+  const known = new Map<string, number>();
+  const keyOf = ({ name, createdAt }: IndexManifest): string => `${name} ${createdAt}`;
+  const estimateOf = (manifest: IndexManifest): number => sizeOf(manifest, known.get(keyOf(manifest)));
 
   const total = (): number => [...entries.values()].reduce((sum, entry) => sum + entry.bytes, 0);
 
@@ -129,7 +134,7 @@ export function openResidents(
     const { name, index } = manifest;
     const found = entries.get(name);
     if (found) return found;
-    const bytes = sizeOf(manifest);
+    const bytes = estimateOf(manifest);
     if (!(await makeRoom(bytes))) return undefined;
     // Another caller may have opened it meanwhile.
     return entries.get(name) ?? enter(name, index.count === 0 ? 0 : bytes, open(manifest));
@@ -140,7 +145,9 @@ export function openResidents(
     if (entry.retired) return false;
     entry.bytes = bytesOf(resident);
     if (total() <= vector.memoryBytes || (await makeRoom(0))) return true;
-    const { name } = resident.manifest;
+    const { manifest, items } = resident;
+    const { name } = manifest;
+    if (entry.bytes > vector.memoryBytes) known.set(keyOf(manifest), items.bytes / items.slots);
     if (entries.get(name) === entry) await forget(name);
     return false;
   }
@@ -161,6 +168,11 @@ export function openResidents(
         return undefined;
       } catch (error) {
         leave(entry);
+        if (error instanceof TooLarge) {
+          known.set(keyOf(manifest), error.bytesOfItem);
+          log("info", "a vector index does not fit in memory", { index: manifest.name, items: manifest.index.count });
+          return undefined;
+        }
         if (!(error instanceof Stale) || attempt > 2) throw error;
         log("info", "a vector index is read anew", { index: manifest.name, reason: error.message });
         if (entries.get(manifest.name) === entry) await forget(manifest.name);
@@ -178,14 +190,15 @@ export function openResidents(
         leave(entry);
       }
     },
-    hasRoom: (manifest) => total() - (entries.get(manifest.name)?.bytes ?? 0) + sizeOf(manifest) <= vector.memoryBytes,
+    hasRoom: (manifest) =>
+      total() - (entries.get(manifest.name)?.bytes ?? 0) + estimateOf(manifest) <= vector.memoryBytes,
     peek: (name) => entries.get(name)?.resident,
     forget,
     renew: async (name) => {
       const before = entries.get(name);
       if (!before?.resident) return;
       // Where there is no room for two of it, the next search reads it anew.
-      if (!(await makeRoom(sizeOf(before.resident.manifest)))) return forget(name);
+      if (!(await makeRoom(estimateOf(before.resident.manifest)))) return forget(name);
       const fresh = await load(before.resident.manifest);
       if (entries.get(name) !== before) {
         await fresh.shards.close();
@@ -207,8 +220,4 @@ export function openResidents(
     size: () => entries.size,
     bytes: total,
   };
-}
-
-function bytesOf({ manifest, items }: Resident): number {
-  return PART_LEAST + items.slots * bytesOfSlot(manifest.index) + items.bytes;
 }

@@ -309,9 +309,8 @@ test("an index is in memory, as far as it is built, before anybody searches it",
   const { engine } = lake;
   await lake.csv("workers", MANY_ROWS);
   const sizes = new Set<number>();
-  const building = engine.createIndex(MANY);
   let done = false;
-  building.finally(() => {
+  const building = engine.createIndex(MANY).finally(() => {
     done = true;
   });
   while (!done) {

@@ -82,6 +82,25 @@ test("an index that grows beyond vector_memory goes to disk, and others make roo
   expect((await engine.indexStatus("two")).memory).toBeUndefined();
 });
 
+test("an index that fits by its vectors, and not by its metadata, is read once to find that out", async () => {
+  await using lake = await openVectorLake({ vector: { ...VECTOR, memoryBytes: 3_500_000 } });
+  const { engine } = lake;
+  await engine.createIndex({ name: "things", dimension: 16 });
+  const metadata = { text: "é".repeat(1_000) };
+  await engine.upsert(
+    "things",
+    many(3_000, 16).map((item) => ({ ...item, metadata })),
+  );
+  for (let round = 0; round < 3; round++) {
+    const { note, hits } = await engine.search({ index: "things", vector: randomVector(random, 16), k: 3 });
+    expect(note).toContain("does not fit in vector_memory");
+    expect(hits.map((hit) => hit.metadata)).toEqual([metadata, metadata, metadata]);
+  }
+  const read = lake.logged.filter(({ message }) => message === "a vector index does not fit in memory");
+  expect(read).toHaveLength(1);
+  expect(read[0]?.fields).toEqual({ index: "things", items: 3_000 });
+});
+
 test("metadata of a dataset keeps what JSON numbers cannot hold", async () => {
   await using lake = await openVectorLake();
   const { engine } = lake;
