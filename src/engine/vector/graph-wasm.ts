@@ -106,6 +106,8 @@ export function noMemory(): LakeError {
 let unused: WeakRef<GraphMemory>[] = [];
 let unusedBytes = 0;
 let collecting: NodeJS.Timeout | undefined;
+/** How long it waits. */
+let collectingMs = Number.POSITIVE_INFINITY;
 
 /**
  * Told of memory that this thread uses no more. It is only given back by a collection in each thread that had it, and
@@ -114,7 +116,8 @@ let collecting: NodeJS.Timeout | undefined;
 export function letGo(memory: GraphMemory): void {
   unused.push(new WeakRef(memory));
   unusedBytes += memory.buffer.byteLength;
-  if (unusedBytes >= WORTH_COLLECTING || unused.length >= MANY) collectAfter(COLLECTING_MS);
+  const isWorth = unusedBytes >= WORTH_COLLECTING || unused.length >= MANY;
+  if (isWorth && collectingMs > COLLECTING_MS) collectAfter(COLLECTING_MS);
 }
 
 /**
@@ -123,10 +126,11 @@ export function letGo(memory: GraphMemory): void {
  */
 function collectAfter(ms: number): void {
   clearTimeout(collecting);
+  collectingMs = ms;
   collecting = setTimeout(() => {
     unused = unused.filter((memory) => memory.deref() !== undefined);
     if (unused.length === 0) {
-      unusedBytes = 0;
+      [unusedBytes, collectingMs] = [0, Number.POSITIVE_INFINITY];
       return;
     }
     // In a turn of its own: what was looked for in this one is kept by a collection that begins now.
