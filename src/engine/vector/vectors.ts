@@ -174,11 +174,20 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
    * wait until all of it is read.
    */
   function openTakingIn(): (manifest: IndexManifest) => void {
+    let newest: IndexManifest | undefined;
     let isBusy = false;
+    const takeIn = async (): Promise<void> => {
+      for (let next = newest; next && residents.hasRoom(next); next = newest) {
+        newest = undefined;
+        await residents.use(next, closing.signal, async () => undefined);
+      }
+    };
     return (manifest) => {
-      if (isBusy || !residents.hasRoom(manifest)) return;
+      newest = manifest;
+      if (isBusy) return;
       isBusy = true;
-      track(residents.use(manifest, closing.signal, async () => undefined))
+      track(takeIn())
+        // The next search finds out why, and tells.
         .catch(() => undefined)
         .finally(() => {
           isBusy = false;
