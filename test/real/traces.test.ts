@@ -121,8 +121,10 @@ test("embeddings and searches are spans, of a query that searches too", async ()
     env: { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${receiver.url}/collect`, OTEL_SERVICE_NAME: "our-lake" },
     args: ["--embed-provider", "ollama", "--ollama-url", ollama.url],
   });
-  await server.call("ingest", { name: "notes", text: "id,word\n1,papaya\n2,quince\n" });
-  await server.call("vector-index-create", { name: "notes_index", dataset: "notes", text: "word", id: "id" });
+  // Of a dataset it would be in memory already.
+  await server.call("vector-index-create", { name: "notes_index" });
+  const items = ["papaya", "quince"].map((text) => ({ id: text, text }));
+  await server.call("vector-upsert", { index: "notes_index", items });
   const sql = "SELECT id FROM vector_search('notes_index', 'rambutan', 1)";
   await callOf(server, "sql", { sql }, TRACEPARENT);
   await callOf(server, "sql", { sql });
