@@ -10,6 +10,7 @@ import {
 } from "@modelcontextprotocol/server";
 import type { Log } from "../engine/settings.ts";
 import type { Caller } from "./gates/caller.ts";
+import type { Refusal } from "./gates/refusal.ts";
 import { answer, refuse, refuseRpc, tooMany } from "./http-answer.ts";
 import { readJson } from "./http-body.ts";
 import { openSharedPlaces, type SharedPlaces } from "./http-limits.ts";
@@ -119,14 +120,15 @@ export function openMcp(settings: McpSettings): McpEndpoint {
   });
   const stopWatching = settings.watch(modern.notify);
 
+  const turnAway = ({ request, response, caller }: Exchange, refusal: Refusal): void => {
+    log("info", "refused", { status: refusal.status, caller: caller.name, reason: refusal.message });
+    refuse(request, response, refusal);
+  };
+
   /** Takes a place, or answers why there is none. */
-  const admit = (
-    { request, response, caller }: Exchange,
-    places: SharedPlaces,
-    count?: number,
-  ): (() => void) | undefined => {
+  const admit = (exchange: Exchange, places: SharedPlaces, count?: number): (() => void) | undefined => {
     // What ends a call is read until the end.
-    const release = draining && places !== reading ? undefined : places.take(caller.name, count);
+    const release = draining && places !== reading ? undefined : places.take(exchange.caller.name, count);
     if (typeof release === "function") return release;
     const [most, setting, retryAfter] =
       places === subscriptions ? [maxSessions, "max_sessions", 10] : [maxInFlight, "max_in_flight", 1];
@@ -136,8 +138,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
         : release === "all"
           ? unavailable(`The server is busy: ${most} at a time (${setting}).`, retryAfter)
           : tooMany(maxPerCaller, retryAfter);
-    log("info", "refused", { status: refusal.status, caller: caller.name, reason: refusal.message });
-    refuse(request, response, refusal);
+    turnAway(exchange, refusal);
     return undefined;
   };
 
@@ -176,7 +177,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     handle: async (request, response, caller) => {
       if (request.method === "POST") return post(request, response, caller);
       if (draining && request.method === "GET") {
-        return refuse(request, response, unavailable("The server is shutting down.", 5));
+        return turnAway({ request, response, caller }, unavailable("The server is shutting down.", 5));
       }
       await sessions.handle(request, response, caller);
     },

@@ -99,6 +99,8 @@ test.each([
   expect(answered).toMatch(/^HTTP\/1.1 503 /);
   expect(answered).toMatch(/\r\nretry-after: 5\r\n/i);
   expect(answered).toContain("shutting down");
+  const reason = "The server is shutting down. Try again in 5 s.";
+  expect(refusals(lake)).toEqual([{ level: "info", message: "refused", status: 503, caller: "ann", reason }]);
   await stop();
   await draining;
 });
