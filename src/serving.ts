@@ -53,10 +53,6 @@ export async function stdio({ config, cwd, log, from }: Start): Promise<void> {
 
 /** Serves clients over HTTP, until a signal. */
 export async function serve({ config, cwd, log, from }: Start): Promise<void> {
-  // A client over HTTP is not the user of this machine: what it may read is said by whoever starts the server.
-  if (config.allow === undefined) {
-    log("info", "ingest reads no files of this machine: name a folder with --allow DIR to let clients load from it");
-  }
   const settings = httpSettings(config, { cwd, env: process.env, log });
   const telemetry = await telemetryOf(log);
   const { trace } = telemetry ?? {};
@@ -83,6 +79,10 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
     await engine.close();
     throw error;
   });
+  // A client over HTTP is not the user of this machine: what it may read is said by whoever starts the server.
+  if (config.allow === undefined) {
+    log("info", "ingest reads no files of this machine: name a folder with --allow DIR to let clients load from it");
+  }
   log("info", "serving over http", { version: VERSION, data: config.data, config: from });
   void engine.warm();
   // Not once: a terminal and npx both pass a Ctrl-C on, and the second must not cut off what the first lets end.
