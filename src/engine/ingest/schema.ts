@@ -32,12 +32,18 @@ export function openTarget(newest: Head | undefined, rules: SchemaRules): Target
 
 /** What queries refuse to cast to, they must not find in a column either: DuckDB casts what is beside it by itself. */
 function assertTypes(columns: readonly Plain[]): void {
-  const refused = columns.find(({ type }) => /\b(?:VARIANT|BIGNUM)\b/.test(type.replace(/"(?:[^"]|"")*"/g, "")));
-  if (!refused) return;
-  throw new LakeError("invalid", `Column ${shown(refused.name)} is of type ${refused.type.slice(0, 100)}.`, {
-    hint: "Write it as text, JSON, a STRUCT or a DECIMAL first.",
-  });
+  for (const { name, type } of columns) {
+    const bare = type.replace(/"(?:[^"]|"")*"/g, "q");
+    const refuse = (hint: string): LakeError =>
+      new LakeError("invalid", `Column ${shown(name)} is of type ${type.slice(0, 100)}.`, { hint });
+    if (/\b(?:VARIANT|BIGNUM)\b/.test(bare)) throw refuse("Write it as text, JSON, a STRUCT or a DECIMAL first.");
+    if (UNNAMED_FIELD.test(bare))
+      throw refuse("Give its fields names, as in {'a': 1, 'b': 2} in the place of ROW(1, 2).");
+  }
 }
+
+/** Where the name of a first field should be, its type: no table can be made of that. */
+const UNNAMED_FIELD = /\bSTRUCT\((?:\w+[(),[]|TIME(?:STAMP)? WITH TIME ZONE\b)/;
 
 function settle(columns: readonly Plain[], live: Head, lastId: number, rules: SchemaRules): Column[] {
   const incoming = new Map(columns.map((column) => [column.name, column]));

@@ -32,6 +32,12 @@ describe("a query becomes a dataset", () => {
     ["SELECT * FROM nowhere", /^not_found/],
     ["SELECT nope FROM pay", /^invalid/],
     ["SELECT error('boom')", /boom/],
+    [
+      "SELECT ROW(1, 2) AS r",
+      /^invalid: Column r is of type STRUCT\(INTEGER, INTEGER\)\.\nNext: Give its fields names/,
+    ],
+    ["SELECT {'a': [ROW(now(), 2)]} AS r", /^invalid: Column r is of type .*Next: Give its fields names/s],
+    ["SELECT MAP {'k': ROW(1.5::DECIMAL(9,2))} AS r", /^invalid: Column r is of type .*Next: Give its fields names/s],
   ])("but %s is refused and leaves nothing", async (sql, said) => {
     expect(await lake.refused("ingest", { name: "never", sql })).toMatch(said);
     expect((await lake.call("catalog-list", { search: "never" })).total).toBe(0);
@@ -41,6 +47,11 @@ describe("a query becomes a dataset", () => {
 test.each([
   ["sum(cents)", "DECIMAL(38,0)", "18014398509481988"],
   ["[sum(cents)]", "DECIMAL(38,0)[]", ["18014398509481988"]],
+  [
+    "{'DECIMAL(': 1, 'a, b': {'TIME': 2}}",
+    'STRUCT("DECIMAL(" INTEGER, "a, b" STRUCT("TIME" INTEGER))',
+    { "DECIMAL(": 1, "a, b": { TIME: 2 } },
+  ],
   ["{'HUGEINT': max(cents)::HUGEINT}", "STRUCT(HUGEINT DECIMAL(38,0))", { HUGEINT: "9007199254740995" }],
   [
     "{'x ENUM(''q'') y': 1, 'a\"b': 2}",
