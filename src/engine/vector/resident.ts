@@ -35,9 +35,9 @@ export class TooLarge extends Error {
   /** What an item takes besides its vector. */
   readonly bytesOfItem: number;
 
-  constructor({ bytes, slots }: Resident["items"]) {
+  constructor(items: Resident["items"]) {
     super("it is larger than vector_memory");
-    this.bytesOfItem = bytes / slots;
+    this.bytesOfItem = bytesOfItem(items);
   }
 }
 
@@ -55,6 +55,10 @@ const PART_BYTES = 2 * 1024 ** 3;
 /** Estimate of what an index takes in memory, by what an item takes besides its vector. */
 export function sizeOf({ index }: IndexManifest, bytesOfItem = ITEM_OVERHEAD): number {
   return PART_LEAST + index.count * (bytesOfSlot(index) + bytesOfItem);
+}
+
+export function bytesOfItem({ bytes, slots }: Resident["items"]): number {
+  return slots === 0 ? 0 : bytes / slots;
 }
 
 /** What it takes. */

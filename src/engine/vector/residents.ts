@@ -1,8 +1,9 @@
+import { LRUCache } from "lru-cache";
 import { untilAborted } from "../errors.ts";
 import { onWholeCopies } from "../query/damaged-copies.ts";
 import type { Scope } from "../scope.ts";
 import { untraced } from "../trace.ts";
-import { bytesOf, loadResident, type Resident, Stale, sizeOf, TooLarge } from "./resident.ts";
+import { bytesOf, bytesOfItem, loadResident, type Resident, Stale, sizeOf, TooLarge } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { restoreSaved, saveResident } from "./saved.ts";
 import { openShardPool } from "./shards.ts";
@@ -43,6 +44,9 @@ interface Entry {
   retired: boolean;
 }
 
+const MOST_KNOWN = 1_000;
+/** After so many versions its items may be shorter. */
+const OLD_VERSIONS = 32;
 /** Graphs of so few are grown again sooner than read. */
 const MIN_SAVED_ITEMS = 256;
 
@@ -57,10 +61,18 @@ export function openResidents(
   const pool = openShardPool(scope, { threads: vector.threads, hnsw: vector.hnsw });
   let uses = 0;
 
-  /** What an item of an index that did not fit takes besides its vector, so that it is not read in vain again. */
-  const known = new Map<string, number>();
+  /** What an item takes besides its vector, of indexes that did not fit: they are not read in vain again soon. */
+  const known = new LRUCache<string, { bytesOfItem: number; version: number }>({ max: MOST_KNOWN });
   const keyOf = ({ name, createdAt }: IndexManifest): string => `${name} ${createdAt}`;
-  const estimateOf = (manifest: IndexManifest): number => sizeOf(manifest, known.get(keyOf(manifest)));
+  const remember = (manifest: IndexManifest, bytesOfItem: number): void =>
+    void known.set(keyOf(manifest), { bytesOfItem, version: manifest.version });
+
+  function estimateOf(manifest: IndexManifest): number {
+    const entry = entries.get(manifest.name);
+    if (entry?.resident) return Math.max(entry.bytes, sizeOf(manifest, bytesOfItem(entry.resident.items)));
+    const found = known.get(keyOf(manifest));
+    return sizeOf(manifest, found && manifest.version < found.version + OLD_VERSIONS ? found.bytesOfItem : undefined);
+  }
 
   const total = (): number => [...entries.values()].reduce((sum, entry) => sum + entry.bytes, 0);
 
@@ -144,10 +156,11 @@ export function openResidents(
   async function stillFits(entry: Entry, resident: Resident): Promise<boolean> {
     if (entry.retired) return false;
     entry.bytes = bytesOf(resident);
-    if (total() <= vector.memoryBytes || (await makeRoom(0))) return true;
+    const fitsAlone = entry.bytes <= vector.memoryBytes;
+    if (total() <= vector.memoryBytes || (fitsAlone && (await makeRoom(0)))) return true;
     const { manifest, items } = resident;
     const { name } = manifest;
-    if (entry.bytes > vector.memoryBytes) known.set(keyOf(manifest), items.bytes / items.slots);
+    if (!fitsAlone) remember(manifest, bytesOfItem(items));
     if (entries.get(name) === entry) await forget(name);
     return false;
   }
@@ -169,7 +182,7 @@ export function openResidents(
       } catch (error) {
         leave(entry);
         if (error instanceof TooLarge) {
-          known.set(keyOf(manifest), error.bytesOfItem);
+          remember(manifest, error.bytesOfItem);
           log("info", "a vector index does not fit in memory", { index: manifest.name, items: manifest.index.count });
           return undefined;
         }
@@ -198,8 +211,9 @@ export function openResidents(
       const before = entries.get(name);
       if (!before?.resident) return;
       // Where there is no room for two of it, the next search reads it anew.
-      if (!(await makeRoom(estimateOf(before.resident.manifest)))) return forget(name);
-      const fresh = await load(before.resident.manifest);
+      const { manifest, items } = before.resident;
+      if (!(await makeRoom(sizeOf(manifest, bytesOfItem(items))))) return forget(name);
+      const fresh = await load(manifest);
       if (entries.get(name) !== before) {
         await fresh.shards.close();
         return;

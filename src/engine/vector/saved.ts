@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { hasCode, LakeError } from "../errors.ts";
 import { inScope } from "../scope.ts";
-import { type Resident, restoreResident, Stale } from "./resident.ts";
+import { type Resident, restoreResident, Stale, TooLarge } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { isIndex } from "./segments.ts";
 import type { ShardPool } from "./shards.ts";
@@ -113,7 +113,8 @@ export async function restoreSaved(
       );
     } catch (error) {
       const unreadable = error instanceof LakeError && (error.kind === "corrupt" || error.kind === "unavailable");
-      if (!unreadable && !(error instanceof Stale)) throw error;
+      // Of another version, or with places of items that have gone, it may be too large where the segments are not.
+      if (!unreadable && !(error instanceof Stale || error instanceof TooLarge)) throw error;
       const { message: reason, cause } = error;
       if (hasCode(cause, ...NOT_ITS_FAULT) || (error instanceof LakeError && error.kind === "unavailable")) {
         room.settings.log("warn", "a saved vector index could not be read", { key: saved.key, reason });

@@ -71,6 +71,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
   setMaxListeners(0, closing.signal);
   const tending = new Map<string, { timer: NodeJS.Timeout; since: number }>();
   const beingTended = new Set<string>();
+  const beingBuilt = new Set<string>();
   const underWay = new Set<Promise<unknown>>();
   const residents = openResidents(own, room, { closing: closing.signal, onRead: tendLater });
   scope.defer(async () => {
@@ -158,7 +159,8 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     const { slots, count } = resident.items;
     const dead = slots - count;
     if (dead > MIN_DEAD && dead > slots * MAX_DEAD) await residents.renew(name);
-    await residents.save(name);
+    // Of a build the last version alone is worth saving.
+    if (!beingBuilt.has(name)) await residents.save(name);
   }
 
   /** Has the new version in memory soon, where the index is there: then the next search need not wait for it. */
@@ -179,7 +181,11 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     const takeIn = async (): Promise<void> => {
       for (let next = newest; next && residents.hasRoom(next); next = newest) {
         newest = undefined;
-        await residents.use(next, closing.signal, async () => undefined);
+        const isIn = await residents.use(next, closing.signal, async () => true);
+        const current = await catalog.load(next.name).catch(() => undefined);
+        // It was dropped while it was read.
+        if (!isIndex(current) || current.createdAt !== next.createdAt) return residents.forget(next.name);
+        if (!isIn) return;
       }
     };
     return (manifest) => {
@@ -238,14 +244,19 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
       metadata: query.metadata,
       complete: false,
     };
+    const takeIn = openTakingIn();
+    beingBuilt.add(request.name);
     const built = await buildIndex(
       room,
       () => ensureIndex(room, request, source, signal),
       { sql: query.sql, source },
-      { ...options, signal, onCommit: openTakingIn(), lookup: lookupUntil(signal) },
-    ).finally(() => tendLater(request.name));
+      { ...options, signal, onCommit: takeIn, lookup: lookupUntil(signal) },
+    ).finally(() => {
+      beingBuilt.delete(request.name);
+      tendLater(request.name);
+    });
     const { manifest, ...counts } = built;
-    follow(manifest);
+    if (!counts.unchanged) takeIn(manifest);
     return { ...summaryOf(manifest), ...counts };
   }
 

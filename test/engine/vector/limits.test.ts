@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { LakeError } from "../../../src/engine/errors.ts";
 import { efFor } from "../../../src/engine/vector/search.ts";
 import { VECTOR } from "../../support/embedder.ts";
@@ -99,6 +99,32 @@ test("an index that fits by its vectors, and not by its metadata, is read once t
   const read = lake.logged.filter(({ message }) => message === "a vector index does not fit in memory");
   expect(read).toHaveLength(1);
   expect(read[0]?.fields).toEqual({ index: "things", items: 3_000 });
+
+  // Without its metadata it fits, which is found out some versions later.
+  await engine.upsert(
+    "things",
+    many(3_000, 16).map((item) => ({ ...item, metadata: {} })),
+  );
+  for (let version = 0; version < 32; version++) await engine.upsert("things", many(1, 16));
+  const { note } = await engine.search({ index: "things", vector: randomVector(random, 16), k: 3 });
+  expect(note ?? "").not.toContain("vector_memory");
+  expect((await engine.indexStatus("things")).memory).toBeDefined();
+});
+
+test("a saved index that is too large keeps a smaller one of today from memory no more than once", async () => {
+  await using lake = await openVectorLake();
+  await lake.engine.createIndex({ name: "things", dimension: 16 });
+  const metadata = { text: "é".repeat(1_000) };
+  const items = many(3_000, 16).map((item) => ({ ...item, metadata }));
+  await lake.engine.upsert("things", items);
+  await lake.engine.search({ index: "things", vector: randomVector(random, 16) });
+  await vi.waitFor(async () => expect((await lake.engine.indexStatus("things")).snapshot).not.toBeNull(), 20_000);
+  const engine = await lake.reopen({ vector: { ...VECTOR, memoryBytes: 3_500_000 } });
+  await engine.deleteItems({ index: "things", ids: items.slice(100).map(({ id }) => id) });
+  const { note, hits } = await engine.search({ index: "things", vector: randomVector(random, 16), k: 3 });
+  expect(note ?? "").not.toContain("vector_memory");
+  expect(hits).toHaveLength(3);
+  expect((await engine.indexStatus("things")).memory).toBeDefined();
 });
 
 test("metadata of a dataset keeps what JSON numbers cannot hold", async () => {
