@@ -151,7 +151,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     await compact(room, name, closing.signal);
     if (!residents.peek(name)) return;
     const manifest = await catalog.load(name).catch(() => undefined);
-    if (!isIndex(manifest)) return;
+    if (!isIndex(manifest) || !residents.hasRoom(manifest)) return;
     // What is saved is the newest version, or the next start has to go on from it.
     await residents.use(manifest, closing.signal, async () => undefined);
     const resident = residents.peek(name);
