@@ -54,7 +54,8 @@ test("after a restart from what was saved, the same is found by graphs", async (
   expect((after.hits as { id: string }[]).map((hit) => hit.id)).toEqual(
     (before.hits as { id: string }[]).map((hit) => hit.id),
   );
-  expect(again.stderr()).toContain('"from":"snapshot"');
+  // Log lines are written a moment later.
+  await until(() => again.stderr().includes('"from":"snapshot"'));
 });
 
 test("a server that is closed while its graphs grow ends in order", async () => {
