@@ -82,7 +82,7 @@ test("one that is cancelled ends, and the next works", async () => {
     const stop = new AbortController();
     const reading = source.withRows(feed, async (table) => {
       setImmediate(() => stop.abort());
-      const endless = `SELECT count(*) FROM ${table} a, ${table} b, range(1000000) c WHERE a.id < b.text AND c.range <> length(a.id)`;
+      const endless = `SELECT max(hash(a.id, n.range)) FROM ${table} a, range(1000000000000) n`;
       await connection.run(endless, { signal: stop.signal });
     });
     expect(await failure(reading)).toMatchObject({ kind: "unavailable" });
