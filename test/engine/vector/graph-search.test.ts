@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { normalise } from "../../../src/engine/vector/distances.ts";
-import { type Graph, openGraph } from "../../../src/engine/vector/graph.ts";
+import { type Graph, openGraph, type Walked } from "../../../src/engine/vector/graph.ts";
 import { nearestIn } from "../../../src/engine/vector/graph-search.ts";
 import { graphOptions } from "../../../src/engine/vector/shard.ts";
 import { openRandom } from "../../support/vectors.ts";
@@ -29,13 +29,15 @@ beforeAll(() => {
 });
 afterAll(() => graph.free());
 
-function search(query: Float32Array, isAllowed: (element: number) => boolean, { k = 10, ef = 16 } = {}) {
+/** `first` is what the first walk says of itself, in the place of what it found. */
+function search(query: Float32Array, isAllowed: (element: number) => boolean, first?: Partial<Walked>) {
+  const [k, ef] = [10, 16];
   widths = [];
   const watched: Graph = Object.create(graph, {
     walk: {
       value: (...asked: Parameters<Graph["walk"]>) => {
         widths.push(asked[0]);
-        return graph.walk(...asked);
+        return { ...graph.walk(...asked), ...(widths.length === 1 && first) };
       },
     },
   });
@@ -93,5 +95,33 @@ describe("a filtered search", () => {
       expect(exact).toBe(true);
       expect(slots).toEqual(ranked(query).filter(isAllowed).slice(0, 10));
     }
+  });
+
+  it.each([
+    ["goes wider when a walk cannot tell its hits", { found: -1, expanded: 1 }, { exact: false, widths: [16, 64] }],
+    [
+      "compares when a walk has seen all it can reach, and too little",
+      { found: 3, expanded: 1 },
+      { exact: true, widths: [16] },
+    ],
+    [
+      "compares when a walk took longer than that, however far it came",
+      { looked: COUNT },
+      { exact: true, widths: [16] },
+    ],
+    [
+      "compares when a walk took longer than that, and may have been wider",
+      { looked: COUNT, expanded: COUNT },
+      { exact: true, widths: [16] },
+    ],
+  ])("%s", (_, first, expected) => {
+    const query = queries[0] ?? near(0);
+    const chance = openRandom(5);
+    const through = everything.map(() => chance() < 0.8);
+    const isAllowed = (element: number): boolean => through[element] === true;
+    const { exact, slots } = search(query, isAllowed, first);
+    expect({ exact, widths }).toEqual(expected);
+    const order = ranked(query).filter(isAllowed).slice(0, 10);
+    expect(slots.filter((slot) => order.includes(slot)).length).toBeGreaterThanOrEqual(exact ? 10 : 9);
   });
 });
