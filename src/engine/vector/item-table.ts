@@ -80,6 +80,8 @@ export function openItemTable(): ItemTable {
   const random = new Uint32Array(new Uint8Array(randomBytes(1024)).buffer);
   let slots = 0;
   let count = 0;
+  // Kept, since it is asked for at every search.
+  let bytesTaken = parts.reduce((sum, part) => sum + part.entries.byteLength, 0);
   /** Of the last slab. */
   let used = 0;
   /** An id, to compare with those that are there. */
@@ -103,6 +105,7 @@ export function openItemTable(): ItemTable {
     const size = Math.max(bytes, last ? Math.min(SLAB_BYTES, 2 * last.length) : FIRST_SLAB_BYTES);
     const slab = Buffer.allocUnsafeSlow(size);
     slabs.push(slab);
+    bytesTaken += size;
     used = 0;
     return slab;
   };
@@ -143,6 +146,7 @@ export function openItemTable(): ItemTable {
   const grow = (part: Part): void => {
     const { entries: before } = part;
     part.entries = new Uint32Array(2 * before.length);
+    bytesTaken += before.byteLength;
     const mask = part.entries.length - 1;
     for (let from = 0; from < before.length; from += 2) {
       if (before[from + 1] === 0) continue;
@@ -169,7 +173,9 @@ export function openItemTable(): ItemTable {
     if (2 * part.used > part.entries.length * part.most) grow(part);
 
     while (pages.length * PAGE_SLOTS <= slot) {
-      pages.push({ places: new Uint32Array(2 * PAGE_SLOTS).fill(NONE), alive: new Uint8Array(PAGE_SLOTS) });
+      const page = { places: new Uint32Array(2 * PAGE_SLOTS).fill(NONE), alive: new Uint8Array(PAGE_SLOTS) };
+      pages.push(page);
+      bytesTaken += page.places.byteLength + page.alive.byteLength;
     }
     const { places, alive } = pageOf(slot);
     places[2 * (slot % PAGE_SLOTS)] = number;
@@ -295,9 +301,7 @@ export function openItemTable(): ItemTable {
       return count;
     },
     get bytes() {
-      const texts = slabs.reduce((sum, slab) => sum + slab.length, 0);
-      const entries = parts.reduce((sum, part) => sum + part.entries.byteLength, 0);
-      return texts + entries + pages.length * PAGE_SLOTS * 9;
+      return bytesTaken;
     },
     slotOf,
     idOf,
