@@ -110,7 +110,9 @@ export const configSchema = z.strictObject({
   max_ingest_rows: count().prefault(100_000_000).describe("Most rows one `ingest` writes."),
   ingest_timeout: duration().prefault("10m").describe("Longest one `ingest` may take."),
   ingest_memory: size().prefault("256MiB").describe("Memory DuckDB may use for one `ingest`."),
-  query_memory: size().prefault("1GiB").describe("Memory DuckDB may use for all running queries together."),
+  query_memory: size()
+    .prefault("2GiB")
+    .describe("Memory DuckDB may use for queries, in equal parts for as many as `max_concurrent_queries`."),
   query_cache_bytes: size(0)
     .prefault("32MiB")
     .describe("Results kept in memory, for statements that would give the same again while their data stays. 0: none."),
@@ -122,11 +124,14 @@ export const configSchema = z.strictObject({
   max_temp_bytes: size().prefault("10GiB").describe("Disk that queries, and each `ingest`, may spill to."),
   threads: count().optional().describe("Threads DuckDB uses. Unset: one a core."),
   query_timeout: duration().prefault("30s").describe("Longest a query may run, when it does not say."),
-  max_concurrent_ingests: count().prefault(1).describe("Ingests that run at the same time; more wait for their turn."),
+  max_query_timeout: duration().prefault("10m").describe("Longest `timeout_ms` that a call of `sql` may ask for."),
+  max_concurrent_ingests: count()
+    .prefault(2)
+    .describe("Ingests that run at the same time, each in a process; more wait. One token has all but one at most."),
   max_concurrent_queries: count()
     .prefault(4)
     .describe(
-      "Queries that run at the same time. Each can use all threads: more only keep a long one from holding up others.",
+      "Queries that run at the same time, each in a process that can use all threads. One token has all but one at most.",
     ),
   max_queued_queries: count(0).prefault(128).describe("Queries that wait for their turn; more are refused."),
   max_result_bytes: size().prefault("64KiB").describe("Text one query result may take."),

@@ -13,7 +13,7 @@ import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.
 import { openUploads, type Uploads } from "./ingest/uploads.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
-import type { QueryEngine, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/types.ts";
+import type { Asking, QueryEngine, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/types.ts";
 import { openScope, type Scope } from "./scope.ts";
 import type { EmbedSettings, EngineSettings } from "./settings.ts";
 import { type EngineStats, type OpenParts, statsOf } from "./stats.ts";
@@ -81,7 +81,7 @@ export interface Engine extends AsyncDisposable, Upkeep {
   /** Deletes items of an index, or drops it. Throws `invalid` unless one of `ids` and `all` is given. */
   deleteItems(request: DeleteRequest, options?: VectorOptions): Promise<DeleteResult>;
   /** The nearest items to a text, a vector or an item, nearest first; a filter is SQL. */
-  search(request: SearchRequest, options?: { signal?: AbortSignal | undefined }): Promise<SearchResult>;
+  search(request: SearchRequest, options?: Asking): Promise<SearchResult>;
   /** Size, model, files and memory of an index. */
   indexStatus(name: string): Promise<IndexStatus>;
   /**
@@ -114,10 +114,7 @@ export interface Engine extends AsyncDisposable, Upkeep {
   /** Sizes and counts at this moment, of what is open: cheap, and opens nothing. */
   stats(): EngineStats;
   close(): Promise<void>;
-  /**
-   * Whether threads of DuckDB are at work. After `close` those are left that could not be stopped, as some functions do
-   * not look at an interrupt, and the process will not end by itself. Nor does one that exits without `close`.
-   */
+  /** Whether threads of DuckDB read from memory of this process, which then cannot end by itself. */
   busy(): boolean;
 }
 
@@ -160,11 +157,10 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
   };
 
   let loading: Promise<Parts> | undefined;
-  let parts: Parts | undefined;
   const opened = async (): Promise<Parts> => {
     const ready = await catalog();
     loading ??= loadParts(scope, store, ready, settings, uploads, vectors);
-    parts = await loading;
+    const parts = await loading;
     Object.assign(open, { query: parts.query, ingest: parts.ingest });
     return parts;
   };
@@ -308,8 +304,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       }
     },
     stats: () => statsOf(open, embedStatus()),
-    busy: () =>
-      (parts !== undefined && parts.query.running() + parts.ingest.running() > 0) || open.vectors?.feeding() === true,
+    busy: () => open.vectors?.feeding() === true,
     close,
     [Symbol.asyncDispose]: close,
   };
@@ -359,7 +354,8 @@ async function loadParts(
     store,
     catalog,
     settings,
-    search: async ({ filter, ...call }, signal) => (await vectors()).find({ ...call, where: filter }, signal),
+    search: async ({ filter, ...call }, signal, caller) =>
+      (await vectors()).find({ ...call, where: filter }, { signal, caller }),
   });
   return {
     query,

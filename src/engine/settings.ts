@@ -19,6 +19,7 @@ export interface EngineSettings {
   maxIngestRows: number;
   ingestTimeoutMs: number;
   ingestMemoryBytes: number;
+  /** Shared equally by the queries that may run at the same time. */
   queryMemoryBytes: number;
   /** Results kept in memory; 0 for none. Default: 32 MiB. */
   queryCacheBytes?: number | undefined;
@@ -28,6 +29,8 @@ export interface EngineSettings {
   maxTempBytes: number;
   threads: number;
   queryTimeoutMs: number;
+  /** Longest time that a caller may ask for. Default: any. */
+  maxQueryTimeoutMs?: number | undefined;
   maxConcurrentIngests: number;
   maxConcurrentQueries: number;
   maxQueuedQueries: number;

@@ -14,26 +14,57 @@ export interface Occupancy {
 }
 
 export interface Turns {
-  /** Waits for a place, in the order of the calls; the result gives it back. Throws `busy`, `closed`, or as `signal` says. */
-  enter(signal: AbortSignal): Promise<() => void>;
+  /**
+   * Waits for a place; the result gives it back. Where there are several places, a caller with a name never has all of
+   * them, nor more than half of the queue; of those who wait, the one whose caller has the fewest places is next, then
+   * the one who came first. Throws `busy`, `closed`, or as `signal` says.
+   */
+  enter(signal: AbortSignal, caller?: string): Promise<() => void>;
   occupancy(): Occupancy;
   /** Refuses whoever waits and whoever comes. */
   close(error: LakeError): void;
 }
 
-/** A bounded number of places and a bounded first-come queue for them. */
+interface Waiting {
+  caller: string | undefined;
+  start(): void;
+  fail(error: LakeError): void;
+}
+
+/** A bounded number of places and a bounded queue for them, shared fairly between callers. */
 export function openTurns(limits: TurnLimits): Turns {
-  const waiting: { start: () => void; fail: (error: LakeError) => void }[] = [];
+  const { maxRunning, maxWaiting } = limits;
+  const share = Math.max(1, maxRunning - 1);
+  const waitingShare = Math.max(1, Math.ceil(maxWaiting / 2));
+  const waiting: Waiting[] = [];
+  const placesOf = new Map<string, number>();
   let taken = 0;
   let closed: LakeError | undefined;
 
-  function leave(): void {
-    const next = waiting[0];
-    if (next) next.start();
-    else taken--;
+  const placesTaken = (caller: string | undefined): number => (caller === undefined ? 0 : (placesOf.get(caller) ?? 0));
+
+  function count(caller: string | undefined, change: 1 | -1): void {
+    taken += change;
+    if (caller === undefined) return;
+    const places = placesTaken(caller) + change;
+    if (places === 0) placesOf.delete(caller);
+    else placesOf.set(caller, places);
   }
 
-  function wait(signal: AbortSignal): Promise<void> {
+  function startNext(): void {
+    while (taken < maxRunning) {
+      let next: Waiting | undefined;
+      for (const one of waiting) {
+        if (placesTaken(one.caller) >= share && one.caller !== undefined) continue;
+        if (!next || placesTaken(one.caller) < placesTaken(next.caller)) next = one;
+      }
+      if (!next) return;
+      count(next.caller, 1);
+      next.start();
+    }
+  }
+
+  function wait(signal: AbortSignal, caller: string | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
       const forget = (): void => {
         const at = waiting.indexOf(place);
@@ -44,32 +75,37 @@ export function openTurns(limits: TurnLimits): Turns {
         forget();
         reject(cancelled(signal));
       };
-      const place = {
+      const place: Waiting = {
+        caller,
         start: () => {
           forget();
           resolve();
         },
-        fail: (error: LakeError) => {
+        fail: (error) => {
           forget();
           reject(error);
         },
       };
       waiting.push(place);
       signal.addEventListener("abort", onAbort, { once: true });
+      startNext();
     });
   }
 
   return {
-    enter: async (signal) => {
+    enter: async (signal, caller) => {
       throwIfAborted(signal);
       if (closed) throw closed;
-      if (taken < limits.maxRunning && waiting.length === 0) taken++;
-      else if (waiting.length >= limits.maxWaiting) throw limits.busy();
-      else await wait(signal);
+      const mayStart = caller === undefined || placesTaken(caller) < share;
+      if (taken < maxRunning && waiting.length === 0 && mayStart) count(caller, 1);
+      else if (waiting.length >= maxWaiting || isHalfOf(caller)) throw limits.busy();
+      else await wait(signal, caller);
       let left = false;
       return () => {
-        if (!left) leave();
+        if (left) return;
         left = true;
+        count(caller, -1);
+        startNext();
       };
     },
     occupancy: () => ({ running: taken, waiting: waiting.length }),
@@ -78,10 +114,14 @@ export function openTurns(limits: TurnLimits): Turns {
       for (const place of [...waiting]) place.fail(error);
     },
   };
+
+  function isHalfOf(caller: string | undefined): boolean {
+    return caller !== undefined && waiting.filter((one) => one.caller === caller).length >= waitingShare;
+  }
 }
 
 /** DuckDB stops within milliseconds, or, inside of some functions, not at all. */
-export const GRACE_MS = 1000;
+const GRACE_MS = 1000;
 
 /** `work`, or when it does not end within a second of `signal`, the answer that it was cancelled; it goes on unheard. */
 export function answeredInTime<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {

@@ -31,10 +31,11 @@ export const sql = defineTool({
     note: z.string().optional().describe("What to know of the vector searches in it."),
     elapsed_ms: z.number(),
   }),
-  run: ({ sql: statement, params, max_rows, timeout_ms }, { engine, signal }) =>
+  run: ({ sql: statement, params, max_rows, timeout_ms }, { engine, signal, caller }) =>
     engine.query(statement, {
       maxRows: max_rows,
       signal,
+      caller,
       ...(params !== undefined && { params }),
       ...(timeout_ms !== undefined && { timeoutMs: timeout_ms }),
     }),

@@ -60,10 +60,11 @@ export const vectorIndexCreate = defineTool({
     background,
   }),
   output: orJob(built),
-  run: async (args, { engine, signal, progress }) => {
+  run: async (args, { engine, signal, progress, caller }) => {
     const { name, dimension, model } = args;
     const request = { name, dimension, metric: args.metric, model, source: sourceOf(args) };
     const performed = await engine.perform("vector-index-create", request, {
+      caller,
       signal,
       onProgress: progress,
       background: args.background,

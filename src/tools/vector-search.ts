@@ -88,12 +88,12 @@ export const vectorSearch = defineTool({
     note: z.string().optional().describe("What to know about this result."),
     elapsed_ms: z.number(),
   }),
-  run: async ({ index: name, text, vector, like_id, k, where, ef, include }, { engine, signal }) => {
+  run: async ({ index: name, text, vector, like_id, k, where, ef, include }, { engine, signal, caller }) => {
     assertOne({ text, vector, like_id });
     assertSize(k, include);
     const result = await engine.search(
       { index: name, text, vector, likeId: like_id, k, where, ef, include },
-      { signal },
+      { signal, caller },
     );
     const { version, count, method, matched, lexical, note, elapsed_ms } = result;
     return {

@@ -2,12 +2,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { type Connection, openDuck } from "../../src/engine/duckdb/duckdb.ts";
+import { type LocalConnection, openDuck } from "../../src/engine/duckdb/duckdb.ts";
 import { openRowSource, type RowSource, readVectors, type SegmentRow } from "../../src/engine/duckdb/vectors.ts";
 import { inScope } from "../../src/engine/scope.ts";
 import { failure } from "../support/vectors.ts";
 
-function withSource(work: (connection: Connection, source: RowSource) => Promise<void>): Promise<void> {
+function withSource(work: (connection: LocalConnection, source: RowSource) => Promise<void>): Promise<void> {
   return inScope(async (scope) => {
     const tempFolder = await mkdtemp(join(tmpdir(), "lakehouse-rows-"));
     scope.defer(() => rm(tempFolder, { recursive: true, force: true }));

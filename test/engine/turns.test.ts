@@ -40,3 +40,30 @@ test("a full queue refuses, a cancelled wait frees its place, closing refuses ev
   await expect(turns.enter(never)).rejects.toMatchObject({ kind: "closed" });
   held();
 });
+
+test("a caller with a name has all places but one, and half of the queue", async () => {
+  const turns = open(3, 4);
+  const greedy = [await turns.enter(never, "greedy"), await turns.enter(never, "greedy")];
+  const third = turns.enter(never, "greedy");
+  const fourth = turns.enter(never, "greedy");
+  await expect(turns.enter(never, "greedy")).rejects.toMatchObject({ message: "busy" });
+  expect(turns.occupancy()).toEqual({ running: 2, waiting: 2 });
+  // Somebody else passes those who wait.
+  const other = await turns.enter(never, "other");
+  const next = turns.enter(never, "other");
+  greedy[0]?.();
+  // Of those who wait, the one whose caller has less: both have one place, and `greedy` came first.
+  (await third)();
+  other();
+  (await next)();
+  (await fourth)();
+  greedy[1]?.();
+  expect(turns.occupancy()).toEqual({ running: 0, waiting: 0 });
+});
+
+test("callers without a name may have all places", async () => {
+  const turns = open(2, 1);
+  const leave = [await turns.enter(never), await turns.enter(never)];
+  expect(turns.occupancy()).toEqual({ running: 2, waiting: 0 });
+  for (const one of leave) one();
+});

@@ -30,8 +30,9 @@ export interface RunOptions {
 
 export type Params = readonly unknown[] | Readonly<Record<string, unknown>>;
 
+/** An instance in this process. */
 export interface Duck {
-  connect(): Promise<Connection>;
+  connect(): Promise<LocalConnection>;
 }
 
 /** One connection runs one statement at a time. */
@@ -39,9 +40,13 @@ export interface Connection {
   run(sql: string, options?: RunOptions & { params?: Params }): Promise<void>;
   /** Small internal results: rows as objects of JSON values, 64-bit integers as strings. */
   rows<Row = Record<string, unknown>>(sql: string, options?: RunOptions & { params?: Params }): Promise<Row[]>;
-  /** For `values.ts`, which turns chunks into what leaves the engine. */
-  readonly raw: DuckDBConnection;
   close(): void;
+}
+
+/** A connection to an instance in this process. */
+export interface LocalConnection extends Connection {
+  /** For the files beside this one, which turn chunks into what leaves the engine. */
+  readonly raw: DuckDBConnection;
 }
 
 const PROGRESS_MS = 100;
@@ -68,7 +73,6 @@ export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Du
     threads: String(settings.threads),
     memory_limit: `${Math.floor(settings.memoryBytes / 1024)}KiB`,
     temp_directory: settings.tempFolder,
-    max_temp_directory_size: `${Math.floor(settings.maxTempBytes / 1024)}KiB`,
     autoinstall_known_extensions: "false",
     autoload_known_extensions: "false",
     allow_community_extensions: "false",
@@ -80,8 +84,10 @@ export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Du
   for (const statement of [
     `SET allowed_directories = ${literalList(settings.folders.map((folder) => folder.replace(/\/?$/, "/")))}`,
     `SET allowed_paths = ${literalList(settings.files ?? [])}`,
+    // At creation it would not reach the buffer manager, which is what spills.
+    `SET max_temp_directory_size = '${Math.floor(settings.maxTempBytes / 1024)}KiB'`,
     ...(settings.progress ? [`SET allowed_configs = ${literalList(PROGRESS_SETTINGS)}`] : []),
-    "SET TimeZone = 'UTC'",
+    "SET GLOBAL TimeZone = 'UTC'",
     "SET parquet_metadata_cache = true",
     "SET enable_external_access = false",
     "SET lock_configuration = true",
@@ -125,7 +131,7 @@ function putBehind(threads: readonly number[]): void {
   }
 }
 
-function wrap(connection: DuckDBConnection, hidePaths: string[]): Connection {
+function wrap(connection: DuckDBConnection, hidePaths: string[]): LocalConnection {
   let open = true;
 
   async function guarded<T>(options: RunOptions | undefined, work: () => Promise<T>): Promise<T> {

@@ -1,6 +1,6 @@
 import { type DuckDBPreparedStatement, type DuckDBResult, StatementType } from "@duckdb/node-api";
 import { LakeError } from "../errors.ts";
-import type { Connection, Params } from "./duckdb.ts";
+import type { LocalConnection, Params } from "./duckdb.ts";
 import { bindParams, bindSome } from "./params.ts";
 import { type Collected, collect, type ResultLimits, type RowSink, type Streamed, stream } from "./results.ts";
 import type { Statements } from "./statements.ts";
@@ -16,7 +16,7 @@ export interface Execution extends ResultLimits {
 }
 
 export interface On {
-  connection: Connection;
+  connection: LocalConnection;
   statements: Statements;
   /** What the tables of a statement stand for: the same statement over the same data is planned once. */
   seen: string;
@@ -55,7 +55,7 @@ async function run<Result extends { truncatedBy?: string }>(
   }
 }
 
-async function prepare(connection: Connection, statement: Statement): Promise<DuckDBPreparedStatement> {
+async function prepare(connection: LocalConnection, statement: Statement): Promise<DuckDBPreparedStatement> {
   const extracted = await connection.raw.extractStatements(statement.sql);
   if (extracted.count !== 1) throw notAQuery();
   const prepared = await extracted.prepare(0);
@@ -66,7 +66,11 @@ async function prepare(connection: Connection, statement: Statement): Promise<Du
 }
 
 /** The one text column of a query that the guard wrote itself, from a statement with these parameters. Throws `limit`. */
-export async function texts(connection: Connection, statement: Statement, execution: Execution): Promise<string[]> {
+export async function texts(
+  connection: LocalConnection,
+  statement: Statement,
+  execution: Execution,
+): Promise<string[]> {
   const prepared = await connection.raw.prepare(statement.sql);
   try {
     bindSome(prepared, execution.params);
@@ -80,7 +84,7 @@ export async function texts(connection: Connection, statement: Statement, execut
 }
 
 /** `json_serialize_sql` with its statement prepared: half of the cost of a small query would go into planning it. */
-export async function openParser(connection: Connection): Promise<(sql: string) => Promise<string>> {
+export async function openParser(connection: LocalConnection): Promise<(sql: string) => Promise<string>> {
   const prepared = await connection.raw.prepare(
     "SELECT json_serialize_sql($1::VARCHAR, skip_null := true, skip_empty := true, skip_default := true)",
   );

@@ -11,7 +11,7 @@ import {
 } from "@duckdb/node-api";
 import bindings from "@duckdb/node-bindings";
 import { LakeError, throwIfAborted } from "../errors.ts";
-import type { Connection } from "./duckdb.ts";
+import type { LocalConnection } from "./duckdb.ts";
 
 /** A row of a segment of a vector index. A tombstone has no vector. */
 export interface SegmentRow {
@@ -61,7 +61,7 @@ interface Feeding extends Feed {
 }
 
 /** Registers a table function in the instance of `connection`, for as long as the instance is open. */
-export function openRowSource(connection: Connection): RowSource {
+export function openRowSource(connection: LocalConnection): RowSource {
   const feeds = new Map<number, Feeding>();
   let made = 0;
   const withFeed = (key: number, work: (feed: Feed) => void): void => {
@@ -177,7 +177,7 @@ function setVectors(chunk: DuckDBDataChunk, column: number, dimension: number, r
  * of at most 2,048 at a time. Throws `corrupt` when it yields anything else.
  */
 export async function* readVectors(
-  connection: Connection,
+  connection: LocalConnection,
   sql: string,
   dimension: number,
   signal?: AbortSignal,
@@ -208,7 +208,11 @@ export async function* readVectors(
 }
 
 /** Streams the one text column of `sql`, a chunk at a time. */
-export async function* readTexts(connection: Connection, sql: string, signal?: AbortSignal): AsyncGenerator<string[]> {
+export async function* readTexts(
+  connection: LocalConnection,
+  sql: string,
+  signal?: AbortSignal,
+): AsyncGenerator<string[]> {
   const result = await connection.raw.stream(sql);
   for (;;) {
     throwIfAborted(signal);

@@ -1,5 +1,8 @@
+import { createHash } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
+import { createXXHash128 } from "hash-wasm";
 import { LakeError } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 
@@ -20,6 +23,11 @@ interface Reply {
   hex?: string;
   error?: string;
 }
+
+type Algorithm = "xxh128" | "sha256";
+
+/** Up to so many bytes a file is hashed here, in a millisecond or two; a thread takes longer to be told. */
+const SMALL_BYTES = 512 * 1024;
 
 /** Plain JavaScript in a string, since a worker loads no TypeScript: the tests run the sources as they are. */
 const WORKER = `
@@ -49,42 +57,68 @@ parentPort.on("message", (job) => {
 });
 `;
 
-/** Hashes files in a worker thread, one after the other. It ends with the scope; then what is pending rejects. */
+/**
+ * Hashes files: small ones at once, others in a worker thread, one after the other. The thread starts with the first
+ * large file, and ends with the scope; then what is pending rejects.
+ */
 export function openHasher(scope: Scope): Hasher {
   const waiting = new Map<number, (reply: Reply) => void>();
-  const worker = new Worker(WORKER, { eval: true, workerData: createRequire(import.meta.url).resolve("hash-wasm") });
+  let worker: Worker | undefined;
   let jobs = 0;
-  let ended = false;
+  let closed = false;
   const fail = (): void => {
-    ended = true;
+    worker = undefined;
     for (const [id, settle] of waiting) settle({ id, error: "stopped" });
   };
-  worker.on("message", (reply: Reply) => waiting.get(reply.id)?.(reply));
-  worker.on("error", fail);
-  worker.on("exit", fail);
   scope.defer(async () => {
-    ended = true;
-    await worker.terminate();
+    closed = true;
+    await worker?.terminate();
   });
 
-  function hash(algorithm: "xxh128" | "sha256", path: string, suffix: string): Promise<string> {
+  function started(): Worker {
+    if (worker) return worker;
+    worker = new Worker(WORKER, { eval: true, workerData: createRequire(import.meta.url).resolve("hash-wasm") });
+    worker.on("message", (reply: Reply) => waiting.get(reply.id)?.(reply));
+    worker.on("error", fail);
+    worker.on("exit", fail);
+    worker.unref();
+    return worker;
+  }
+
+  function hashThere(algorithm: Algorithm, path: string, suffix: string): Promise<string> {
     const id = jobs++;
     return new Promise((done, failed) => {
-      if (ended) {
-        failed(new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." }));
-        return;
-      }
       waiting.set(id, ({ hex, error }) => {
         waiting.delete(id);
+        if (waiting.size === 0) worker?.unref();
         if (hex !== undefined) done(hex);
-        else failed(new LakeError("unavailable", `A file could not be hashed: ${error}.`, { hint: "Try again." }));
+        else failed(unreadable(error ?? "unknown"));
       });
-      worker.postMessage({ id, algorithm, path, suffix });
+      const thread = started();
+      thread.ref();
+      thread.postMessage({ id, algorithm, path, suffix });
     });
+  }
+
+  async function hash(algorithm: Algorithm, path: string, suffix: string): Promise<string> {
+    if (closed) throw new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
+    const { size } = await stat(path).catch(failed);
+    if (size > SMALL_BYTES) return hashThere(algorithm, path, suffix);
+    const bytes = await readFile(path).catch(failed);
+    if (algorithm === "sha256") return createHash("sha256").update(bytes).update(suffix).digest("hex");
+    return (await createXXHash128()).init().update(bytes).update(suffix).digest("hex");
   }
 
   return {
     source: async (path, suffix) => `xxh128:${await hash("xxh128", path, suffix)}`,
     sha256: (path) => hash("sha256", path, ""),
   };
+}
+
+function failed(error: NodeJS.ErrnoException): never {
+  throw unreadable(error.code ?? "unknown");
+}
+
+function unreadable(code: string): LakeError {
+  return new LakeError("unavailable", `A file could not be hashed: ${code}.`, { hint: "Try again." });
 }

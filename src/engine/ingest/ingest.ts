@@ -1,29 +1,26 @@
-import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { putDataFiles } from "../catalog/data-files.ts";
 import { newestOf } from "../catalog/drop.ts";
 import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identity.ts";
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
-import { openDuck } from "../duckdb/duckdb.ts";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
+import { failedOnCopies } from "../query/damaged-copies.ts";
 import type { QueryEngine } from "../query/types.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import { diskFailure } from "../store/file-errors.ts";
 import type { Store } from "../store/store.ts";
 import { untraced } from "../trace.ts";
-import { answeredInTime, type Occupancy, openTurns } from "../turns.ts";
+import { type Occupancy, openTurns } from "../turns.ts";
 import { openBudget } from "./budget.ts";
+import { type Conversion, needsMemory, openConversion } from "./conversion.ts";
+import type { ConvertRequest, ConvertResult } from "./conversion-calls.ts";
 import { type Hasher, openHasher } from "./hash.ts";
-import { openTarget, type SchemaRules, stillFits } from "./schema.ts";
+import { type SchemaRules, stillFits } from "./schema.ts";
 import { type FileGiven, openSource, recordedName } from "./source.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "./spool.ts";
-import { convertQuery } from "./sql.ts";
 import {
-  type ConvertContext,
-  type Converted,
-  type Converter,
   type Format,
   type IngestNotes,
   type IngestOptions,
@@ -47,20 +44,9 @@ export interface Ingest {
    * `LakeError` nothing has changed and nothing is left behind.
    */
   ingest(request: IngestRequest, options?: IngestOptions): Promise<IngestResult>;
-  /** Ingests under way, those included that nobody waits for any more. */
-  running(): number;
   occupancy(): Occupancy;
 }
 
-/** Loaded when first needed: each brings a library of its own. */
-const CONVERTERS: Record<Format, () => Promise<Converter>> = {
-  csv: async () => (await import("./csv.ts")).convertCsv,
-  tsv: async () => (await import("./csv.ts")).convertCsv,
-  json: async () => (await import("./json.ts")).convertJson,
-  ndjson: async () => (await import("./json.ts")).convertJson,
-  parquet: async () => (await import("./parquet.ts")).convertParquet,
-  arrow: async () => (await import("./arrow.ts")).convertArrow,
-};
 const INFERRED: readonly Format[] = ["csv", "tsv", "json", "ndjson"];
 
 /** Progress when the rows are converted, and when they are stored. */
@@ -74,6 +60,7 @@ const CLOSE_GRACE_MS = 3000;
 export function openIngest(scope: Scope, parts: IngestParts): Ingest {
   const closing = new AbortController();
   const running = new Set<Promise<unknown>>();
+  const hasher = openHasher(scope);
   let cleaned: Promise<void> | undefined;
   // Each ingest has memory of its own, so what they take together is bounded by how many run.
   const { maxConcurrentIngests: maxRunning } = parts.settings;
@@ -86,7 +73,6 @@ export function openIngest(scope: Scope, parts: IngestParts): Ingest {
     await Promise.race([Promise.allSettled(running), delay(CLOSE_GRACE_MS, undefined, { ref: false })]);
   });
   return {
-    running: () => running.size,
     occupancy: turns.occupancy,
     ingest: async (request, options = {}) => {
       throwIfAborted(closing.signal);
@@ -94,15 +80,15 @@ export function openIngest(scope: Scope, parts: IngestParts): Ingest {
       await cleaned;
       const signals = [closing.signal, ...(options.signal ? [options.signal] : [])];
       const signal = AbortSignal.any(signals);
-      const leave = await turns.enter(signal);
-      const work = ingest(parts, request, { ...options, signal });
+      const leave = await turns.enter(signal, options.caller);
+      const work = ingest({ ...parts, hasher }, request, { ...options, signal });
       running.add(work);
       const end = (): void => {
         running.delete(work);
         leave();
       };
       work.then(end, end);
-      return answeredInTime(work, signal);
+      return work;
     },
   };
 }
@@ -113,7 +99,11 @@ function busy(maxRunning: number): LakeError {
   });
 }
 
-async function ingest(parts: IngestParts, request: IngestRequest, options: IngestOptions): Promise<IngestResult> {
+async function ingest(
+  parts: IngestParts & { hasher: Hasher },
+  request: IngestRequest,
+  options: IngestOptions,
+): Promise<IngestResult> {
   const { store, catalog, settings } = parts;
   const rules = {
     name: request.name,
@@ -130,8 +120,7 @@ async function ingest(parts: IngestParts, request: IngestRequest, options: Inges
   try {
     const folder = await openSpoolFolder(scope, spoolOf(store.localRoot));
     const budget = openBudget(scope, folder, settings, options.signal);
-    const hasher = openHasher(scope);
-    const context = { ...parts, request, rules, current, isWhole, folder, hasher, signal: budget, options };
+    const context = { ...parts, request, rules, current, isWhole, folder, signal: budget, options };
     if ("sql" in request.source) return await ingestQuery(scope, context, request.source.sql);
     if (!("upload" in request.source)) return await ingestFile(scope, context, request.source);
     const upload = await parts.uploads.take(scope, options.caller, request.source.upload);
@@ -161,30 +150,31 @@ interface Job extends IngestParts {
 
 async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<IngestResult> {
   const { current, folder, hasher, settings } = job;
-  const source = await openSource(scope, from, job.request.format, {
+  const source = await openSource(scope, from, {
     maxIngestBytes: settings.maxIngestBytes,
     allow: [...settings.allow, ...(job.options.roots ?? [])],
     folder,
     lake: job.store.localRoot,
   });
+  const { file } = source;
+  const conversion = await openConversion(scope, file.label, settings.ingestMemoryBytes);
+  const { format } = await conversion.open({ file, format: job.request.format, folder }, job.signal);
   const onBadRows = job.request.onBadRows ?? "fail";
   // Hashing and converting run side by side. Whichever knows first that there is nothing to do stops the other.
   const known = new AbortController();
   const hashed = hasher
-    .source(source.path, JSON.stringify([source.bytes, source.format, onBadRows, job.rules.schemaChange]))
+    .source(source.path, JSON.stringify([file.bytes, format, onBadRows, job.rules.schemaChange]))
     .then((hash) => {
       if (job.isWhole && isRepeat(current, job.rules.mode, hash))
         known.abort(new LakeError("internal", "Nothing to convert."));
       return hash;
     });
   hashed.catch(() => undefined);
-  const rules: SchemaRules = { ...job.rules, inferred: INFERRED.includes(source.format) };
+  const rules: SchemaRules = { ...job.rules, inferred: INFERRED.includes(format) };
   const signal = AbortSignal.any([job.signal, known.signal]);
-  const reach: Reach = { format: source.format, signal, files: [source.path], folders: [] };
-  let converted: ConvertedTo;
+  let converted: ConvertResult;
   try {
-    const convert = await CONVERTERS[source.format]();
-    converted = await convertWith(scope, job, rules, reach, (context) => convert(source, { ...context, onBadRows }));
+    converted = await convert(job, conversion, rules, { format, signal, onBadRows, hidePaths: [dirname(file.path)] });
   } catch (error) {
     if (!known.signal.aborted || job.signal.aborted || !isLive(current)) throw error;
     await source.verify();
@@ -193,74 +183,67 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
   const sourceHash = await hashed;
   await source.verify();
   if (known.signal.aborted && isLive(current)) return unchanged(current, converted.notes);
-  const options = { format: source.format, on_bad_rows: onBadRows };
-  return commit(job, rules, converted, { source: recordedName(source.label), sourceHash, options });
+  const options = { format, on_bad_rows: onBadRows };
+  return commit(job, rules, converted, { source: recordedName(file.label), sourceHash, options });
 }
 
 async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestResult> {
+  const { signal, store, settings } = job;
   const rules: SchemaRules = { ...job.rules, inferred: false };
-  const plan = await job.query.plan(sql, { signal: job.signal, files: scope });
-  const data = join(job.store.localRoot, "data");
-  const reach: Reach = { format: "sql", signal: job.signal, files: [], folders: [data] };
-  const converted = await convertWith(scope, job, rules, reach, (context) => convertQuery(plan, context, job.store));
+  const plan = await job.query.plan(sql, { signal, caller: job.options.caller, files: scope });
+  const conversion = await openConversion(scope, "The query", settings.ingestMemoryBytes);
+  const query = { plan, folders: [join(store.localRoot, "data")] };
+  const converting = convert(job, conversion, rules, {
+    format: "sql",
+    signal,
+    onBadRows: "fail",
+    hidePaths: [],
+    query,
+  });
+  const converted = await converting.catch((error: unknown) => failedOnCopies(store, plan.keys, error));
   const hashes = await Promise.all(converted.files.map(({ path }) => job.hasher.sha256(path)));
   const described = { source: sql, sourceHash: `sha256:${hashes.join("+")}`, options: { format: "sql" } };
   return commit(job, rules, converted, described);
 }
 
-/** What one conversion may touch besides its own folder, and what stops it. */
-interface Reach {
+interface How extends Pick<ConvertRequest, "onBadRows" | "hidePaths" | "query"> {
   format: Format | "sql";
+  /** The job's, or that of somebody who knows that there is nothing to do. */
   signal: AbortSignal;
-  files: string[];
-  folders: string[];
 }
 
-interface ConvertedTo extends Converted {
-  settled: Draft["columns"];
-}
-
-/** Runs a converter in a DuckDB of its own, which can read the given files and folders, and write the ingest's folder. */
-async function convertWith(
-  scope: Scope,
+/** Runs a conversion in its process: it can read its source, and write the ingest's folder. */
+function convert(
   { current, folder, settings, store, options }: Job,
+  conversion: Conversion,
   rules: SchemaRules,
-  { format, signal, files, folders }: Reach,
-  convert: (context: ConvertContext) => Promise<Converted>,
-): Promise<ConvertedTo> {
-  const output = join(folder, "out");
-  await mkdir(output);
-  const duck = await openDuck(scope, {
-    memoryBytes: settings.ingestMemoryBytes,
-    threads: threadsFor(format, settings),
-    tempFolder: join(folder, "tmp"),
-    maxTempBytes: settings.maxTempBytes,
-    folders: [output, ...folders],
-    files,
-    progress: true,
-    hidePaths: [output, store.localRoot, ...files.map(dirname)],
-  });
-  const target = openTarget(current, rules);
-  let settled: Draft["columns"] = [];
+  { format, signal, onBadRows, hidePaths, query }: How,
+): Promise<ConvertResult> {
   options.onProgress?.(0, "converting");
-  const context: ConvertContext = {
-    duck,
-    folder: output,
-    onBadRows: "fail",
+  const request: ConvertRequest = {
+    folder,
+    memoryBytes: settings.ingestMemoryBytes,
+    maxTempBytes: settings.maxTempBytes,
+    threads: threadsFor(format, settings),
     maxRows: settings.maxIngestRows,
-    target: {
-      ...target,
-      settle: async (columns) => {
-        settled = await target.settle(columns);
-        return settled;
-      },
-    },
-    signal,
-    onProgress: (fraction) => options.onProgress?.(fraction * CONVERTED, "converting"),
+    onBadRows,
+    current: current && headOf(current),
+    rules,
+    hidePaths: [store.localRoot, ...hidePaths],
+    ...(query && { query }),
   };
+  const onProgress = (fraction: number): void => options.onProgress?.(fraction * CONVERTED, "converting");
   const { trace = untraced } = settings;
-  const converting = trace("ingest.convert", { "lakehouse.format": format }, () => convert(context));
-  return { ...(await converting.catch((error: unknown) => explain(error, signal))), settled };
+  const converting = trace("ingest.convert", { "lakehouse.format": format }, () =>
+    conversion.convert(request, { signal, onProgress }),
+  );
+  return converting.catch((error: unknown) => explain(error, signal));
+}
+
+/** Without its files, which may be many. */
+function headOf(newest: Manifest | Head): Head {
+  const { files: _, ...head } = newest as Manifest;
+  return head;
 }
 
 /**
@@ -275,16 +258,13 @@ function threadsFor(format: Format | "sql", { threads }: EngineSettings): number
 function explain(error: unknown, signal: AbortSignal): never {
   if (signal.aborted) throw cancelled(signal);
   if (!(error instanceof LakeError && error.kind === "limit" && error.message.includes("more memory"))) throw error;
-  throw new LakeError("limit", "The ingest needs more memory than it may use. Nothing was changed.", {
-    hint: "Ingest fewer columns or shorter values, or raise ingest_memory (LAKEHOUSE_INGEST_MEMORY).",
-    cause: error,
-  });
+  throw needsMemory(error);
 }
 
 async function commit(
   { catalog, store, settings, hasher, current, isWhole, request, signal, options }: Job,
   rules: SchemaRules,
-  { files, settled, notes }: ConvertedTo,
+  { files, settled, notes }: ConvertResult,
   described: Pick<Draft["provenance"], "source" | "sourceHash" | "options">,
 ): Promise<IngestResult> {
   options.onProgress?.(CONVERTED, "hashing");

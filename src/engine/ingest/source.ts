@@ -1,15 +1,17 @@
 import { type BigIntStats, constants } from "node:fs";
-import { type FileHandle, open, realpath, stat, symlink, writeFile } from "node:fs/promises";
+import { type FileHandle, open, realpath, stat, writeFile } from "node:fs/promises";
 import { basename, isAbsolute, join, relative, resolve } from "node:path";
 import { hasCode, LakeError } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
-import { DETECT_BYTES, detectCompression, detectFormat } from "./detect.ts";
-import type { Format, Source } from "./types.ts";
+import type { FoundFile } from "./conversion-calls.ts";
 import type { OpenUpload } from "./uploads.ts";
-import { assertWholeZstd } from "./zstd.ts";
 
-export interface OpenSource extends Source {
+/** A source whose bytes nobody has looked at yet. */
+export interface OpenSource {
+  file: FoundFile;
+  /** Where its bytes are read from to be hashed. */
+  path: string;
   /** Throws `conflict` when the file is no longer what was opened. */
   verify(): Promise<void>;
 }
@@ -18,7 +20,7 @@ type SourceSettings = Pick<EngineSettings, "maxIngestBytes">;
 
 export interface FileSettings extends SourceSettings {
   allow: readonly string[];
-  /** Of this ingest, for a name that DuckDB would take for a pattern. */
+  /** Of this ingest, for inline text. */
   folder: string;
   /** The lakehouse's own folder, which is not a source even where it lies in an allowed one. */
   lake: string;
@@ -27,44 +29,41 @@ export interface FileSettings extends SourceSettings {
 /** What `openSource` opens: the path of the caller, their text, or an upload, which lies in the lakehouse. */
 export type FileGiven = { path: string } | { text: string } | OpenUpload;
 
-export function openSource(
-  scope: Scope,
-  from: FileGiven,
-  format: Format | undefined,
-  settings: FileSettings,
-): Promise<OpenSource> {
-  if ("text" in from) return openText(scope, from.text, format, settings.folder, settings);
-  if ("name" in from) return openReal(scope, from.path, from.name, format, settings);
-  return openFile(scope, from.path, format, settings);
+export function openSource(scope: Scope, from: FileGiven, settings: FileSettings): Promise<OpenSource> {
+  if ("text" in from) return openText(scope, from.text, settings.folder, settings);
+  if ("name" in from) return openReal(scope, from.path, from.name, settings);
+  return openFile(scope, from.path, settings);
 }
 
 /**
  * Opens a file in place. `path` is absolute or relative to the first allowed folder; where it leads, symlinks resolved,
  * has to be a regular file inside an allowed folder. Throws `denied`, `not_found`, `invalid`, `limit`.
  */
-export async function openFile(
-  scope: Scope,
-  path: string,
-  format: Format | undefined,
-  settings: FileSettings,
-): Promise<OpenSource> {
-  const real = await allowedPath(path, settings.allow);
+export async function openFile(scope: Scope, path: string, settings: FileSettings): Promise<OpenSource> {
+  const { real, roots } = await allowedPath(path, settings.allow);
   if (isInside(settings.lake, real)) {
     throw new LakeError("denied", `${path} is inside the lakehouse itself.`, {
       hint: 'Read datasets with sql; ingest {"name": …, "sql": "SELECT * FROM …"} copies one, "name@3" is version 3.',
     });
   }
-  return openReal(scope, real, path, format, settings);
+  const source = await openReal(scope, real, path, settings);
+  // A folder on the way may have been exchanged for a link in between: what counts is where the open file is.
+  const now = await whereIs(source, real);
+  if (!roots.some((root) => isInside(root, now)) || isInside(settings.lake, now)) throw outside(path, settings.allow);
+  return source;
+}
+
+/** Where what was opened is now. Only Linux tells; elsewhere its name has to lead to it still. */
+async function whereIs({ path, file }: OpenSource, real: string): Promise<string> {
+  if (process.platform === "linux") return realpath(path);
+  const again = await realpath(real);
+  const { dev, ino } = await stat(again, { bigint: true });
+  if (dev !== file.device || ino !== file.inode) throw changed(file.label);
+  return again;
 }
 
 /** `path` is the name that messages have. */
-async function openReal(
-  scope: Scope,
-  real: string,
-  path: string,
-  format: Format | undefined,
-  settings: FileSettings,
-): Promise<OpenSource> {
+async function openReal(scope: Scope, real: string, path: string, settings: FileSettings): Promise<OpenSource> {
   // Opening a FIFO would wait for a writer: look first, and do not wait if it was exchanged meanwhile.
   refuseSpecial(path, await translated(path, () => stat(real, { bigint: true })));
   const handle = await translated(path, () => {
@@ -74,15 +73,15 @@ async function openReal(
   const opened = await handle.stat({ bigint: true });
   refuseSpecial(path, opened);
   refuseSize(path, Number(opened.size), settings);
-  const described = await describe(handle, path, format);
-  if (described.compression === "zstd") await assertWholeZstd(handle, path, Number(opened.size));
   return {
-    ...described,
-    path: await plainPath(real, settings.folder),
-    label: path,
-    bytes: Number(opened.size),
+    file: foundFile(real, path, opened),
+    path: process.platform === "linux" ? `/proc/self/fd/${handle.fd}` : real,
     verify: () => verifyUnchanged(handle, real, path, opened),
   };
+}
+
+function foundFile(path: string, label: string, { size, dev, ino }: BigIntStats): FoundFile {
+  return { path, label, bytes: Number(size), device: dev, inode: ino };
 }
 
 /** As the catalog has it: where a file lies on this machine is nobody's business who may read that. */
@@ -90,22 +89,8 @@ export function recordedName(label: string): string {
   return isAbsolute(label) ? basename(label) : label;
 }
 
-/** DuckDB expands patterns in names, also of a file that is really called `a[1].csv`. */
-async function plainPath(real: string, folder: string): Promise<string> {
-  if (!/[*?[\]]/.test(real)) return real;
-  const link = join(folder, "source");
-  await symlink(real, link);
-  return link;
-}
-
 /** Writes inline text to a file in `folder`. Throws `invalid` when there is none, `limit`. */
-async function openText(
-  scope: Scope,
-  text: string,
-  format: Format | undefined,
-  folder: string,
-  settings: SourceSettings,
-): Promise<OpenSource> {
+async function openText(scope: Scope, text: string, folder: string, settings: SourceSettings): Promise<OpenSource> {
   const label = "inline text";
   const bytes = Buffer.byteLength(text);
   refuseSize(label, bytes, settings);
@@ -114,10 +99,10 @@ async function openText(
   await writeFile(path, text, { mode: 0o600 });
   const handle = await open(path, "r");
   scope.defer(() => handle.close());
-  return { ...(await describe(handle, label, format)), path, label, bytes, verify: async () => {} };
+  return { file: foundFile(path, label, await handle.stat({ bigint: true })), path, verify: async () => {} };
 }
 
-async function allowedPath(path: string, allow: readonly string[]): Promise<string> {
+async function allowedPath(path: string, allow: readonly string[]): Promise<{ real: string; roots: string[] }> {
   if (path === "" || path.includes("\0")) {
     throw new LakeError("invalid", `${JSON.stringify(path)} is not a path.`, { hint: "Name a file." });
   }
@@ -127,7 +112,7 @@ async function allowedPath(path: string, allow: readonly string[]): Promise<stri
   if (![...allow, ...roots].some((root) => isInside(root, wanted))) throw outside(path, allow);
   const real = await translated(path, () => realpath(wanted));
   if (!roots.some((root) => isInside(root, real))) throw outside(path, allow);
-  return real;
+  return { real, roots };
 }
 
 async function realFolder(folder: string): Promise<string | undefined> {
@@ -172,27 +157,20 @@ function empty(label: string): LakeError {
   return new LakeError("invalid", `${label} is empty.`, { hint: "A CSV file needs at least a header line." });
 }
 
-async function describe(
-  handle: FileHandle,
-  label: string,
-  format: Format | undefined,
-): Promise<Pick<Source, "format" | "compression">> {
-  const { bytesRead, buffer } = await handle.read(Buffer.alloc(DETECT_BYTES), 0, DETECT_BYTES, 0);
-  const head = buffer.subarray(0, bytesRead);
-  const compression = detectCompression(head);
-  return { format: format ?? detectFormat(label, head, compression), compression };
-}
-
 async function verifyUnchanged(handle: FileHandle, real: string, path: string, opened: BigIntStats): Promise<void> {
   // By handle for what was read, by name for what DuckDB, which opens it again, has read.
   for (const now of [await handle.stat({ bigint: true }), await stat(real, { bigint: true }).catch(() => undefined)]) {
     const same = now && now.dev === opened.dev && now.ino === opened.ino && now.size === opened.size;
     if (!same || now.mtimeNs !== opened.mtimeNs) {
-      throw new LakeError("conflict", `${path} changed while it was read. Nothing was ingested.`, {
-        hint: "Call again when it is no longer written to.",
-      });
+      throw changed(path);
     }
   }
+}
+
+function changed(label: string): LakeError {
+  return new LakeError("conflict", `${label} changed while it was read. Nothing was ingested.`, {
+    hint: "Call again when it is no longer written to.",
+  });
 }
 
 async function translated<T>(path: string, work: () => Promise<T>): Promise<T> {

@@ -1,6 +1,4 @@
 import { identifier } from "../duckdb/duckdb.ts";
-import { failedOnCopies } from "../query/damaged-copies.ts";
-import type { Store } from "../store/store.ts";
 import type { ConvertContext, Converted } from "./types.ts";
 import { writeParquet } from "./write.ts";
 
@@ -14,11 +12,7 @@ export interface Plan {
 }
 
 /** Runs a guarded query in the ingest's own DuckDB and writes its rows. */
-export async function convertQuery(
-  { sql, views, keys }: Plan,
-  context: ConvertContext,
-  store: Store,
-): Promise<Converted> {
+export async function convertQuery({ sql, views }: Plan, context: ConvertContext): Promise<Converted> {
   const connection = await context.duck.connect();
   try {
     for (const view of views) await connection.run(view, { signal: context.signal });
@@ -40,8 +34,6 @@ export async function convertQuery(
       rows: files.reduce((sum, file) => sum + file.rows, 0),
       notes: { kept_as_text: [], skipped_rows: null, renamed_columns: [], encoding: null, dialect: null },
     };
-  } catch (error) {
-    return await failedOnCopies(store, keys, error);
   } finally {
     connection.close();
   }

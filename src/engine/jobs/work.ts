@@ -112,9 +112,9 @@ function openBuildTurns() {
       waits = false;
     };
     try {
-      const leaveOwn = await own.turns.enter(options.signal);
+      const leaveOwn = await own.turns.enter(options.signal, options.caller);
       try {
-        const leaveAll = await all.enter(options.signal);
+        const leaveAll = await all.enter(options.signal, options.caller);
         begin();
         try {
           return await build(request, options);

@@ -30,6 +30,18 @@ export interface HotStats {
   misses: number;
 }
 
+/** Of several processes. */
+export function statsOfAll(all: readonly HotStats[]): HotStats {
+  const sum = (of: keyof HotStats): number => all.reduce((total, stats) => total + stats[of], 0);
+  return {
+    tables: sum("tables"),
+    bytes: sum("bytes"),
+    maxBytes: sum("maxBytes"),
+    hits: sum("hits"),
+    misses: sum("misses"),
+  };
+}
+
 interface Parts {
   /** What they may take together; 0 for none. */
   maxBytes: number;

@@ -3,88 +3,120 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LRUCache } from "lru-cache";
 import type { Catalog } from "../catalog/types.ts";
-import { openDuck } from "../duckdb/duckdb.ts";
-import type { Scope } from "../scope.ts";
+import { openRemoteDuck } from "../duckdb/remote.ts";
+import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 import { CELL_LIMITS } from "./cell-limits.ts";
 import { type FunctionNames, loadFunctionNames } from "./functions.ts";
 import type { Judged } from "./guard.ts";
-import { HOT_SCHEMA, type HotTables, openHotTables } from "./hot-tables.ts";
-import { openPool, type Pool } from "./pool.ts";
+import { HOT_SCHEMA, openHotTables } from "./hot-tables.ts";
+import { openPool, type Pool, type Session } from "./pool.ts";
+import { isFatal } from "./query-errors.ts";
 import { datasetSelect, openRelations, type Relations } from "./relations.ts";
 import { loadRepeatable } from "./repeatable.ts";
 import { VECTOR_MACRO } from "./vector-hits.ts";
 
-/** One instance of DuckDB and what goes with it. */
+/** What all statements share. */
 export interface Opened {
   pool: Pool;
-  run: typeof import("../duckdb/execute.ts");
   functions: FunctionNames;
   /** Those that give the same when called again. */
   repeatable: ReadonlySet<string>;
   relations: Relations;
-  hot: HotTables;
   /** Of statements judged before: a verdict follows from the text alone, except for a PIVOT that asks the data. */
   verdicts: LRUCache<string, Judged>;
   /** Conditions that were found to be in order. */
   conditions: LRUCache<string, true>;
 }
 
+interface Parts {
+  store: Store;
+  catalog: Catalog;
+  settings: EngineSettings;
+}
+
 const KEPT_VERDICTS = 500;
 /** Of tables in memory, unless told. */
 const HOT_BYTES = 64 * 2 ** 20;
-/** Of `query_memory`, which they are in, at most one part in so many. */
+/** Of a session's memory, which they are in, at most one part in so many. */
 const HOT_SHARE = 4;
+/** The macros that statements stand on. */
+const SETUP = [...CELL_LIMITS, ...VECTOR_MACRO, `CREATE SCHEMA ${HOT_SCHEMA}`];
 
-/** Opens a locked instance for statements, with the macros they stand on. */
-export async function openInstance(
-  scope: Scope,
-  { store, catalog, settings }: { store: Store; catalog: Catalog; settings: EngineSettings },
-): Promise<Opened> {
-  // Outside of what statements may read.
-  const tempFolder = await mkdtemp(join(tmpdir(), "lakehouse-query-"));
-  scope.defer(() => rm(tempFolder, { recursive: true, force: true }));
-  const duck = await openDuck(scope, {
-    memoryBytes: settings.queryMemoryBytes,
-    threads: settings.threads,
-    tempFolder,
-    maxTempBytes: settings.maxTempBytes,
-    folders: [join(store.localRoot, "data")],
-    hidePaths: [store.localRoot],
-    behind: true,
-  });
-  const setup = await duck.connect();
-  for (const statement of [...CELL_LIMITS, ...VECTOR_MACRO, `CREATE SCHEMA ${HOT_SCHEMA}`]) await setup.run(statement);
-  const [functions, repeatable] = [await loadFunctionNames(setup), await loadRepeatable(setup)];
-  setup.close();
-  const pool = openPool({ maxRunning: settings.maxConcurrentQueries, maxWaiting: settings.maxQueuedQueries }, () =>
-    duck.connect(),
-  );
-  const hot = openHotTables(scope, {
-    maxBytes: Math.min(settings.tableCacheBytes ?? HOT_BYTES, settings.queryMemoryBytes / HOT_SHARE),
-    connect: () => duck.connect(),
-    select: async (manifest, files, connection) => {
-      // Statements have fetched what they need; the rest is not worth fetching.
-      const isHere =
-        store.remote?.hold(
-          manifest.files.map(({ key }) => key),
-          files,
-        ) ?? true;
-      return isHere ? datasetSelect(manifest, store, files, connection) : undefined;
-    },
-    log: settings.log,
-  });
-  // Statements that wait are told before anything else that takes time.
+/** Opens the pool, and its first session, which knows what functions DuckDB has. */
+export async function openInstances(scope: Scope, parts: Parts): Promise<Opened> {
+  const { store, catalog, settings } = parts;
+  const { maxConcurrentQueries: maxRunning, maxQueuedQueries: maxWaiting } = settings;
+  const pool = openPool({ maxRunning, maxWaiting }, () => openSession(parts), isFatal);
   scope.defer(() => pool.close());
+  const [functions, repeatable] = await pool.run(new AbortController().signal, undefined, async ({ connection }) => [
+    await loadFunctionNames(connection),
+    await loadRepeatable(connection),
+  ]);
   return {
     pool,
     functions,
     repeatable,
-    relations: openRelations({ store, catalog, hot }),
-    hot,
-    run: await import("../duckdb/execute.ts"),
+    relations: openRelations({ store, catalog }),
     verdicts: new LRUCache({ max: KEPT_VERDICTS }),
     conditions: new LRUCache({ max: KEPT_VERDICTS }),
   };
+}
+
+/** A process with a locked instance. All sessions together take `query_memory`. */
+async function openSession({ store, settings }: Parts): Promise<Session> {
+  const scope = openScope();
+  try {
+    // Outside of what statements may read.
+    const tempFolder = await mkdtemp(join(tmpdir(), "lakehouse-query-"));
+    scope.defer(() => rm(tempFolder, { recursive: true, force: true }));
+    const memoryBytes = Math.floor(settings.queryMemoryBytes / settings.maxConcurrentQueries);
+    const duck = await openRemoteDuck(
+      scope,
+      {
+        memoryBytes,
+        threads: settings.threads,
+        tempFolder,
+        maxTempBytes: Math.floor(settings.maxTempBytes / settings.maxConcurrentQueries),
+        folders: [join(store.localRoot, "data")],
+        hidePaths: [store.localRoot],
+        behind: true,
+      },
+      SETUP,
+    );
+    const hot = openHotTables(scope, {
+      maxBytes: Math.min(settings.tableCacheBytes ?? HOT_BYTES, memoryBytes / HOT_SHARE),
+      connect: duck.connect,
+      select: async (manifest, files, connection) => {
+        // Statements have fetched what they need; the rest is not worth fetching.
+        const isHere =
+          store.remote?.hold(
+            manifest.files.map(({ key }) => key),
+            files,
+          ) ?? true;
+        return isHere ? datasetSelect(manifest, store, files, connection) : undefined;
+      },
+      log: settings.log,
+    });
+    const session: Session = {
+      connection: await duck.connect(),
+      shown: new Map(),
+      hot,
+      isAlive: duck.isAlive,
+      renew: async () => {
+        session.connection.close();
+        session.shown.clear();
+        session.connection = await duck.connect();
+      },
+      close: async (now) => {
+        if (now) duck.kill();
+        await scope.close();
+      },
+    };
+    return session;
+  } catch (error) {
+    await scope.close();
+    throw error;
+  }
 }

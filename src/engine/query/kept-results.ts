@@ -66,7 +66,7 @@ export function openKeptResults(maxBytes: number): KeptResults {
       const key = keyOf(asked);
       const entry = key && kept.get(key);
       if (!entry) return undefined;
-      if (stampsOf(await relations.resolve(entry.verdict, openHeld(openScope(), { hot: false }))) === entry.stamps) {
+      if (stampsOf(await relations.resolve(entry.verdict, openHeld(openScope()))) === entry.stamps) {
         hits++;
         return entry.content;
       }

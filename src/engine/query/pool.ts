@@ -1,15 +1,21 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Connection } from "../duckdb/duckdb.ts";
-import { openStatements, type Statements } from "../duckdb/statements.ts";
+import type { RemoteConnection } from "../duckdb/remote.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
-import { answeredInTime, GRACE_MS, type Occupancy, openTurns } from "../turns.ts";
+import { GRACE_MS } from "../process/processes.ts";
+import { type Occupancy, openTurns } from "../turns.ts";
+import type { HotTables } from "./hot-tables.ts";
 
+/** A worker process that runs one statement at a time, with an instance of its own. */
 export interface Session {
-  connection: Connection;
+  connection: RemoteConnection;
   /** What the connection sees: relation name → what it stands for. */
   shown: Map<string, string>;
-  parse?: (sql: string) => Promise<string>;
-  statements: Statements;
+  hot: HotTables;
+  isAlive(): boolean;
+  /** Gives it a new connection, which sees nothing. */
+  renew(): Promise<void>;
+  /** `now`: whatever it does. */
+  close(now: boolean): Promise<void>;
 }
 
 export interface PoolLimits {
@@ -19,32 +25,97 @@ export interface PoolLimits {
 
 export interface Pool {
   /**
-   * Runs `work` on a session of its own, in the order of the calls. `signal` interrupts it; when DuckDB does not stop
-   * within a second, the caller is answered and the session's place stays taken until it does.
+   * Runs `work` on a session of its own, in the order of the calls; `caller` never has all sessions. When a statement
+   * does not stop within a second of `signal`, its process is ended.
    */
-  run<Result>(signal: AbortSignal, work: (session: Session) => Promise<Result>): Promise<Result>;
+  run<Result>(
+    signal: AbortSignal,
+    caller: string | undefined,
+    work: (session: Session) => Promise<Result>,
+  ): Promise<Result>;
   occupancy(): Occupancy;
-  /** Refuses whoever waits and whoever comes, and waits a second for what runs. */
+  sessions(): readonly Session[];
+  /** Ends what runs, refuses whoever waits and whoever comes. */
   close(): Promise<void>;
 }
 
-const INTERRUPT_EVERY_MS = 25;
 /** Views a session may gather before a new one takes its place. */
 const MAX_SHOWN = 500;
+/** More sessions than one end when they have not been used for so long. */
+const IDLE_MS = 60_000;
 
-export function openPool(limits: PoolLimits, connect: () => Promise<Connection>): Pool {
-  const idle: Session[] = [];
+/** `isBroken` tells of errors after which DuckDB refuses every statement. */
+export function openPool(
+  limits: PoolLimits,
+  open: () => Promise<Session>,
+  isBroken: (error: unknown) => boolean,
+): Pool {
+  const idle: { session: Session; since: number }[] = [];
+  const all = new Set<Session>();
+  /** Whoever has a place and no session yet. */
+  const wanting: { take(session: Session): void; fail(error: unknown): void }[] = [];
   const turns = openTurns({ ...limits, busy: () => busy(limits) });
-  const running = new Set<Promise<unknown>>();
+  let opening = 0;
   let closed = false;
+  const shrink = setInterval(() => {
+    const before = performance.now() - IDLE_MS;
+    while (all.size > 1 && idle[0] && idle[0].since < before)
+      void remove((idle.shift() as { session: Session }).session);
+  }, IDLE_MS);
+  shrink.unref();
+
+  async function remove(session: Session, now = false): Promise<void> {
+    all.delete(session);
+    await session.close(now);
+  }
+
+  function offer(session: Session): void {
+    const next = wanting.shift();
+    if (next) next.take(session);
+    else idle.push({ session, since: performance.now() });
+  }
+
+  /** The first session that is free, which may be another than the one that is opened meanwhile. */
+  function acquire(): Promise<Session> {
+    for (let free = idle.pop(); free; free = idle.pop()) {
+      if (free.session.isAlive()) return Promise.resolve(free.session);
+      void remove(free.session, true);
+    }
+    const free = new Promise<Session>((take, fail) => wanting.push({ take, fail }));
+    if (all.size + opening < limits.maxRunning) grow();
+    return free;
+  }
+
+  function grow(): void {
+    opening++;
+    open()
+      .finally(() => opening--)
+      .then(
+        (session) => {
+          if (closed) return session.close(true);
+          all.add(session);
+          offer(session);
+          return undefined;
+        },
+        (error: unknown) => wanting.shift()?.fail(error),
+      );
+  }
+
+  async function release(session: Session, sound: boolean): Promise<void> {
+    if (closed) return;
+    try {
+      if (!session.isAlive()) throw new Error("It has ended.");
+      if (!sound || session.shown.size >= MAX_SHOWN) await session.renew();
+      offer(session);
+    } catch {
+      await remove(session, true);
+      // Somebody may be waiting for just this one.
+      if (wanting.length > 0 && all.size + opening < limits.maxRunning) grow();
+    }
+  }
 
   async function attempt<Result>(signal: AbortSignal, work: (session: Session) => Promise<Result>): Promise<Result> {
-    const session: Session = idle.pop() ?? {
-      connection: await connect(),
-      shown: new Map(),
-      statements: openStatements(),
-    };
-    const stopInterrupting = interruptOn(signal, session.connection);
+    const session = await acquire();
     let sound = false;
     try {
       throwIfAborted(signal);
@@ -52,61 +123,38 @@ export function openPool(limits: PoolLimits, connect: () => Promise<Connection>)
       sound = true;
       return result;
     } catch (error) {
+      if (isBroken(error)) await remove(session, true);
       // A refusal leaves the connection as it was; after anything else a new one is cheaper than a doubt.
       sound = error instanceof LakeError && !signal.aborted && REFUSALS.has(error.kind);
       throw error;
     } finally {
-      stopInterrupting();
-      if (sound && !closed && session.shown.size < MAX_SHOWN) idle.push(session);
-      else end(session);
+      void release(session, sound);
     }
   }
 
   return {
-    run: async (signal, work) => {
-      const exit = await turns.enter(signal);
-      const settled = attempt(signal, work);
-      running.add(settled);
-      const leave = (): void => {
-        running.delete(settled);
-        exit();
-      };
-      settled.then(leave, leave);
-      return answeredInTime(settled, signal);
+    run: async (signal, caller, work) => {
+      const leave = await turns.enter(signal, caller);
+      try {
+        return await attempt(signal, work);
+      } finally {
+        leave();
+      }
     },
     occupancy: turns.occupancy,
+    sessions: () => [...all],
     close: async () => {
       closed = true;
+      clearInterval(shrink);
       turns.close(closedError());
-      // What cannot be interrupted must not keep the process from ending.
-      await Promise.race([Promise.allSettled(running), delay(GRACE_MS, undefined, { ref: false })]);
-      for (const session of idle.splice(0)) end(session);
+      for (const { fail } of wanting.splice(0)) fail(closedError());
+      const ending = [...all].map((session) => remove(session, !idle.some((free) => free.session === session)));
+      await Promise.race([Promise.allSettled(ending), delay(GRACE_MS, undefined, { ref: false })]);
     },
   };
-}
-
-function end({ connection, statements }: Session): void {
-  statements.close();
-  connection.close();
 }
 
 const REFUSALS = new Set(["invalid", "denied", "not_found"]);
-
-/** One interrupt can fall between two steps and be lost, so it is repeated until the work has ended. */
-function interruptOn(signal: AbortSignal, connection: Connection): () => void {
-  let timer: NodeJS.Timeout | undefined;
-  const interrupt = (): void => connection.raw.interrupt();
-  const start = (): void => {
-    interrupt();
-    timer = setInterval(interrupt, INTERRUPT_EVERY_MS);
-  };
-  if (signal.aborted) start();
-  else signal.addEventListener("abort", start, { once: true });
-  return () => {
-    clearInterval(timer);
-    signal.removeEventListener("abort", start);
-  };
-}
 
 function busy(limits: PoolLimits): LakeError {
   return new LakeError(

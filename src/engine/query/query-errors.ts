@@ -59,6 +59,12 @@ export function timedOut(timeoutMs: number): LakeError {
   });
 }
 
+export function tooPatient(timeoutMs: number, maxMs: number): LakeError {
+  return new LakeError("invalid", `timeout_ms is ${timeoutMs}; it may be ${maxMs} at most.`, {
+    hint: `Call again with timeout_ms: ${maxMs} or less, or raise max_query_timeout (LAKEHOUSE_MAX_QUERY_TIMEOUT).`,
+  });
+}
+
 export function brokenOff(): LakeError {
   return new LakeError("unavailable", "The statement was broken off after some of its rows were handed over.", {
     hint: "Run it again: what broke it has been put right.",

@@ -1,7 +1,5 @@
 import type { Catalog } from "../catalog/types.ts";
-import type { On } from "../duckdb/execute.ts";
-import type { Statements } from "../duckdb/statements.ts";
-import { readTexts } from "../duckdb/vectors.ts";
+import type { Statement } from "../duckdb/execute.ts";
 import { cancelled, LakeError, throwIfAborted, untilAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
@@ -13,10 +11,10 @@ import { judgeCondition } from "./condition.ts";
 import { damagedCopies } from "./damaged-copies.ts";
 import { hideIn } from "./explain.ts";
 import type { Judged } from "./guard.ts";
-import { type Opened, openInstance } from "./instance.ts";
+import { statsOfAll } from "./hot-tables.ts";
+import { type Opened, openInstances } from "./instance.ts";
 import { type Content, openKeptResults } from "./kept-results.ts";
-import type { Session } from "./pool.ts";
-import { brokenOff, closedError, explained, isFatal, timedOut, withColumns } from "./query-errors.ts";
+import { brokenOff, closedError, explained, timedOut, tooPatient, withColumns } from "./query-errors.ts";
 import { openHeld, totalRows } from "./relations.ts";
 import { isRepeatable } from "./repeatable.ts";
 import { withoutEnd } from "./tokens.ts";
@@ -67,21 +65,19 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   const { trace = untraced } = settings;
   const results = openKeptResults(settings.queryCacheBytes ?? KEPT_BYTES);
   const active = new Set<AbortController>();
+  const own = openScope();
   let opening: Promise<Opened> | undefined;
   let newest: Opened | undefined;
-  const leaving = new Set<Promise<void>>();
-  let own = openScope();
-  let underWay = 0;
   let closed = false;
   scope.defer(async () => {
     closed = true;
     for (const running of active) running.abort(closedError());
-    await Promise.allSettled([own.close(), ...leaving]);
+    await own.close();
   });
   const opened = (): Promise<Opened> => {
     if (closed) return Promise.reject(closedError());
     if (opening !== undefined) return opening;
-    const attempt = openInstance(own, parts);
+    const attempt = openInstances(own, parts);
     opening = attempt;
     attempt.then(
       (open) => {
@@ -93,34 +89,6 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     );
     return attempt;
   };
-  /** After an error that DuckDB does not recover from, the next statement gets an instance of its own. */
-  const leave = (broken: Opened): void => {
-    void opening?.then((current) => {
-      if (current !== broken || closed) return;
-      opening = undefined;
-      const closing = own.close().catch(() => {
-        settings.log("warn", "a broken DuckDB instance could not be closed");
-      });
-      leaving.add(closing);
-      void closing.then(() => leaving.delete(closing));
-      own = openScope();
-    });
-  };
-
-  async function onPool<Result>(signal: AbortSignal, work: Work<Result>): Promise<Result> {
-    const open = await opened();
-    return open.pool.run(signal, async (session) => {
-      underWay++;
-      try {
-        return await work(session, open, signal);
-      } catch (error) {
-        if (isFatal(error)) leave(open);
-        throw error;
-      } finally {
-        underWay--;
-      }
-    });
-  }
 
   /** Runs `work` with the deadline and the caller's cancellation as one signal. */
   async function inTime<Result>(
@@ -129,6 +97,8 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   ): Promise<Result> {
     const { signal: asked, timeoutMs = settings.queryTimeoutMs } = options;
     throwIfAborted(asked);
+    const { maxQueryTimeoutMs = Number.POSITIVE_INFINITY } = settings;
+    if ((options.timeoutMs ?? 0) > maxQueryTimeoutMs) throw tooPatient(timeoutMs, maxQueryTimeoutMs);
     const stop = new AbortController();
     const onAbort = (): void => stop.abort(asked ? cancelled(asked) : undefined);
     asked?.addEventListener("abort", onAbort, { once: true });
@@ -145,14 +115,6 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
       active.delete(stop);
       asked?.removeEventListener("abort", onAbort);
     }
-  }
-
-  async function onSession<Result>(signal: AbortSignal, work: Work<Result>): Promise<Result> {
-    return onPool(signal, work).catch((error: unknown) => {
-      // It was waiting on an instance that another statement broke.
-      if (closed || !(error instanceof LakeError && error.kind === "closed")) throw error;
-      return onPool(signal, work);
-    });
   }
 
   /**
@@ -172,12 +134,12 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     open: Opened,
     signal: AbortSignal,
     sql: string,
-    { params }: QueryOptions,
+    { params, caller }: QueryOptions,
     work: Searched<Result>,
     { files, hot }: Reads = { files: undefined, hot: true },
   ): Promise<Result> {
     const copies = openScope();
-    const held = openHeld(files ?? copies, { hot });
+    const held = openHeld(files ?? copies);
     let mended = false;
     /** Copies of files that were whole when they arrived, and are not any more, are fetched again. */
     const mend = async (error: unknown): Promise<undefined> => {
@@ -189,7 +151,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     };
     const found: FoundByKey = new Map();
     const run = (searches: readonly VectorSearch[]): Promise<void> =>
-      runSearches(searches, found, { search: parts.search, catalog: parts.catalog, signal });
+      runSearches(searches, found, { search: parts.search, catalog: parts.catalog, signal, caller });
     try {
       const before = open.verdicts.get(sql);
       if (before && before.calls.length > 0 && before.computed === undefined) {
@@ -201,14 +163,16 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         );
       }
       for (;;) {
-        const outcome = await onSession(signal, async (session, opened) => {
-          try {
-            return { result: await work({ session, open: opened, signal, params, held }, found) };
-          } catch (error) {
-            if (error instanceof SearchesNeeded || error instanceof FilesNeeded) return error;
-            throw error;
-          }
-        }).catch(mend);
+        const outcome = await open.pool
+          .run(signal, caller, async (session) => {
+            try {
+              return { result: await work({ session, open, signal, params, held, hot }, found) };
+            } catch (error) {
+              if (error instanceof SearchesNeeded || error instanceof FilesNeeded) return error;
+              throw error;
+            }
+          })
+          .catch(mend);
         if (outcome === undefined) continue;
         if (outcome instanceof FilesNeeded) {
           // Fetching goes on when nobody waits for it any more: the next try then finds more.
@@ -226,18 +190,13 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     turn: Turn,
     sql: string,
     found: FoundByKey,
-    run: (on: On, judged: Judged) => Promise<Result>,
+    run: (seen: string | undefined, judged: Judged) => Promise<Result>,
   ) {
     const judged = await judgeOn(turn, sql, found);
     const { resolved, datasets } = await prepare(turn, judged, found);
-    const { connection, statements } = turn.session;
-    const on = {
-      connection,
-      // What was planned over other hits may have pruned by them.
-      statements: judged.calls.length > 0 ? UNKEPT : statements,
-      seen: resolved.relations.map(({ stamp }) => stamp).join(),
-    };
-    const result = await run(on, judged).catch((error: unknown) => {
+    // What was planned over other hits may have pruned by them.
+    const seen = judged.calls.length > 0 ? undefined : resolved.relations.map(({ stamp }) => stamp).join();
+    const result = await run(seen, judged).catch((error: unknown) => {
       throw withColumns(explained(error, parts.store.localRoot), judged, resolved);
     });
     return { result, judged, resolved, datasets };
@@ -251,8 +210,8 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
       const asked = { sql, params, maxRows, maxBytes };
       const run: Searched<Content> = async (turn, found) => {
         const limits = { params, maxRows, maxBytes, signal: turn.signal };
-        const { result, judged, resolved, datasets } = await onPrepared(turn, sql, found, (on, statement) =>
-          trace("query.execute", DUCKDB, () => turn.open.run.execute(on, statement, limits)),
+        const { result, judged, resolved, datasets } = await onPrepared(turn, sql, found, (seen, judged) =>
+          trace("query.execute", DUCKDB, () => turn.session.connection.execute(statementOf(judged), limits, seen)),
         );
         const total = totalRows(judged, resolved, result);
         const note = notesOn(found);
@@ -299,10 +258,10 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
           maxBytes: MAX_ROW_BYTES,
           signal: turn.signal,
         };
-        const { result, datasets } = await onPrepared(turn, sql, found, (on, statement) =>
-          turn.open.run.pour(on, statement, limits, (rows, columns) => {
+        const { result, datasets } = await onPrepared(turn, sql, found, (seen, judged) =>
+          turn.session.connection.pour(statementOf(judged), limits, seen, (rows, columns) => {
             begun = true;
-            const shown = statement.explain ? rows.map((row) => hideIn(row, parts.store.localRoot)) : rows;
+            const shown = judged.explain ? rows.map((row) => hideIn(row, parts.store.localRoot)) : rows;
             return onRows(shown, columns);
           }),
         );
@@ -339,18 +298,19 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         onRestart?.();
         const judged = await judgeOn(turn, sql, found);
         const { datasets } = await prepare(turn, judged, found);
-        for await (const texts of readTexts(turn.session.connection, judged.sql, turn.signal)) onTexts(texts);
+        for await (const texts of turn.session.connection.readTexts(judged.sql, turn.signal)) onTexts(texts);
         return datasets;
       }),
     assertCondition: (where, options = {}) =>
       inTime(options, async (opened, signal) => {
         if (opened.conditions.has(where)) return;
-        await onSession(signal, (session, open) => judgeCondition(where, guardParts(session, open, refuseData)));
+        await opened.pool.run(signal, options.caller, (session) =>
+          judgeCondition(where, guardParts(session, opened, signal, refuseData)),
+        );
         if (where.length <= KEPT_VERDICT_CHARS) opened.conditions.set(where, true);
       }),
-    running: () => underWay,
     kept: results.stats,
-    hot: () => newest?.hot.stats(),
+    hot: () => newest && statsOfAll(newest.pool.sessions().map(({ hot }) => hot.stats())),
     occupancy: () => newest?.pool.occupancy() ?? { running: 0, waiting: 0 },
     warm: async () => {
       await opened();
@@ -364,10 +324,7 @@ interface Reads {
   hot: boolean;
 }
 type Searched<Result> = (turn: Turn, found: FoundByKey) => Promise<Result>;
-type Work<Result> = (session: Session, open: Opened, signal: AbortSignal) => Promise<Result>;
 
-const UNKEPT: Statements = {
-  take: () => undefined,
-  keep: (_, prepared) => prepared.destroySync(),
-  close: () => undefined,
-};
+function statementOf({ sql, explain }: Judged): Statement {
+  return { sql, explain };
+}

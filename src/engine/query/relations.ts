@@ -33,14 +33,16 @@ export interface Resolved {
 export interface RelationParts {
   store: Store;
   catalog: Catalog;
-  hot: HotTables;
 }
 
 const LOADS_AHEAD = 16;
 
 export interface Relations {
-  /** Fixes the version of every dataset a statement names, as `held` has it. Throws `not_found`. */
-  resolve(verdict: Verdict, held: Held): Promise<Resolved>;
+  /**
+   * Fixes the version of every dataset a statement names, as `held` has it; read from `hot` what is there. Throws
+   * `not_found`.
+   */
+  resolve(verdict: Verdict, held: Held, hot?: HotTables): Promise<Resolved>;
   /** The same with these manifests in place of some, which have some of their files. */
   narrow(resolved: Resolved, manifests: ReadonlyMap<string, Manifest>, held: Held): Resolved;
   /** Whether all files that will be read are held; of those that are local copies, what is there is held now. */
@@ -52,20 +54,18 @@ export interface Relations {
 /** What one statement has settled on: one version of each dataset, and local files that stay until it has ended. */
 export interface Held {
   scope: Scope;
-  /** Whether it runs where hot tables are. */
-  hot: boolean;
   /** By name: the newest version when it was first asked for. */
   newest: Map<string, Manifest>;
   /** When each file was held, by `performance.now()`. */
   keys: Map<string, number>;
 }
 
-export function openHeld(scope: Scope, { hot }: { hot: boolean }): Held {
-  return { scope, hot, newest: new Map(), keys: new Map() };
+export function openHeld(scope: Scope): Held {
+  return { scope, newest: new Map(), keys: new Map() };
 }
 
 /** Names a statement may use → what they stand for now. */
-export function openRelations({ store, catalog, hot }: RelationParts): Relations {
+export function openRelations({ store, catalog }: RelationParts): Relations {
   let revision = 0;
   catalog.onChange(() => revision++);
   return {
@@ -91,10 +91,10 @@ export function openRelations({ store, catalog, hot }: RelationParts): Relations
       }),
       manifests: new Map([...resolved.manifests, ...manifests]),
     }),
-    resolve: async (verdict, held) => {
+    resolve: async (verdict, held, hot) => {
       const loaded = await loadManifests(verdict.datasets, catalog, held);
       const datasets = loaded.map(({ ref: { relation }, manifest }) => {
-        const table = held.hot ? hot.take(manifest, held.scope) : undefined;
+        const table = hot?.take(manifest, held.scope);
         return table ? hotRelation(relation, manifest, table) : datasetRelation(relation, manifest, store, held.scope);
       });
       const builtins = verdict.builtins.map((name) => ({
@@ -114,11 +114,15 @@ export function openRelations({ store, catalog, hot }: RelationParts): Relations
 }
 
 /** Makes the session see the relations; `shown` remembers what it already sees. */
-export async function show(relations: Relation[], { connection, shown }: Session): Promise<void> {
+export async function show(
+  relations: Relation[],
+  { connection, shown }: Session,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   for (const relation of relations) {
     if (shown.get(relation.name) === relation.stamp) continue;
     shown.delete(relation.name);
-    for await (const statement of relation.statements(connection)) await connection.run(statement);
+    for await (const statement of relation.statements(connection)) await connection.run(statement, { signal });
     shown.set(relation.name, relation.stamp);
   }
 }

@@ -16,6 +16,8 @@ export interface Turn {
   signal: AbortSignal;
   params: Params | undefined;
   held: Held;
+  /** Whether it runs here, where tables are in memory. */
+  hot: boolean;
 }
 
 /** Thrown when local copies of files have to be fetched, which must not keep a place on the pool. */
@@ -37,10 +39,10 @@ export async function judgeOn(turn: Turn, sql: string, found: FoundByKey): Promi
   const before = open.verdicts.get(sql);
   if (before) return before;
   let askedData = false;
-  const parts = guardParts(session, open, async (judged, limit) => {
+  const parts = guardParts(session, open, signal, async (judged, limit) => {
     askedData = true;
     await prepare(turn, judged, found);
-    return open.run.texts(session.connection, judged, { params, maxRows: limit, maxBytes: MAX_SQL_CHARS, signal });
+    return session.connection.texts(judged, { params, maxRows: limit, maxBytes: MAX_SQL_CHARS, signal });
   });
   const judged = await judge(sql, parts);
   if (!askedData && sql.length <= KEPT_VERDICT_CHARS) open.verdicts.set(sql, judged);
@@ -48,18 +50,19 @@ export async function judgeOn(turn: Turn, sql: string, found: FoundByKey): Promi
 }
 
 /** The guard's view of DuckDB: parsing binds nothing, and what it has run is only what it has allowed. */
-export function guardParts(session: Session, open: Opened, values: GuardParts["values"]): GuardParts {
-  const { connection } = session;
+export function guardParts(
+  { connection }: Session,
+  open: Opened,
+  signal: AbortSignal,
+  values: GuardParts["values"],
+): GuardParts {
   const text = async (call: string, argument: string): Promise<string> => {
-    const [row] = await connection.rows<{ text: string }>(`SELECT ${call} AS text`, { params: [argument] });
+    const [row] = await connection.rows<{ text: string }>(`SELECT ${call} AS text`, { params: [argument], signal });
     return row?.text ?? "";
   };
   return {
     functions: open.functions,
-    parse: async (statement) => {
-      session.parse ??= await open.run.openParser(connection);
-      return session.parse(statement);
-    },
+    parse: (statement) => connection.parse(statement, signal),
     parseAll: (statement) => text("json_serialize_sql($1::VARCHAR)", statement),
     write: (tree) => text("json_deserialize_sql($1::VARCHAR::JSON)", tree),
     values,
@@ -74,7 +77,7 @@ export function refuseData(): never {
 /** What a statement will read, all of it held. Throws `FilesNeeded`. */
 export async function resolveHeld(turn: Turn, judged: Judged): Promise<Resolved> {
   const { relations } = turn.open;
-  const whole = await relations.resolve(judged, turn.held);
+  const whole = await relations.resolve(judged, turn.held, turn.hot ? turn.session.hot : undefined);
   // With all files at hand there is nothing to save but looking into each, and a view of its own costs a statement more.
   if (relations.areHeld(whole, turn.held)) return whole;
   const resolved = relations.narrow(whole, await needed(turn, judged, whole), turn.held);
@@ -84,7 +87,7 @@ export async function resolveHeld(turn: Turn, judged: Judged): Promise<Resolved>
 
 const MAX_ANSWER_BYTES = 8 * 2 ** 20;
 
-function needed({ session, open, signal, params }: Turn, { filters }: Judged, { relations, manifests }: Resolved) {
+function needed({ session, signal, params }: Turn, { filters }: Judged, { relations, manifests }: Resolved) {
   const fromFiles = new Set(relations.filter(({ hot }) => !hot).map(({ name }) => name));
   return neededFiles({
     filters,
@@ -93,7 +96,7 @@ function needed({ session, open, signal, params }: Turn, { filters }: Judged, { 
     ask: async (sql) => {
       const limits = { params, maxRows: Number.POSITIVE_INFINITY, maxBytes: MAX_ANSWER_BYTES, signal };
       try {
-        return await open.run.texts(session.connection, { sql, explain: false }, limits);
+        return await session.connection.texts({ sql, explain: false }, limits);
       } catch {
         // Such as a constant that is no date: for the statement itself to tell.
         throwIfAborted(signal);
@@ -113,7 +116,7 @@ export async function prepare(
   assertPatterns(judged.patterns, (name) => given(params, name));
   const resolved = await resolveHeld(turn, judged);
   const searches = await searchesOf(turn, judged, found);
-  await show(resolved.relations, session);
+  await show(resolved.relations, session, signal);
   if (searches.length > 0) await putHits(session.connection, searches, found, signal);
   return { resolved, datasets: readFrom(resolved, searches, found) };
 }
@@ -121,12 +124,12 @@ export async function prepare(
 /** What the statement searches for, all of it in `found`. Throws `SearchesNeeded` when it is not. */
 export async function searchesOf(turn: Turn, judged: Judged, found: FoundByKey): Promise<VectorSearch[]> {
   if (judged.calls.length === 0) return [];
-  const { session, open, signal, params } = turn;
+  const { session, signal, params } = turn;
   let computed: (string | null)[] = [];
   if (judged.computed !== undefined) {
     const statement = { sql: judged.computed, explain: false };
     const limits = { params, maxRows: 1, maxBytes: MAX_COMPUTED_BYTES, signal };
-    const [values = "[]"] = await open.run.texts(session.connection, statement, limits);
+    const [values = "[]"] = await session.connection.texts(statement, limits);
     computed = JSON.parse(values);
   }
   const searches = readSearches(judged.calls, (name) => given(params, name), computed);

@@ -5,7 +5,13 @@ import type { Occupancy } from "../turns.ts";
 import type { HotStats } from "./hot-tables.ts";
 import type { KeptStats } from "./kept-results.ts";
 
-export interface QueryOptions {
+export interface Asking {
+  signal?: AbortSignal | undefined;
+  /** Who asks, where there are several: nobody has all places. */
+  caller?: string | undefined;
+}
+
+export interface QueryOptions extends Asking {
   /** Bound to `$1`, `$2`, … or `?` (array), or to `$name` (object). */
   params?: Params;
   /** Default 100, at most 10 000. */
@@ -14,7 +20,6 @@ export interface QueryOptions {
   maxBytes?: number;
   /** Default: `settings.queryTimeoutMs`. Waiting for a turn counts. */
   timeoutMs?: number;
-  signal?: AbortSignal;
 }
 
 /** May be shared with later calls: not to be changed. */
@@ -60,25 +65,18 @@ export interface QueryEngine {
    */
   plan(
     sql: string,
-    options?: { signal?: AbortSignal; files?: Scope },
+    options?: Asking & { files?: Scope },
   ): Promise<{ sql: string; views: string[]; datasets: string[]; keys: string[] }>;
   /**
    * Checks that a condition is one expression that may stand in parentheses of a statement, on lines of its own, and
    * means the same there. Throws as `query` does, naming `where` and the place in it.
    */
-  assertCondition(where: string, options?: { signal?: AbortSignal }): Promise<void>;
+  assertCondition(where: string, options?: Asking): Promise<void>;
   /**
    * Hands over the one text column of a statement, a chunk at a time; NULL is left out. What came before `onRestart` does
    * not count. Returns the versions that were read. Throws as `query` does.
    */
-  texts(
-    sql: string,
-    options: { signal?: AbortSignal },
-    onTexts: (texts: string[]) => void,
-    onRestart?: () => void,
-  ): Promise<string[]>;
-  /** Statements under way, those included that nobody waits for any more. */
-  running(): number;
+  texts(sql: string, options: Asking, onTexts: (texts: string[]) => void, onRestart?: () => void): Promise<string[]>;
   occupancy(): Occupancy;
   /** Results in memory. */
   kept(): KeptStats;

@@ -1,6 +1,7 @@
 import { parseReference } from "../catalog/identity.ts";
 import type { Catalog } from "../catalog/types.ts";
-import { type Connection, literal } from "../duckdb/duckdb.ts";
+import { literal } from "../duckdb/duckdb.ts";
+import type { RemoteConnection } from "../duckdb/remote.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
 import { mapAhead } from "../map-ahead.ts";
 import { answeredInTime } from "../turns.ts";
@@ -8,7 +9,7 @@ import { wellFormed } from "./catalog-tables.ts";
 import { CALL_KEY, CALL_PARAMETERS, callKey, VECTOR_SEARCH, type VectorSearch } from "./vector-calls.ts";
 
 /** What `vector_search` in a statement stands on: finds the nearest items, nearest first. */
-export type SearchVectors = (call: VectorSearch, signal: AbortSignal) => Promise<Found>;
+export type SearchVectors = (call: VectorSearch, signal: AbortSignal, caller?: string) => Promise<Found>;
 
 export interface Found {
   /** The index and the version of it that was read: `resumes_index@7`. */
@@ -24,6 +25,13 @@ export interface VectorHit {
   score: number;
   /** JSON. */
   metadata: string | null;
+}
+
+interface Searching {
+  search: SearchVectors | undefined;
+  catalog: Catalog;
+  signal: AbortSignal;
+  caller: string | undefined;
 }
 
 /** By `callKey`. */
@@ -71,7 +79,7 @@ export function notesOn(found: FoundByKey): string {
 export async function runSearches(
   searches: readonly VectorSearch[],
   found: FoundByKey,
-  { search, catalog, signal }: { search: SearchVectors | undefined; catalog: Catalog; signal: AbortSignal },
+  { search, catalog, signal, caller }: Searching,
 ): Promise<void> {
   if (!search) {
     throw new LakeError("unavailable", `${VECTOR_SEARCH}() is not available here.`, { hint: "Query tables only." });
@@ -83,7 +91,7 @@ export async function runSearches(
   const running = mapAhead(searches, SEARCHES_AHEAD, async (call): Promise<[string, Found]> => {
     try {
       throwIfAborted(either);
-      return [callKey(call), await answeredInTime(search(call, either), either)];
+      return [callKey(call), await answeredInTime(search(call, either, caller), either)];
     } catch (error) {
       // The others are of no use any more, and must not be waited for to tell why.
       failed ??= error;
@@ -121,33 +129,23 @@ function charsOf(hits: readonly VectorHit[]): number {
 
 /** Puts the hits of a statement's searches where the macro of its session finds them, in place of the last ones. */
 export async function putHits(
-  connection: Connection,
+  connection: RemoteConnection,
   searches: readonly VectorSearch[],
   found: FoundByKey,
   signal: AbortSignal,
 ): Promise<void> {
   // A new table, and not new rows: what was planned over the old rows, whose statistics prune, is planned again.
-  await connection.run(CREATE_TABLE);
-  const appender = await connection.raw.createAppender(TABLE, "main", "temp");
-  let rows = 0;
-  try {
-    for (const key of new Set(searches.map(callKey))) {
-      for (const hit of found.get(key)?.hits ?? []) {
-        appender.appendVarchar(key);
-        appender.appendVarchar(hit.id);
-        appender.appendDouble(hit.distance);
-        appender.appendDouble(hit.score);
-        if (hit.metadata === null) appender.appendNull();
-        else appender.appendVarchar(hit.metadata);
-        appender.endRow();
-        if (++rows % ROWS_PER_TURN !== 0) continue;
-        await new Promise(setImmediate);
-        throwIfAborted(signal);
-      }
+  await connection.run(CREATE_TABLE, { signal });
+  let rows: (string | number | null)[][] = [];
+  for (const key of new Set(searches.map(callKey))) {
+    for (const { id, distance, score, metadata } of found.get(key)?.hits ?? []) {
+      rows.push([key, id, distance, score, metadata]);
+      if (rows.length < ROWS_PER_TURN) continue;
+      await connection.append(TABLE, rows, signal);
+      rows = [];
     }
-  } finally {
-    appender.closeSync();
   }
+  if (rows.length > 0) await connection.append(TABLE, rows, signal);
 }
 
 /** The same as statements, for a session of another instance. */

@@ -1,6 +1,7 @@
 import type { VectorSource } from "../catalog/types.ts";
 import type { Connection } from "../duckdb/duckdb.ts";
-import { readVectors, type SegmentRow } from "../duckdb/vectors.ts";
+import type { RemoteConnection } from "../duckdb/remote.ts";
+import type { SegmentRow } from "../duckdb/vectors.ts";
 import { MAX_TEXT_CHARS } from "../embed/texts.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
 import { failedOnCopies } from "../query/damaged-copies.ts";
@@ -60,10 +61,10 @@ async function build(
   room: Room,
   ensure: () => Promise<{ manifest: IndexManifest; created: boolean }>,
   { sql, source }: { sql: string; source: VectorSource },
-  { signal, onProgress, onCommit, lookup, files }: BuildOptions & { files: Scope },
+  { signal, caller, onProgress, onCommit, lookup, files }: BuildOptions & { files: Scope },
 ): Promise<Built> {
-  const plan = await room.query.plan(sql, { signal, files });
-  const built = room.withOwnInstance(signal, async (connection): Promise<Built> => {
+  const plan = await room.query.plan(sql, { signal, caller, files });
+  const built = room.withOwnInstance({ signal, caller }, async (connection): Promise<Built> => {
     const run = (statement: string): Promise<void> => connection.run(statement, { signal });
     for (const view of plan.views) await run(view);
     await run(`CREATE TEMP TABLE source AS SELECT * FROM (\n${plan.sql}\n)`);
@@ -234,7 +235,7 @@ function isJson(text: string): boolean {
 /** Rows whose text is as it was: their vectors are read from the index and written again. */
 async function keepVectors(
   room: Room,
-  connection: Connection,
+  connection: RemoteConnection,
   manifest: IndexManifest,
   { commit, files }: { commit: (rows: NewRow[], index: object) => Promise<void>; files: Scope },
   signal: AbortSignal | undefined,
@@ -250,7 +251,7 @@ async function keepVectors(
     const sql = `SELECT o.id, v.vector, o.metadata, false FROM other o JOIN (${items}) v ON v.id = o.id WHERE o.id IN (${wanted})`;
     const rows: NewRow[] = [];
     const { dimension } = manifest.index;
-    for await (const part of readVectors(connection, sql, dimension, signal)) {
+    for await (const part of connection.readVectors(sql, dimension, signal)) {
       for (const [at, id] of part.ids.entries()) {
         const vector = part.vectors.slice(at * dimension, (at + 1) * dimension);
         rows.push({ id, vector, text: textOf.get(id) ?? null, metadata: part.metadata[at] ?? null, fromDataset: true });

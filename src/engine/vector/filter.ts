@@ -3,6 +3,7 @@ import { parseReference } from "../catalog/identity.ts";
 import type { Manifest } from "../catalog/types.ts";
 import { identifier } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
+import type { Asking } from "../query/types.ts";
 import type { Resident } from "./resident.ts";
 import type { Room } from "./room.ts";
 import { type IndexManifest, ITEM_COLUMNS } from "./types.ts";
@@ -30,12 +31,7 @@ const CHANGING =
 const kept = new WeakMap<Resident, LRUCache<string, Kept>>();
 
 /** The items of an index in memory that a condition lets through, as of the version it holds now. */
-export async function allowedItems(
-  room: Room,
-  resident: Resident,
-  where: string,
-  signal: AbortSignal | undefined,
-): Promise<Allowed> {
+export async function allowedItems(room: Room, resident: Resident, where: string, asking: Asking): Promise<Allowed> {
   for (let attempt = 1; ; attempt++) {
     const { manifest } = resident;
     const dataset = await datasetOf(room, manifest);
@@ -58,7 +54,7 @@ export async function allowedItems(
     const allowAll = (ids: string[]): void => {
       for (const id of ids) allow(id);
     };
-    const read = await matching(room, manifest, dataset, where, signal, allowAll, () => {
+    const read = await matching(room, manifest, dataset, where, asking, allowAll, () => {
       mask.fill(0);
       count = 0;
     });
@@ -76,12 +72,12 @@ async function matching(
   manifest: IndexManifest,
   dataset: Manifest | undefined,
   where: string,
-  signal: AbortSignal | undefined,
+  asking: Asking,
   onIds: (ids: string[]) => void,
   onRestart: () => void,
 ): Promise<string[]> {
   try {
-    return await room.query.texts(matchingIds(manifest, dataset, where), signal ? { signal } : {}, onIds, onRestart);
+    return await room.query.texts(matchingIds(manifest, dataset, where), asking, onIds, onRestart);
   } catch (error) {
     throw explained(error, manifest, dataset);
   }
@@ -101,13 +97,13 @@ function nameOf({ name, version }: Manifest): string {
 }
 
 /** Throws `invalid` for what is not one condition. */
-export async function assertWhere(room: Room, where: string): Promise<void> {
+export async function assertWhere(room: Room, where: string, asking: Asking): Promise<void> {
   if (where.trim() === "" || where.length > MAX_CONDITION_CHARS) {
     throw new LakeError("invalid", where.trim() === "" ? "where is empty." : `where has ${where.length} characters.`, {
       hint: `A condition of at most ${MAX_CONDITION_CHARS} characters, for example metadata->>'state' = 'IL'; or leave where out.`,
     });
   }
-  await room.query.assertCondition(where);
+  await room.query.assertCondition(where, asking);
 }
 
 /** The newest version of the dataset the index was built from, unless it has gone. */

@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Catalog } from "../catalog/types.ts";
-import { type Connection, type Duck, openDuck } from "../duckdb/duckdb.ts";
+import { type Duck, type DuckSettings, type LocalConnection, openDuck } from "../duckdb/duckdb.ts";
+import { openRemoteDuck, type RemoteConnection } from "../duckdb/remote.ts";
 import { openRowSource, type RowSource } from "../duckdb/vectors.ts";
 import type { Embedder } from "../embed/embedder.ts";
 import { LakeError } from "../errors.ts";
@@ -26,9 +27,12 @@ export interface RoomParts {
 /** What everything about vectors works with. */
 export interface Room extends RoomParts {
   /** A DuckDB that reads data files and rows in memory and writes into `folder`, for statements of ours only. Throws `closed`. */
-  withConnection<Result>(work: (connection: Connection, source: RowSource) => Promise<Result>): Promise<Result>;
-  /** The same in an instance of its own, which may run what the guard let through. As many at once as ingests. */
-  withOwnInstance<Result>(signal: AbortSignal, work: (connection: Connection) => Promise<Result>): Promise<Result>;
+  withConnection<Result>(work: (connection: LocalConnection, source: RowSource) => Promise<Result>): Promise<Result>;
+  /** The same in a process of its own, which may run what the guard let through. As many at once as ingests. */
+  withOwnInstance<Result>(
+    asking: { signal: AbortSignal; caller: string | undefined },
+    work: (connection: RemoteConnection) => Promise<Result>,
+  ): Promise<Result>;
   /** Work in progress: removed when the lake is closed, or swept by the next process. */
   folder(): Promise<string>;
   hasher(): Hasher;
@@ -54,7 +58,7 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
   let hasher: Hasher | undefined;
   let closed = false;
   /** Connecting to an instance that is being closed ends the process. */
-  const connecting = new Set<Promise<Connection>>();
+  const connecting = new Set<Promise<LocalConnection>>();
   const { maxConcurrentIngests: maxRunning } = settings;
   const turns = openTurns({ maxRunning, maxWaiting: MAX_WAITING, busy: () => busy(maxRunning) });
 
@@ -73,22 +77,22 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
     });
   };
 
-  const openInstance = async (of: Scope, temp: string): Promise<Duck> => {
+  const settingsFor = async (temp: string): Promise<DuckSettings> => {
     const spool = await openFolder();
-    return openDuck(of, {
+    return {
       memoryBytes: settings.ingestMemoryBytes,
       threads: settings.threads,
       tempFolder: join(spool, temp),
       maxTempBytes: settings.maxTempBytes,
       folders: [join(store.localRoot, "data"), spool],
       hidePaths: [spool, store.localRoot],
-    });
+    };
   };
 
   const openShared = async (): Promise<Shared> => {
     const own = openScope();
     try {
-      const duck = await openInstance(own, "tmp");
+      const duck = await openDuck(own, await settingsFor("tmp"));
       const first = await connect(duck);
       try {
         source = openRowSource(first);
@@ -110,7 +114,7 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
     return shared;
   };
 
-  const connect = async (opened: Duck): Promise<Connection> => {
+  const connect = async (opened: Duck): Promise<LocalConnection> => {
     if (closed) throw closedError();
     const attempt = opened.connect();
     connecting.add(attempt);
@@ -145,13 +149,13 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
       turns.close(closedError());
       await Promise.allSettled(connecting);
     },
-    withOwnInstance: async (signal, work) => {
-      const leave = await turns.enter(signal);
+    withOwnInstance: async ({ signal, caller }, work) => {
+      const leave = await turns.enter(signal, caller);
       const own = openScope();
       try {
-        const connection = await connect(await openInstance(own, `build-${randomUUID()}`));
-        own.defer(() => connection.close());
-        return await work(connection);
+        if (closed) throw closedError();
+        const duck = await openRemoteDuck(own, await settingsFor(`build-${randomUUID()}`));
+        return await work(await duck.connect());
       } finally {
         await own.close();
         leave();

@@ -2,6 +2,7 @@ import type { Manifest } from "../catalog/types.ts";
 import { identifier } from "../duckdb/duckdb.ts";
 import type { Json } from "../duckdb/values.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
+import type { Asking } from "../query/types.ts";
 import { mapInSlices } from "../time-slice.ts";
 import { scoreOf } from "./distances.ts";
 import { allowedItems, assertWhere, datasetOf, explained, matchingIds, relation } from "./filter.ts";
@@ -40,12 +41,8 @@ export interface Found {
 }
 
 /** Finds the nearest items. Throws `invalid` naming the argument, `not_found` for an index or an item. */
-export async function find(
-  room: Room,
-  residents: Residents,
-  request: SearchRequest,
-  signal: AbortSignal | undefined,
-): Promise<Found> {
+export async function find(room: Room, residents: Residents, request: SearchRequest, asking: Asking): Promise<Found> {
+  const { signal } = asking;
   throwIfAborted(signal);
   assertRequest(request);
   const manifest = await loadIndex(room, request.index, { recent: true });
@@ -53,16 +50,16 @@ export async function find(
   const ef = request.ef ?? efFor(manifest.index.count, room.settings.vector.ef);
   // Checked, and embedded, before anything is read.
   const query = await queryVector(room, manifest, request, signal);
-  if (request.where !== undefined) await assertWhere(room, request.where);
+  if (request.where !== undefined) await assertWhere(room, request.where, asking);
   const inMemory = await residents.use(manifest, signal, async (resident): Promise<Found> => {
     const own = request.likeId === undefined ? undefined : resident.items.slotOf(request.likeId);
     if (request.likeId !== undefined && own === undefined) throw noItem(manifest.name, request.likeId);
     const vector = query ?? (own === undefined ? undefined : await resident.shards.vector(own));
     if (!vector) throw noItem(manifest.name, request.likeId ?? "");
-    const allowed = request.where === undefined ? undefined : await allowedItems(room, resident, request.where, signal);
+    const allowed = request.where === undefined ? undefined : await allowedItems(room, resident, request.where, asking);
     return searchResident(resident, vector, { k, ef, own, allowed, signal });
   });
-  return inMemory ?? findOnDisk(room, manifest, request, query, k, signal);
+  return inMemory ?? findOnDisk(room, manifest, request, query, k, asking);
 }
 
 /**
@@ -124,7 +121,7 @@ async function findOnDisk(
   { likeId, where }: SearchRequest,
   query: Float32Array | undefined,
   k: number,
-  signal: AbortSignal | undefined,
+  asking: Asking,
 ): Promise<Found> {
   const { index } = manifest;
   const type = `FLOAT[${index.dimension}]`;
@@ -137,11 +134,11 @@ async function findOnDisk(
   const sql = `SELECT id, ${DISTANCES[index.metric]}(vector, ${vector}) AS distance, metadata::VARCHAR AS metadata
     FROM ${items} ${conditions.length > 0 ? `WHERE ${conditions.join(" AND ")}` : ""} ORDER BY distance, id LIMIT ${k}`;
   if (likeId !== undefined) {
-    const { rows } = await ask(room, `SELECT 1 FROM ${items} WHERE id = $1::VARCHAR`, [likeId], signal);
+    const { rows } = await ask(room, `SELECT 1 FROM ${items} WHERE id = $1::VARCHAR`, [likeId], asking);
     if (rows.length === 0) throw noItem(manifest.name, likeId);
   }
   const parameter = query ? JSON.stringify([...query]) : likeId;
-  const { rows } = await ask(room, sql, [parameter], signal).catch((error: unknown) => {
+  const { rows } = await ask(room, sql, [parameter], asking).catch((error: unknown) => {
     throw where === undefined ? error : explained(error, manifest, dataset);
   });
   const hits = rows.map(([id, value, metadata]): RawHit => {
@@ -151,12 +148,12 @@ async function findOnDisk(
   return { manifest, hits, exact: true, matched: undefined, onDisk: true };
 }
 
-async function ask(room: Room, sql: string, params: readonly unknown[], signal: AbortSignal | undefined) {
+async function ask(room: Room, sql: string, params: readonly unknown[], asking: Asking) {
   const result = await room.query.query(sql, {
     params,
     maxRows: MAX_K,
     maxBytes: MAX_ANSWER_BYTES,
-    ...(signal && { signal }),
+    ...asking,
   });
   if (!result.truncated) return result;
   throw new LakeError("limit", "The hits together are larger than an answer may be.", {
@@ -169,18 +166,18 @@ export async function search(
   room: Room,
   residents: Residents,
   request: SearchRequest,
-  signal: AbortSignal | undefined,
+  asking: Asking,
 ): Promise<SearchResult> {
   const started = performance.now();
-  const found = await find(room, residents, request, signal);
+  const found = await find(room, residents, request, asking);
   const { manifest, matched } = found;
   const include = new Set(request.include);
   const some = found.hits.length > 0;
   const items =
     some && (include.has("text") || include.has("vector"))
-      ? await itemsById(room, manifest, idsOf(found), include, signal)
+      ? await itemsById(room, manifest, idsOf(found), include, asking)
       : undefined;
-  const rows = include.has("row") ? await rowsById(room, manifest, idsOf(found), signal) : undefined;
+  const rows = include.has("row") ? await rowsById(room, manifest, idsOf(found), asking) : undefined;
   const complete = ({ id, distance, score, metadata }: RawHit): Hit => {
     const item = items?.get(id);
     return {
@@ -214,18 +211,18 @@ async function itemsById(
   manifest: IndexManifest,
   ids: string,
   include: ReadonlySet<string>,
-  signal: AbortSignal | undefined,
+  asking: Asking,
 ): Promise<Map<string, Record<string, Json>>> {
   const columns = ["id", ...["text", "vector"].filter((column) => include.has(column))];
   const sql = `SELECT ${columns.join(", ")} FROM ${relation(manifest)} WHERE id IN (${WANTED})`;
-  return byId(await ask(room, sql, [ids], signal));
+  return byId(await ask(room, sql, [ids], asking));
 }
 
 async function rowsById(
   room: Room,
   manifest: IndexManifest,
   ids: string,
-  signal: AbortSignal | undefined,
+  asking: Asking,
 ): Promise<Map<string, Record<string, Json>>> {
   const dataset = await datasetOf(room, manifest);
   const source = manifest.index.source;
@@ -238,7 +235,7 @@ async function rowsById(
   const key = keyColumn(dataset);
   const id = `CAST(${identifier(source.id)} AS VARCHAR)`;
   const sql = `SELECT ${id} AS ${identifier(key)}, * FROM ${relation(dataset)} WHERE ${id} IN (${WANTED})`;
-  const found = byId(await ask(room, sql, [ids], signal));
+  const found = byId(await ask(room, sql, [ids], asking));
   for (const row of found.values()) delete row[key];
   return found;
 }

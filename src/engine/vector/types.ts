@@ -3,6 +3,8 @@ import type { Json } from "../duckdb/values.ts";
 import type { EmbedModel } from "../embed/types.ts";
 
 export interface VectorOptions {
+  /** Who asks, where there are several. */
+  caller?: string | undefined;
   signal?: AbortSignal | undefined;
   /** `fraction` is 0 to 1. */
   onProgress?: ((fraction: number, message: string) => void) | undefined;

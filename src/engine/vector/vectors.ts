@@ -1,6 +1,7 @@
 import { setMaxListeners } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
+import type { Asking } from "../query/types.ts";
 import { openScope, type Scope } from "../scope.ts";
 import { untraced } from "../trace.ts";
 import { buildIndex } from "./build.ts";
@@ -41,9 +42,9 @@ export interface Vectors {
   /** Deletes items, as one commit. Ids that are not there are no error. */
   remove(index: string, ids: readonly string[], options?: VectorOptions): Promise<DeleteResult>;
   /** The nearest items, nearest first. Throws `invalid` naming the argument, `not_found` for an index or an item. */
-  search(request: SearchRequest, options?: { signal?: AbortSignal | undefined }): Promise<SearchResult>;
+  search(request: SearchRequest, options?: Asking): Promise<SearchResult>;
   /** The same for `vector_search` inside of a statement. */
-  find(request: SearchRequest, signal: AbortSignal): Promise<{ reference: string; hits: RawHit[]; note: string }>;
+  find(request: SearchRequest, asking: Asking): Promise<{ reference: string; hits: RawHit[]; note: string }>;
   status(name: string): Promise<IndexStatus>;
   /** Lets go of a dropped index, in memory and on disk. */
   forget(name: string): Promise<void>;
@@ -234,7 +235,8 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
       });
     }
     const query = sourceQuery(dataset, request.source);
-    if (request.source.where !== undefined) await room.query.assertCondition(request.source.where);
+    if (request.source.where !== undefined)
+      await room.query.assertCondition(request.source.where, { signal, caller: options.caller });
     const source = {
       dataset: dataset.name,
       version: dataset.version,
@@ -284,15 +286,15 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
         }),
       ),
     // Closing fails what the shards were asked; another signal to listen to would cost as much as asking them.
-    search: (request, { signal } = {}) =>
+    search: (request, asking = {}) =>
       trace("vector.search", {}, async (span) => {
-        const result = await whileOpen(() => search(room, residents, request, signal));
+        const result = await whileOpen(() => search(room, residents, request, asking));
         span.note({ "lakehouse.method": result.method, "lakehouse.hits": result.hits.length });
         return result;
       }),
-    find: (request, signal) =>
+    find: (request, asking) =>
       trace("vector.search", {}, async (span) => {
-        const found = await whileOpen(() => find(room, residents, request, signal));
+        const found = await whileOpen(() => find(room, residents, request, asking));
         const { manifest, hits, exact } = found;
         span.note({ "lakehouse.method": exact ? "exact" : "hnsw", "lakehouse.hits": hits.length });
         return { reference: `${manifest.name}@${manifest.version}`, hits, note: noteOn(found) };

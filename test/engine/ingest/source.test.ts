@@ -100,7 +100,7 @@ describe("paths", () => {
     if (isRoot) process.seteuid?.(65_534);
     try {
       await expect(
-        openFile(openScope(), "locked.csv", undefined, {
+        openFile(openScope(), "locked.csv", {
           allow: [lake.inbox],
           maxIngestBytes: 1000,
           folder: lake.folder,

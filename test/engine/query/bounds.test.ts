@@ -1,8 +1,9 @@
-import { DuckDBInstance, DuckDBPreparedStatement } from "@duckdb/node-api";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { translateDuckError } from "../../../src/engine/duckdb/duckdb.ts";
 import { LakeError } from "../../../src/engine/errors.ts";
+import { isFatal } from "../../../src/engine/query/query-errors.ts";
 import type { QueryOptions } from "../../../src/engine/query/types.ts";
+import { childrenOf } from "../../support/child-processes.ts";
 import { openParquetLake, type ParquetLake } from "../../support/parquet-lake.ts";
 
 let lake: ParquetLake;
@@ -113,15 +114,35 @@ test("what data says in an error is quoted, and short", async () => {
   expect(translateDuckError(new Error(`IO Error: ${"x".repeat(5000)}`)).message.length).toBeLessThan(2200);
 });
 
-test("an instance that DuckDB gave up is left for a new one", async () => {
-  await lake.query.query("FROM words");
-  const opened = vi.spyOn(DuckDBInstance, "create");
-  vi.spyOn(DuckDBPreparedStatement.prototype, "stream").mockRejectedValueOnce(
-    new Error("FATAL Error: Failed: database has been invalidated because of a previous fatal error."),
-  );
-  expect(await failure("SELECT 1 AS broken")).toMatchObject({ kind: "internal" });
-  expect((await lake.query.query("SELECT count(*) FROM words")).rows).toEqual([[20]]);
-  expect(opened).toHaveBeenCalledTimes(1);
+test("a statement whose process dies is told so, others are not, and the next one gets another process", async () => {
+  const others = new Set(childrenOf(process.pid));
+  const own = await openParquetLake({ maxConcurrentQueries: 2 });
+  try {
+    const long = (): Promise<unknown> =>
+      own.query.query("SELECT count(*) FROM range(400000000) a WHERE a.range % 7 = 8");
+    const both = Promise.allSettled([long(), long()]);
+    let started: number[] = [];
+    while (own.query.occupancy().running < 2 || started.length < 2) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      started = childrenOf(process.pid).filter((pid) => !others.has(pid));
+    }
+    process.kill(started[0] ?? 0, "SIGKILL");
+    const outcomes = (await both).sort((a, b) => (a.status < b.status ? -1 : 1));
+    expect(outcomes).toMatchObject([
+      { status: "fulfilled", value: { rows: [[0]] } },
+      { status: "rejected", reason: { kind: "unavailable", message: expect.stringContaining("Nothing else") } },
+    ]);
+    expect(await own.query.query("SELECT 1 AS one")).toMatchObject({ rows: [[1]] });
+  } finally {
+    await own[Symbol.asyncDispose]();
+  }
+});
+
+test("only what DuckDB does not recover from breaks an instance", () => {
+  const fatal = new Error("FATAL Error: Failed: database has been invalidated because of a previous fatal error.");
+  expect(isFatal(translateDuckError(fatal))).toBe(true);
+  expect(isFatal(translateDuckError(new Error("INTERNAL Error: Attempted to dereference")))).toBe(true);
+  expect(isFatal(translateDuckError(new Error("Binder Error: INTERNAL Error")))).toBe(false);
 });
 
 test("half a character in the text of one source leaves the catalog readable", async () => {

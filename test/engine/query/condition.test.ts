@@ -101,5 +101,5 @@ test("checking a condition can be cancelled, and holds no session afterwards", a
     kind: "unavailable",
   });
   await Promise.all(Array.from({ length: 20 }, () => lake.query.assertCondition("true")));
-  expect(lake.query.running()).toBe(0);
+  expect(lake.query.occupancy().running).toBe(0);
 });

@@ -10,7 +10,7 @@ beforeAll(async () => {
   lake = await openParquetLake({
     maxConcurrentQueries: 2,
     maxQueuedQueries: 4,
-    queryMemoryBytes: 128 * 2 ** 20,
+    queryMemoryBytes: 512 * 2 ** 20,
     tableCacheBytes: 0,
   });
   await lake.write(

@@ -76,7 +76,7 @@ test("a reader that fails, and one that leaves, end the statement, and the next 
   const left = lake.query.stream("SELECT i FROM words", { signal: abort.signal, onRows: async () => abort.abort() });
   await expect(left).rejects.toMatchObject({ kind: "unavailable" });
   expect((await collect("SELECT count(*) FROM words")).rows).toEqual([[250_000]]);
-  expect(lake.query.running()).toBe(0);
+  expect(lake.query.occupancy().running).toBe(0);
 });
 
 test("the guard, the limit of a row and parameters are those of a query", async () => {

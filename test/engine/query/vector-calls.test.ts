@@ -381,7 +381,7 @@ describe("searches and the sessions of statements", () => {
     expect(
       (await query("PIVOT (SELECT id FROM vector_search('items', 'inner', 2)) ON id USING count(*)")).rows,
     ).toEqual([[1, 1]]);
-    expect(indexes.query.running()).toBe(0);
+    expect(indexes.query.occupancy().running).toBe(0);
   });
 
   test("searches of one statement run side by side", async () => {

@@ -1,0 +1,17 @@
+import { Socket } from "node:net";
+import { type Handler, serve } from "./serve.ts";
+
+// The program of a worker process: see `launch.ts` for what it may do, `processes.ts` for who calls it.
+
+/** By the part of a method's name before the dot. Loaded when first called: each brings a library of its own. */
+const ROOMS: Record<string, () => Promise<Readonly<Record<string, Handler>>>> = {
+  duck: async () => (await import("../duckdb/duck-calls.ts")).calls,
+  ingest: async () => (await import("../ingest/conversion-calls.ts")).calls,
+};
+
+serve(new Socket({ fd: 3 }), async (method) => {
+  const handlers = await ROOMS[method.split(".", 1)[0] ?? ""]?.();
+  const handler = handlers?.[method];
+  if (!handler) throw new Error(`There is no method ${method}.`);
+  return handler;
+});

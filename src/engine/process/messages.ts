@@ -1,0 +1,51 @@
+import { type ErrorKind, LakeError } from "../errors.ts";
+
+/** To the process, in the form of `v8.serialize`: parameters may be of any type that it keeps. */
+export type Request =
+  | { id: number; method: string; args: unknown }
+  /** The caller has left: end the call as soon as possible. */
+  | { id: number; abort: true }
+  /** The last event was used: send the next one. */
+  | { id: number; more: true };
+
+/** From the process, as JSON: what a process sends that a foreign file has taken over must not be more than data. */
+export type Reply =
+  | { id: number; result?: unknown }
+  | { id: number; error: ErrorData }
+  | { id: number; event: unknown };
+
+export interface ErrorData {
+  kind: ErrorKind;
+  message: string;
+  hint?: string | undefined;
+  /** The message of the cause. */
+  cause?: string | undefined;
+}
+
+export function errorData(error: unknown): ErrorData {
+  if (!(error instanceof LakeError)) {
+    const cause = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return { kind: "internal", message: "The process failed unexpectedly.", cause };
+  }
+  const { kind, message, hint, cause } = error;
+  return { kind, message, hint, cause: cause instanceof Error ? cause.message : undefined };
+}
+
+const KINDS: ReadonlySet<unknown> = new Set<ErrorKind>([
+  "invalid",
+  "not_found",
+  "denied",
+  "limit",
+  "conflict",
+  "unavailable",
+  "corrupt",
+  "closed",
+  "internal",
+]);
+
+export function errorOf({ kind, message, hint, cause }: ErrorData): LakeError {
+  return new LakeError(KINDS.has(kind) ? kind : "internal", String(message), {
+    ...(hint !== undefined && { hint: String(hint) }),
+    ...(cause !== undefined && { cause: new Error(String(cause)) }),
+  });
+}

@@ -1,0 +1,191 @@
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { serialize } from "node:v8";
+import { cancelled, throwIfAborted } from "../errors.ts";
+import { openFrames } from "./frames.ts";
+import { launch } from "./launch.ts";
+import { residentBytes, watchMemory } from "./memory.ts";
+import { errorOf, type Reply, type Request } from "./messages.ts";
+
+/** Why a process has ended: it was too large, it did not stop, it was not needed any more, or by itself. */
+export type Ending = "memory" | "stuck" | "closed" | "crash";
+
+/** A call that has no answer because its process has ended. Of the callers of one process, each gets one. */
+export class ProcessEnded extends Error {
+  readonly ending: Ending;
+  /** What the system says: `SIGSEGV`, or `exit code 1`. */
+  readonly how: string;
+
+  constructor(ending: Ending, how: string, said: string) {
+    super(`A worker process has ended (${ending}, ${how}). ${said}`);
+    this.ending = ending;
+    this.how = how;
+  }
+}
+
+export interface CallOptions {
+  signal?: AbortSignal | undefined;
+  /** Takes what the call tells before its result. The next one comes when it is done. */
+  onEvent?: ((event: unknown) => void | Promise<void>) | undefined;
+}
+
+/** A process that somebody works with. */
+export interface WorkerProcess {
+  readonly pid: number;
+  /**
+   * Runs `method` there. When `signal` aborts, the process is told, and a call that has not ended a second later ends the
+   * process. Throws what the method throws, the cancellation, or `ProcessEnded`.
+   */
+  call<Result>(method: string, args: unknown, options?: CallOptions): Promise<Result>;
+  /** Ends the process when it has more than so many bytes in memory, while it works. */
+  limitMemory(maxBytes: number): void;
+  isAlive(): boolean;
+  /** Ends it at once, whatever it does. */
+  kill(ending: Ending): void;
+  /** Whoever took it is done: it is kept for the next one, unless it has become large. */
+  giveBack(): Promise<void>;
+}
+
+/** DuckDB stops within milliseconds, or, inside of some functions, not at all. */
+export const GRACE_MS = 1000;
+/** A process that nobody needs ends after this long. */
+const IDLE_MS = 60_000;
+/** What one may keep in memory while nobody works with it. */
+const IDLE_BYTES = 512 * 2 ** 20;
+const SAID_CHARS = 2000;
+
+type Kind = "statements" | "conversions";
+const idle: Record<Kind, Running[]> = { statements: [], conversions: [] };
+
+/**
+ * A process for one caller at a time, started or kept from an earlier one of that kind: what read foreign files runs no
+ * statements.
+ */
+export async function takeProcess(kind: Kind): Promise<WorkerProcess> {
+  for (let kept = idle[kind].pop(); kept; kept = idle[kind].pop()) {
+    kept.stopIdling();
+    if (kept.isAlive()) return kept;
+  }
+  return start(kind);
+}
+
+interface Running extends WorkerProcess {
+  stopIdling(): void;
+}
+
+interface Call {
+  resolve(result: unknown): void;
+  reject(error: unknown): void;
+  onEvent: CallOptions["onEvent"];
+}
+
+async function start(kind: Kind): Promise<Running> {
+  const child = await launch();
+  const channel = child.stdio[3] as Duplex;
+  const calls = new Map<number, Call>();
+  let made = 0;
+  let maxBytes = Number.POSITIVE_INFINITY;
+  let stopWatching: (() => void) | undefined;
+  let ending: Ending | undefined;
+  let said = "";
+  let timer: NodeJS.Timeout | undefined;
+  child.stderr?.on("data", (text: Buffer) => {
+    said = `${said}${text.toString("utf8")}`.slice(-SAID_CHARS);
+  });
+
+  const gone = new Promise<string>((resolve) => {
+    child.once("error", (error) => resolve(error.message));
+    child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
+  });
+  let alive = true;
+  void gone.then((how) => {
+    alive = false;
+    stopWatching?.();
+    clearTimeout(timer);
+    idle[kind] = idle[kind].filter((other) => other !== running);
+    for (const call of calls.values()) call.reject(new ProcessEnded(ending ?? "crash", how, said));
+    calls.clear();
+  });
+
+  const send = (request: Request): Promise<void> => frames.send(serialize(request));
+  const frames = openFrames(
+    channel,
+    (body) => {
+      const reply = JSON.parse(body.toString("utf8")) as Reply;
+      const call = calls.get(reply.id);
+      if (!call) return;
+      if ("event" in reply) {
+        const more = (): void => void send({ id: reply.id, more: true });
+        Promise.resolve(call.onEvent?.(reply.event)).then(more, (error: unknown) => {
+          call.reject(error);
+          void send({ id: reply.id, abort: true });
+        });
+      } else if ("error" in reply) call.reject(errorOf(reply.error));
+      else call.resolve(reply.result);
+    },
+    () => kill("crash"),
+  );
+
+  function kill(why: Ending): void {
+    ending ??= why;
+    child.kill("SIGKILL");
+  }
+  /** A process that does nothing keeps nobody from ending; nor is it looked at. */
+  function setBusy(busy: boolean): void {
+    if (busy) {
+      child.ref();
+      (channel as unknown as Socket).ref();
+      if (maxBytes < Number.POSITIVE_INFINITY)
+        stopWatching ??= watchMemory(running.pid, maxBytes, () => kill("memory"));
+    } else {
+      child.unref();
+      for (const stream of [channel, child.stderr]) (stream as unknown as Socket).unref();
+      stopWatching?.();
+      stopWatching = undefined;
+    }
+  }
+
+  const running: Running = {
+    pid: child.pid ?? 0,
+    isAlive: () => alive && ending === undefined,
+    limitMemory: (bytes) => {
+      maxBytes = bytes;
+    },
+    kill,
+    stopIdling: () => clearTimeout(timer),
+    call: async <Result>(method: string, args: unknown, { signal, onEvent }: CallOptions = {}) => {
+      throwIfAborted(signal);
+      if (!alive) throw new ProcessEnded(ending ?? "crash", await gone, said);
+      const id = made++;
+      const answer = new Promise<unknown>((resolve, reject) => calls.set(id, { resolve, reject, onEvent }));
+      let stuck: NodeJS.Timeout | undefined;
+      const onAbort = (): void => {
+        void send({ id, abort: true });
+        stuck = setTimeout(() => kill("stuck"), GRACE_MS);
+      };
+      signal?.addEventListener("abort", onAbort, { once: true });
+      setBusy(true);
+      try {
+        await send({ id, method, args });
+        return (await answer) as Result;
+      } catch (error) {
+        throw signal?.aborted ? cancelled(signal) : error;
+      } finally {
+        clearTimeout(stuck);
+        signal?.removeEventListener("abort", onAbort);
+        calls.delete(id);
+        if (calls.size === 0) setBusy(false);
+      }
+    },
+    giveBack: async () => {
+      const bytes = await residentBytes(running.pid);
+      if (!running.isAlive() || calls.size > 0 || (bytes ?? 0) > IDLE_BYTES) return kill("closed");
+      maxBytes = Number.POSITIVE_INFINITY;
+      timer = setTimeout(() => kill("closed"), IDLE_MS);
+      timer.unref();
+      idle[kind].push(running);
+    },
+  };
+  setBusy(false);
+  return running;
+}

@@ -1,0 +1,103 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { openRemoteDuck } from "../../../src/engine/duckdb/remote.ts";
+import { LakeError } from "../../../src/engine/errors.ts";
+import { ProcessEnded, takeProcess } from "../../../src/engine/process/processes.ts";
+import { inScope } from "../../../src/engine/scope.ts";
+
+const SETTINGS = {
+  memoryBytes: 64 * 2 ** 20,
+  threads: 2,
+  tempFolder: "/nonexistent",
+  maxTempBytes: 2 ** 20,
+  folders: ["/nonexistent"],
+};
+/** Quadratic inside of one function call, which DuckDB does not interrupt. */
+const NEVER_ENDS = "SELECT repeat('a', 3000000) ILIKE '%a%a%b'";
+
+function thrown(work: Promise<unknown>): Promise<unknown> {
+  return work.then(
+    () => expect.fail("it did not fail"),
+    (error: unknown) => error,
+  );
+}
+
+test("a process has nothing of this one's environment, and no network", async () => {
+  process.env.LAKEHOUSE_TEST_SECRET = "do not tell";
+  try {
+    await inScope(async (scope) => {
+      await openRemoteDuck(scope, SETTINGS);
+      const worker = await takeProcess("statements");
+      await worker.call("duck.close", {});
+      const environment = readFileSync(`/proc/${worker.pid}/environ`, "latin1").split("\0");
+      expect(environment).toEqual(expect.arrayContaining(["TZ=UTC", "LC_ALL=C"]));
+      expect(environment.filter((variable) => /SECRET|HOME|^PATH|USER/.test(variable))).toEqual([]);
+      // No interface but its own loopback, where the system has namespaces.
+      const interfaces = readFileSync(`/proc/${worker.pid}/net/dev`, "latin1").split("\n").slice(2).filter(Boolean);
+      expect(interfaces.map((line) => line.trim().split(":")[0])).toEqual(["lo"]);
+      await worker.giveBack();
+    });
+  } finally {
+    delete process.env.LAKEHOUSE_TEST_SECRET;
+  }
+});
+
+test("a call that does not stop ends its process, and the caller is told why it was stopped", async () => {
+  await inScope(async (scope) => {
+    const duck = await openRemoteDuck(scope, SETTINGS);
+    const connection = await duck.connect();
+    const stop = new AbortController();
+    const running = thrown(connection.run(NEVER_ENDS, { signal: stop.signal }));
+    setTimeout(() => stop.abort(new LakeError("limit", "too long")), 300);
+    expect(await running).toMatchObject({ kind: "limit", message: "too long" });
+    expect(duck.isAlive()).toBe(false);
+    expect(await thrown(connection.rows("SELECT 1"))).toBeInstanceOf(LakeError);
+  });
+});
+
+test("a call that stops leaves its process as it was", async () => {
+  await inScope(async (scope) => {
+    const duck = await openRemoteDuck(scope, SETTINGS);
+    const connection = await duck.connect();
+    const stop = new AbortController();
+    const running = thrown(
+      connection.run("SELECT count(*) FROM range(10000000000) a, range(10) b", { signal: stop.signal }),
+    );
+    setTimeout(() => stop.abort(), 100);
+    expect(await running).toMatchObject({ kind: "unavailable" });
+    expect(duck.isAlive()).toBe(true);
+    expect(await connection.rows("SELECT 42::VARCHAR AS n")).toEqual([{ n: "42" }]);
+  });
+});
+
+test("memory beyond the limit ends the process with an error that names the setting", async () => {
+  await inScope(async (scope) => {
+    const duck = await openRemoteDuck(scope, SETTINGS);
+    const connection = await duck.connect();
+    // Lists do not count towards DuckDB's own limit.
+    const error = await thrown(connection.rows("SELECT sum(len(range(1000000 + i))) FROM range(2048) t(i)"));
+    expect(error).toMatchObject({ kind: "limit", hint: expect.stringContaining("query_memory") });
+    expect(duck.isAlive()).toBe(false);
+  });
+});
+
+test("a process that dies fails the call that it ran, and no other", async () => {
+  const [one, other] = [await takeProcess("conversions"), await takeProcess("conversions")];
+  const failing = thrown(one.call("duck.open", { settings: SETTINGS, setup: [] }));
+  process.kill(one.pid, "SIGSEGV");
+  expect(await failing).toBeInstanceOf(ProcessEnded);
+  expect(await failing).toMatchObject({ ending: "crash", how: "SIGSEGV" });
+  expect([one.isAlive(), other.isAlive()]).toEqual([false, true]);
+  await other.call("duck.open", { settings: SETTINGS, setup: [] });
+  await other.giveBack();
+  const again = await takeProcess("conversions");
+  expect(again.pid).toBe(other.pid);
+  again.kill("closed");
+});
+
+test("an unknown method is an error, not the end", async () => {
+  const worker = await takeProcess("conversions");
+  expect(await thrown(worker.call("nothing.at.all", {}))).toMatchObject({ kind: "internal" });
+  expect(worker.isAlive()).toBe(true);
+  worker.kill("closed");
+});

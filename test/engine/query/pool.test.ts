@@ -1,0 +1,88 @@
+import { expect, test } from "vitest";
+import { LakeError } from "../../../src/engine/errors.ts";
+import { openPool, type Session } from "../../../src/engine/query/pool.ts";
+
+const never = new AbortController().signal;
+
+function opener() {
+  const sessions: (Session & { closed: boolean; renewed: number })[] = [];
+  const open = async (): Promise<Session> => {
+    const session = {
+      connection: {} as Session["connection"],
+      shown: new Map(),
+      hot: {} as Session["hot"],
+      closed: false,
+      renewed: 0,
+      isAlive: () => !session.closed,
+      renew: async () => {
+        session.renewed++;
+      },
+      close: async () => {
+        session.closed = true;
+      },
+    };
+    sessions.push(session);
+    return session;
+  };
+  return { sessions, open };
+}
+
+const isBroken = (error: unknown): boolean => error instanceof Error && error.message === "broken";
+
+test("one after the other they use one session", async () => {
+  const { sessions, open } = opener();
+  const pool = openPool({ maxRunning: 4, maxWaiting: 8 }, open, isBroken);
+  for (let n = 0; n < 5; n++) await pool.run(never, undefined, async () => n);
+  expect(sessions).toHaveLength(1);
+  await pool.close();
+  expect(sessions[0]?.closed).toBe(true);
+});
+
+test("an error that breaks an instance ends its process, a refusal changes nothing, anything else renews", async () => {
+  const { sessions, open } = opener();
+  const pool = openPool({ maxRunning: 1, maxWaiting: 8 }, open, isBroken);
+  const fail = (error: Error): Promise<unknown> =>
+    pool
+      .run(never, undefined, async () => {
+        throw error;
+      })
+      .catch((thrown: unknown) => thrown);
+  await fail(new LakeError("invalid", "wrong"));
+  expect(sessions.map(({ closed, renewed }) => [closed, renewed])).toEqual([[false, 0]]);
+  await fail(new LakeError("limit", "much"));
+  expect(sessions.map(({ closed, renewed }) => [closed, renewed])).toEqual([[false, 1]]);
+  await fail(new Error("broken"));
+  expect(sessions[0]?.closed).toBe(true);
+  expect(await pool.run(never, undefined, async () => "next")).toBe("next");
+  expect(sessions).toHaveLength(2);
+  await pool.close();
+});
+
+test("a caller with a name never has all sessions, and others pass it in the queue", async () => {
+  const { open } = opener();
+  const pool = openPool({ maxRunning: 2, maxWaiting: 8 }, open, isBroken);
+  const ends: (() => void)[] = [];
+  const hold = (caller: string) =>
+    pool.run(never, caller, () => new Promise<string>((resolve) => ends.push(() => resolve(caller))));
+  const greedy = [hold("greedy"), hold("greedy"), hold("greedy")];
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  expect(pool.occupancy()).toEqual({ running: 1, waiting: 2 });
+  expect(await pool.run(never, "other", async () => "served")).toBe("served");
+  while (ends.length > 0 || pool.occupancy().running > 0) {
+    ends.shift()?.();
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  expect(await Promise.all(greedy)).toEqual(["greedy", "greedy", "greedy"]);
+  await pool.close();
+});
+
+test("closing answers who waits", async () => {
+  const { open } = opener();
+  const pool = openPool({ maxRunning: 1, maxWaiting: 8 }, open, isBroken);
+  const running = pool.run(never, undefined, () => new Promise(() => {})).catch((error: unknown) => error);
+  const waiting = pool.run(never, undefined, async () => "never").catch((error: unknown) => error);
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  await pool.close();
+  expect(await waiting).toMatchObject({ kind: "closed" });
+  void running;
+});
