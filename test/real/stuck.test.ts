@@ -26,7 +26,7 @@ test("the process ends when its client goes, whatever is still running", async (
     for (const id of [2, 3]) {
       send({ id, method: "tools/call", params: { name: "sql", arguments: { sql: NEVER_ENDS, timeout_ms: 500 } } });
     }
-    // Both are answered in time, and go on.
+    // Both are answered in time; their processes are gone then.
     while (!(answered.includes('"id":2') && answered.includes('"id":3'))) await sleep(20);
     expect(answered.match(/timeout_ms/g)?.length).toBeGreaterThanOrEqual(2);
     const ended = once(child, "exit");
@@ -34,7 +34,7 @@ test("the process ends when its client goes, whatever is still running", async (
     else child.kill(stop);
     // An exit that waits for the statement would outlast the time a test may take.
     const [code, signal] = await ended;
-    expect([code, signal], stop).toEqual([null, "SIGKILL"]);
+    expect([code, signal], stop).toEqual([0, null]);
   }
 });
 

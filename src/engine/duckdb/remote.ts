@@ -1,5 +1,5 @@
 import { cancelled, LakeError } from "../errors.ts";
-import { type CallOptions, ProcessEnded, takeProcess, type WorkerProcess } from "../process/processes.ts";
+import { type CallOptions, type OnEnd, ProcessEnded, takeProcess, type WorkerProcess } from "../process/processes.ts";
 import type { Scope } from "../scope.ts";
 import type { Connection, DuckSettings, Params, RunOptions } from "./duckdb.ts";
 import type { Execution, Statement } from "./execute.ts";
@@ -47,8 +47,9 @@ export async function openRemoteDuck(
   scope: Scope,
   settings: DuckSettings,
   setup: readonly string[] = [],
+  onEnd?: OnEnd,
 ): Promise<RemoteDuck> {
-  const worker = await takeProcess("statements");
+  const worker = await takeProcess("statements", onEnd);
   worker.limitMemory(BASE_BYTES + COUNTED * settings.memoryBytes);
   const call = <Result>(method: string, args: object, options?: CallOptions): Promise<Result> =>
     worker.call<Result>(method, args, options).catch((error: unknown) => {

@@ -1,6 +1,7 @@
 import { LakeError } from "../errors.ts";
 import { ProcessEnded, takeProcess } from "../process/processes.ts";
 import type { Scope } from "../scope.ts";
+import type { EngineSettings } from "../settings.ts";
 import type { ConvertRequest, ConvertResult, OpenRequest } from "./conversion-calls.ts";
 import type { Source } from "./types.ts";
 
@@ -20,8 +21,14 @@ const BASE_BYTES = 768 * 2 ** 20;
 const COUNTED = 1.5;
 
 /** `label` is the source as errors name it. The process goes back with the scope. */
-export async function openConversion(scope: Scope, label: string, memoryBytes: number): Promise<Conversion> {
-  const worker = await takeProcess("conversions");
+export async function openConversion(
+  scope: Scope,
+  label: string,
+  { ingestMemoryBytes: memoryBytes, log }: Pick<EngineSettings, "ingestMemoryBytes" | "log">,
+): Promise<Conversion> {
+  const worker = await takeProcess("conversions", (ending, how) => {
+    log("warn", "a process of an ingest has ended", { ending, how });
+  });
   worker.limitMemory(BASE_BYTES + COUNTED * memoryBytes);
   scope.defer(() => worker.giveBack());
   const explained = (error: unknown): never => {

@@ -157,7 +157,7 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
     lake: job.store.localRoot,
   });
   const { file } = source;
-  const conversion = await openConversion(scope, file.label, settings.ingestMemoryBytes);
+  const conversion = await openConversion(scope, file.label, settings);
   const { format } = await conversion.open({ file, format: job.request.format, folder }, job.signal);
   const onBadRows = job.request.onBadRows ?? "fail";
   // Hashing and converting run side by side. Whichever knows first that there is nothing to do stops the other.
@@ -191,7 +191,7 @@ async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestR
   const { signal, store, settings } = job;
   const rules: SchemaRules = { ...job.rules, inferred: false };
   const plan = await job.query.plan(sql, { signal, caller: job.options.caller, files: scope });
-  const conversion = await openConversion(scope, "The query", settings.ingestMemoryBytes);
+  const conversion = await openConversion(scope, "The query", settings);
   const query = { plan, folders: [join(store.localRoot, "data")] };
   const converting = convert(job, conversion, rules, {
     format: "sql",

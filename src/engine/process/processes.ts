@@ -61,16 +61,22 @@ const idle: Record<Kind, Running[]> = { statements: [], conversions: [] };
  * A process for one caller at a time, started or kept from an earlier one of that kind: what read foreign files runs no
  * statements.
  */
-export async function takeProcess(kind: Kind): Promise<WorkerProcess> {
+export async function takeProcess(kind: Kind, onEnd: OnEnd = () => undefined): Promise<WorkerProcess> {
   for (let kept = idle[kind].pop(); kept; kept = idle[kind].pop()) {
-    kept.stopIdling();
-    if (kept.isAlive()) return kept;
+    if (!kept.isAlive()) continue;
+    kept.beginWork(onEnd);
+    return kept;
   }
-  return start(kind);
+  const started = await start(kind);
+  started.beginWork(onEnd);
+  return started;
 }
 
+/** Told when a process ends while somebody works with it. */
+export type OnEnd = (ending: Ending, how: string) => void;
+
 interface Running extends WorkerProcess {
-  stopIdling(): void;
+  beginWork(onEnd: OnEnd): void;
 }
 
 interface Call {
@@ -89,6 +95,7 @@ async function start(kind: Kind): Promise<Running> {
   let ending: Ending | undefined;
   let said = "";
   let timer: NodeJS.Timeout | undefined;
+  let tell: OnEnd | undefined;
   child.stderr?.on("data", (text: Buffer) => {
     said = `${said}${text.toString("utf8")}`.slice(-SAID_CHARS);
   });
@@ -103,6 +110,7 @@ async function start(kind: Kind): Promise<Running> {
     stopWatching?.();
     clearTimeout(timer);
     idle[kind] = idle[kind].filter((other) => other !== running);
+    if (ending !== "closed") tell?.(ending ?? "crash", how);
     for (const call of calls.values()) call.reject(new ProcessEnded(ending ?? "crash", how, said));
     calls.clear();
   });
@@ -152,7 +160,10 @@ async function start(kind: Kind): Promise<Running> {
       maxBytes = bytes;
     },
     kill,
-    stopIdling: () => clearTimeout(timer),
+    beginWork: (onEnd) => {
+      clearTimeout(timer);
+      tell = onEnd;
+    },
     call: async <Result>(method: string, args: unknown, { signal, onEvent }: CallOptions = {}) => {
       throwIfAborted(signal);
       if (!alive) throw new ProcessEnded(ending ?? "crash", await gone, said);
@@ -181,6 +192,7 @@ async function start(kind: Kind): Promise<Running> {
       const bytes = await residentBytes(running.pid);
       if (!running.isAlive() || calls.size > 0 || (bytes ?? 0) > IDLE_BYTES) return kill("closed");
       maxBytes = Number.POSITIVE_INFINITY;
+      tell = undefined;
       timer = setTimeout(() => kill("closed"), IDLE_MS);
       timer.unref();
       idle[kind].push(running);

@@ -84,6 +84,7 @@ async function openSession({ store, settings }: Parts): Promise<Session> {
         behind: true,
       },
       SETUP,
+      (ending, how) => settings.log("warn", "a process of statements has ended", { ending, how }),
     );
     const hot = openHotTables(scope, {
       maxBytes: Math.min(settings.tableCacheBytes ?? HOT_BYTES, memoryBytes / HOT_SHARE),

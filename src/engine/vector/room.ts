@@ -154,7 +154,9 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
       const own = openScope();
       try {
         if (closed) throw closedError();
-        const duck = await openRemoteDuck(own, await settingsFor(`build-${randomUUID()}`));
+        const duck = await openRemoteDuck(own, await settingsFor(`build-${randomUUID()}`), [], (ending, how) =>
+          settings.log("warn", "a process of an index build has ended", { ending, how }),
+        );
         return await work(await duck.connect());
       } finally {
         await own.close();

@@ -2,7 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { warm } from "../../catalog/manifest.ts";
-import { openDuck } from "../../duckdb/duckdb.ts";
+import { openRemoteDuck } from "../../duckdb/remote.ts";
+import { areOffline } from "../../process/launch.ts";
 import { openGraph } from "../../vector/graph.ts";
 import type { Check } from "./doctor.ts";
 
@@ -29,10 +30,10 @@ export const duckdb: Check = {
     scope.defer(() => rm(folder, { recursive: true, force: true }));
     const settings = { memoryBytes: queryMemoryBytes, threads, maxTempBytes, tempFolder: folder, folders: [folder] };
     try {
-      const connection = await (await openDuck(scope, settings)).connect();
+      const connection = await (await openRemoteDuck(scope, settings)).connect();
       const [row] = await connection.rows<{ version: string }>("SELECT version() AS version");
-      connection.close();
-      return { status: "ok", found: `DuckDB ${row?.version} runs.` };
+      const where = (await areOffline()) ? "without a network" : "which this system cannot keep off the network";
+      return { status: "ok", found: `DuckDB ${row?.version} runs, in a process of its own, ${where}.` };
     } catch (error) {
       return { status: "fail", found: `DuckDB does not run: ${firstLine(error)}`, fix: REINSTALL };
     }
