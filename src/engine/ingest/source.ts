@@ -1,5 +1,5 @@
 import { type BigIntStats, constants } from "node:fs";
-import { type FileHandle, open, realpath, stat, writeFile } from "node:fs/promises";
+import { type FileHandle, open, readlink, realpath, stat, writeFile } from "node:fs/promises";
 import { basename, isAbsolute, join, relative, resolve } from "node:path";
 import { hasCode, LakeError } from "../errors.ts";
 import type { Scope } from "../scope.ts";
@@ -55,9 +55,9 @@ export async function openFile(scope: Scope, path: string, settings: FileSetting
 
 /** Where what was opened is now. Only Linux tells; elsewhere its name has to lead to it still. */
 async function whereIs({ path, file }: OpenSource, real: string): Promise<string> {
-  if (process.platform === "linux") return realpath(path);
-  const again = await realpath(real);
-  const { dev, ino } = await stat(again, { bigint: true });
+  if (process.platform === "linux") return readlink(path);
+  const again = await translated(file.label, () => realpath(real));
+  const { dev, ino } = await translated(file.label, () => stat(again, { bigint: true }));
   if (dev !== file.device || ino !== file.inode) throw changed(file.label);
   return again;
 }

@@ -1,12 +1,13 @@
-import { execFileSync } from "node:child_process";
-import { appendFile, chmod, mkdir, symlink, utimes, writeFile } from "node:fs/promises";
+import { execFileSync, spawn } from "node:child_process";
+import { appendFile, chmod, mkdir, readFile, symlink, utimes, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LakeError } from "../../../src/engine/errors.ts";
 import { detectCompression, detectFormat } from "../../../src/engine/ingest/detect.ts";
 import { openFile } from "../../../src/engine/ingest/source.ts";
-import { openScope } from "../../../src/engine/scope.ts";
+import { inScope, openScope } from "../../../src/engine/scope.ts";
 import { type Ingesting, openIngesting } from "../../support/ingesting.ts";
 
 let lake: Ingesting;
@@ -17,6 +18,13 @@ beforeAll(async () => {
   await mkdir(join(lake.inbox, "sub"));
 });
 afterAll(() => lake[Symbol.asyncDispose]());
+
+/** A folder and a link to another, in turn under one name. */
+const EXCHANGE = `const { renameSync } = require("node:fs"); const at = (name) => process.argv[1] + "/" + name;
+for (;;) {
+  renameSync(at("real"), at("kept")); renameSync(at("link"), at("real"));
+  renameSync(at("real"), at("link")); renameSync(at("kept"), at("real"));
+}`;
 
 const refused = (path: string) => lake.refused({ source: { path } });
 
@@ -49,6 +57,44 @@ describe("paths", () => {
         `${path} is not inside a folder that ingest may read.`,
       ]);
       expect(error.hint).toBe(`Allowed: ${lake.inbox}`);
+    }
+  });
+
+  it("never lead outside while a folder is exchanged for a link", async () => {
+    const box = join(lake.inbox, "race");
+    await mkdir(join(box, "real"), { recursive: true });
+    await mkdir(join(lake.folder, "outside"));
+    await writeFile(join(box, "real", "data.csv"), "where\ninside\n");
+    await writeFile(join(lake.folder, "outside", "data.csv"), "where\noutside\n");
+    await symlink(join(lake.folder, "outside"), join(box, "link"));
+    const exchanging = spawn(process.execPath, ["-e", EXCHANGE, box]);
+    try {
+      const outcomes = { inside: 0, refused: 0 };
+      const limits = {
+        allow: [lake.inbox],
+        maxIngestBytes: 1000,
+        folder: lake.folder,
+        lake: join(lake.folder, "lake"),
+      };
+      const until = performance.now() + 3000;
+      while (performance.now() < until || outcomes.inside === 0) {
+        await inScope(async (scope) => {
+          const source = await openFile(scope, "race/real/data.csv", limits).catch((error: unknown) => {
+            expect(error).toBeInstanceOf(LakeError);
+            outcomes.refused++;
+          });
+          if (!source) return;
+          expect(await readFile(source.path, "utf8")).toContain("inside");
+          outcomes.inside++;
+        });
+      }
+      expect(outcomes.refused).toBeGreaterThan(0);
+      for (let round = 0; round < 20; round++) {
+        const result = await lake.ingest({ source: { path: "race/real/data.csv" } }).catch(() => undefined);
+        if (result) expect(JSON.stringify(await lake.rows("t"))).toContain("inside");
+      }
+    } finally {
+      exchanging.kill();
     }
   });
 
