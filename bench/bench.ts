@@ -13,6 +13,7 @@ import { benchMany } from "./many.ts";
 import { benchMixed } from "./mixed.ts";
 import { type Report, render } from "./report.ts";
 import { benchS3 } from "./s3.ts";
+import { benchSmall } from "./small.ts";
 import { benchSql } from "./sql.ts";
 import { benchStart } from "./start.ts";
 import { benchUploads } from "./uploads.ts";
@@ -20,7 +21,7 @@ import { benchVectors } from "./vectors.ts";
 
 const USAGE = `npm run bench -- [--only NAME]... [--rows N] [--sizes N,N] [--quick] [--json]
 
-  --only NAME  ingest, sql, many, start, catalog, embed, http, mixed, uploads, vectors or s3 (starts a Ceph RGW); may be
+  --only NAME  ingest, sql, small, many, start, catalog, embed, http, mixed, uploads, vectors or s3 (starts a Ceph RGW); may be
                repeated (default: all)
   --rows N     rows of the workers table (default 500000, with --quick 20000)
   --sizes N,N  vectors in an index (default 100000, with --quick 10000); several show how the figures grow
@@ -33,6 +34,7 @@ Every figure stands beside the bare library, measured in turn in the same run. N
 const CAPABILITIES: Record<string, (context: Context) => Promise<Report>> = {
   ingest: benchIngest,
   sql: benchSql,
+  small: benchSmall,
   many: benchMany,
   start: benchStart,
   catalog: benchCatalog,

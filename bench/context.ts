@@ -16,11 +16,11 @@ export interface Context {
   workers(): Promise<{ path: string; bytes: number }>;
 }
 
-/** The server's defaults, which the bare library gets too. */
+/** The server's defaults, which the bare library gets too: `queryMemory` is what one statement may have. */
 export const SETTINGS = {
   threads: String(availableParallelism()),
   ingestMemory: "256MiB",
-  queryMemory: "1GiB",
+  queryMemory: "512MiB",
 } as const;
 
 /** Node's flags for a process that `askProbe` can ask. */

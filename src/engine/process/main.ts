@@ -9,6 +9,9 @@ const ROOMS: Record<string, () => Promise<Readonly<Record<string, Handler>>>> = 
   ingest: async () => (await import("../ingest/conversion-calls.ts")).calls,
 };
 
+// A terminal and a service manager signal the whole group: this process ends when whoever started it does, or says so.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
+
 serve(new Socket({ fd: 3 }), async (method) => {
   const handlers = await ROOMS[method.split(".", 1)[0] ?? ""]?.();
   const handler = handlers?.[method];

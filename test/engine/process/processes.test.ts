@@ -95,6 +95,15 @@ test("a process that dies fails the call that it ran, and no other", async () =>
   again.kill("closed");
 });
 
+test("signals to the whole group leave it alone", async () => {
+  const worker = await takeProcess("conversions");
+  await worker.call("duck.open", { settings: SETTINGS, setup: [] });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.kill(worker.pid, signal);
+  await worker.call("duck.close", {});
+  expect(worker.isAlive()).toBe(true);
+  worker.kill("closed");
+});
+
 test("an unknown method is an error, not the end", async () => {
   const worker = await takeProcess("conversions");
   expect(await thrown(worker.call("nothing.at.all", {}))).toMatchObject({ kind: "internal" });
