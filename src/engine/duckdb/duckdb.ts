@@ -81,7 +81,10 @@ export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Du
     `SET allowed_directories = ${literalList(settings.folders.map((folder) => folder.replace(/\/?$/, "/")))}`,
     `SET allowed_paths = ${literalList(settings.files ?? [])}`,
     ...(settings.progress ? [`SET allowed_configs = ${literalList(PROGRESS_SETTINGS)}`] : []),
-    "SET TimeZone = 'UTC'",
+    // For all connections: without GLOBAL it holds for this one, and the others follow the host's TZ and LANG, whose
+    // calendar may be the Buddhist or the Persian one.
+    "SET GLOBAL TimeZone = 'UTC'",
+    "SET GLOBAL Calendar = 'gregorian'",
     "SET parquet_metadata_cache = true",
     "SET enable_external_access = false",
     "SET lock_configuration = true",
