@@ -2,7 +2,7 @@ import type { Catalog } from "../catalog/types.ts";
 import type { On } from "../duckdb/execute.ts";
 import type { Statements } from "../duckdb/statements.ts";
 import { readTexts } from "../duckdb/vectors.ts";
-import { cancelled, LakeError, throwIfAborted, untilAborted } from "../errors.ts";
+import { LakeError, throwIfAborted, untilAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
@@ -130,20 +130,19 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     const { signal: asked, timeoutMs = settings.queryTimeoutMs } = options;
     throwIfAborted(asked);
     const stop = new AbortController();
-    const onAbort = (): void => stop.abort(asked ? cancelled(asked) : undefined);
-    asked?.addEventListener("abort", onAbort, { once: true });
+    // Not a listener that aborts the next: however signals are nested, these end together and without recursion.
+    const signal = asked ? AbortSignal.any([asked, stop.signal]) : stop.signal;
     active.add(stop);
     let timer: NodeJS.Timeout | undefined;
     try {
       const open = await opened();
       timer = setTimeout(() => stop.abort(timedOut(timeoutMs)), timeoutMs);
-      return await work(open, stop.signal);
+      return await work(open, signal);
     } catch (error) {
       throw explained(error, parts.store.localRoot);
     } finally {
       clearTimeout(timer);
       active.delete(stop);
-      asked?.removeEventListener("abort", onAbort);
     }
   }
 

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { parseReference } from "../catalog/identity.ts";
 import type { Catalog } from "../catalog/types.ts";
 import { type Connection, literal } from "../duckdb/duckdb.ts";
@@ -51,6 +52,10 @@ const CREATE_MACRO = `CREATE OR REPLACE MACRO main.${VECTOR_SEARCH}(${CALL_PARAM
 /** Makes `vector_search` known to an instance. Its table is the session's own, and here only for the macro to be bound. */
 export const VECTOR_MACRO: readonly string[] = [CREATE_TABLE, CREATE_MACRO];
 
+/** A statement's own searches, those of their filters, and those of the filters of these. */
+const MAX_DEPTH = 3;
+/** Searches in filters that one statement may come to, all depths together. */
+const MAX_NESTED = 16;
 const SEARCHES_AHEAD = 4;
 const MAX_HIT_CHARS = 64 * 2 ** 20;
 const ROWS_PER_TURN = 1000;
@@ -67,6 +72,30 @@ export function notesOn(found: FoundByKey): string {
   return [...new Set([...found.values()].map(({ note }) => note).filter(Boolean))].join(" ");
 }
 
+/** What a search runs inside of: its filter is a statement of its own, whose searches count with those around it. */
+const around = new AsyncLocalStorage<{ depth: number; nested: { count: number } }>();
+
+/** Throws `limit`: a filter may compute to a text that searches with the same filter again. */
+function nestedOnce(searches: number): { depth: number; nested: { count: number } } {
+  const { depth, nested } = around.getStore() ?? { depth: 0, nested: { count: 0 } };
+  if (depth >= MAX_DEPTH) {
+    throw new LakeError("limit", `${VECTOR_SEARCH}() is nested more than ${MAX_DEPTH} deep in filters.`, {
+      hint: "Search first, and pass the ids that were found with params.",
+    });
+  }
+  if (depth > 0) nested.count += searches;
+  if (nested.count > MAX_NESTED) {
+    throw new LakeError(
+      "limit",
+      `The filters of this statement call ${VECTOR_SEARCH}() more than ${MAX_NESTED} times.`,
+      {
+        hint: "Search first, and pass the ids that were found with params.",
+      },
+    );
+  }
+  return { depth: depth + 1, nested };
+}
+
 /** Runs the searches and adds what they find to `found`. Throws `not_found`, `invalid`, `limit` and what searching throws. */
 export async function runSearches(
   searches: readonly VectorSearch[],
@@ -76,6 +105,7 @@ export async function runSearches(
   if (!search) {
     throw new LakeError("unavailable", `${VECTOR_SEARCH}() is not available here.`, { hint: "Query tables only." });
   }
+  const nesting = nestedOnce(searches.length);
   for (const { index } of searches) await assertIndex(index, catalog);
   const stop = new AbortController();
   const either = AbortSignal.any([signal, stop.signal]);
@@ -83,7 +113,13 @@ export async function runSearches(
   const running = mapAhead(searches, SEARCHES_AHEAD, async (call): Promise<[string, Found]> => {
     try {
       throwIfAborted(either);
-      return [callKey(call), await answeredInTime(search(call, either), either)];
+      return [
+        callKey(call),
+        await answeredInTime(
+          around.run(nesting, () => search(call, either)),
+          either,
+        ),
+      ];
     } catch (error) {
       // The others are of no use any more, and must not be waited for to tell why.
       failed ??= error;
