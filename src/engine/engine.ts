@@ -354,8 +354,7 @@ async function loadParts(
     store,
     catalog,
     settings,
-    search: async ({ filter, ...call }, signal, caller) =>
-      (await vectors()).find({ ...call, where: filter }, { signal, caller }),
+    search: async ({ filter, ...call }, asking) => (await vectors()).find({ ...call, where: filter }, asking),
   });
   return {
     query,

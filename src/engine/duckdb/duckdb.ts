@@ -87,7 +87,10 @@ export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Du
     // At creation it would not reach the buffer manager, which is what spills.
     `SET max_temp_directory_size = '${Math.floor(settings.maxTempBytes / 1024)}KiB'`,
     ...(settings.progress ? [`SET allowed_configs = ${literalList(PROGRESS_SETTINGS)}`] : []),
+    // For all connections: without GLOBAL it holds for this one, and the others follow the host's TZ and LANG, whose
+    // calendar may be the Buddhist or the Persian one.
     "SET GLOBAL TimeZone = 'UTC'",
+    "SET GLOBAL Calendar = 'gregorian'",
     "SET parquet_metadata_cache = true",
     "SET enable_external_access = false",
     "SET lock_configuration = true",

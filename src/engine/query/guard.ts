@@ -3,6 +3,7 @@ import { unwrapExplain } from "./explain.ts";
 import type { FunctionNames } from "./functions.ts";
 import { isNode, type Node, selectTree } from "./nodes.ts";
 import { expandPivot, type PivotParts } from "./pivot.ts";
+import { assertPlannable } from "./planned-queries.ts";
 import { STATEMENTS } from "./policy.ts";
 import { assertShape } from "./shape.ts";
 import { type Token, tokenize } from "./tokens.ts";
@@ -62,6 +63,7 @@ async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
   if (!statement) throw new LakeError("invalid", "There is no statement.", { hint: "Send one SELECT." });
   if (statements.length > 1) throw several(statements.length);
   const verdict = judgeTree(statement, parts.functions);
+  assertPlannable(statement, isInlined(sql));
   const computed = await computedQuery(verdict, parts);
   return {
     ...verdict,
@@ -69,6 +71,11 @@ async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
     explain: false,
     ...(computed !== undefined && { computed }),
   };
+}
+
+/** NOT MATERIALIZED, of which the tree says nothing. Where it is a text or a comment, the work is thought to be more. */
+function isInlined(sql: string): boolean {
+  return /materialized/i.test(sql) && /materialized/i.test(sql.replace(/\bas\s+materialized\b/gi, ""));
 }
 
 /** Judged like any statement, although its parts were: it is another one. */

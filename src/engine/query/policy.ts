@@ -143,6 +143,45 @@ export const DENIED_FUNCTIONS: ReadonlySet<string> = new Set([
   "variant_to_parquet_variant",
 ]);
 
+/** Macros, of DuckDB and of `CELL_LIMITS`, that use an argument several times: as often each is planned and computed. */
+export const REPEATED_ARGUMENTS: ReadonlyMap<string, number> = new Map([
+  ["array_pop_back", 2],
+  ["array_resize", 2],
+  ["array_to_string", 2],
+  ["array_to_string_comma_default", 2],
+  ["bin", 2],
+  ["damerau_levenshtein", 2],
+  ["editdist3", 2],
+  ["flatten", 2],
+  ["fmod", 2],
+  ["generate_series", 2],
+  ["generate_subscripts", 4],
+  ["hex", 2],
+  ["jaro_similarity", 2],
+  ["jaro_winkler_similarity", 2],
+  ["json_contains", 3],
+  ["json_group_array", 2],
+  ["json_group_object", 2],
+  ["json_merge_patch", 3],
+  ["json_structure", 3],
+  ["levenshtein", 2],
+  ["list_resize", 2],
+  ["lpad", 2],
+  ["map_contains_entry", 2],
+  ["nullif", 2],
+  ["range", 2],
+  ["repeat", 3],
+  ["replace", 2],
+  ["round_even", 3],
+  ["roundbankers", 3],
+  ["rpad", 2],
+  ["split_part", 2],
+  ["to_binary", 2],
+  ["to_hex", 2],
+  ["wavg", 2],
+  ["weighted_avg", 2],
+]);
+
 /** Families of the same, by name. */
 export const DENIED_PATTERN =
   /^(__internal_|pg_(?!typeof$|size_pretty$)|has_.*_privilege|inet_|.*obj_description$|col_description$|map_to_pg_oid$)/;

@@ -1,6 +1,6 @@
 import type { Catalog } from "../catalog/types.ts";
 import type { Statement } from "../duckdb/execute.ts";
-import { cancelled, LakeError, throwIfAborted, untilAborted } from "../errors.ts";
+import { LakeError, throwIfAborted, untilAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
@@ -100,20 +100,19 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     const { maxQueryTimeoutMs = Number.POSITIVE_INFINITY } = settings;
     if ((options.timeoutMs ?? 0) > maxQueryTimeoutMs) throw tooPatient(timeoutMs, maxQueryTimeoutMs);
     const stop = new AbortController();
-    const onAbort = (): void => stop.abort(asked ? cancelled(asked) : undefined);
-    asked?.addEventListener("abort", onAbort, { once: true });
+    // Not a listener that aborts the next: however signals are nested, these end together and without recursion.
+    const signal = asked ? AbortSignal.any([asked, stop.signal]) : stop.signal;
     active.add(stop);
     let timer: NodeJS.Timeout | undefined;
     try {
       const open = await opened();
       timer = setTimeout(() => stop.abort(timedOut(timeoutMs)), timeoutMs);
-      return await work(open, stop.signal);
+      return await work(open, signal);
     } catch (error) {
       throw explained(error, parts.store.localRoot);
     } finally {
       clearTimeout(timer);
       active.delete(stop);
-      asked?.removeEventListener("abort", onAbort);
     }
   }
 
@@ -134,7 +133,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     open: Opened,
     signal: AbortSignal,
     sql: string,
-    { params, caller }: QueryOptions,
+    { params, caller, nesting }: QueryOptions,
     work: Searched<Result>,
     { files, hot }: Reads = { files: undefined, hot: true },
   ): Promise<Result> {
@@ -151,7 +150,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     };
     const found: FoundByKey = new Map();
     const run = (searches: readonly VectorSearch[]): Promise<void> =>
-      runSearches(searches, found, { search: parts.search, catalog: parts.catalog, signal, caller });
+      runSearches(searches, found, { search: parts.search, catalog: parts.catalog, signal, caller, nesting });
     try {
       const before = open.verdicts.get(sql);
       if (before && before.calls.length > 0 && before.computed === undefined) {

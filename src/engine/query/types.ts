@@ -9,6 +9,14 @@ export interface Asking {
   signal?: AbortSignal | undefined;
   /** Who asks, where there are several: nobody has all places. */
   caller?: string | undefined;
+  /** Absent: of nothing. */
+  nesting?: Nesting | undefined;
+}
+
+/** What a statement is the filter of: its searches count with those around it. */
+export interface Nesting {
+  depth: number;
+  count: { searches: number };
 }
 
 export interface QueryOptions extends Asking {

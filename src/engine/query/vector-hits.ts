@@ -6,10 +6,11 @@ import { LakeError, throwIfAborted } from "../errors.ts";
 import { mapAhead } from "../map-ahead.ts";
 import { answeredInTime } from "../turns.ts";
 import { wellFormed } from "./catalog-tables.ts";
+import type { Asking, Nesting } from "./types.ts";
 import { CALL_KEY, CALL_PARAMETERS, callKey, VECTOR_SEARCH, type VectorSearch } from "./vector-calls.ts";
 
 /** What `vector_search` in a statement stands on: finds the nearest items, nearest first. */
-export type SearchVectors = (call: VectorSearch, signal: AbortSignal, caller?: string) => Promise<Found>;
+export type SearchVectors = (call: VectorSearch, asking: Asking & { signal: AbortSignal }) => Promise<Found>;
 
 export interface Found {
   /** The index and the version of it that was read: `resumes_index@7`. */
@@ -32,6 +33,7 @@ interface Searching {
   catalog: Catalog;
   signal: AbortSignal;
   caller: string | undefined;
+  nesting: Nesting | undefined;
 }
 
 /** By `callKey`. */
@@ -59,6 +61,10 @@ const CREATE_MACRO = `CREATE OR REPLACE MACRO main.${VECTOR_SEARCH}(${CALL_PARAM
 /** Makes `vector_search` known to an instance. Its table is the session's own, and here only for the macro to be bound. */
 export const VECTOR_MACRO: readonly string[] = [CREATE_TABLE, CREATE_MACRO];
 
+/** A statement's own searches, those of their filters, and those of the filters of these. */
+const MAX_DEPTH = 3;
+/** Searches in filters that one statement may come to, all depths together. */
+const MAX_NESTED = 16;
 const SEARCHES_AHEAD = 4;
 const MAX_HIT_CHARS = 64 * 2 ** 20;
 const ROWS_PER_TURN = 1000;
@@ -75,15 +81,30 @@ export function notesOn(found: FoundByKey): string {
   return [...new Set([...found.values()].map(({ note }) => note).filter(Boolean))].join(" ");
 }
 
+/** Throws `limit`: a filter may compute to a text that searches with the same filter again. */
+function nestedIn({ depth, count }: Nesting, searches: number): Nesting {
+  const hint = "Search first, and pass the ids that were found with params.";
+  if (depth >= MAX_DEPTH) {
+    throw new LakeError("limit", `${VECTOR_SEARCH}() is nested more than ${MAX_DEPTH} deep in filters.`, { hint });
+  }
+  if (depth > 0) count.searches += searches;
+  if (count.searches > MAX_NESTED) {
+    const message = `The filters of this statement call ${VECTOR_SEARCH}() more than ${MAX_NESTED} times.`;
+    throw new LakeError("limit", message, { hint });
+  }
+  return { depth: depth + 1, count };
+}
+
 /** Runs the searches and adds what they find to `found`. Throws `not_found`, `invalid`, `limit` and what searching throws. */
 export async function runSearches(
   searches: readonly VectorSearch[],
   found: FoundByKey,
-  { search, catalog, signal, caller }: Searching,
+  { search, catalog, signal, caller, nesting }: Searching,
 ): Promise<void> {
   if (!search) {
     throw new LakeError("unavailable", `${VECTOR_SEARCH}() is not available here.`, { hint: "Query tables only." });
   }
+  const inside = nestedIn(nesting ?? { depth: 0, count: { searches: 0 } }, searches.length);
   for (const { index } of searches) await assertIndex(index, catalog);
   const stop = new AbortController();
   const either = AbortSignal.any([signal, stop.signal]);
@@ -91,7 +112,7 @@ export async function runSearches(
   const running = mapAhead(searches, SEARCHES_AHEAD, async (call): Promise<[string, Found]> => {
     try {
       throwIfAborted(either);
-      return [callKey(call), await answeredInTime(search(call, either, caller), either)];
+      return [callKey(call), await answeredInTime(search(call, { signal: either, caller, nesting: inside }), either)];
     } catch (error) {
       // The others are of no use any more, and must not be waited for to tell why.
       failed ??= error;

@@ -19,7 +19,7 @@ let during: (call: VectorSearch, signal: AbortSignal) => Promise<void> = async (
 let indexes: IndexLake;
 beforeAll(async () => {
   indexes = await openIndexLake(
-    async (call, signal): Promise<Found> => {
+    async (call, { signal }): Promise<Found> => {
       asked.push(call);
       await during(call, signal);
       const hits = Array.from({ length: none ? 0 : call.k }, (_, n) => ({

@@ -1,0 +1,175 @@
+import { isNode, type Node, text } from "./nodes.ts";
+import { aliasCost, assertLevels, assertTypeParts, COST, nestingCost, nodesOf, type Work } from "./planning-cost.ts";
+import { REPEATED_ARGUMENTS } from "./policy.ts";
+import { foldCase } from "./tokens.ts";
+
+/** What binding an expression takes. */
+export interface Bound {
+  /** Microseconds. */
+  work: number;
+  /** Expressions it consists of, with what names of earlier columns stand for. */
+  parts: number;
+  height: number;
+  /** Fields of its type, those of nested ones included. */
+  size: number;
+  /** Columns that a star in it stands for; 0 without one. */
+  stars: number;
+}
+
+/** A table in FROM, or a query: sizes of its columns by name where they are known. */
+export interface Source {
+  columns: Map<string, number>;
+  /** As many as a star stands for. */
+  width: number;
+  /** Tables whose order in a join is tried out. */
+  joined: number;
+}
+
+/** What names mean in an expression. */
+export interface Names {
+  sources: Map<string, Source>;
+  /** Earlier columns of the same SELECT. */
+  aliases: Map<string, Bound>;
+  outer: Names | undefined;
+  work: Work;
+  /** Estimates a query in an expression. */
+  query(node: unknown, names: Names, level: number): Source;
+  windows: { count: number };
+}
+
+/** A type of these has what its arguments have, together. */
+const JOINS_TYPES =
+  /^(struct_(pack|insert|update|concat)|row|list_zip|array_zip|map|map_from_entries|map_concat|union_value|json_.*)$/;
+
+const LEAF: Bound = { work: COST.expression, parts: 1, height: 1, size: 1, stars: 0 };
+
+export function bind(node: unknown, names: Names, level: number): Bound {
+  assertLevels(level);
+  if (!isNode(node)) return LEAF;
+  switch (node.class) {
+    case "CONSTANT":
+    case "PARAMETER":
+      return LEAF;
+    case "COLUMN_REF":
+      return bindName(node, names);
+    case "STAR":
+      return bindStar(node, names, level);
+    case "LAMBDA":
+      return sum([node.lhs, node.expr], names, level, { times: 2 });
+    case "BETWEEN":
+      return sum([node.input, node.lower, node.upper], names, level, { times: 2 });
+    case "SUBQUERY":
+      return bindSubquery(node, names, level);
+    case "FUNCTION":
+      return bindCall(node, names, level);
+    case "WINDOW":
+      names.windows.count++;
+      return bindCall(node, names, level);
+    case "CAST": {
+      const bound = sum([node.child], names, level);
+      return { ...bound, size: Math.max(bound.size, JSON.stringify(node.cast_type ?? null).length / 100) };
+    }
+    default:
+      return sum(childrenOf(node), names, level, { pairs: true });
+  }
+}
+
+/** Whatever stands below an expression, in the order of the tree. */
+function childrenOf(node: Node): unknown[] {
+  return Object.values(node).flatMap((value) => {
+    if (!Array.isArray(value)) return isNode(value) ? [value] : [];
+    // Of CASE, and of ORDER BY, which wrap their expressions.
+    return value.flatMap((item) => {
+      if (!isNode(item)) return [];
+      return typeof item.class === "string" ? [item] : Object.values(item).filter(isNode);
+    });
+  });
+}
+
+function sum(
+  children: unknown[],
+  names: Names,
+  level: number,
+  { times = 1, own = COST.expression as number, joinsTypes = false, pairs = false } = {},
+): Bound {
+  const total: Bound = { work: 0, parts: 1, height: 0, size: 1, stars: 0 };
+  let size = 0;
+  let computed = 0;
+  for (const child of children) {
+    const bound = bind(child, names, level + 1);
+    if (bound !== LEAF) computed++;
+    total.work += bound.work;
+    total.parts += bound.parts;
+    total.height = Math.max(total.height, bound.height);
+    total.size = Math.max(total.size, bound.size);
+    total.stars = Math.max(total.stars, bound.stars);
+    size += bound.size;
+  }
+  if (joinsTypes) total.size = Math.max(1, size);
+  total.height++;
+  total.parts *= times;
+  total.work = own + total.work * times + (pairs ? COST.pair * computed ** 2 : nestingCost(total.height));
+  assertTypeParts(total.size);
+  return total;
+}
+
+function bindCall(node: Node, names: Names, level: number): Bound {
+  const name = foldCase(text(node.function_name));
+  const times = REPEATED_ARGUMENTS.get(name);
+  const joinsTypes = JOINS_TYPES.test(name);
+  if (times === undefined) return sum(childrenOf(node), names, level, { joinsTypes });
+  return sum(childrenOf(node), names, level, { times, own: COST.macro, joinsTypes });
+}
+
+function bindName(node: Node, names: Names): Bound {
+  const path = Array.isArray(node.column_names) ? node.column_names.map((part) => foldCase(text(part))) : [];
+  const alias = path.length === 1 ? names.aliases.get(path[0] ?? "") : undefined;
+  if (alias) {
+    names.work.add("aliases", aliasCost(alias.parts, alias.height));
+    return { ...alias, work: COST.expression, parts: alias.parts + 1, height: alias.height + 1 };
+  }
+  let size = 1;
+  for (let at: Names | undefined = names; at; at = at.outer) {
+    for (const part of path) {
+      for (const source of at.sources.values()) size = Math.max(size, source.columns.get(part) ?? 1);
+      const row = at.sources.get(part);
+      // The row of a table as a struct.
+      if (row && part === path.at(-1)) size = Math.max(size, sizeOf(row));
+    }
+  }
+  return size === 1 ? LEAF : { ...LEAF, size };
+}
+
+export function sizeOf({ columns, width }: Source): number {
+  let size = Math.max(0, width - columns.size);
+  for (const each of columns.values()) size += each;
+  return Math.max(1, size);
+}
+
+function bindStar(node: Node, names: Names, level: number): Bound {
+  const relation = foldCase(text(node.relation_name));
+  const sources = relation === "" ? [...names.sources.values()] : [names.sources.get(relation)].filter((s) => !!s);
+  const stars = Math.max(
+    1,
+    sources.reduce((all, { width }) => all + width, 0),
+  );
+  const within = sum(childrenOf(node), names, level);
+  return { ...within, stars, size: Math.max(1, ...sources.map(sizeOf)) };
+}
+
+function bindSubquery(node: Node, names: Names, level: number): Bound {
+  names.work.add("subqueries", COST.subquery);
+  const inner = isNode(node.subquery) ? names.query(node.subquery.node, names, level + 1) : undefined;
+  const child = node.child === undefined ? LEAF : bind(node.child, names, level + 1);
+  const size = Math.max(1, ...(inner?.columns.values() ?? []));
+  return { ...child, height: child.height + 1, size };
+}
+
+/** All of what stands in a list, or in one expression that is not in one. */
+export function bindAll(value: unknown, names: Names, level: number): void {
+  const expressions = Array.isArray(value) ? nodesOf(value) : [value];
+  for (const expression of expressions) {
+    const bound = bind(expression, names, level);
+    names.work.add("expressions", bound.work * Math.max(1, bound.stars));
+  }
+}
