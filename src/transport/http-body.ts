@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { isJsonContentType } from "@modelcontextprotocol/server";
+import { JsonLimitError } from "../engine/exact-json.ts";
 import type { Refusal } from "./gates/refusal.ts";
+import { parseMessage } from "./message.ts";
 
-/** Deeper than any argument of ours, and shallow enough for everything that walks a message recursively. */
-const MAX_DEPTH = 100;
 const PARSE_ERROR = -32700;
 const INVALID_REQUEST = -32600;
 
@@ -39,7 +39,7 @@ export async function readJson(
     headers.expect = undefined;
   }
   const bytes = await readBytes(request, maxBytes, timeoutMs);
-  return Buffer.isBuffer(bytes) ? parseJson(bytes) : bytes;
+  return Buffer.isBuffer(bytes) ? await parseJson(bytes) : bytes;
 }
 
 function readBytes(
@@ -74,31 +74,12 @@ function readBytes(
 }
 
 /** Exported for its tests. */
-export function parseJson(bytes: Buffer): Message | RpcRefusal {
-  if (deeperThan(bytes, MAX_DEPTH)) return notJson(`it is nested more than ${MAX_DEPTH} deep`);
+export async function parseJson(bytes: Buffer): Promise<Message | RpcRefusal> {
   try {
-    return { json: JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)), bytes: bytes.length };
-  } catch {
-    return notJson("it is not JSON in UTF-8");
+    return { json: await parseMessage(bytes), bytes: bytes.length };
+  } catch (error) {
+    return notJson(error instanceof JsonLimitError ? error.message : "it is not JSON in UTF-8");
   }
-}
-
-/** Looks at brackets outside of strings only: cheaper than parsing, and without its recursion. */
-function deeperThan(bytes: Buffer, most: number): boolean {
-  let depth = 0;
-  let quoted = false;
-  for (let at = 0; at < bytes.length; at++) {
-    const byte = bytes[at];
-    if (quoted) {
-      if (byte === 0x5c) at++;
-      else if (byte === 0x22) quoted = false;
-    } else if (byte === 0x22) quoted = true;
-    else if (byte === 0x5b || byte === 0x7b) {
-      depth++;
-      if (depth > most) return true;
-    } else if (byte === 0x5d || byte === 0x7d) depth--;
-  }
-  return false;
 }
 
 const notJson = (why: string): RpcRefusal => ({
