@@ -57,8 +57,8 @@ export function stringifyExact(value: unknown): string {
   if (isExactNumber(value)) return String(value);
   if (Array.isArray(value)) return `[${value.map(stringifyExact).join(",")}]`;
   if (typeof value !== "object" || value === null) return JSON.stringify(value);
-  const fields = Object.entries(value).map(([name, field]) => `${JSON.stringify(name)}:${stringifyExact(field)}`);
-  return `{${fields.join(",")}}`;
+  const fields = Object.entries(value).filter(([, field]) => field !== undefined);
+  return `{${fields.map(([name, field]) => `${JSON.stringify(name)}:${stringifyExact(field)}`).join(",")}}`;
 }
 
 /** Work between two looks at the clock. */
