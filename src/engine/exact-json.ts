@@ -18,8 +18,11 @@ export interface JsonLimits {
   maxDepth: number;
   /** Of one object. */
   maxKeys: number;
-  /** Numbers are kept exact in the arguments of a request only, apart from vectors, which are of float32. */
-  argumentsOnly: boolean;
+  /**
+   * It is a message of the protocol: numbers are kept exact in the arguments of a request only, apart from vectors, which
+   * are of float32, and `maxKeys` are the values of arguments'; other objects may have so many.
+   */
+  message?: { maxKeys: number };
   /** Such numbers become strings, as results have them. */
   asText?: boolean;
 }
@@ -28,7 +31,7 @@ export interface JsonLimits {
 export class JsonLimitError extends Error {}
 
 const SLICE_MS = 5;
-export const ANYWHERE: JsonLimits = { maxDepth: 1_000, maxKeys: Number.POSITIVE_INFINITY, argumentsOnly: false };
+export const ANYWHERE: JsonLimits = { maxDepth: 1_000, maxKeys: Number.POSITIVE_INFINITY };
 
 /** `JSON.parse`, with an `ExactNumber` for what a double does not hold. Throws `SyntaxError` and `JsonLimitError`. */
 export function parseExact(text: string, limits = ANYWHERE): unknown {
@@ -65,6 +68,9 @@ export function stringifyExact(value: unknown): string {
 const CHARS_PER_STEP = 2 ** 16;
 const NUMBERS_PER_STEP = 512;
 const VALUES_PER_STEP = 4_096;
+/** Each takes much longer than one that a double holds. */
+const MAX_NUMBERS = 100_000;
+const TOO_MANY_NUMBERS = `it has more than ${MAX_NUMBERS} numbers of more than 15 digits: send them as texts, in quotes`;
 /** Begins a string that stands for a number until the text is parsed; nobody can guess it. */
 const TAG = `${randomUUID()}:`;
 
@@ -117,7 +123,7 @@ const MINUS = 0x2d;
 function* inexactNumbers(text: string, limits: JsonLimits): Generator<undefined, [number, number][]> {
   const found: [number, number][] = [];
   const keys: number[] = [0];
-  const place = openPlace(text, limits.argumentsOnly);
+  const place = openPlace(text, limits);
   let depth = 0;
   let pause = CHARS_PER_STEP;
   let numbers = 0;
@@ -130,7 +136,13 @@ function* inexactNumbers(text: string, limits: JsonLimits): Generator<undefined,
     const char = text.charCodeAt(at);
     if (char === QUOTE) {
       string = at;
-      at = endOfString(text, at);
+      let end = text.indexOf('"', at + 1);
+      for (; end >= 0 && isEscaped(text, end); end = text.indexOf('"', end + 1)) {
+        if (end < pause) continue;
+        pause = end + CHARS_PER_STEP;
+        yield;
+      }
+      at = end < 0 ? text.length : end;
     } else if (char === 0x5b || char === 0x7b) {
       if (++depth > limits.maxDepth) throw new JsonLimitError(`it is nested more than ${limits.maxDepth} deep`);
       keys[depth] = 0;
@@ -138,12 +150,16 @@ function* inexactNumbers(text: string, limits: JsonLimits): Generator<undefined,
     } else if (char === 0x5d || char === 0x7d) depth = Math.max(0, depth - 1);
     else if (char === COLON) {
       const count = (keys[depth] ?? 0) + 1;
-      if (count > limits.maxKeys) throw new JsonLimitError(`an object in it has more than ${limits.maxKeys} keys`);
+      const most = place.maxKeys(depth);
+      if (count > most) throw new JsonLimitError(`an object in it has more than ${most} keys`);
       keys[depth] = count;
       place.key(depth, string);
     } else if (char === MINUS || isDigit(char)) {
       const end = endOf(NUMBER, text, at);
-      if (place.isExact(depth) && !isHeld(text, at, end) && isValue(text, at, end)) found.push([at, end]);
+      if (place.isExact(depth) && !isHeld(text, at, end) && isValue(text, at, end)) {
+        found.push([at, end]);
+        if (found.length > MAX_NUMBERS) throw new JsonLimitError(TOO_MANY_NUMBERS);
+      }
       if (end - at >= SURE_CHARS && ++numbers % NUMBERS_PER_STEP === 0) yield;
       at = end - 1;
     }
@@ -157,11 +173,12 @@ interface Place {
   /** Whether a number at this depth is kept exact. */
   isExact(depth: number): boolean;
   isVector(): boolean;
+  maxKeys(depth: number): number;
 }
 
 /** Follows the keys of a message, or of a batch of them, down to its arguments. */
-function openPlace(text: string, argumentsOnly: boolean): Place {
-  if (!argumentsOnly) return { key: () => {}, isExact: () => true, isVector: () => false };
+function openPlace(text: string, { message, maxKeys }: JsonLimits): Place {
+  if (!message) return { key: () => {}, isExact: () => true, isVector: () => false, maxKeys: () => maxKeys };
   const base = /^\s*\[/.test(text) ? 1 : 0;
   // A key with an escape may be any.
   const isKey = (start: number, name: string): boolean =>
@@ -184,17 +201,14 @@ function openPlace(text: string, argumentsOnly: boolean): Place {
     },
     isExact: (depth) => depth >= argument && isArguments && !isVector,
     isVector: () => isVector,
+    maxKeys: (depth) => (depth > argument && isArguments ? maxKeys : message.maxKeys),
   };
 }
 
-/** Of the string that begins at `start`, its last character. */
-function endOfString(text: string, start: number): number {
-  for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
-    let escapes = 0;
-    while (text.charCodeAt(end - 1 - escapes) === BACKSLASH) escapes++;
-    if (escapes % 2 === 0) return end;
-  }
-  return text.length;
+function isEscaped(text: string, at: number): boolean {
+  let escapes = 0;
+  while (text.charCodeAt(at - 1 - escapes) === BACKSLASH) escapes++;
+  return escapes % 2 === 1;
 }
 
 const isDigit = (char: number): boolean => char >= 0x30 && char <= 0x39;

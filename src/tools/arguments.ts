@@ -12,7 +12,7 @@ import type { Tool } from "./tool.ts";
 const SLICE_MS = 5;
 const MAX_PROBLEMS = 5;
 const MAX_UNKNOWN = 8;
-const JSON_LIMITS = { maxDepth: 100, maxKeys: 10_000, argumentsOnly: false };
+const JSON_LIMITS = { maxDepth: 100, maxKeys: 10_000 };
 
 /**
  * Arguments as `tool` takes them. What models write instead is read as it is meant, by the tool's schema: null for what

@@ -1,13 +1,12 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { isJsonContentType } from "@modelcontextprotocol/server";
-import { JsonLimitError } from "../engine/exact-json.ts";
 import type { Refusal } from "./gates/refusal.ts";
-import { parseMessage } from "./message.ts";
+import { MessageError, parseMessage } from "./message.ts";
 
 const PARSE_ERROR = -32700;
 const INVALID_REQUEST = -32600;
 
-export type RpcRefusal = Refusal & { code: number };
+export type RpcRefusal = Refusal & { code: number; id?: string | number | undefined };
 
 export interface Message {
   json: unknown;
@@ -78,15 +77,12 @@ export async function parseJson(bytes: Buffer): Promise<Message | RpcRefusal> {
   try {
     return { json: await parseMessage(bytes), bytes: bytes.length };
   } catch (error) {
-    return notJson(error instanceof JsonLimitError ? error.message : "it is not JSON in UTF-8");
+    if (!(error instanceof MessageError)) {
+      return { status: 400, code: PARSE_ERROR, message: "The message cannot be read: it is not JSON in UTF-8." };
+    }
+    return { status: 400, code: INVALID_REQUEST, message: `The message is refused: ${error.message}.`, id: error.id };
   }
 }
-
-const notJson = (why: string): RpcRefusal => ({
-  status: 400,
-  code: PARSE_ERROR,
-  message: `The message cannot be read: ${why}.`,
-});
 
 const tooLarge = (maxBytes: number): RpcRefusal => ({
   status: 413,

@@ -9,10 +9,9 @@ import {
   type Transport,
 } from "@modelcontextprotocol/server";
 import { serveStdio as serve } from "@modelcontextprotocol/server/stdio";
-import { JsonLimitError } from "../engine/exact-json.ts";
 import type { Log } from "../engine/settings.ts";
 import { requestId, wholeLines } from "./lines.ts";
-import { parseMessage } from "./message.ts";
+import { MessageError, parseMessage } from "./message.ts";
 
 export interface StdioSession {
   /** Resolves when the client has closed its end, or after `close`. */
@@ -62,10 +61,10 @@ function openTransport(input: Readable, wire: Writable, log: Log): Transport {
     try {
       return parseJSONRPCMessage(await parseMessage(line));
     } catch (error) {
-      if (error instanceof JsonLimitError) {
-        const id = requestId(line);
-        log("warn", "a message cannot be read", { id, reason: error.message });
-        refuse(id, `The message cannot be read: ${error.message}.`);
+      if (error instanceof MessageError) {
+        const id = error.id ?? requestId(line);
+        log("warn", "a message is refused", { id, reason: error.message });
+        refuse(id, `The message is refused: ${error.message}.`);
       } else if (line.length > 1) transport.onerror?.(new Error("A line is no message of JSON-RPC."));
       return undefined;
     }

@@ -165,7 +165,11 @@ test.each([
   ["vector-upsert", { index: "workers", items: [{ id: "a", vector: [1, "2"] }] }, "items.0.vector.1"],
   ["vector-upsert", { index: "workers", items: [{ id: "a", vector: [1, null] }] }, "items.0.vector.1"],
   ["vector-upsert", { index: "workers", items: [{ id: "a", vector: {} }] }, "items.0.vector"],
-  ["vector-upsert", { index: "workers", items: [{ id: "a", vektor: [1] }] }, 'items.0: unknown argument "vektor": use vector'],
+  [
+    "vector-upsert",
+    { index: "workers", items: [{ id: "a", vektor: [1] }] },
+    'items.0: unknown argument "vektor": use vector',
+  ],
   ["vector-upsert", { index: "workers", items: [{ id: "a", ["x".repeat(1_000_000)]: [1] }] }, "items.0"],
   ["vector-upsert", { index: "workers", items: [{ id: 7.5, vector: [1] }] }, "items.0.id"],
   ["vector-upsert", { index: "workers", items: [{ id: "a", text: "b", metadata: [] }] }, "items.0.metadata"],

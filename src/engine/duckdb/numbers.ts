@@ -9,7 +9,7 @@ import {
   UHUGEINT,
 } from "@duckdb/node-api";
 import { LakeError } from "../errors.ts";
-import { type ExactNumber, isExactNumber } from "../exact-json.ts";
+import { type ExactNumber, isExactNumber, wholeIn } from "../exact-json.ts";
 
 export interface Typed {
   type: DuckDBType;
@@ -40,13 +40,15 @@ export function bindNumbers(
   where: string,
 ): { type: DuckDBType; value: DuckDBValue[] } {
   const present = numbers.filter((number) => number !== null && number !== undefined);
-  const wholes = present.map(wholeOf).filter((whole) => whole !== undefined);
-  const [first = 0n] = wholes;
-  const least = wholes.reduce((a, b) => (b < a ? b : a), first);
-  const most = wholes.reduce((a, b) => (b > a ? b : a), first);
-  if (wholes.length === present.length) {
-    const type = typeOfWhole(least, most, where);
-    return { type, value: numbers.map((number) => wholeOf(number) ?? null) };
+  const wholes = numbers.map(wholeOf);
+  const known = wholes.filter((whole) => whole !== undefined);
+  if (known.length === present.length) {
+    let [least = 0n, most = least] = known;
+    for (const whole of known) {
+      if (whole < least) least = whole;
+      else if (whole > most) most = whole;
+    }
+    return { type: typeOfWhole(least, most, where), value: wholes.map((whole) => whole ?? null) };
   }
   if (!present.some(isExactNumber)) {
     return { type: DOUBLE, value: numbers.map((number) => (typeof number === "number" ? number : null)) };
@@ -69,6 +71,8 @@ function wholeOf(number: JsonNumber | null | undefined): bigint | undefined {
     return Number.isInteger(number) && Math.abs(number) <= MAX_WHOLE_DOUBLE ? BigInt(number) : undefined;
   }
   if (!isExactNumber(number)) return undefined;
+  const whole = wholeIn(number);
+  if (whole !== undefined) return whole;
   const { digits, scale } = decimalOf(String(number));
   return scale === 0 ? digits : undefined;
 }

@@ -63,6 +63,8 @@ function givenParams(params: Params | undefined): Map<string, unknown> {
 
 const MAX_VALUES = 10_000;
 const MAX_DEPTH = 32;
+/** DuckDB makes a type of them, in one go. */
+const MAX_FIELDS = 1_000;
 const MAX_TEXT_BYTES = 4 * 2 ** 20;
 
 /** Finding the type of a value takes time in proportion to its size and depth, without a pause. */
@@ -78,7 +80,11 @@ function assertSize(params: Params): void {
       if (++values > MAX_VALUES) throw tooLarge(`params have more than ${MAX_VALUES} values, at ${shown}.`);
       if (typeof value === "string" || isExactNumber(value)) bytes += Buffer.byteLength(String(value));
       else if (typeof value === "object" && value !== null) {
+        let fields = 0;
         for (const [key, child] of entriesOf(value)) {
+          if (typeof key === "string" && ++fields > MAX_FIELDS) {
+            throw tooLarge(`An object in params has more than ${MAX_FIELDS} fields, at ${shown}.`);
+          }
           bytes += typeof key === "string" ? Buffer.byteLength(key) : 0;
           todo.push({ value: child, depth: depth + 1 });
           if (todo.length > MAX_VALUES) throw tooLarge(`params have more than ${MAX_VALUES} values, at ${shown}.`);
