@@ -7,6 +7,7 @@ type Handler = (request: { params?: Record<string, unknown> }, context: ServerCo
 /** Stands for every name that a client makes up: in counts and spans there must be few. */
 export const UNKNOWN = "unknown";
 const ASKED_CHARS = 64;
+const MAX_MESSAGE_CHARS = 150;
 
 /**
  * Tells of calls that the SDK refuses by itself, because nobody has the name, or what is asked is not what the protocol
@@ -31,7 +32,8 @@ export function tellOfRefused(server: McpServer, watch: Watch, names: Record<"to
         // An address has names of datasets in it, which no line of the log has.
         if (!isOurs && kind !== "resource") call.asked = printable(String(name));
         const wrong = whatIsWrong(kind, request.params);
-        const answer = wrong === undefined ? error : new ProtocolError(ProtocolErrorCode.InvalidParams, wrong);
+        const answer =
+          wrong === undefined ? shortened(error) : new ProtocolError(ProtocolErrorCode.InvalidParams, wrong);
         // What the SDK did not mean to say is internal.
         const reason =
           answer instanceof ProtocolError
@@ -47,6 +49,14 @@ export function tellOfRefused(server: McpServer, watch: Watch, names: Record<"to
       }
     };
   };
+}
+
+/** The SDK repeats what was asked for. */
+function shortened(error: unknown): unknown {
+  if (error instanceof ProtocolError && error.message.length > MAX_MESSAGE_CHARS) {
+    error.message = `${error.message.slice(0, MAX_MESSAGE_CHARS)}…`;
+  }
+  return error;
 }
 
 /** In a request that does not have the protocol's form. */

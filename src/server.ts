@@ -6,7 +6,6 @@ import {
   type StandardSchemaWithJSON,
 } from "@modelcontextprotocol/server";
 import type { z } from "zod";
-import { nearest } from "./engine/catalog/nearest.ts";
 import type { EmbedStatus } from "./engine/embed/embedder.ts";
 import type { Engine } from "./engine/engine.ts";
 import { LakeError } from "./engine/errors.ts";
@@ -18,8 +17,10 @@ import { notifyOfChanges, registerResources } from "./resources/register.ts";
 import { clientRoots } from "./roots.ts";
 import { serveCall, type Watch } from "./serve-call.ts";
 import { createdTask, registerTasks, TASKS_EXTENSION, takesTasks } from "./tasks.ts";
+import { readArguments } from "./tools/arguments.ts";
 import { tools } from "./tools/index.ts";
 import { startedJob } from "./tools/job-start.ts";
+import { advertised } from "./tools/json-schema.ts";
 import type { Effect, Tool, ToolContext } from "./tools/tool.ts";
 
 export interface ServerSettings extends Watch {
@@ -108,8 +109,8 @@ function registerTool(server: McpServer, tool: Tool, { engine }: ServerSettings,
     {
       title: tool.title,
       description: tool.description,
-      inputSchema: advertised(tool.input),
-      outputSchema: advertised(tool.output),
+      inputSchema: standardSchema(tool.input, "input"),
+      outputSchema: standardSchema(tool.output, "output"),
       annotations: { ...ANNOTATIONS[tool.effect], idempotentHint: tool.idempotent, openWorldHint: false },
     },
     (args, context) => callTool(tool, args, context, engine, watch, { roots, tasks: tasks && takesTasks(context) }),
@@ -125,38 +126,28 @@ function embeddingNote({ provider, model, lexical }: EmbedStatus): string {
     : `embed uses ${model} (${provider}).`;
 }
 
-type Advertised = StandardSchemaWithJSON<Record<string, unknown>>;
-const ADVERTISED = new WeakMap<z.ZodObject, Advertised>();
+type StandardSchema = StandardSchemaWithJSON<Record<string, unknown>>;
+const STANDARD = new WeakMap<z.ZodObject, StandardSchema>();
 
 /**
  * The schema as the client sees it. Validation is left to `callTool`, whose messages are written for a model; results
  * come typed from the engine and are checked against their schema in tests, not on every call. Made once: over HTTP
  * there is a server for each request, and the SDK asks for the schemas each time.
  */
-function advertised(schema: z.ZodObject): Advertised {
-  const made = ADVERTISED.get(schema);
+function standardSchema(schema: z.ZodObject, io: "input" | "output"): StandardSchema {
+  const made = STANDARD.get(schema);
   if (made) return made;
-  const { jsonSchema } = schema["~standard"];
-  const converted: Advertised = {
+  const json = advertised(schema, io);
+  const standard: StandardSchema = {
     "~standard": {
       version: 1,
       vendor: "lakehouse-mcp",
       validate: (value: unknown) => ({ value: value as Record<string, unknown> }),
-      jsonSchema: { input: once(jsonSchema.input), output: once(jsonSchema.output) },
+      jsonSchema: { input: () => json, output: () => json },
     },
   };
-  ADVERTISED.set(schema, converted);
-  return converted;
-}
-
-/** Remembers the answer for each target. */
-function once<Options extends { target: string }, Result>(convert: (options: Options) => Result) {
-  const known = new Map<string, Result>();
-  return (options: Options): Result => {
-    const result = known.get(options.target) ?? convert(options);
-    known.set(options.target, result);
-    return result;
-  };
+  STANDARD.set(schema, standard);
+  return standard;
 }
 
 function callTool(
@@ -170,11 +161,10 @@ function callTool(
   return serveCall<CallToolResult>({ kind: "tool", name: tool.name }, context, watch, {
     given: args,
     run: async () => {
-      const parsed = tool.input.safeParse(args ?? {});
-      if (!parsed.success) throw argumentError(tool, parsed.error);
-      refuseBrokenText(parsed.data);
+      const read = await readArguments(tool, args);
+      refuseBrokenText(read);
       const progress = progressOf(context);
-      const { structured, text } = await tool.call(parsed.data as never, {
+      const { structured, text } = await tool.call(read as never, {
         engine,
         signal: context.mcpReq.signal,
         progress: progress.report,
@@ -188,29 +178,6 @@ function callTool(
       return job === undefined ? result : { ...result, ...(await createdTask(engine, job)) };
     },
     refuse: errorResult,
-  });
-}
-
-function argumentError(tool: Tool, error: z.ZodError): LakeError {
-  const valid = Object.keys(tool.input.shape);
-  const unknown = error.issues.flatMap((issue) =>
-    // One inside an argument, such as items.3, is told with its path below.
-    issue.code === "unrecognized_keys" && issue.path.length === 0 ? issue.keys : [],
-  )[0];
-  if (unknown !== undefined) {
-    const missing = error.issues.flatMap(({ path: [name] }) => (typeof name === "string" ? [name] : []));
-    const close = nearest(unknown, valid)[0] ?? (missing.length === 1 ? missing[0] : undefined);
-    return new LakeError("invalid", `${tool.name}: unknown argument ${JSON.stringify(unknown.slice(0, 100))}.`, {
-      hint: `${close === undefined ? "Remove it" : `Use ${close}, or remove it`} and call again. Valid arguments: ${valid.join(", ")}.`,
-    });
-  }
-  const lines = error.issues.slice(0, 5).map((issue) => {
-    const path = issue.path.map(String).join(".");
-    const message = issue.message.slice(0, 300);
-    return path === "" ? message : `${path}: ${message}`;
-  });
-  return new LakeError("invalid", `${tool.name}: ${lines.join("; ")}.`, {
-    hint: `Valid arguments: ${valid.join(", ")}.`,
   });
 }
 

@@ -1,4 +1,5 @@
 import { LakeError } from "../engine/errors.ts";
+import { parseExact } from "../engine/exact-json.ts";
 import type { QueryOptions } from "../engine/query/types.ts";
 
 /**
@@ -26,9 +27,7 @@ export function readParams(given: readonly string[]): QueryOptions["params"] {
 
 function valueIn(text: string): unknown {
   try {
-    const value: unknown = JSON.parse(text);
-    // What a double cannot hold exactly stays text, which DuckDB casts exactly.
-    return typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? text : value;
+    return parseExact(text);
   } catch {
     return text;
   }

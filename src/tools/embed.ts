@@ -29,7 +29,7 @@ export const embed = defineTool({
     model: z.string(),
     provider: z.enum(["ollama", "openai", "builtin"]),
     dimension: z.int(),
-    lexical: z.literal(true).optional().describe("The model compares words and spelling, not meaning."),
+    lexical: z.boolean().optional().describe("The model compares words and spelling, not meaning."),
     note: z.string().optional().describe("Why this model is used, and how to get a better one."),
     vectors: z.array(z.array(z.number())).describe("One a text, in their order."),
   }),
@@ -45,7 +45,7 @@ export const embed = defineTool({
       model: embedded.model,
       provider: embedded.provider,
       dimension: embedded.dimension,
-      ...(embedded.lexical && { lexical: true as const }),
+      ...(embedded.lexical && { lexical: true }),
       ...(embedded.lexical && fallback && { note: `${fallback.reason} ${fallback.next}` }),
       vectors,
     };

@@ -10,7 +10,7 @@ export const background = z
 
 const jobShape = {
   job_id: z.string().optional().describe("It goes on as this job; its result comes from job-status."),
-  state: z.literal("running").optional().describe("Of that job."),
+  state: z.enum(["running"]).optional().describe("Of that job."),
 };
 
 /** The output of a tool whose work can become a job: either all of `done`, or `job_id` and `state` alone. */

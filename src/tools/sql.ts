@@ -1,6 +1,14 @@
 import { z } from "zod";
+import type { QueryOptions } from "../engine/query/types.ts";
 import { countOf, fence, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
+
+const SCALAR = { anyOf: [{ type: "string" }, { type: "number" }, { type: "boolean" }, { type: "null" }] } as const;
+
+/** Declared as the one form that every provider takes; any JSON is bound. */
+const params = z.unknown().meta({ type: "array", items: SCALAR, json: "params" }) as unknown as z.ZodType<
+  NonNullable<QueryOptions["params"]>
+>;
 
 export const sql = defineTool({
   name: "sql",
@@ -13,10 +21,11 @@ export const sql = defineTool({
       .min(1)
       .max(262_144)
       .describe("One statement, for example SELECT state, count(*) FROM workers GROUP BY state"),
-    params: z
-      .union([z.array(z.unknown()).max(10_000), z.record(z.string(), z.unknown())])
+    params: params
       .optional()
-      .describe("Values bound to $1, $2, … (array) or $name (object)."),
+      .describe(
+        'Values for $1, $2, …: ["IL", 5]. Also taken: {"name": value} for $name. A large id as a text in quotes.',
+      ),
     max_rows: z.int().min(1).max(10_000).default(100).describe("Rows to return at most."),
     timeout_ms: z.int().min(1).max(3_600_000).optional().describe("Stop the statement after this long."),
   }),

@@ -17,7 +17,7 @@ export const vectorDelete = defineTool({
   input: z.strictObject({
     index,
     ids: z.array(z.string()).min(1).max(MAX_ITEMS).optional().describe("1 to 10,000. Give either ids or all."),
-    all: z.literal(true).optional().describe("Drops the index; its versions stay readable in sql."),
+    all: z.boolean().optional().describe("true drops the index; its versions stay readable in sql."),
   }),
   output: z.object({
     index: z.string(),
@@ -27,13 +27,14 @@ export const vectorDelete = defineTool({
     count: z.int().describe("Items left."),
     dropped: z.boolean(),
   }),
-  run: async (args, { engine, signal, progress }) => {
-    if ((args.ids === undefined) === (args.all === undefined)) {
+  run: async ({ index: from, ids, all = false }, { engine, signal, progress }) => {
+    if ((ids !== undefined) === all) {
       throw new LakeError("invalid", "Give either ids or all.", {
         hint: "ids deletes these items; all: true drops the index as a whole.",
       });
     }
-    const result = await engine.deleteItems(args, { signal, onProgress: progress });
+    const request = all ? { index: from, all } : { index: from, ids };
+    const result = await engine.deleteItems(request, { signal, onProgress: progress });
     const { index: name, version, deleted, missing, count, dropped } = result;
     return { index: name, version, deleted, missing, count, dropped };
   },

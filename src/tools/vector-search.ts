@@ -73,7 +73,7 @@ export const vectorSearch = defineTool({
           metadata: z.unknown().describe("null: none."),
           text: z.string().nullable().optional(),
           vector: z.array(z.number()).optional(),
-          row: z.record(z.string(), z.unknown()).nullable().optional().describe("null: not in the dataset any more."),
+          row: z.unknown().optional().describe("By column; null: not in the dataset any more."),
         }),
       )
       .describe("Nearest first."),
@@ -84,7 +84,7 @@ export const vectorSearch = defineTool({
     model: z.string().nullable().describe("null: the index takes vectors only."),
     method: z.enum(["hnsw", "exact"]).describe("exact: compared with every vector that may be a hit."),
     matched: z.int().optional().describe("Items that where lets through."),
-    lexical: z.literal(true).optional().describe("The model compares words and spelling, not meaning."),
+    lexical: z.boolean().optional().describe("The model compares words and spelling, not meaning."),
     note: z.string().optional().describe("What to know about this result."),
     elapsed_ms: z.number(),
   }),
@@ -105,7 +105,7 @@ export const vectorSearch = defineTool({
       model: result.model,
       method,
       ...(matched !== undefined && { matched }),
-      ...(lexical && { lexical: true as const }),
+      ...(lexical && { lexical: true }),
       ...(note !== undefined && { note }),
       elapsed_ms,
     };

@@ -19,7 +19,11 @@ export const vectorUpsert = defineTool({
           id: z.string().describe("1 to 1,024 bytes, no other item of this call has it."),
           vector: numbers.optional().describe("As long as the index's dimension; not all zero under cosine."),
           text: z.string().optional().describe("Embedded when there is no vector; kept either way."),
-          metadata: jsonObject.optional().describe("JSON, up to 64 KiB. Unset: what is there stays; {}: none."),
+          metadata: jsonObject
+            .optional()
+            .describe(
+              'JSON object, as its text or as it is: {"role": "driver"}; up to 64 KiB. Unset: what is there stays; {}: none.',
+            ),
         }),
       )
       .min(1)

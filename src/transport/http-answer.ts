@@ -28,14 +28,14 @@ export function refuse(request: IncomingMessage, response: ServerResponse, refus
   sendRefusal(request, response, refusal, { error: refusal.message });
 }
 
-/** The same with a body that clients of the protocol read: a JSON-RPC error about no request in particular. */
+/** The same with a body that clients of the protocol read: a JSON-RPC error, of a request where its id is known. */
 export function refuseRpc(
   request: IncomingMessage,
   response: ServerResponse,
-  refusal: Refusal & { code: number },
+  refusal: Refusal & { code: number; id?: string | number | undefined },
 ): void {
   const error = { code: refusal.code, message: refusal.message };
-  sendRefusal(request, response, refusal, { jsonrpc: "2.0", error, id: null });
+  sendRefusal(request, response, refusal, { jsonrpc: "2.0", error, id: refusal.id ?? null });
 }
 
 /** For a caller that has as much as one may have; others are served. */

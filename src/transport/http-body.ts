@@ -1,13 +1,12 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { isJsonContentType } from "@modelcontextprotocol/server";
 import type { Refusal } from "./gates/refusal.ts";
+import { MessageError, parseMessage } from "./message.ts";
 
-/** Deeper than any argument of ours, and shallow enough for everything that walks a message recursively. */
-const MAX_DEPTH = 100;
 const PARSE_ERROR = -32700;
 const INVALID_REQUEST = -32600;
 
-export type RpcRefusal = Refusal & { code: number };
+export type RpcRefusal = Refusal & { code: number; id?: string | number | undefined };
 
 export interface Message {
   json: unknown;
@@ -39,7 +38,7 @@ export async function readJson(
     headers.expect = undefined;
   }
   const bytes = await readBytes(request, maxBytes, timeoutMs);
-  return Buffer.isBuffer(bytes) ? parseJson(bytes) : bytes;
+  return Buffer.isBuffer(bytes) ? await parseJson(bytes) : bytes;
 }
 
 function readBytes(
@@ -74,38 +73,16 @@ function readBytes(
 }
 
 /** Exported for its tests. */
-export function parseJson(bytes: Buffer): Message | RpcRefusal {
-  if (deeperThan(bytes, MAX_DEPTH)) return notJson(`it is nested more than ${MAX_DEPTH} deep`);
+export async function parseJson(bytes: Buffer): Promise<Message | RpcRefusal> {
   try {
-    return { json: JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)), bytes: bytes.length };
-  } catch {
-    return notJson("it is not JSON in UTF-8");
+    return { json: await parseMessage(bytes), bytes: bytes.length };
+  } catch (error) {
+    if (!(error instanceof MessageError)) {
+      return { status: 400, code: PARSE_ERROR, message: "The message cannot be read: it is not JSON in UTF-8." };
+    }
+    return { status: 400, code: INVALID_REQUEST, message: `The message is refused: ${error.message}.`, id: error.id };
   }
 }
-
-/** Looks at brackets outside of strings only: cheaper than parsing, and without its recursion. */
-function deeperThan(bytes: Buffer, most: number): boolean {
-  let depth = 0;
-  let quoted = false;
-  for (let at = 0; at < bytes.length; at++) {
-    const byte = bytes[at];
-    if (quoted) {
-      if (byte === 0x5c) at++;
-      else if (byte === 0x22) quoted = false;
-    } else if (byte === 0x22) quoted = true;
-    else if (byte === 0x5b || byte === 0x7b) {
-      depth++;
-      if (depth > most) return true;
-    } else if (byte === 0x5d || byte === 0x7d) depth--;
-  }
-  return false;
-}
-
-const notJson = (why: string): RpcRefusal => ({
-  status: 400,
-  code: PARSE_ERROR,
-  message: `The message cannot be read: ${why}.`,
-});
 
 const tooLarge = (maxBytes: number): RpcRefusal => ({
   status: 413,

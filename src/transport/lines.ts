@@ -1,4 +1,4 @@
-import { PassThrough, type Readable } from "node:stream";
+import type { Readable } from "node:stream";
 
 const NEWLINE = 0x0a;
 /** Clients write the id of a request first or last. */
@@ -6,26 +6,19 @@ const SEARCHED_BYTES = 1024;
 
 /**
  * The lines of `input`, each in one piece: a reader that joins a long message chunk by chunk takes minutes for what takes
- * milliseconds at once. A line of more than `maxBytes` is skipped, and told with its request's id where that is found.
+ * milliseconds at once. More is read only when a line is done with. A line of more than `maxBytes` is skipped, and told
+ * with its request's id where that is found.
  */
-export function wholeLines(
+export async function* wholeLines(
   input: Readable,
   maxBytes: number,
   onTooLong: (id: string | number | undefined) => void,
-): Readable {
-  const output = new PassThrough({ highWaterMark: maxBytes });
+): AsyncGenerator<Buffer, void> {
   let parts: Buffer[] = [];
   let bytes = 0;
   /** Both ends of a line that is too long. */
   let ends: { head: Buffer; tail: Buffer } | undefined;
 
-  const endLine = (): void => {
-    if (ends) onTooLong(requestId(ends.head, ends.tail));
-    else output.write(parts.length === 1 ? parts[0] : Buffer.concat(parts, bytes));
-    parts = [];
-    bytes = 0;
-    ends = undefined;
-  };
   const add = (piece: Buffer): void => {
     bytes += piece.length;
     if (ends) {
@@ -39,21 +32,29 @@ export function wholeLines(
     parts = [];
   };
 
-  input.on("data", (chunk: Buffer) => {
+  for await (const chunk of input as AsyncIterable<Buffer>) {
     let start = 0;
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
       add(chunk.subarray(start, end + 1));
-      endLine();
       start = end + 1;
+      if (ends) onTooLong(idBetween(ends.head, ends.tail));
+      const [only] = parts;
+      const line = parts.length === 1 ? only : Buffer.concat(parts, parts.length === 0 ? 0 : bytes);
+      parts = [];
+      bytes = 0;
+      ends = undefined;
+      if (line !== undefined && line.length > 0) yield line;
     }
     if (start < chunk.length) add(chunk.subarray(start));
-  });
-  input.on("end", () => output.end());
-  input.on("error", (error) => output.destroy(error));
-  return output;
+  }
 }
 
-function requestId(head: Buffer, tail: Buffer): string | number | undefined {
+/** The id of the request in a line that is not parsed. */
+export function requestId(line: Buffer): string | number | undefined {
+  return idBetween(line.subarray(0, SEARCHED_BYTES), line.subarray(-SEARCHED_BYTES));
+}
+
+function idBetween(head: Buffer, tail: Buffer): string | number | undefined {
   const id = '"id"\\s*:\\s*(?:"([^"\\\\]{1,200})"|(-?\\d{1,15}))';
   const found =
     new RegExp(`${id}\\s*\\}\\s*$`).exec(tail.toString("utf8")) ??

@@ -1,8 +1,17 @@
-import { Writable } from "node:stream";
-import type { McpServerFactory } from "@modelcontextprotocol/server";
-import { StdioServerTransport, serveStdio as serve } from "@modelcontextprotocol/server/stdio";
+import { once } from "node:events";
+import { type Readable, Writable } from "node:stream";
+import {
+  type JSONRPCMessage,
+  type McpServerFactory,
+  ProtocolErrorCode,
+  parseJSONRPCMessage,
+  serializeMessage,
+  type Transport,
+} from "@modelcontextprotocol/server";
+import { serveStdio as serve } from "@modelcontextprotocol/server/stdio";
 import type { Log } from "../engine/settings.ts";
-import { wholeLines } from "./lines.ts";
+import { requestId, wholeLines } from "./lines.ts";
+import { MessageError, parseMessage } from "./message.ts";
 
 export interface StdioSession {
   /** Resolves when the client has closed its end, or after `close`. */
@@ -15,13 +24,7 @@ const MAX_MESSAGE_BYTES = 40 * 2 ** 20;
 
 /** Serves one client over stdin and stdout. From here on only the protocol writes to stdout; what others print goes to stderr. */
 export function serveStdio(createServer: McpServerFactory, log: Log): StdioSession {
-  const wire = claimStdout();
-  const lines = wholeLines(process.stdin, MAX_MESSAGE_BYTES, (id) => {
-    log("warn", "a message was too long", { id });
-    const message = `The message is longer than ${MAX_MESSAGE_BYTES} bytes. Write the data to a file and use path, or send fewer items in a call.`;
-    if (id !== undefined) wire.write(`${JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32600, message } })}\n`);
-  });
-  const transport = new StdioServerTransport(lines, wire, { maxBufferSize: 2 * MAX_MESSAGE_BYTES });
+  const transport = openTransport(process.stdin, claimStdout(), log);
   const { promise: closed, resolve } = withResolvers();
   const handle = serve(createServer, {
     transport,
@@ -39,6 +42,63 @@ export function serveStdio(createServer: McpServerFactory, log: Log): StdioSessi
       resolve();
     },
   };
+}
+
+/** Not the SDK's, whose way of reading a message rounds the numbers in it. */
+function openTransport(input: Readable, wire: Writable, log: Log): Transport {
+  let isClosed = false;
+  const write = async (text: string): Promise<void> => {
+    if (isClosed || wire.destroyed) throw new Error("The client is gone.");
+    if (!wire.write(text)) await once(wire, "drain");
+  };
+  const refuse = (id: string | number | undefined, message: string): void => {
+    if (id === undefined) return;
+    const error = { code: ProtocolErrorCode.InvalidRequest, message };
+    // A client that is gone is not answered.
+    void write(`${JSON.stringify({ jsonrpc: "2.0", id, error })}\n`).catch(() => {});
+  };
+  const read = async (line: Buffer): Promise<JSONRPCMessage | undefined> => {
+    try {
+      return parseJSONRPCMessage(await parseMessage(line));
+    } catch (error) {
+      if (error instanceof MessageError) {
+        const id = error.id ?? requestId(line);
+        log("warn", "a message is refused", { id, reason: error.message });
+        refuse(id, `The message is refused: ${error.message}.`);
+      } else if (line.length > 1) transport.onerror?.(new Error("A line is no message of JSON-RPC."));
+      return undefined;
+    }
+  };
+  const readAll = async (): Promise<void> => {
+    const lines = wholeLines(input, MAX_MESSAGE_BYTES, (id) => {
+      log("warn", "a message was too long", { id });
+      refuse(
+        id,
+        `The message is longer than ${MAX_MESSAGE_BYTES} bytes. Write the data to a file and use path, or send fewer items in a call.`,
+      );
+    });
+    for await (const line of lines) {
+      const message = await read(line);
+      if (isClosed) return;
+      if (message !== undefined) transport.onmessage?.(message);
+    }
+  };
+  const transport: Transport = {
+    start: async () => {
+      wire.on("error", () => void transport.close());
+      void readAll()
+        .catch((error: Error) => isClosed || transport.onerror?.(error))
+        .finally(() => void transport.close());
+    },
+    send: (message) => write(serializeMessage(message)),
+    close: async () => {
+      if (isClosed) return;
+      isClosed = true;
+      input.destroy();
+      transport.onclose?.();
+    },
+  };
+  return transport;
 }
 
 function claimStdout(): Writable {

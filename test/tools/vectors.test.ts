@@ -301,7 +301,7 @@ describe("a batch of which one item is wrong", () => {
     ],
     ["a text for a model it has not", { id: "x", text: "words" }, 'items[1] (id "x") has a text'],
     ["a number in quotes", { id: "x", vector: [1, 2, "3"] }, "items.1.vector.2: expected a number"],
-    ["a slip in a name", { id: "x", vectors: [1, 2, 3] }, 'items.1: Unrecognized key: "vectors"'],
+    ["a slip in a name", { id: "x", vectors: [1, 2, 3] }, 'items.1: unknown argument "vectors": use vector'],
   ])("is refused as a whole: %s", async (_, wrong, where) => {
     await using lake = await openPoints();
     const items = [{ id: "fine", vector: [1, 2, 3] }, wrong];

@@ -86,12 +86,12 @@ test.each(["7", "null", '"x"', "{}", '{"jsonrpc":"1.0","id":1,"method":"ping"}',
 
 describe("nesting", () => {
   const nested = (depth: number): Buffer => Buffer.from("[".repeat(depth) + "]".repeat(depth));
-  test("counts what is open at the same time, outside of strings", () => {
-    expect(parseJson(nested(100))).toHaveProperty("json");
-    expect(parseJson(nested(101))).toMatchObject({ status: 400 });
+  test("counts what is open at the same time, outside of strings", async () => {
+    expect(await parseJson(nested(100))).toHaveProperty("json");
+    expect(await parseJson(nested(101))).toMatchObject({ status: 400 });
     const flat = Buffer.from(JSON.stringify({ a: Array(500).fill([{}]), b: `${"[{".repeat(500)}\\" "` }));
-    expect(parseJson(flat)).toHaveProperty("json");
-    expect(parseJson(Buffer.from(`["\\\\", ${"[".repeat(100)}`))).toMatchObject({ status: 400 });
+    expect(await parseJson(flat)).toHaveProperty("json");
+    expect(await parseJson(Buffer.from(`["\\\\", ${"[".repeat(100)}`))).toMatchObject({ status: 400 });
   });
 });
 

@@ -1,29 +1,20 @@
-import {
-  BIGINT,
-  BOOLEAN,
-  DOUBLE,
-  type DuckDBPreparedStatement,
-  type DuckDBType,
-  type DuckDBValue,
-  LIST,
-  listValue,
-  STRUCT,
-  structValue,
-  VARCHAR,
-} from "@duckdb/node-api";
+import { BOOLEAN, type DuckDBPreparedStatement, LIST, listValue, STRUCT, structValue, VARCHAR } from "@duckdb/node-api";
 import { LakeError } from "../errors.ts";
+import { isExactNumber, stringifyExact } from "../exact-json.ts";
 import type { Params } from "./duckdb.ts";
+import { bindNumber, bindNumbers, isNumber, type Typed } from "./numbers.ts";
 
 /**
- * Binds JSON values: whole numbers as BIGINT, others as DOUBLE, lists and objects as LIST and STRUCT where their items
- * agree, else as their JSON text. Throws `invalid` naming the parameters the statement has and was not given, or the
+ * Binds JSON values: numbers as `bindNumber` does, lists and objects as LIST and STRUCT where their items agree, else as
+ * their JSON text. Throws `invalid` naming the parameters the statement has and was not given, or the
  * other way round; `limit` for more values, depth or text than a statement should carry.
  */
 export function bindParams(statement: DuckDBPreparedStatement, params: Params | undefined): void {
   const names = parameterNames(statement);
   const given = givenParams(params);
   const missing = names.filter((name) => !given.has(name));
-  const unknown = [...given.keys()].filter((name) => !names.includes(name));
+  const known = new Set(names);
+  const unknown = [...given.keys()].filter((name) => !known.has(name));
   if (missing.length > 0 || unknown.length > 0) throw mismatch(names, missing, unknown, Array.isArray(params));
   bindKnown(statement, names, given);
 }
@@ -42,7 +33,7 @@ function bindKnown(statement: DuckDBPreparedStatement, names: string[], given: M
     const value = given.get(name);
     if (value === null) statement.bindNull(index + 1);
     else {
-      const { type, value: bound } = typed(value);
+      const { type, value: bound } = typed(value, `$${name.slice(0, 100)}`);
       statement.bindValue(index + 1, bound, type);
     }
   });
@@ -58,35 +49,43 @@ function givenParams(params: Params | undefined): Map<string, unknown> {
   const entries: [string, unknown][] = Array.isArray(params)
     ? params.map((value, index) => [String(index + 1), value])
     : Object.entries(params).map(([name, value]) => [name.replace(/^\$/, ""), value]);
-  const twice = entries.find(([name], at) => entries.findIndex(([other]) => other === name) < at);
-  if (twice) {
-    throw new LakeError("invalid", `params has ${JSON.stringify(twice[0].slice(0, 100))} with and without $.`, {
-      hint: "Give each parameter once.",
-    });
+  const given = new Map<string, unknown>();
+  for (const [name, value] of entries) {
+    if (given.has(name)) {
+      throw new LakeError("invalid", `params has ${JSON.stringify(name.slice(0, 100))} with and without $.`, {
+        hint: "Give each parameter once.",
+      });
+    }
+    given.set(name, value ?? null);
   }
-  return new Map(entries.map(([name, value]) => [name, value ?? null]));
+  return given;
 }
 
 const MAX_VALUES = 10_000;
 const MAX_DEPTH = 32;
+/** DuckDB makes a type of them, in one go. */
+const MAX_FIELDS = 1_000;
 const MAX_TEXT_BYTES = 4 * 2 ** 20;
 
 /** Finding the type of a value takes time in proportion to its size and depth, without a pause. */
 function assertSize(params: Params): void {
   let values = 0;
   let bytes = 0;
-  for (const [name, param] of Object.entries(params)) {
-    const shown = Array.isArray(params) ? `$${Number(name) + 1}` : `$${name.replace(/^\$/, "").slice(0, 100)}`;
+  for (const [name, param] of entriesOf(params)) {
+    const shown = typeof name === "number" ? `$${name + 1}` : `$${name.replace(/^\$/, "").slice(0, 100)}`;
     const todo: { value: unknown; depth: number }[] = [{ value: param, depth: 1 }];
     for (let next = todo.pop(); next; next = todo.pop()) {
       const { value, depth } = next;
       if (depth > MAX_DEPTH) throw tooLarge(`${shown} is nested more than ${MAX_DEPTH} deep.`);
       if (++values > MAX_VALUES) throw tooLarge(`params have more than ${MAX_VALUES} values, at ${shown}.`);
-      if (typeof value === "string") bytes += Buffer.byteLength(value);
-      if (typeof value === "object" && value !== null) {
-        const keys = Array.isArray(value) ? [] : Object.keys(value);
-        for (const key of keys) bytes += Buffer.byteLength(key);
-        for (const child of Object.values(value)) {
+      if (typeof value === "string" || isExactNumber(value)) bytes += Buffer.byteLength(String(value));
+      else if (typeof value === "object" && value !== null) {
+        let fields = 0;
+        for (const [key, child] of entriesOf(value)) {
+          if (typeof key === "string" && ++fields > MAX_FIELDS) {
+            throw tooLarge(`An object in params has more than ${MAX_FIELDS} fields, at ${shown}.`);
+          }
+          bytes += typeof key === "string" ? Buffer.byteLength(key) : 0;
           todo.push({ value: child, depth: depth + 1 });
           if (todo.length > MAX_VALUES) throw tooLarge(`params have more than ${MAX_VALUES} values, at ${shown}.`);
         }
@@ -94,6 +93,12 @@ function assertSize(params: Params): void {
       if (bytes > MAX_TEXT_BYTES) throw tooLarge(`params have more than ${MAX_TEXT_BYTES} bytes of text, at ${shown}.`);
     }
   }
+}
+
+/** One after the other: a list of all of them takes long where there are more than are taken. */
+function* entriesOf(value: object): Generator<[number | string, unknown]> {
+  if (Array.isArray(value)) return yield* value.entries();
+  for (const key in value) if (Object.hasOwn(value, key)) yield [key, (value as Record<string, unknown>)[key]];
 }
 
 function tooLarge(message: string): LakeError {
@@ -120,54 +125,44 @@ function mismatch(names: string[], missing: string[], unknown: string[], byPosit
   return new LakeError("invalid", `params do not fit the statement: ${parts.join("; ")}.`, { hint });
 }
 
-interface Typed {
-  type: DuckDBType;
-  value: DuckDBValue;
-}
-
-function typed(value: unknown): Typed {
+function typed(value: unknown, where: string): Typed {
+  if (isNumber(value)) return bindNumber(value, where);
   switch (typeof value) {
     case "string":
       return { type: VARCHAR, value };
     case "boolean":
       return { type: BOOLEAN, value };
-    case "number":
-      return Number.isSafeInteger(value) ? { type: BIGINT, value: BigInt(value) } : { type: DOUBLE, value };
     case "object":
-      if (Array.isArray(value)) return typedList(value);
-      if (value !== null) return typedStruct(value as Record<string, unknown>);
+      if (Array.isArray(value)) return typedList(value, where);
+      if (value !== null) return typedStruct(value as Record<string, unknown>, where);
       return { type: VARCHAR, value: null };
     default:
       throw new LakeError("invalid", `A value of type ${typeof value} cannot be bound.`, { hint: "Pass JSON values." });
   }
 }
 
-function typedList(items: readonly unknown[]): Typed {
-  const bound = items.map(typed);
+function typedList(items: readonly unknown[], where: string): Typed {
+  const present = items.filter((item) => item !== null && item !== undefined);
+  if (present.length > 0 && present.every(isNumber)) {
+    const { type, value } = bindNumbers(items as Parameters<typeof bindNumbers>[0], where);
+    return { type: LIST(type), value: listValue(value) };
+  }
+  const bound = items.map((item) => typed(item ?? null, where));
   const known = bound.filter((_, index) => items[index] !== null && items[index] !== undefined);
   const type = known[0]?.type ?? VARCHAR;
-  if (known.every((item) => same(item.type, type))) {
+  const name = type.toString();
+  if (known.every((item) => item.type === type || item.type.toString() === name)) {
     return { type: LIST(type), value: listValue(bound.map((item) => item.value)) };
   }
-  if (known.every((item) => item.type === BIGINT || item.type === DOUBLE)) {
-    return {
-      type: LIST(DOUBLE),
-      value: listValue(bound.map((item) => (item.value === null ? null : Number(item.value)))),
-    };
-  }
-  return { type: VARCHAR, value: JSON.stringify(items) };
+  return { type: VARCHAR, value: stringifyExact(items) };
 }
 
-function typedStruct(fields: Record<string, unknown>): Typed {
+function typedStruct(fields: Record<string, unknown>, where: string): Typed {
   const names = Object.keys(fields);
   if (names.length === 0) return { type: VARCHAR, value: "{}" };
-  const bound = names.map((name) => typed(fields[name]));
+  const bound = names.map((name) => typed(fields[name], where));
   return {
     type: STRUCT(Object.fromEntries(names.map((name, index) => [name, bound[index]?.type ?? VARCHAR]))),
     value: structValue(Object.fromEntries(names.map((name, index) => [name, bound[index]?.value ?? null]))),
   };
-}
-
-function same(a: DuckDBType, b: DuckDBType): boolean {
-  return a === b || a.toString() === b.toString();
 }

@@ -1,5 +1,6 @@
 import type { ColumnStats, DataFile, Manifest } from "../catalog/types.ts";
 import { literal } from "../duckdb/duckdb.ts";
+import { isExactNumber, wholeIn } from "../exact-json.ts";
 import type { FileFilter, FilterTest, FilterValue, ValueKind } from "./file-filters.ts";
 import { foldCase } from "./tokens.ts";
 
@@ -135,6 +136,11 @@ function known(value: FilterValue, param: NeededParts["param"]): { kind: ValueKi
   const bound = param(value.param);
   if (typeof bound === "string") return { kind: "text", sql };
   if (typeof bound === "boolean") return { kind: "boolean", sql };
+  // As far as BIGINT: a wider number may have no type in common with a DECIMAL column.
+  if (isExactNumber(bound)) {
+    const whole = wholeIn(bound);
+    return whole !== undefined && BigInt.asIntN(64, whole) === whole ? { kind: "exact", sql } : undefined;
+  }
   if (typeof bound !== "number" || !Number.isFinite(bound)) return undefined;
   return { kind: Number.isSafeInteger(bound) ? "exact" : "double", sql };
 }

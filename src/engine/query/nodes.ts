@@ -1,8 +1,10 @@
+import { isExactNumber, stringifyExact } from "../exact-json.ts";
+
 /** A node of DuckDB's serialised parse tree. */
 export type Node = { readonly [key: string]: unknown };
 
 export function isNode(value: unknown): value is Node {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !isExactNumber(value);
 }
 
 export function text(value: unknown): string {
@@ -25,7 +27,7 @@ export function selectTree(expressions: unknown[], source: unknown, ctes: Node[]
     sample: null,
     qualify: null,
   };
-  return JSON.stringify({ error: false, statements: [{ node: restored(node), named_param_map: [] }] });
+  return stringifyExact({ error: false, statements: [{ node: restored(node), named_param_map: [] }] });
 }
 
 /** Puts back what JSON here or DuckDB's own parse left out of constants, without which DuckDB does not read the tree. */

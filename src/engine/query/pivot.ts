@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
+import { parseExact } from "../exact-json.ts";
 import { isNode, type Node, selectTree } from "./nodes.ts";
 import type { Token } from "./tokens.ts";
 import { cteEntries, MAX_CTES, parseTree } from "./tree.ts";
@@ -27,7 +28,9 @@ export async function expandPivot(sql: string, tokens: Token[], parts: PivotPart
   const places = columnPlaces(tokens);
   if (places.length === 0) return undefined;
   const markers = places.map(() => randomUUID());
-  const probe = parseTree(await parts.parseAll(insert(sql, places, (index) => literal(markers[index] ?? ""))));
+  const probe = parseTree(await parts.parseAll(insert(sql, places, (index) => literal(markers[index] ?? ""))), (json) =>
+    parseExact(json),
+  );
   const lists: string[] = [];
   for (const marker of markers) {
     const found = isNode(probe) ? findColumn(probe, marker, []) : undefined;

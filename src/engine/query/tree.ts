@@ -11,13 +11,14 @@ import { MAX_CALLS, readCall, tooManyCalls, VECTOR_SEARCH, type VectorCall } fro
 
 /**
  * DuckDB's tree is not quite JSON: 1e400 is written as Infinity. And "no location" is 2^64 - 1, which a number here
- * cannot hold. Inside of texts there are quotes only behind a backslash, so these are never in one.
+ * cannot hold. Inside of texts there are quotes only behind a backslash, so these are never in one. `parse` is another one
+ * for a tree that is written again: numbers in it have to be what they were.
  */
-export function parseTree(text: string): unknown {
+export function parseTree(text: string, parse: (json: string) => unknown = JSON.parse): unknown {
   const json = text
     .replace(/"value":(?:-?Infinity|NaN)/g, '"value":null')
     .replaceAll('"query_location":18446744073709551615', '"query_location":0');
-  return JSON.parse(json);
+  return parse(json);
 }
 
 /** `relation` is the table name in the statement, in lower case: `workers` or `workers@3`. */

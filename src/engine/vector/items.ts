@@ -1,6 +1,7 @@
 import type { VectorIndex } from "../catalog/types.ts";
 import { MAX_TEXT_CHARS } from "../embed/texts.ts";
 import { LakeError } from "../errors.ts";
+import { type ExactNumber, isExactNumber, stringifyExact, wholeIn } from "../exact-json.ts";
 import { openTimeSlice } from "../time-slice.ts";
 import { type Item, MAX_ID_BYTES, MAX_ITEMS, MAX_METADATA_BYTES } from "./types.ts";
 
@@ -157,10 +158,19 @@ function checkMetadata(metadata: unknown, where: string): string | null {
   if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata)) {
     throw new LakeError("invalid", `${where}: metadata is not an object.`, { hint: 'For example {"role": "driver"}.' });
   }
-  if (!isShallow(metadata, MAX_DEPTH)) {
+  const found = look(metadata, MAX_DEPTH);
+  if (found.isDeep) {
     throw new LakeError("limit", `${where}: metadata is nested more than ${MAX_DEPTH} deep.`, { hint: "Flatten it." });
   }
-  const json = JSON.stringify(metadata);
+  const fraction = found.numbers.find((number) => wholeIn(number) === undefined);
+  if (fraction !== undefined) {
+    throw new LakeError(
+      "invalid",
+      `${where}: metadata has the number ${shown(String(fraction))}, and SQL reads no more than 17 digits of a decimal in JSON.`,
+      { hint: "Send it as a text in quotes, and cast that where it is compared." },
+    );
+  }
+  const json = found.numbers.length > 0 ? stringifyExact(metadata) : JSON.stringify(metadata);
   const bytes = Buffer.byteLength(json);
   if (bytes > MAX_METADATA_BYTES) {
     throw new LakeError("limit", `${where}: metadata has ${bytes} bytes, and an item may have ${MAX_METADATA_BYTES}.`, {
@@ -175,9 +185,14 @@ function checkMetadata(metadata: unknown, where: string): string | null {
   return json === "{}" ? null : json;
 }
 
-function isShallow(value: unknown, depth: number): boolean {
-  if (typeof value !== "object" || value === null) return true;
-  return depth > 0 && Object.values(value).every((child) => isShallow(child, depth - 1));
+/** Whether a value is nested more than `depth` deep, and the numbers in it that a double does not hold. */
+function look(value: unknown, depth: number, numbers: ExactNumber[] = []): { isDeep: boolean; numbers: ExactNumber[] } {
+  if (typeof value !== "object" || value === null) return { isDeep: false, numbers };
+  if (isExactNumber(value)) numbers.push(value);
+  else if (depth === 0) return { isDeep: true, numbers };
+  else if (Object.values(value).some((child) => look(child, depth - 1, numbers).isDeep))
+    return { isDeep: true, numbers };
+  return { isDeep: false, numbers };
 }
 
 function shown(value: unknown): string {

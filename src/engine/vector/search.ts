@@ -2,6 +2,7 @@ import type { Manifest } from "../catalog/types.ts";
 import { identifier } from "../duckdb/duckdb.ts";
 import type { Json } from "../duckdb/values.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
+import { ANYWHERE, parseExact } from "../exact-json.ts";
 import type { Asking } from "../query/types.ts";
 import { mapInSlices } from "../time-slice.ts";
 import { scoreOf } from "./distances.ts";
@@ -19,6 +20,8 @@ const DEFAULT_K = 10;
 const MAX_EF = 10_000;
 const EF_ITEMS = 100_000;
 const SLICE_MS = 5;
+/** With large numbers as strings, as results of SQL have them. */
+const METADATA = { ...ANYWHERE, asText: true };
 /** What the rows of one answer may take; the transport has limits of its own. */
 const MAX_ANSWER_BYTES = 64 * 1024 ** 2;
 
@@ -184,7 +187,7 @@ export async function search(
       id,
       distance,
       score,
-      metadata: metadata === null ? null : (JSON.parse(metadata) as Json),
+      metadata: metadata === null ? null : (parseExact(metadata, METADATA) as Json),
       ...(include.has("text") && { text: (item?.text ?? null) as string | null }),
       ...(include.has("vector") && { vector: (item?.vector ?? []) as number[] }),
       ...(rows && { row: rows.get(id) ?? null }),

@@ -1,0 +1,66 @@
+import { z } from "zod";
+
+/** The part of JSON Schema that our tools are written in. */
+export interface JsonSchema {
+  type?: string | string[];
+  description?: string;
+  properties?: Record<string, JsonSchema>;
+  required?: string[];
+  items?: JsonSchema;
+  anyOf?: JsonSchema[];
+  enum?: unknown[];
+  default?: unknown;
+  minimum?: number;
+  maximum?: number;
+  minLength?: number;
+  maxLength?: number;
+  minItems?: number;
+  maxItems?: number;
+  additionalProperties?: boolean | JsonSchema;
+  /** Of ours: such JSON is taken as it is, or as its text. */
+  json?: "object" | "params";
+}
+
+const known = new WeakMap<z.ZodObject, JsonSchema>();
+
+/** What `schema` takes, with all that it says. */
+export function inputSchema(schema: z.ZodObject): JsonSchema {
+  const made = known.get(schema) ?? (z.toJSONSchema(schema, { io: "input" }) as JsonSchema);
+  known.set(schema, made);
+  return made;
+}
+
+/**
+ * The schema as clients get it. `$schema` breaks some of them. What the subsets of OpenAI, Gemini and Anthropic do not
+ * have is left to `readArguments` to tell: see test/tools/providers.test.ts for their rules.
+ */
+export function advertised(schema: z.ZodObject, io: "input" | "output"): Record<string, unknown> {
+  return io === "input"
+    ? plain(inputSchema(schema) as Record<string, unknown>)
+    : plain(z.toJSONSchema(schema, { io }) as Record<string, unknown>);
+}
+
+const LEFT_OUT = new Set(["$schema", "default", "minLength", "maxLength", "propertyNames", "json"]);
+
+function plain(schema: Record<string, unknown>): Record<string, unknown> {
+  const left = Object.entries(schema).filter(([key, value]) => !LEFT_OUT.has(key) && !isBoundOfSafe(value));
+  const made = Object.fromEntries(
+    left.map(([key, value]) => {
+      if (key === "properties") {
+        const properties = Object.entries(value as Record<string, Record<string, unknown>>);
+        return [key, Object.fromEntries(properties.map(([name, property]) => [name, plain(property)]))];
+      }
+      if (key === "items") return [key, plain(value as Record<string, unknown>)];
+      if (key === "additionalProperties") return [key, value !== false];
+      if (key === "anyOf") return [key, (value as Record<string, unknown>[]).map(plain)];
+      return [key, value];
+    }),
+  );
+  const { default: value } = schema;
+  if (value === undefined || (Array.isArray(value) && value.length === 0)) return made;
+  const before = typeof made.description === "string" ? `${made.description} ` : "";
+  return { ...made, description: `${before}Default: ${String(value)}.` };
+}
+
+/** zod gives them to every whole number. */
+const isBoundOfSafe = (value: unknown): boolean => Math.abs(Number(value)) === Number.MAX_SAFE_INTEGER;

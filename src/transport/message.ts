@@ -1,0 +1,66 @@
+import { JsonLimitError, parseExactInSlices } from "../engine/exact-json.ts";
+
+const LIMITS = {
+  /** Deeper than any argument of ours, and shallow enough for everything that walks a message recursively. */
+  maxDepth: 100,
+  /** As many as a statement takes parameters. */
+  maxKeys: 10_000,
+  /** Of what the SDK goes through several times, and copies. */
+  message: { maxKeys: 1_000 },
+};
+
+/** More than any of ours has. The SDK repeats them in its errors. */
+const MAX_CHARS: Readonly<Record<string, number>> = { method: 128, name: 128, uri: 512, protocolVersion: 128 };
+const MAX_BATCH = 100;
+
+/** JSON that is no message to serve. The message says why. */
+export class MessageError extends Error {
+  /** Of the request, where it is known. */
+  readonly id: string | number | undefined;
+
+  constructor(message: string, id?: string | number) {
+    super(message);
+    this.id = id;
+  }
+}
+
+/**
+ * A message of the protocol, or a batch of them; numbers in the arguments of a call stay what they are. Throws
+ * `MessageError` for one that goes beyond the limits, and whatever for what is no JSON.
+ */
+export async function parseMessage(bytes: Buffer): Promise<unknown> {
+  const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  const message = await parseExactInSlices(text, LIMITS).catch((error) => {
+    throw error instanceof JsonLimitError ? new MessageError(`it cannot be read: ${error.message}`) : error;
+  });
+  const messages: unknown[] = Array.isArray(message) ? message : [message];
+  if (messages.length > MAX_BATCH) throw new MessageError(`a batch has more than ${MAX_BATCH} messages`);
+  for (const each of messages) assertShort(each);
+  return message;
+}
+
+function assertShort(message: unknown): void {
+  const { id, method, params } = fieldsOf(message);
+  const { name, uri, protocolVersion, ref, _meta: meta } = fieldsOf(params);
+  const of = fieldsOf(ref);
+  const revision = fieldsOf(meta)["io.modelcontextprotocol/protocolVersion"];
+  const found = [
+    ["method", method],
+    ["name", name],
+    ["uri", uri],
+    ["protocolVersion", protocolVersion],
+    ["name", of.name],
+    ["uri", of.uri],
+    ["protocolVersion", revision],
+  ] as const;
+  for (const [field, value] of found) {
+    const most = MAX_CHARS[field] ?? 0;
+    if (typeof value !== "string" || value.length <= most) continue;
+    const short = typeof id === "number" || (typeof id === "string" && id.length <= 200) ? id : undefined;
+    throw new MessageError(`its ${field} has ${value.length} characters, and may have ${most}`, short);
+  }
+}
+
+function fieldsOf(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+}
