@@ -39,10 +39,10 @@ export function refuseRpc(
 }
 
 /** For a caller that has as much as one may have; others are served. */
-export function tooMany(maxPerCaller: number, retryAfter: number): Refusal {
+export function tooMany(most: number, of: string, retryAfter: number): Refusal {
   return {
     status: 429,
-    message: `Your token has ${maxPerCaller} at a time already (max_per_caller). Try again in ${retryAfter} s.`,
+    message: `Your token has ${most} at a time already (max_per_caller, and three quarters of ${of}). Try again in ${retryAfter} s.`,
     headers: { "retry-after": String(retryAfter) },
   };
 }
