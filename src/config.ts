@@ -142,7 +142,10 @@ export const configSchema = z.strictObject({
   embed_provider: z
     .enum(["auto", "ollama", "openai", "builtin"])
     .default("auto")
-    .describe("Where embeddings come from. `auto`: Ollama when it runs and has the model at start-up, else builtin."),
+    .describe("Where embeddings come from. `auto`: Ollama when it runs and has the model, else builtin until it does."),
+  embed_probe: duration()
+    .prefault("5s")
+    .describe("How long Ollama has for its first answer, before `auto` takes the builtin and looks again later."),
   embed_model: modelName()
     .optional()
     .describe("Embedding model. Unset: `nomic-embed-text` with Ollama, `text-embedding-3-small` with openai."),

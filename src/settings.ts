@@ -48,6 +48,7 @@ export function engineSettings(
     embed: {
       provider: config.embed_provider,
       model: config.embed_model,
+      probeMs: config.embed_probe,
       dimension: config.embed_dimension,
       ollamaUrl: config.ollama_url,
       openaiUrl: config.openai_url,

@@ -3,6 +3,7 @@ import { MAX_DIMENSION } from "../engine/embed/types.ts";
 import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/errors.ts";
 import type { CreateResult, SourceRequest } from "../engine/vector/types.ts";
+import { noteOnModel } from "./embed-note.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
 import { countOf, fence } from "./render.ts";
 import { defineTool } from "./tool.ts";
@@ -87,10 +88,10 @@ export const vectorIndexCreate = defineTool({
 
 export function viewOfBuild(result: CreateResult, engine: Engine): z.output<typeof built> {
   const { created, unchanged, embedded, kept, removed, skipped, leftOut } = result;
-  const { fallback } = engine.embedStatus();
+  const note = result.lexical ? noteOnModel(engine.embedStatus()) : undefined;
   return {
     ...summaryOf(result),
-    ...(result.lexical && fallback && { note: `${fallback.reason} ${fallback.next}` }),
+    ...(note !== undefined && { note }),
     created,
     unchanged,
     embedded,

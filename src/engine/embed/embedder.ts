@@ -1,6 +1,6 @@
 import { LakeError, throwIfAborted } from "../errors.ts";
 import type { Scope } from "../scope.ts";
-import type { EmbedSettings, Log } from "../settings.ts";
+import type { Clock, EmbedSettings, Log } from "../settings.ts";
 import { type Attributes, type Trace, untraced } from "../trace.ts";
 import { embedApart, errorOf } from "./apart.ts";
 import { type CacheStats, type Found, openEmbedCache, type Problem } from "./cache.ts";
@@ -38,6 +38,8 @@ export interface EmbeddedEach extends Omit<Embedded, "vectors"> {
 export interface EmbedStatus extends Plan {
   /** Why `auto` fell back, and what to do about it. */
   fallback: Choice["fallback"] | undefined;
+  /** When `auto` chose. ISO 8601. */
+  chosenAt?: string | undefined;
   /** Requests to providers, how many of them failed, and how many wait for others to end. */
   requests: number;
   failures: number;
@@ -70,17 +72,27 @@ const BATCH_VALUES = 64 * 768;
 const BATCH_CHARS = 2 ** 18;
 /** For the size of the first batch of a model that has not told. */
 const LIKELY_DIMENSION = 1_536;
+const LOOK_AGAIN_MS = 60_000;
 
 /** Embeddings from the provider that the settings name; `auto` chooses at the first call, or when it is warmed up. */
-export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log, trace: Trace = untraced): Embedder {
+export function openEmbedder(
+  scope: Scope,
+  settings: EmbedSettings,
+  log: Log,
+  trace: Trace = untraced,
+  clock?: Clock,
+): Embedder {
   const closing = new AbortController();
   const cache = openEmbedCache(settings.cacheBytes);
   const gate = openGate(settings.concurrency);
-  const models = openModels(settings, log, closing.signal);
+  const models = openModels(settings, log, closing.signal, clock);
+  const again = setInterval(() => void models.lookAgain(), settings.lookAgainMs ?? LOOK_AGAIN_MS);
+  again.unref();
   let requests = 0;
   let failures = 0;
   scope.defer(() => {
     const closed = new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
+    clearInterval(again);
     closing.abort(closed);
     cache.close(closed);
   });
@@ -166,6 +178,7 @@ export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log, tr
         dimension: models.dimensionOf(provider),
         lexical: provider.lexical,
         fallback: choice?.fallback,
+        chosenAt: choice?.at,
         requests,
         failures,
         waiting: gate.waiting(),
