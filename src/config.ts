@@ -244,6 +244,11 @@ export const configSchema = z.strictObject({
     .describe(
       "Requests, sessions, subscriptions and uploads (12 at most), of each, that one token may have at a time; more get a 429.",
     ),
+  max_connections_per_address: count()
+    .prefault(128)
+    .describe(
+      "Connections of one address (of IPv6: a /64) that have shown no token yet; the oldest gives way. Not for `trusted_proxies`.",
+    ),
   max_body_bytes: atMost(size().prefault("4MiB"), 2 ** 28).describe("Longest message over HTTP."),
   keep_alive: atMost(duration().prefault("15s"), 3600e3).describe("How often an open stream sends a sign of life."),
   trace_arguments: z

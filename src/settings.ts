@@ -116,6 +116,7 @@ export function httpSettings(
     sessionIdleMs: config.session_idle,
     maxInFlight: config.max_in_flight,
     maxPerCaller: config.max_per_caller,
+    maxConnectionsPerAddress: config.max_connections_per_address,
     maxBodyBytes: config.max_body_bytes,
     keepAliveMs: config.keep_alive,
     headersTimeoutMs: HEADERS_MS,

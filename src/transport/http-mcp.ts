@@ -14,6 +14,7 @@ import type { Refusal } from "./gates/refusal.ts";
 import { answer, refuse, refuseRpc, tooMany } from "./http-answer.ts";
 import { readJson } from "./http-body.ts";
 import { openSharedPlaces, type SharedPlaces, shareOf } from "./http-limits.ts";
+import { openLoopTurns } from "./http-loop-turns.ts";
 import { openSessions, requestOf, requestsOf } from "./http-sessions.ts";
 import { openTokenWatch } from "./http-token-watch.ts";
 import { sendKeptAlive, untilGone } from "./http-web.ts";
@@ -71,6 +72,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
   const reading = openSharedPlaces(maxInFlight, requestsEach);
   const running = openSharedPlaces(maxInFlight, requestsEach);
   const subscriptions = openSharedPlaces(maxSessions, sessionsEach);
+  const turns = openLoopTurns();
   const tokens = openTokenWatch();
   let draining = false;
 
@@ -155,6 +157,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     const message = await readJson(request, response, {
       maxBytes: settings.maxBodyBytes,
       timeoutMs: settings.bodyTimeoutMs,
+      turn: () => turns.take(caller.name),
     }).finally(read);
     if (message === undefined || response.destroyed) return;
     if (!("json" in message)) return refuseRpc(request, response, message);

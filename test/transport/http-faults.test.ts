@@ -92,6 +92,19 @@ describe("nesting", () => {
     const flat = Buffer.from(JSON.stringify({ a: Array(500).fill([{}]), b: `${"[{".repeat(500)}\\" "` }));
     expect(parseJson(flat)).toHaveProperty("json");
     expect(parseJson(Buffer.from(`["\\\\", ${"[".repeat(100)}`))).toMatchObject({ status: 400 });
+    const members = (count: number) => Array.from({ length: count }, (_, n) => `"k${n}":0`).join(",");
+    expect(parseJson(Buffer.from(`{"a":{${members(10_000)}},"b":{${members(10_000)}}}`))).toHaveProperty("json");
+    expect(parseJson(Buffer.from(`[[{${members(10_001)}}]]`))).toMatchObject({
+      status: 400,
+      message: expect.stringContaining("10000 members"),
+    });
+    expect(parseJson(Buffer.from(`["${":".repeat(20_000)}", ":"]`))).toHaveProperty("json");
+    const empty = (count: number) => Buffer.from(`[${new Array(count).fill("{}").join(",")}]`);
+    expect(parseJson(empty(99_999))).toHaveProperty("json");
+    expect(parseJson(empty(100_000))).toMatchObject({
+      status: 400,
+      message: expect.stringContaining("100000 objects and arrays"),
+    });
   });
 });
 
