@@ -25,7 +25,7 @@ export function answer(
 
 /** Answers `{error}` with the refusal's status and headers, whether or not the request's body was read. */
 export function refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
-  sendRefusal(request, response, refusal, { error: refusal.message });
+  refuseWith(request, response, refusal, { error: refusal.message });
 }
 
 /** The same with a body that clients of the protocol read: a JSON-RPC error about no request in particular. */
@@ -35,7 +35,7 @@ export function refuseRpc(
   refusal: Refusal & { code: number },
 ): void {
   const error = { code: refusal.code, message: refusal.message };
-  sendRefusal(request, response, refusal, { jsonrpc: "2.0", error, id: null });
+  refuseWith(request, response, refusal, { jsonrpc: "2.0", error, id: null });
 }
 
 /** For a caller that has as much as one may have; others are served. */
@@ -47,7 +47,8 @@ export function tooMany(most: number, of: string, retryAfter: number): Refusal {
   };
 }
 
-function sendRefusal(
+/** The same with a body of its own. */
+export function refuseWith(
   request: IncomingMessage,
   response: ServerResponse,
   { status, headers }: Refusal,

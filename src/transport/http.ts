@@ -2,9 +2,10 @@ import { createServer as createHttpServer, type IncomingMessage, type Server, ty
 import type { AddressInfo } from "node:net";
 import { hasCode, LakeError } from "../engine/errors.ts";
 import { openScope } from "../engine/scope.ts";
+import { CLAUDE_CODE, SEND_TOKEN } from "./gates/bearer.ts";
 import type { Caller } from "./gates/caller.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
-import { answer, refuse } from "./http-answer.ts";
+import { answer, refuse, refuseWith } from "./http-answer.ts";
 import { openConnections } from "./http-connections.ts";
 import { type Gate, type HttpCounts, openHttpCounts } from "./http-counts.ts";
 import { type GateSettings, type Gates, isNamed, openGates } from "./http-gates.ts";
@@ -81,6 +82,7 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
           draining ? answer(response, 503, { status: "draining" }) : answer(response, 200, { status: "ok" }),
       },
       ...metadataRoutes(gates),
+      ...tokenRoutes(settings.gates),
     };
 
     const counts = openHttpCounts();
@@ -216,6 +218,35 @@ function metadataRoutes({ metadata }: Gates): Record<string, Route> {
   };
   // Clients look before the path of /mcp; older ones at the root.
   return { "/.well-known/oauth-protected-resource": published, [metadata.path]: published };
+}
+
+/**
+ * Where clients look for an authorization server that there is not, and then ask to be registered: they show their users
+ * what is answered there, in the form of RFC 6749 and 7591.
+ */
+function tokenRoutes(gates: GateSettings): Record<string, Route> {
+  if (gates.oauth !== undefined || !isNamed(gates)) return {};
+  const body = {
+    error: "access_denied",
+    error_description: `There is no sign-in here: this server takes bearer tokens, which whoever runs it gives out. ${SEND_TOKEN} ${CLAUDE_CODE}`,
+  };
+  const told: Route = {
+    methods: ["GET", "HEAD", "POST"],
+    access: "network",
+    handle: (request, response) => refuseWith(request, response, { status: 404, message: "" }, body),
+  };
+  return Object.fromEntries(
+    [
+      ...["oauth-protected-resource", "oauth-authorization-server", "openid-configuration"].flatMap((document) => [
+        `/.well-known/${document}`,
+        `/.well-known/${document}/mcp`,
+      ]),
+      "/mcp/.well-known/openid-configuration",
+      "/register",
+      "/authorize",
+      "/token",
+    ].map((path) => [path, told]),
+  );
 }
 
 function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
