@@ -147,7 +147,10 @@ export const configSchema = z.strictObject({
   embed_provider: z
     .enum(["auto", "ollama", "openai", "builtin"])
     .default("auto")
-    .describe("Where embeddings come from. `auto`: Ollama when it runs and has the model at start-up, else builtin."),
+    .describe("Where embeddings come from. `auto`: Ollama when it runs and has the model, else builtin until it does."),
+  embed_probe: duration()
+    .prefault("5s")
+    .describe("How long Ollama has for its first answer, before `auto` takes the builtin and looks again later."),
   embed_model: modelName()
     .optional()
     .describe("Embedding model. Unset: `nomic-embed-text` with Ollama, `text-embedding-3-small` with openai."),
@@ -245,6 +248,11 @@ export const configSchema = z.strictObject({
     .prefault(48)
     .describe(
       "Requests, sessions, subscriptions and uploads (12 at most), of each, that one token may have at a time; more get a 429.",
+    ),
+  max_connections_per_address: count()
+    .prefault(128)
+    .describe(
+      "Connections of one address (of IPv6: a /64) that have shown no token yet; the oldest gives way. Not for `trusted_proxies`.",
     ),
   max_body_bytes: atMost(size().prefault("4MiB"), 2 ** 28).describe("Longest message over HTTP."),
   keep_alive: atMost(duration().prefault("15s"), 3600e3).describe("How often an open stream sends a sign of life."),

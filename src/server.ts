@@ -18,6 +18,7 @@ import { clientRoots } from "./roots.ts";
 import { serveCall, type Watch } from "./serve-call.ts";
 import { createdTask, registerTasks, TASKS_EXTENSION, takesTasks } from "./tasks.ts";
 import { readArguments } from "./tools/arguments.ts";
+import { noteOnModel } from "./tools/embed-note.ts";
 import { tools } from "./tools/index.ts";
 import { startedJob } from "./tools/job-start.ts";
 import { advertised } from "./tools/json-schema.ts";
@@ -117,12 +118,13 @@ function registerTool(server: McpServer, tool: Tool, { engine }: ServerSettings,
   );
 }
 
-function embeddingNote({ provider, model, lexical }: EmbedStatus): string {
+function embeddingNote(status: EmbedStatus): string {
+  const { provider, model, lexical, fallback } = status;
   if (provider === undefined) {
     return `embed uses ${model} when Ollama runs and has it, else a builtin lexical model; every result says which.`;
   }
   return lexical
-    ? `embed uses ${model}, which is lexical: it compares words and spelling, not meaning.`
+    ? `embed uses ${model}, which is lexical: it compares words and spelling, not meaning.${fallback ? ` ${noteOnModel(status)}` : ""}`
     : `embed uses ${model} (${provider}).`;
 }
 

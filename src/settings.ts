@@ -49,6 +49,7 @@ export function engineSettings(
     embed: {
       provider: config.embed_provider,
       model: config.embed_model,
+      probeMs: config.embed_probe,
       dimension: config.embed_dimension,
       ollamaUrl: config.ollama_url,
       openaiUrl: config.openai_url,
@@ -116,6 +117,7 @@ export function httpSettings(
     sessionIdleMs: config.session_idle,
     maxInFlight: config.max_in_flight,
     maxPerCaller: config.max_per_caller,
+    maxConnectionsPerAddress: config.max_connections_per_address,
     maxBodyBytes: config.max_body_bytes,
     keepAliveMs: config.keep_alive,
     headersTimeoutMs: HEADERS_MS,

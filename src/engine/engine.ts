@@ -170,7 +170,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     if (embedder) return embedder;
     const { openEmbedder } = await import("./embed/embedder.ts");
     if (closed) throw closedError();
-    embedder ??= openEmbedder(scope, settings.embed, settings.log, settings.trace);
+    embedder ??= openEmbedder(scope, settings.embed, settings.log, settings.trace, settings.clock);
     return embedder;
   };
 

@@ -18,6 +18,8 @@ export interface JsonLimits {
   maxDepth: number;
   /** Of one object. */
   maxKeys: number;
+  /** Objects and arrays; each takes as long as many numbers. Default: any. */
+  maxContainers?: number;
   /**
    * It is a message of the protocol: numbers are kept exact in the arguments of a request only, apart from vectors, which
    * are of float32, and `maxKeys` are the values of arguments'; other objects may have so many.
@@ -124,6 +126,8 @@ function* inexactNumbers(text: string, limits: JsonLimits): Generator<undefined,
   const found: [number, number][] = [];
   const keys: number[] = [0];
   const place = openPlace(text, limits);
+  const { maxContainers = Number.POSITIVE_INFINITY } = limits;
+  let containers = 0;
   let depth = 0;
   let pause = CHARS_PER_STEP;
   let numbers = 0;
@@ -144,6 +148,9 @@ function* inexactNumbers(text: string, limits: JsonLimits): Generator<undefined,
       }
       at = end < 0 ? text.length : end;
     } else if (char === 0x5b || char === 0x7b) {
+      if (++containers > maxContainers) {
+        throw new JsonLimitError(`it has more than ${maxContainers} objects and arrays`);
+      }
       if (++depth > limits.maxDepth) throw new JsonLimitError(`it is nested more than ${limits.maxDepth} deep`);
       keys[depth] = 0;
       if (place.isVector()) at = endOf(NUMBERS, text, at + 1) - 1;

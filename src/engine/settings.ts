@@ -72,8 +72,13 @@ export interface S3Settings {
 
 /** Where embeddings come from. Addresses are settings only, never arguments of a call. */
 export interface EmbedSettings {
-  /** `auto`: Ollama when it runs and has the model at start-up, else builtin. */
+  /** `auto`: Ollama when it runs and has the model, else builtin until it does. */
   provider: "auto" | "ollama" | "openai" | "builtin";
+  /** How long Ollama has for its first answer. Default: 1.5 s. */
+  probeMs?: number | undefined;
+  /** How often `auto` looks for an Ollama that was not there; and the least pause between two looks that calls cause. */
+  lookAgainMs?: number | undefined;
+  lookPauseMs?: number | undefined;
   /** Undefined: the provider's default. */
   model?: string | undefined;
   /** Undefined: the model's own. */

@@ -7,13 +7,14 @@ export const embedStats: Resource = {
   description: "Which embedding model is in use and why, and how often its cache answered.",
   ofCatalog: false,
   read: async (engine) => {
-    const { provider, model, dimension, lexical, fallback, requests, failures, cache } = engine.embedStatus();
+    const { provider, model, dimension, lexical, fallback, chosenAt, requests, failures, cache } = engine.embedStatus();
     const asked = cache.hits + cache.misses;
     return {
       provider: provider ?? "not chosen yet",
       model,
       dimension: dimension ?? null,
       lexical,
+      ...(chosenAt !== undefined && { chosen_at: chosenAt }),
       ...(fallback && { fallback }),
       requests,
       failures,

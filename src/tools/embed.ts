@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { openTimeSlice } from "../engine/time-slice.ts";
+import { noteOnModel } from "./embed-note.ts";
 import { base64, countOf } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
@@ -40,13 +41,13 @@ export const embed = defineTool({
     for (const vector of embedded.vectors) {
       vectors.push(await inSlices(() => Array.from(vector, (value) => Number(value.toPrecision(DIGITS)))));
     }
-    const { fallback } = engine.embedStatus();
+    const note = embedded.lexical && model === undefined ? noteOnModel(engine.embedStatus()) : undefined;
     return {
       model: embedded.model,
       provider: embedded.provider,
       dimension: embedded.dimension,
       ...(embedded.lexical && { lexical: true }),
-      ...(embedded.lexical && fallback && { note: `${fallback.reason} ${fallback.next}` }),
+      ...(note !== undefined && { note }),
       vectors,
     };
   },

@@ -3,8 +3,9 @@ import { MAX_DIMENSION } from "../engine/embed/types.ts";
 import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/errors.ts";
 import type { CreateResult, SourceRequest } from "../engine/vector/types.ts";
+import { noteOnModel } from "./embed-note.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
-import { countOf } from "./render.ts";
+import { countOf, fence } from "./render.ts";
 import { defineTool } from "./tool.ts";
 import { inWords, metric, summaryOf, summaryShape } from "./vector-schema.ts";
 
@@ -19,6 +20,15 @@ export const built = z.object({
   kept: z.int().describe("Rows that were in the index already."),
   removed: z.int().describe("Items removed, because their rows went."),
   skipped: z.int().describe("Rows without a text, not in the index."),
+  left_out: z
+    .object({
+      count: z.int(),
+      items: z.array(z.object({ id: z.string(), reason: z.string() })).describe("The first 20 of them."),
+    })
+    .optional()
+    .describe(
+      "Rows not in the index, as the embedding service has no vector for their text. The next call tries again.",
+    ),
 });
 
 export const vectorIndexCreate = defineTool({
@@ -78,17 +88,18 @@ export const vectorIndexCreate = defineTool({
 });
 
 export function viewOfBuild(result: CreateResult, engine: Engine): z.output<typeof built> {
-  const { created, unchanged, embedded, kept, removed, skipped } = result;
-  const { fallback } = engine.embedStatus();
+  const { created, unchanged, embedded, kept, removed, skipped, leftOut } = result;
+  const note = result.lexical ? noteOnModel(engine.embedStatus()) : undefined;
   return {
     ...summaryOf(result),
-    ...(result.lexical && fallback && { note: `${fallback.reason} ${fallback.next}` }),
+    ...(note !== undefined && { note }),
     created,
     unchanged,
     embedded,
     kept,
     removed,
     skipped,
+    ...(leftOut && { left_out: leftOut }),
   };
 }
 
@@ -104,9 +115,19 @@ export function builtText(result: z.output<typeof built>, ofDataset: boolean): s
     const without = skipped > 0 ? `, ${countOf(skipped, "row")} without a text skipped` : "";
     lines.push(`${countOf(embedded, "text")} embedded, ${amount(kept)} kept, ${amount(removed)} removed${without}.`);
   }
+  if (result.left_out !== undefined) lines.push(...leftOutLines(result.left_out));
   if (result.note !== undefined) lines.push(result.note);
   lines.push(result.count === 0 ? FILL : searchWith(index, result.model !== null));
   return lines.join("\n");
+}
+
+function leftOutLines({ count, items }: NonNullable<z.output<typeof built>["left_out"]>): string[] {
+  const named = items.map(({ id, reason }) => `id ${JSON.stringify(id)}: ${JSON.stringify(reason)}`);
+  const more = count > items.length ? [`and ${amount(count - items.length)} more`] : [];
+  return [
+    `${countOf(count, "row")} left out, as the embedding service has no vector for their text; the same call tries again:`,
+    fence([...named, ...more].join("\n")),
+  ];
 }
 
 const FILL = "It is empty: fill it with vector-upsert.";

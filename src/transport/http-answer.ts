@@ -25,7 +25,7 @@ export function answer(
 
 /** Answers `{error}` with the refusal's status and headers, whether or not the request's body was read. */
 export function refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
-  sendRefusal(request, response, refusal, { error: refusal.message });
+  refuseWith(request, response, refusal, { error: refusal.message });
 }
 
 /** The same with a body that clients of the protocol read: a JSON-RPC error, of a request where its id is known. */
@@ -35,19 +35,20 @@ export function refuseRpc(
   refusal: Refusal & { code: number; id?: string | number | undefined },
 ): void {
   const error = { code: refusal.code, message: refusal.message };
-  sendRefusal(request, response, refusal, { jsonrpc: "2.0", error, id: refusal.id ?? null });
+  refuseWith(request, response, refusal, { jsonrpc: "2.0", error, id: refusal.id ?? null });
 }
 
 /** For a caller that has as much as one may have; others are served. */
-export function tooMany(maxPerCaller: number, retryAfter: number): Refusal {
+export function tooMany(most: number, of: string, retryAfter: number): Refusal {
   return {
     status: 429,
-    message: `Your token has ${maxPerCaller} at a time already (max_per_caller). Try again in ${retryAfter} s.`,
+    message: `Your token has ${most} at a time already (max_per_caller, and three quarters of ${of}). Try again in ${retryAfter} s.`,
     headers: { "retry-after": String(retryAfter) },
   };
 }
 
-function sendRefusal(
+/** The same with a body of its own. */
+export function refuseWith(
   request: IncomingMessage,
   response: ServerResponse,
   { status, headers }: Refusal,

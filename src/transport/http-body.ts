@@ -17,12 +17,12 @@ export interface Message {
 /**
  * Reads a JSON body. Returns a refusal before anything is read when the headers say enough (415, 413), as soon as the
  * body is longer than `maxBytes` (413), when it takes longer than `timeoutMs` (408), and when it is not JSON (400).
- * Returns undefined when the client went away.
+ * Returns undefined when the client went away. `turn` is awaited before what has come is parsed.
  */
 export async function readJson(
   request: IncomingMessage,
   response: ServerResponse,
-  { maxBytes, timeoutMs }: { maxBytes: number; timeoutMs: number },
+  { maxBytes, timeoutMs, turn }: { maxBytes: number; timeoutMs: number; turn: () => Promise<void> },
 ): Promise<Message | RpcRefusal | undefined> {
   const { headers } = request;
   if (!isJsonContentType(headers["content-type"])) {
@@ -38,6 +38,7 @@ export async function readJson(
     headers.expect = undefined;
   }
   const bytes = await readBytes(request, maxBytes, timeoutMs);
+  await turn();
   return Buffer.isBuffer(bytes) ? await parseJson(bytes) : bytes;
 }
 

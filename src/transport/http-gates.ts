@@ -5,7 +5,7 @@ import { judgeBearer } from "./gates/bearer.ts";
 import { assertBindAllowed } from "./gates/bind.ts";
 import type { Caller } from "./gates/caller.ts";
 import { allowedHosts, judgeHost } from "./gates/host.ts";
-import { clientAddress, judgeAddress, parseAllowlist } from "./gates/ip.ts";
+import { clientAddress, isListed, judgeAddress, parseAllowlist } from "./gates/ip.ts";
 import { openOAuth, type ResourceMetadata } from "./gates/oauth.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import { openTokens } from "./gates/tokens.ts";
@@ -38,6 +38,8 @@ export interface Gates {
   /** The name of the token, or why there is none. */
   judgeCaller(request: IncomingMessage): Promise<Caller | Refusal>;
   address(request: IncomingMessage): string;
+  /** Whether many clients come from this address. */
+  isProxy(address: string): boolean;
   /** What RFC 9728 publishes, and the path it says, when an issuer is set. */
   metadata: { path: string; read(): ResourceMetadata } | undefined;
   /** What the log says at start-up: counts, never tokens. */
@@ -73,6 +75,7 @@ export function openGates(scope: Scope, settings: GateSettings, log: Log): Gates
     judgeCaller: ({ headers, rawHeaders }) =>
       judgeBearer(headers.authorization, rawHeaders, tokens, verify, oauth?.metadataUrl),
     address,
+    isProxy: (peer) => trusted !== undefined && isListed(peer, trusted),
     metadata: oauth && { path: new URL(oauth.metadataUrl).pathname, read: oauth.metadata },
     summary: {
       tokens: tokens?.size ?? 0,

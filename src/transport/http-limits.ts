@@ -46,6 +46,15 @@ export interface SharedPlaces extends Pick<Places, "taken" | "empty"> {
   take(caller: string, count?: number): (() => void) | "caller" | "all";
 }
 
+/**
+ * What one caller may have of places that others want too: a quarter is left to them, whatever is set. `maxPerCaller` is
+ * infinite where all callers are the same one.
+ */
+export function shareOf(most: number, maxPerCaller: number): number {
+  if (maxPerCaller === Number.POSITIVE_INFINITY) return maxPerCaller;
+  return Math.min(maxPerCaller, Math.max(1, Math.floor(most * 0.75)));
+}
+
 export function openSharedPlaces(most: number, each: number): SharedPlaces {
   const all = openPlaces(most);
   const shares = new Map<string, Places>();

@@ -13,7 +13,8 @@ import type { Caller } from "./gates/caller.ts";
 import type { Refusal } from "./gates/refusal.ts";
 import { answer, refuse, refuseRpc, tooMany } from "./http-answer.ts";
 import { readJson } from "./http-body.ts";
-import { openSharedPlaces, type SharedPlaces } from "./http-limits.ts";
+import { openSharedPlaces, type SharedPlaces, shareOf } from "./http-limits.ts";
+import { openLoopTurns } from "./http-loop-turns.ts";
 import { openSessions, requestOf, requestsOf } from "./http-sessions.ts";
 import { openTokenWatch } from "./http-token-watch.ts";
 import { sendKeptAlive, untilGone } from "./http-web.ts";
@@ -64,9 +65,14 @@ export interface McpEndpoint {
 
 export function openMcp(settings: McpSettings): McpEndpoint {
   const { createServer, log, keepAliveMs, maxInFlight, maxSessions, maxPerCaller } = settings;
-  const reading = openSharedPlaces(maxInFlight, maxPerCaller);
-  const running = openSharedPlaces(maxInFlight, maxPerCaller);
-  const subscriptions = openSharedPlaces(maxSessions, maxPerCaller);
+  const [requestsEach, sessionsEach] = [maxInFlight, maxSessions].map((most) => shareOf(most, maxPerCaller)) as [
+    number,
+    number,
+  ];
+  const reading = openSharedPlaces(maxInFlight, requestsEach);
+  const running = openSharedPlaces(maxInFlight, requestsEach);
+  const subscriptions = openSharedPlaces(maxSessions, sessionsEach);
+  const turns = openLoopTurns();
   const tokens = openTokenWatch();
   let draining = false;
 
@@ -112,7 +118,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
   const sessions = openSessions({
     tokens,
     maxSessions,
-    maxPerCaller,
+    maxPerCaller: sessionsEach,
     idleMs: settings.sessionIdleMs,
     keepAliveMs,
     createServer: (caller) => createServer({ era: "legacy", caller }),
@@ -130,14 +136,16 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     // What ends a call is read until the end.
     const release = draining && places !== reading ? undefined : places.take(exchange.caller.name, count);
     if (typeof release === "function") return release;
-    const [most, setting, retryAfter] =
-      places === subscriptions ? [maxSessions, "max_sessions", 10] : [maxInFlight, "max_in_flight", 1];
+    const [most, each, setting, retryAfter] =
+      places === subscriptions
+        ? ([maxSessions, sessionsEach, "max_sessions", 10] as const)
+        : ([maxInFlight, requestsEach, "max_in_flight", 1] as const);
     const refusal =
       release === undefined
         ? unavailable("The server is shutting down.", 5)
         : release === "all"
           ? unavailable(`The server is busy: ${most} at a time (${setting}).`, retryAfter)
-          : tooMany(maxPerCaller, retryAfter);
+          : tooMany(each, setting, retryAfter);
     turnAway(exchange, refusal);
     return undefined;
   };
@@ -149,6 +157,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     const message = await readJson(request, response, {
       maxBytes: settings.maxBodyBytes,
       timeoutMs: settings.bodyTimeoutMs,
+      turn: () => turns.take(caller.name),
     }).finally(read);
     if (message === undefined || response.destroyed) return;
     if (!("json" in message)) return refuseRpc(request, response, message);

@@ -10,10 +10,11 @@ import {
 import type { Log } from "../engine/settings.ts";
 import type { Caller } from "./gates/caller.ts";
 import type { Refusal } from "./gates/refusal.ts";
-import { refuse, refuseRpc, tooMany } from "./http-answer.ts";
+import { refuse, refuseRpc } from "./http-answer.ts";
 import type { TokenWatch } from "./http-token-watch.ts";
 
 const SWEEP_MS = 30_000;
+const IN_USE_RETRY_S = 5;
 
 export interface SessionSettings {
   maxSessions: number;
@@ -71,34 +72,48 @@ export function openSessions(settings: SessionSettings): Sessions {
   const sweep = setInterval(expire, Math.min(SWEEP_MS, Math.max(10, idleMs / 2)));
   sweep.unref();
 
-  /** Seconds until the first session, of those that count, that nobody uses expires. */
-  const retryAfter = (counts: (session: Session) => boolean): number => {
-    const now = performance.now();
-    const unused = [...sessions.values()].filter((session) => session.open === 0 && counts(session));
-    const waits = unused.map((session) => idleMs - (now - session.idleSince));
-    return Math.max(1, Math.ceil(Math.min(...waits, 60_000) / 1000));
-  };
-
   const turnAway = (request: IncomingMessage, response: ServerResponse, caller: string, refusal: Refusal): void => {
     log("info", "refused", { status: refusal.status, caller, reason: refusal.message });
     refuse(request, response, refusal);
   };
 
+  /**
+   * Closes a session that nobody uses, so that another has its place. Many clients open one a run and leave it behind; one
+   * that comes back to it is told with 404 to send initialize again, as the protocol has it.
+   */
+  const giveWay = (counts: (session: Session) => boolean): boolean => {
+    const held = countBy(callers());
+    const holds = ([, { caller }]: [string, Session]): number => held.get(caller.name) ?? 0;
+    const [oldest] = [...sessions]
+      .filter(([, session]) => session.open === 0 && counts(session))
+      .sort((a, b) => holds(b) - holds(a) || a[1].idleSince - b[1].idleSince);
+    if (!oldest) return false;
+    const [id, { server, caller }] = oldest;
+    sessions.delete(id);
+    log("debug", "an unused session gave way to a new one", { caller: caller.name });
+    server.close().catch((error: unknown) => log("warn", "a session did not close", { error: String(error) }));
+    return true;
+  };
+
+  /** Why there is no place for one more session of this caller; undefined when there is, or one was made. */
+  const admit = (name: string): Refusal | undefined => {
+    const held = (of: string): number => callers().filter((each) => each === of).length;
+    if (callers().length >= maxSessions || held(name) >= maxPerCaller) expire();
+    if (held(name) >= maxPerCaller && !giveWay(({ caller }) => caller.name === name)) {
+      return allInUse(429, `Your token has ${maxPerCaller} sessions (max_per_caller)`);
+    }
+    if (callers().length < maxSessions) return undefined;
+    // Nobody makes those give way who have fewer: else one caller could keep all others out.
+    const counts = countBy(callers());
+    const own = counts.get(name) ?? 0;
+    if (giveWay(({ caller }) => caller.name === name || (counts.get(caller.name) ?? 0) > own)) return undefined;
+    return allInUse(503, `${maxSessions} sessions are open (max_sessions)`);
+  };
+
   const open = async (request: IncomingMessage, response: ServerResponse, caller: Caller, body: unknown) => {
     const { name } = caller;
-    const ofCaller = (): number => callers().filter((each) => each === name).length;
-    if (callers().length >= maxSessions || ofCaller() >= maxPerCaller) expire();
-    if (ofCaller() >= maxPerCaller) {
-      const own = retryAfter((session) => session.caller.name === name);
-      return turnAway(request, response, name, tooMany(maxPerCaller, own));
-    }
-    if (callers().length >= maxSessions) {
-      return turnAway(request, response, name, {
-        status: 503,
-        message: `${maxSessions} sessions are open, which is the most (max_sessions). Try again later, or close one with DELETE.`,
-        headers: { "retry-after": String(retryAfter(() => true)) },
-      });
-    }
+    const refusal = admit(name);
+    if (refusal) return turnAway(request, response, name, refusal);
     opening.push(name);
     const server = settings.createServer(name);
     let unwatch = (): void => {};
@@ -167,6 +182,19 @@ export function openSessions(settings: SessionSettings): Sessions {
       await Promise.all(open.map(({ server }) => server.close()));
     },
   };
+}
+
+/** A session is in use while a request or a stream of it is open: how long that is, nobody knows but its client. */
+const allInUse = (status: number, which: string): Refusal => ({
+  status,
+  message: `${which}, and a request or a stream is open in each. Let one end, or end a session with DELETE; then try again.`,
+  headers: { "retry-after": String(IN_USE_RETRY_S) },
+});
+
+function countBy(names: readonly string[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return counts;
 }
 
 /** Keeps the session while the response is open, and cancels what it was for when the client goes away before its end. */

@@ -2,15 +2,18 @@ import { createServer as createHttpServer, type IncomingMessage, type Server, ty
 import type { AddressInfo } from "node:net";
 import { hasCode, LakeError } from "../engine/errors.ts";
 import { openScope } from "../engine/scope.ts";
+import { CLAUDE_CODE, SEND_TOKEN } from "./gates/bearer.ts";
 import type { Caller } from "./gates/caller.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
-import { answer, refuse } from "./http-answer.ts";
+import { answer, refuse, refuseWith } from "./http-answer.ts";
+import { openConnections } from "./http-connections.ts";
 import { type Gate, type HttpCounts, openHttpCounts } from "./http-counts.ts";
 import { type GateSettings, type Gates, isNamed, openGates } from "./http-gates.ts";
 import { openPlaces } from "./http-limits.ts";
 import { type McpSettings, openMcp } from "./http-mcp.ts";
 
 const MAX_CONNECTIONS = 1024;
+const MAX_CONNECTIONS_PER_ADDRESS = 128;
 const CHECK_CONNECTIONS_MS = 1_000;
 const REQUEST_MS = 300_000;
 /** For what is already written to reach its readers. */
@@ -22,6 +25,10 @@ export interface HttpSettings extends McpSettings {
   headersTimeoutMs: number;
   /** For a whole request: the net under the time a body has, where its route does not look after that. Default: 5 min. */
   requestTimeoutMs?: number;
+  /** All together. Default: 1,024. */
+  maxConnections?: number;
+  /** Of one address, before a token was shown on them. Default: 128. */
+  maxConnectionsPerAddress?: number;
   /** More paths, with the gates they want. `/x/*` is every path with one segment more than `/x`. */
   routes?: Record<string, Route>;
 }
@@ -75,6 +82,7 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
           draining ? answer(response, 503, { status: "draining" }) : answer(response, 200, { status: "ok" }),
       },
       ...metadataRoutes(gates),
+      ...tokenRoutes(settings.gates),
     };
 
     const counts = openHttpCounts();
@@ -84,11 +92,15 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
       // A client that goes away in the middle of its answer is no error of ours.
       response.on("error", () => {});
       counts.watch(response);
-      route(request, response, { routes, gates, settings, refused: counts.refuse }).catch((error: unknown) => {
-        settings.log("error", "request failed", { error: error instanceof Error ? error.stack : String(error) });
-        if (response.headersSent) response.destroy();
-        else refuse(request, response, { status: 500, message: "Internal error; the server's log has the details." });
-      });
+      connections.use(request.socket, response);
+      const admitted = ({ name }: Caller): void => connections.admit(request.socket, name);
+      route(request, response, { routes, gates, settings, refused: counts.refuse, admitted }).catch(
+        (error: unknown) => {
+          settings.log("error", "request failed", { error: error instanceof Error ? error.stack : String(error) });
+          if (response.headersSent) response.destroy();
+          else refuse(request, response, { status: 500, message: "Internal error; the server's log has the details." });
+        },
+      );
     };
     const server = createHttpServer(
       {
@@ -101,14 +113,13 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
       },
       serve,
     );
-    server.maxConnections = MAX_CONNECTIONS;
+    const connections = openConnections(server, {
+      most: settings.maxConnections ?? MAX_CONNECTIONS,
+      perAddress: settings.maxConnectionsPerAddress ?? MAX_CONNECTIONS_PER_ADDRESS,
+      isProxy: gates.isProxy,
+    });
     // A body that will be refused need not be sent: the gates are passed before the client is told to go on.
     server.on("checkContinue", serve);
-    let connections = 0;
-    server.on("connection", (socket) => {
-      connections++;
-      socket.once("close", () => connections--);
-    });
     await listen(server, settings.gates.bind);
     server.on("error", (error) => settings.log("error", "the listener failed", { error: error.message }));
 
@@ -117,7 +128,7 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
     settings.log("info", "listening", { address: shown, ...gates.summary });
     return {
       address: shown,
-      status: () => ({ ...mcp.status(), ...counts.read(), connections }),
+      status: () => ({ ...mcp.status(), ...counts.read(), connections: connections.size }),
       drain: async (ms) => {
         draining = true;
         settings.log("info", "draining", mcp.status());
@@ -140,13 +151,14 @@ interface Routing {
   gates: Gates;
   settings: HttpSettings;
   refused: (response: ServerResponse, gate: Gate) => void;
+  admitted: (caller: Caller) => void;
 }
 
 /** Path and method → Host and Origin → address → token → limits and handler. */
 async function route(
   request: IncomingMessage,
   response: ServerResponse,
-  { routes, gates, settings, refused }: Routing,
+  { routes, gates, settings, refused, admitted }: Routing,
 ) {
   const [path = ""] = (request.url ?? "").split("?");
   const found = routeOf(routes, path);
@@ -178,6 +190,7 @@ async function route(
   if (found.access === "network") return found.handle(request, response, NOBODY);
   const caller = await gates.judgeCaller(request);
   if (isRefusal(caller)) return stop("token", caller);
+  admitted(caller);
   // Nobody would be told when a response ends that has ended already.
   if (response.destroyed) return;
   await found.handle(request, response, caller);
@@ -205,6 +218,35 @@ function metadataRoutes({ metadata }: Gates): Record<string, Route> {
   };
   // Clients look before the path of /mcp; older ones at the root.
   return { "/.well-known/oauth-protected-resource": published, [metadata.path]: published };
+}
+
+/**
+ * Where clients look for an authorization server that there is not, and then ask to be registered: they show their users
+ * what is answered there, in the form of RFC 6749 and 7591.
+ */
+function tokenRoutes(gates: GateSettings): Record<string, Route> {
+  if (gates.oauth !== undefined || !isNamed(gates)) return {};
+  const body = {
+    error: "access_denied",
+    error_description: `There is no sign-in here: this server takes bearer tokens, which whoever runs it gives out. ${SEND_TOKEN} ${CLAUDE_CODE}`,
+  };
+  const told: Route = {
+    methods: ["GET", "HEAD", "POST"],
+    access: "network",
+    handle: (request, response) => refuseWith(request, response, { status: 404, message: "" }, body),
+  };
+  return Object.fromEntries(
+    [
+      ...["oauth-protected-resource", "oauth-authorization-server", "openid-configuration"].flatMap((document) => [
+        `/.well-known/${document}`,
+        `/.well-known/${document}/mcp`,
+      ]),
+      "/mcp/.well-known/openid-configuration",
+      "/register",
+      "/authorize",
+      "/token",
+    ].map((path) => [path, told]),
+  );
 }
 
 function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {

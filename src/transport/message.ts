@@ -5,6 +5,8 @@ const LIMITS = {
   maxDepth: 100,
   /** As many as a statement takes parameters. */
   maxKeys: 10_000,
+  /** More than 10,000 items with vector and metadata have. */
+  maxContainers: 100_000,
   /** Of what the SDK goes through several times, and copies. */
   message: { maxKeys: 1_000 },
 };

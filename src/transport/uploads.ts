@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { hasCode, LakeError } from "../engine/errors.ts";
+import { OWN_SHARE } from "../engine/ingest/upload-quota.ts";
 import type { Upload, Uploads } from "../engine/ingest/uploads.ts";
 import type { Log } from "../engine/settings.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
@@ -27,6 +28,8 @@ const YIELD_MS = 10;
 const MAX_RUNNING = 16;
 /** Of those, one token's: as with calls, a quarter is left to others, whatever is set. */
 const MAX_OF_ONE = 12;
+/** Of all that may wait, in number and in bytes, one token's. */
+const SHARE = 0.75;
 /**
  * What a sender has to bring in each minute that it is waited for. Any line in use is faster; without it a byte a minute
  * holds a place, and room in the quota, for as long as it likes.
@@ -53,6 +56,8 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
   const { maxPerCaller } = settings;
   const each = maxPerCaller === Number.POSITIVE_INFINITY ? MAX_RUNNING : Math.min(maxPerCaller, MAX_OF_ONE);
   const running = openSharedPlaces(MAX_RUNNING, each);
+  // Places and room of what waits for its ingest.
+  const share = maxPerCaller === Number.POSITIVE_INFINITY ? 1 : SHARE;
   let draining = false;
 
   const put = async (
@@ -75,7 +80,7 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
     const started = performance.now();
     let outcome = "ok";
     try {
-      const upload = await uploads.receive(caller, { ...part, ...target }, bodyOf(request, response, settings));
+      const upload = await uploads.receive(caller, { ...part, ...target, share }, bodyOf(request, response, settings));
       tell(response, "id" in target ? 200 : upload.complete ? 201 : 202, upload);
     } catch (error) {
       // Nobody is there any more to be told.
@@ -197,6 +202,7 @@ function refuseWith(request: IncomingMessage, response: ServerResponse, error: u
   if (!(error instanceof LakeError) || error.kind === "internal") throw error;
   const message = error.hint === undefined ? error.message : `${error.message} ${error.hint}`;
   if (hasCode(error.cause, "ENOSPC", "EDQUOT")) refuse(request, response, { status: 507, message });
+  else if (error.cause === OWN_SHARE) refuse(request, response, { status: 429, message });
   else if (error.kind === "unavailable") refuse(request, response, busy(message, RETRY_S.full));
   else refuse(request, response, { status: STATUS[error.kind] ?? 500, message });
   return error.kind;

@@ -67,6 +67,12 @@ export function testSettings(folder: string, settings: Partial<EngineSettings> =
   };
 }
 
+/** Whether it runs statements or ingests. */
+export function isWorking(engine: Engine): boolean {
+  const { queries, ingests } = engine.stats();
+  return queries.running + ingests.running > 0;
+}
+
 /** The engine with a real MCP server and a real client over an in-memory transport. */
 export async function openLake(options: LakeOptions = {}): Promise<Lake> {
   const { mkdir } = await import("node:fs/promises");

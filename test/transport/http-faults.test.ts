@@ -66,12 +66,23 @@ test.each([
   ["half a message", INITIALIZE.slice(0, 40)],
   ["something else", "<xml/>"],
   ["bytes that are no UTF-8", Buffer.from([0x22, 0xff, 0xfe, 0x22])],
-  ["lists 100 000 deep", "[".repeat(99_999)],
-  ["objects 10 000 deep", `${'{"a":'.repeat(10_000)}1${"}".repeat(10_000)}`],
 ])("%s is answered as a message that cannot be parsed", async (_, body) => {
   const { status, body: answer } = await post(body);
   expect(status).toBe(400);
   expect(JSON.parse(answer)).toMatchObject({ jsonrpc: "2.0", id: null, error: { code: -32700 } });
+  await alive();
+});
+
+test.each([
+  ["lists 100 000 deep", "[".repeat(99_999)],
+  ["objects 10 000 deep", `${'{"a":'.repeat(10_000)}1${"}".repeat(10_000)}`],
+])("%s is refused by its depth", async (_, body) => {
+  const { status, body: answer } = await post(body);
+  expect(status).toBe(400);
+  expect(JSON.parse(answer)).toMatchObject({
+    id: null,
+    error: { code: -32600, message: expect.stringContaining("100 deep") },
+  });
   await alive();
 });
 
@@ -92,6 +103,16 @@ describe("nesting", () => {
     const flat = Buffer.from(JSON.stringify({ a: Array(500).fill([{}]), b: `${"[{".repeat(500)}\\" "` }));
     expect(await parseJson(flat)).toHaveProperty("json");
     expect(await parseJson(Buffer.from(`["\\\\", ${"[".repeat(100)}`))).toMatchObject({ status: 400 });
+    const members = (count: number) => Array.from({ length: count }, (_, n) => `"k${n}":0`).join(",");
+    expect(await parseJson(Buffer.from(`{"a":{${members(1_000)}},"b":{${members(1_000)}}}`))).toHaveProperty("json");
+    expect(await parseJson(Buffer.from(`[[{${members(1_001)}}]]`))).toMatchObject({ status: 400 });
+    expect(await parseJson(Buffer.from(`["${":".repeat(20_000)}", ":"]`))).toHaveProperty("json");
+    const empty = (count: number) => Buffer.from(`[[${new Array(count).fill("{}").join(",")}]]`);
+    expect(await parseJson(empty(99_998))).toHaveProperty("json");
+    expect(await parseJson(empty(100_000))).toMatchObject({
+      status: 400,
+      message: expect.stringContaining("100000 objects and arrays"),
+    });
   });
 });
 

@@ -1,5 +1,6 @@
 import { expect, onTestFinished, test } from "vitest";
 import { BUILD, type Gate, openGate, TEXTS } from "../engine/jobs/support.ts";
+import { isWorking } from "../support/lake.ts";
 import {
   ENDLESS,
   type HttpLake,
@@ -88,9 +89,9 @@ test("a kept-alive call whose client goes away is stopped", async () => {
   const abort = new AbortController();
   const call = modernRequest("tools/call", { name: "sql", arguments: { sql: ENDLESS, timeout_ms: 60_000 } });
   await fetch(`${lake.url}/mcp`, { ...call, signal: abort.signal });
-  await until(() => lake.engine.busy(), "it runs", 30_000);
+  await until(() => isWorking(lake.engine), "it runs", 30_000);
   abort.abort();
-  await until(() => lake.server.status().running === 0 && !lake.engine.busy(), "it stops", 30_000);
+  await until(() => lake.server.status().running === 0 && !isWorking(lake.engine), "it stops", 30_000);
   expect(lake.log.filter(({ level }) => level === "error")).toEqual([]);
 });
 

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { isWorking } from "../support/lake.ts";
 import {
   ENDLESS,
   ERAS,
@@ -73,10 +74,10 @@ test.each(ERAS)("a %s client that cancels stops the query", async (era) => {
   const { client, call } = await lake.connect(era);
   const abort = new AbortController();
   const endless = client.callTool({ name: "sql", arguments: { sql: ENDLESS } }, { signal: abort.signal });
-  await until(() => lake.engine.busy(), "the query runs");
+  await until(() => isWorking(lake.engine), "the query runs");
   abort.abort("enough");
   await expect(endless).rejects.toThrow();
-  await until(() => !lake.engine.busy(), "the query stops");
+  await until(() => !isWorking(lake.engine), "the query stops");
   await until(() => lake.server.status().running === 0, "its request ends");
   expect(await call("sql", { sql: "SELECT 1 AS one" })).toMatchObject({ rows: [[1]] });
 });
@@ -85,10 +86,10 @@ test.each(ERAS)("a query stops when its %s client goes away", async (era) => {
   await using lake = await openHttpLake({ engine: { maxConcurrentQueries: 1 } });
   const gone = await lake.connect(era);
   const endless = gone.client.callTool({ name: "sql", arguments: { sql: ENDLESS } }).catch(() => "gone");
-  await until(() => lake.engine.busy(), "the query runs");
+  await until(() => isWorking(lake.engine), "the query runs");
   await gone.client.close();
   expect(await endless).toBe("gone");
-  await until(() => !lake.engine.busy(), "the query stops");
+  await until(() => !isWorking(lake.engine), "the query stops");
   await until(() => lake.server.status().running === 0, "its request ends");
   const { call } = await lake.connect(era);
   expect(await call("sql", { sql: "SELECT 1 AS one" })).toMatchObject({ rows: [[1]] });
@@ -104,7 +105,7 @@ test("a cancelled ingest leaves nothing", async () => {
     { signal: abort.signal, onprogress: () => abort.abort() },
   );
   await expect(ingest).rejects.toThrow();
-  await until(() => !lake.engine.busy(), "the ingest stops");
+  await until(() => !isWorking(lake.engine), "the ingest stops");
   expect(await call("catalog-list")).toMatchObject({ total: 0 });
 });
 
@@ -180,7 +181,7 @@ test("calls that run when the server is told to stop are answered, new ones are 
   const [legacy, modern] = [await lake.connect("legacy"), await lake.connect("modern")];
   const path = await lake.file("big.csv", rows(300_000));
   const running = legacy.call("ingest", { name: "big", path });
-  await until(() => lake.engine.busy(), "the ingest runs");
+  await until(() => isWorking(lake.engine), "the ingest runs");
   const draining = lake.server.drain(15_000);
   await expect(modern.call("sql", { sql: "SELECT 1" })).rejects.toThrow();
   expect(await running).toMatchObject({ rows: 300_000 });
@@ -197,11 +198,11 @@ test("a call that does not end in time is stopped by the shutdown", async () => 
     const { client } = await lake.connect(era);
     client.callTool({ name: "sql", arguments: { sql: ENDLESS, timeout_ms: 60_000 } }).catch(() => {});
   }
-  await until(() => lake.server.status().running === 2 && lake.engine.busy(), "both run");
+  await until(() => lake.server.status().running === 2 && isWorking(lake.engine), "both run");
   const started = performance.now();
   await lake.server.drain(200);
   expect(performance.now() - started).toBeLessThan(5_000);
-  await until(() => !lake.engine.busy(), "both stop");
+  await until(() => !isWorking(lake.engine), "both stop");
   await lake[Symbol.asyncDispose]();
 });
 
@@ -211,7 +212,7 @@ test("a call of a 2026 client that is stopped by the shutdown is told so, and wh
   const lake = await openHttpLake();
   const call = modernRequest("tools/call", { name: "sql", arguments: { sql: ENDLESS, timeout_ms: 60_000 } });
   const answered = lake.send(call);
-  await until(() => lake.server.status().running === 1 && lake.engine.busy(), "it runs");
+  await until(() => lake.server.status().running === 1 && isWorking(lake.engine), "it runs");
   await lake.server.drain(100);
   const { status, headers, body } = await answered;
   expect([status, headers["retry-after"]]).toEqual([503, "5"]);

@@ -274,6 +274,46 @@ test("the quota is told with 503 and when to come back, and DELETE makes room", 
   expect((await put(lake, CSV)).status).toBe(201);
 });
 
+test("one token's uploads of a byte leave places to others, who are served at once", async () => {
+  const lake = await open({ uploads: { maxPerCaller: 48 } });
+  let refused: Answer | undefined;
+  let taken = 0;
+  const fill = async (): Promise<void> => {
+    while (!refused) {
+      const answer = await put(lake, "1");
+      if (answer.status === 201) taken++;
+      else refused = answer;
+    }
+  };
+  await Promise.all([1, 2, 3, 4].map(fill));
+  expect(taken).toBe(750);
+  expect(refused?.status).toBe(429);
+  expect(refused?.body.error).toBe(
+    "750 uploads of yours are waiting, of 750 that one token may have. Ingest or DELETE some of them.",
+  );
+  const started = performance.now();
+  expect((await ask(lake, "PUT", "/uploads?name=w.csv", { body: CSV, token: BOB })).status).toBe(201);
+  expect(performance.now() - started).toBeLessThan(3_000);
+  // One that goes makes room for one, and what was begun goes on.
+  const [some] = await listed(lake);
+  await ask(lake, "DELETE", `/uploads/${some?.upload}`);
+  expect((await put(lake, CSV)).status).toBe(201);
+  expect((await put(lake, CSV)).status).toBe(429);
+}, 120_000);
+
+test("one token's uploads leave room to others, whether their length is told or not", async () => {
+  const lake = await open({ engine: { uploadQuotaBytes: 400, maxIngestBytes: 120 } });
+  const body = "x".repeat(100);
+  for (let n = 0; n < 3; n++) expect((await put(lake, body)).status).toBe(201);
+  const refused = await put(lake, "1");
+  expect(refused.status).toBe(429);
+  expect(refused.body.error).toMatch(/uploads of one token may have 300 bytes \(of upload_quota\)/);
+  expect(refused.headers["retry-after"]).toBeUndefined();
+  const chunked = await ask(lake, "PUT", "/uploads", { body: "1", headers: { "transfer-encoding": "chunked" } });
+  expect(chunked.status).toBe(429);
+  expect((await ask(lake, "PUT", "/uploads?name=w.csv", { body, token: BOB })).status).toBe(201);
+});
+
 test("a connection that is cut acknowledges nothing, and its upload is gone on with", async () => {
   const lake = await open();
   const text = `id\n${Array.from({ length: 50_000 }, (_, n) => n).join("\n")}\n`;

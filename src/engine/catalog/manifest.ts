@@ -32,6 +32,7 @@ const indexSchema: z.ZodType<VectorIndex> = z.object({
       where: z.string().nullable(),
       metadata: z.array(z.string()),
       complete: z.boolean(),
+      leftOut: count.optional(),
     })
     .nullable(),
 });

@@ -63,6 +63,8 @@ export interface VectorSource {
   metadata: string[];
   /** False while it is being built, and when that was broken off. */
   complete: boolean;
+  /** Rows that are not in the index, because there was no vector for their text; absent for none. */
+  leftOut?: number | undefined;
 }
 
 export const OPERATIONS = ["create", "replace", "append", "drop", "upsert", "delete", "compact", "restore"] as const;

@@ -3,9 +3,21 @@ import { setMaxListeners } from "node:events";
 import { LRUCache } from "lru-cache";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 import { openTimeSlice } from "../time-slice.ts";
+import { mayBeOneText } from "./request.ts";
 
 /** A vector, or why there is none for this text. */
-export type Found = Float32Array | { readonly problem: string };
+export type Found = Float32Array | Problem;
+
+export interface Problem {
+  /** A sentence. */
+  readonly problem: string;
+  readonly kind: "invalid" | "unavailable";
+  readonly hint: string | undefined;
+  /** It would be the same the next time. */
+  readonly lasts?: boolean;
+  /** The text was asked for alone, and again where that was of use. */
+  readonly tried?: boolean;
+}
 
 export interface FetchRequest {
   /** How much goes into one fetch, as it is known at the moment. */
@@ -66,7 +78,7 @@ interface Flight {
 
 /** What an entry costs besides its vector, so that short vectors are not counted as nothing. */
 const LEAST_BYTES = 512;
-const NOTHING: Found = { problem: "no vector" };
+const NOTHING: Found = { problem: "There was no vector.", kind: "unavailable", hint: undefined };
 const CHUNK = 32;
 const SLICE_MS = 5;
 
@@ -246,7 +258,8 @@ export function openEmbedCache(maxBytes: number): EmbedCache {
 
 /** Says in which texts of the call the service found something to refuse: it does not tell. */
 function placed(error: unknown, batch: readonly Miss[]): unknown {
-  if (!(error instanceof LakeError) || error.kind !== "invalid") return error;
+  if (!(error instanceof LakeError) || !mayBeOneText(error)) return error;
+  if (error.kind !== "invalid" && batch.length > 1) return error;
   const longest = batch.reduce((most, miss) => (miss.text.length > most.text.length ? miss : most));
   const size = `${longest.text.length.toLocaleString("en-US")} characters`;
   const where =

@@ -1,8 +1,9 @@
 import { LakeError, throwIfAborted } from "../errors.ts";
 import type { Scope } from "../scope.ts";
-import type { EmbedSettings, Log } from "../settings.ts";
+import type { Clock, EmbedSettings, Log } from "../settings.ts";
 import { type Attributes, type Trace, untraced } from "../trace.ts";
-import { type CacheStats, type Found, openEmbedCache } from "./cache.ts";
+import { embedApart, errorOf } from "./apart.ts";
+import { type CacheStats, type Found, openEmbedCache, type Problem } from "./cache.ts";
 import { openDeadline } from "./deadline.ts";
 import { openGate } from "./gate.ts";
 import { type Choice, type Models, openModels } from "./models.ts";
@@ -28,10 +29,17 @@ export interface Embedded {
   vectors: Float32Array[];
 }
 
+/** The same for texts of which some may have no vector. */
+export interface EmbeddedEach extends Omit<Embedded, "vectors"> {
+  vectors: (Float32Array | Problem)[];
+}
+
 /** The plan of the settings, until `auto` has chosen; then what is in use. */
 export interface EmbedStatus extends Plan {
   /** Why `auto` fell back, and what to do about it. */
   fallback: Choice["fallback"] | undefined;
+  /** When `auto` chose. ISO 8601. */
+  chosenAt?: string | undefined;
   /** Requests to providers, how many of them failed, and how many wait for others to end. */
   requests: number;
   failures: number;
@@ -46,6 +54,11 @@ export interface Embedder {
    * when it refuses a text.
    */
   embed(texts: readonly string[], options?: EmbedOptions): Promise<Embedded>;
+  /**
+   * The same, where a text that the service has no vector for does not keep the others from theirs: it is tried again, and
+   * has a reason in its place. Throws when the service fails on any text.
+   */
+  embedEach(texts: readonly string[], options?: EmbedOptions): Promise<EmbeddedEach>;
   /** The model that `embed` would use, as far as it is known now. Throws `invalid` when there cannot be such a model. */
   model(name?: string): Promise<EmbedModel>;
   status(): EmbedStatus;
@@ -59,22 +72,32 @@ const BATCH_VALUES = 64 * 768;
 const BATCH_CHARS = 2 ** 18;
 /** For the size of the first batch of a model that has not told. */
 const LIKELY_DIMENSION = 1_536;
+const LOOK_AGAIN_MS = 60_000;
 
 /** Embeddings from the provider that the settings name; `auto` chooses at the first call, or when it is warmed up. */
-export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log, trace: Trace = untraced): Embedder {
+export function openEmbedder(
+  scope: Scope,
+  settings: EmbedSettings,
+  log: Log,
+  trace: Trace = untraced,
+  clock?: Clock,
+): Embedder {
   const closing = new AbortController();
   const cache = openEmbedCache(settings.cacheBytes);
   const gate = openGate(settings.concurrency);
-  const models = openModels(settings, log, closing.signal);
+  const models = openModels(settings, log, closing.signal, clock);
+  const again = setInterval(() => void models.lookAgain(), settings.lookAgainMs ?? LOOK_AGAIN_MS);
+  again.unref();
   let requests = 0;
   let failures = 0;
   scope.defer(() => {
     const closed = new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
+    clearInterval(again);
     closing.abort(closed);
     cache.close(closed);
   });
 
-  async function fetchFrom(
+  async function askOnce(
     provider: EmbeddingProvider,
     texts: readonly string[],
     kind: EmbedKind,
@@ -93,32 +116,53 @@ export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log, tr
     }
   }
 
+  /** What is known of the texts, or fetched now. */
+  async function find(
+    texts: readonly string[],
+    { kind = "document", model, signal }: EmbedOptions,
+    patient: boolean,
+    note: (attributes: Attributes) => void,
+  ): Promise<{ provider: EmbeddingProvider; answers: Found[] }> {
+    throwIfAborted(closing.signal);
+    throwIfAborted(signal);
+    assertTexts(texts);
+    const provider = await models.resolve(model);
+    const lookup = await cache.look(texts, `${provider.model}:${kind}`);
+    note({ "lakehouse.embed.texts": texts.length, "lakehouse.embed.missing": lookup.missing.size });
+    if (lookup.missing.size > 0) {
+      using deadline = openDeadline(settings.timeoutMs, signal, tooLate(settings));
+      await cache.fill(lookup, {
+        limits: () => batchLimits(provider),
+        width: settings.concurrency,
+        fetch: (batch, stop) =>
+          gate.run(stop, () => {
+            const ask = (some: readonly string[]) => askOnce(provider, some, kind, stop);
+            return embedApart(batch, { ask, signal: stop, patient });
+          }),
+        signal: deadline.signal,
+      });
+    }
+    return { provider, answers: lookup.answers };
+  }
+
   function batchLimits(provider: EmbeddingProvider): { texts: number; chars: number } {
     const fitting = Math.floor(BATCH_VALUES / (models.dimensionOf(provider) ?? LIKELY_DIMENSION));
     return { texts: Math.max(1, Math.min(BATCH_TEXTS, fitting)), chars: BATCH_CHARS };
   }
 
   return {
-    embed: (texts, { kind = "document", model, signal } = {}) =>
+    embed: (texts, options = {}) =>
       trace("embed", {}, async (span) => {
-        throwIfAborted(closing.signal);
-        throwIfAborted(signal);
-        assertTexts(texts);
-        const provider = await models.resolve(model);
-        const lookup = await cache.look(texts, `${provider.model}:${kind}`);
-        span.note({ "lakehouse.embed.texts": texts.length, "lakehouse.embed.missing": lookup.missing.size });
-        if (lookup.missing.size > 0) {
-          using deadline = openDeadline(settings.timeoutMs, signal, tooLate(settings));
-          await cache.fill(lookup, {
-            limits: () => batchLimits(provider),
-            width: settings.concurrency,
-            fetch: (batch, stop) => gate.run(stop, () => fetchFrom(provider, batch, kind, stop)),
-            signal: deadline.signal,
-          });
-        }
-        const vectors = lookup.answers.map((each, index) => vectorOf(each, index, provider));
-        const dimension = vectors[0]?.length ?? 0;
-        return { provider: provider.provider, model: provider.model, dimension, lexical: provider.lexical, vectors };
+        const { provider, answers } = await find(texts, options, false, span.note);
+        const vectors = answers.map((each, index) => vectorOf(each, index, texts));
+        return { ...describe(provider, vectors[0]?.length ?? 0), vectors };
+      }),
+    embedEach: (texts, options = {}) =>
+      trace("embed", {}, async (span) => {
+        const { provider, answers } = await find(texts, options, true, span.note);
+        const sound = answers.find((each) => each instanceof Float32Array);
+        const dimension = sound?.length ?? models.dimensionOf(provider) ?? 0;
+        return { ...describe(provider, dimension), vectors: answers };
       }),
     model: async (name) => {
       const found = await models.resolve(name);
@@ -134,6 +178,7 @@ export function openEmbedder(scope: Scope, settings: EmbedSettings, log: Log, tr
         dimension: models.dimensionOf(provider),
         lexical: provider.lexical,
         fallback: choice?.fallback,
+        chosenAt: choice?.at,
         requests,
         failures,
         waiting: gate.waiting(),
@@ -157,28 +202,38 @@ function requestOf(provider: EmbeddingProvider, texts: readonly string[], models
   };
 }
 
-/** The first sound vector tells how long all others of the model are, unless that is known. */
-function judge(models: Models, provider: EmbeddingProvider, vector: Float32Array): Found {
-  if (vector.length === 0) return { problem: "no vector" };
-  let square = 0;
-  for (const value of vector) square += value * value;
-  if (!Number.isFinite(square)) return { problem: "a vector with a value that is no finite number" };
-  if (square === 0) return { problem: "a vector of zeros" };
-  models.learn(provider, vector.length);
-  const dimension = models.dimensionOf(provider);
-  if (vector.length !== dimension) {
-    return { problem: `a vector of ${vector.length} dimensions where ${dimension} are expected` };
-  }
-  return vector;
+function describe({ provider, model, lexical }: EmbeddingProvider, dimension: number): Omit<Embedded, "vectors"> {
+  return { provider, model, dimension, lexical };
 }
 
-function vectorOf(found: Found, index: number, { model }: EmbeddingProvider): Float32Array {
-  if (found instanceof Float32Array) return found;
-  throw new LakeError("unavailable", `For texts[${index}], ${model} answered with ${found.problem}.`, {
-    hint: found.problem.includes("dimensions")
-      ? "If the model was changed, start this server again; if embed_dimension is set, the model may not offer it."
-      : "Call again; if it stays, leave this text out, or use another model.",
+/** The first sound vector tells how long all others of the model are, unless that is known. */
+function judge(models: Models, provider: EmbeddingProvider, vector: Float32Array): Found {
+  const answered = (
+    what: string,
+    hint = "Call again; if it stays, leave this text out, or use another model.",
+  ): Found => ({
+    problem: `${provider.model} answered with ${what}.`,
+    kind: "unavailable",
+    hint,
   });
+  if (vector.length === 0) return answered("no vector");
+  let square = 0;
+  for (const value of vector) square += value * value;
+  if (!Number.isFinite(square)) return answered("a vector with a value that is no finite number");
+  if (square === 0) return answered("a vector of zeros");
+  models.learn(provider, vector.length);
+  const dimension = models.dimensionOf(provider);
+  if (vector.length === dimension) return vector;
+  return answered(
+    `a vector of ${vector.length} dimensions where ${dimension} are expected`,
+    "If the model was changed, start this server again; if embed_dimension is set, the model may not offer it.",
+  );
+}
+
+function vectorOf(found: Found, index: number, texts: readonly string[]): Float32Array {
+  if (found instanceof Float32Array) return found;
+  const size = (texts[index]?.length ?? 0).toLocaleString("en-US");
+  throw errorOf(found, `For texts[${index}], of ${size} characters: `);
 }
 
 function tooLate({ timeoutMs }: EmbedSettings): LakeError {

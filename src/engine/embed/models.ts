@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { LakeError } from "../errors.ts";
-import type { EmbedSettings, Log } from "../settings.ts";
+import { type Clock, type EmbedSettings, type Log, systemClock } from "../settings.ts";
 import { openBuiltin } from "./builtin.ts";
 import { openDeadline } from "./deadline.ts";
 import { type OllamaProvider, openOllama } from "./ollama.ts";
@@ -10,6 +11,8 @@ import { type EmbeddingProvider, MAX_DIMENSION, MIN_DIMENSION, MODEL_NAME } from
 
 export interface Choice {
   provider: EmbeddingProvider;
+  /** When it was made. ISO 8601; undefined for what the settings name. */
+  at?: string;
   /** Why `auto` did not take Ollama. */
   fallback?: Missing;
 }
@@ -27,6 +30,8 @@ export interface Models {
   chosen(): Choice | undefined;
   /** Makes the choice once, looks whether Ollama is ready, and logs both. Never throws. */
   choose(): Promise<Choice>;
+  /** Looks for Ollama again where `auto` did not find it, and takes it when it is there. Never throws. */
+  lookAgain(): Promise<void>;
   /** The provider for the model a caller names, or for none. Throws `invalid` when there cannot be such a model. */
   resolve(name: string | undefined): Promise<EmbeddingProvider>;
   /** Length of a model's vectors: set, told by Ollama, or learned from its first vector. */
@@ -34,44 +39,87 @@ export interface Models {
   learn(provider: EmbeddingProvider, dimension: number): void;
 }
 
-/** Ollama answers at once, or is not there. */
 const PROBE_MS = 1_500;
+/** Between two looks that calls cause. */
+const PAUSE_MS = 10_000;
+/** As long as a call waits for such a look: where nothing listens, or Ollama is ready, it takes a few milliseconds. */
+const PATIENCE_MS = 250;
+const NEXT = "The server looks again every minute, and then embeds with it.";
 
 /**
- * One choice for the life of the process: vectors of two models cannot be compared, so a service that comes or goes
- * must not change which one is used.
+ * The model that the settings name; with `auto` Ollama's, if it answers, else the builtin until it does. Ollama that goes
+ * is not given up: vectors of two models cannot be compared. For the same reason an index keeps the model it was made
+ * with, whatever is chosen later: it is asked for by its name.
  */
-export function openModels(settings: EmbedSettings, log: Log, closed: AbortSignal): Models {
+export function openModels(settings: EmbedSettings, log: Log, closed: AbortSignal, clock: Clock = systemClock): Models {
+  const probeMs = settings.probeMs ?? PROBE_MS;
   const preferred = openPreferred(settings);
   const dimensions = new Map<string, number>();
   let choosing: Promise<Choice> | undefined;
+  let looking: Promise<void> | undefined;
+  let lookedAt = 0;
   let chosen: Choice | undefined = settings.provider === "auto" ? undefined : { provider: preferred };
 
   async function chooseNow(): Promise<Choice> {
-    let missing = "probe" in preferred ? await probe(preferred as OllamaProvider) : undefined;
-    chosen = { provider: preferred };
-    if (missing && settings.provider === "auto") {
-      missing = { ...missing, next: `${missing.next} Then start this server again.` };
-      chosen = { provider: openBuiltin(builtinDimension(settings)), fallback: missing };
+    const missing = "probe" in preferred ? await probe(preferred as OllamaProvider) : undefined;
+    lookedAt = performance.now();
+    const isAuto = settings.provider === "auto";
+    chosen = { provider: preferred, ...(isAuto && { at: clock.now().toISOString() }) };
+    if (missing && isAuto) {
+      chosen = { ...chosen, provider: openBuiltin(builtinDimension(settings)), fallback: missing };
     }
-    const { provider, model, lexical } = chosen.provider;
-    const fields = { provider, model, dimension: dimensionOf(chosen.provider), lexical, ...missing };
-    if (!closed.aborted) log(missing ? "warn" : "info", "embeddings", fields);
+    if (!closed.aborted) log(missing ? "warn" : "info", "embeddings", { ...fieldsOf(chosen.provider), ...missing });
     return chosen;
   }
 
+  const fieldsOf = (of: EmbeddingProvider): Record<string, unknown> => {
+    const { provider, model, lexical } = of;
+    return { provider, model, dimension: dimensionOf(of), lexical };
+  };
+
+  async function look(before: Choice): Promise<void> {
+    const missing = await probe(preferred as OllamaProvider);
+    lookedAt = performance.now();
+    if (closed.aborted) return;
+    if (missing) {
+      chosen = { ...before, fallback: missing };
+      return;
+    }
+    chosen = { provider: preferred, at: clock.now().toISOString() };
+    const reason = "Ollama answers now.";
+    log("info", "embeddings", { ...fieldsOf(preferred), before: before.provider.model, reason });
+  }
+
+  async function lookAgain(): Promise<void> {
+    if (!chosen?.fallback || closed.aborted) return;
+    looking ??= look(chosen).finally(() => {
+      looking = undefined;
+    });
+    await looking;
+  }
+
+  /** The model in use, looked for again where that was not done a moment ago. */
+  async function current(): Promise<EmbeddingProvider> {
+    const choice = chosen ?? (await choose());
+    if (!choice.fallback || looking || performance.now() - lookedAt < (settings.lookPauseMs ?? PAUSE_MS)) {
+      return choice.provider;
+    }
+    await Promise.race([lookAgain(), sleep(PATIENCE_MS, undefined, { ref: false })]);
+    return (chosen ?? choice).provider;
+  }
+
   async function probe(ollama: OllamaProvider): Promise<Missing | undefined> {
-    const late = new LakeError("unavailable", `Ollama at ${settings.ollamaUrl} did not answer in ${PROBE_MS} ms.`, {
+    const late = new LakeError("unavailable", `Ollama at ${settings.ollamaUrl} did not answer in ${probeMs} ms.`, {
       hint: "Look whether it is busy or stuck, and start it again with: ollama serve.",
     });
-    using deadline = openDeadline(PROBE_MS, closed, late);
+    using deadline = openDeadline(probeMs, closed, late);
     try {
       const dimension = await ollama.probe(deadline.signal);
       if (dimension !== undefined) dimensions.set(ollama.model, dimension);
       return undefined;
     } catch (error) {
       const { message, hint = "" } = error instanceof LakeError ? error : late;
-      return { reason: message, next: hint };
+      return { reason: message, next: settings.provider === "auto" ? `${hint} ${NEXT}` : hint };
     }
   }
 
@@ -84,8 +132,9 @@ export function openModels(settings: EmbedSettings, log: Log, closed: AbortSigna
     preferred,
     chosen: () => chosen,
     choose,
+    lookAgain,
     resolve: async (name) => {
-      if (name === undefined) return (chosen ?? (await choose())).provider;
+      if (name === undefined) return current();
       if (!MODEL_NAME.test(name)) {
         throw new LakeError("invalid", `${JSON.stringify(name.slice(0, 100))} is not the name of a model.`, {
           hint: `Leave model out, or name one, for example ${OLLAMA_MODEL}.`,

@@ -52,6 +52,32 @@ export async function request(
   }
 }
 
+/** Whether an error of `request` may be about one text of several, and not about the service. */
+export function mayBeOneText(error: unknown): boolean {
+  if (!(error instanceof LakeError)) return false;
+  if (error.kind === "invalid") return true;
+  const { status, code } = causeOf(error);
+  if (status !== undefined) return status >= 500 && status !== 503;
+  // Nothing listens, or the name is not known, whatever is sent. A connection that was cut may be the end of a process.
+  return code === "ECONNRESET" || code === "UND_ERR_SOCKET";
+}
+
+function causeOf({ cause }: LakeError): { status?: number; code?: string } {
+  const {
+    status,
+    cause: below,
+    code = (below as { code?: unknown } | undefined)?.code,
+  } = (cause ?? {}) as {
+    status?: unknown;
+    code?: unknown;
+    cause?: unknown;
+  };
+  return {
+    ...(typeof status === "number" && { status }),
+    ...(typeof code === "string" && { code }),
+  };
+}
+
 /** The error for an answer that is not what the service's protocol says. */
 export function malformed(service: Service, what: string, cause?: unknown): LakeError {
   return new LakeError("unavailable", `${service.name} at ${service.url} gave an answer without ${what}.`, {
@@ -102,6 +128,7 @@ function refused(service: Service, status: number, body: Buffer): LakeError {
   }
   return new LakeError("unavailable", `${said}${message === "" ? "." : `: ${message}`}`, {
     hint: status === 429 ? "It wants fewer requests: call again later." : "Call again; if it stays, see its log.",
+    cause: { status },
   });
 }
 

@@ -35,6 +35,8 @@ export interface Part extends PartData {
   total: number | undefined;
   /** What the SHA-256 of the whole has to be. Hex. */
   sha256?: string | undefined;
+  /** What its caller may have of the places and the room for uploads. Default: all. */
+  share?: number | undefined;
 }
 
 export interface OpenUpload {
@@ -129,7 +131,7 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
     const name = plainName(part.name ?? "upload");
     if (part.from !== 0) throw new LakeError("invalid", "A new upload begins with its first byte.", { hint: RESUME });
     const record: UploadRecord = { format: 1, id: randomUUID(), name, caller, total, expected, sha256: null };
-    await quota.reserve(record.id, part);
+    await quota.reserve(record.id, part, { caller, share: part.share ?? 1 });
     try {
       await files.create(record);
       const release = await files.hold(record.id);
@@ -150,7 +152,7 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
       const { bytes: _, touched: __, ...record } = upload;
       record.total ??= part.total ?? null;
       record.expected ??= part.sha256 ?? null;
-      await quota.reserve(id, part);
+      await quota.reserve(id, part, { caller, share: part.share ?? 1 });
       return { record, release };
     } catch (error) {
       await release();

@@ -6,10 +6,11 @@ import { MAX_TEXT_CHARS } from "../embed/texts.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
 import { failedOnCopies } from "../query/damaged-copies.ts";
 import { inScope, type Scope } from "../scope.ts";
-import { embedFor } from "./model.ts";
+import { leaveOut } from "./left-out.ts";
+import { embedEachFor } from "./model.ts";
 import type { Room } from "./room.ts";
 import { isIndex, nextVersion, selectItems } from "./segments.ts";
-import type { IndexManifest, VectorOptions } from "./types.ts";
+import type { IndexManifest, LeftOut, VectorOptions } from "./types.ts";
 import { MAX_ID_BYTES, MAX_METADATA_BYTES } from "./types.ts";
 import { assertSame, commitRows, type Lookup, type NewRow } from "./write.ts";
 
@@ -21,6 +22,7 @@ export interface Built {
   kept: number;
   removed: number;
   skipped: number;
+  leftOut?: LeftOut | undefined;
 }
 
 export interface BuildOptions extends VectorOptions {
@@ -75,7 +77,7 @@ async function build(
     );
     const todo = await compare(connection, signal);
 
-    const done = { manifest, embedded: 0 };
+    const done: Done = { manifest, embedded: 0, leftOut: { count: 0, items: [] } };
     const commit = async (rows: readonly NewRow[], index: Partial<IndexManifest["index"]>): Promise<void> => {
       const written = await commitRows(room, done.manifest, { rows, source: source.dataset, index }, signal, lookup);
       done.manifest = written.manifest;
@@ -85,7 +87,10 @@ async function build(
       if (todo.embed + todo.other + todo.gone === 0) {
         done.manifest = await commitSource(room, manifest, { ...source, complete: true });
       } else {
-        done.manifest = await commitSource(room, manifest, { ...source, complete: false });
+        // What was left out at the last time is tried again, and changes nothing until there is something to change.
+        if (!isSettled(manifest, source)) {
+          done.manifest = await commitSource(room, manifest, { ...source, complete: false });
+        }
         for await (const ids of idsOf(connection, "gone", IDS_AT_ONCE, signal)) {
           await commit(
             ids.map((id) => ({ ...TOMBSTONE, id })),
@@ -94,7 +99,9 @@ async function build(
         }
         await keepVectors(room, connection, done.manifest, { commit, files }, signal);
         await embedRows(room, connection, todo.embed, done, commit, { signal, onProgress });
-        done.manifest = await commitSource(room, done.manifest, { ...source, complete: true });
+        const { count } = done.leftOut;
+        const leftOut = count === 0 ? {} : { leftOut: count };
+        done.manifest = await commitSource(room, done.manifest, { ...source, complete: true, ...leftOut });
       }
     } catch (error) {
       throw brokenOff(error, manifest.name, done.embedded, todo.embed);
@@ -109,6 +116,7 @@ async function build(
       kept: todo.rows - todo.skipped - todo.embed,
       removed: todo.gone,
       skipped: todo.skipped,
+      ...(done.leftOut.count > 0 && { leftOut: done.leftOut }),
     };
   });
   return built.catch((error: unknown) => failedOnCopies(room.store, plan.keys, error));
@@ -261,11 +269,17 @@ async function keepVectors(
   }
 }
 
+interface Done {
+  manifest: IndexManifest;
+  embedded: number;
+  leftOut: LeftOut;
+}
+
 async function embedRows(
   room: Room,
   connection: Connection,
   total: number,
-  done: { manifest: IndexManifest; embedded: number },
+  done: Done,
   commit: (rows: SegmentRow[], index: object) => Promise<void>,
   { signal, onProgress }: VectorOptions,
 ): Promise<void> {
@@ -289,11 +303,10 @@ async function embedRows(
       { signal },
     );
     const before = done.embedded + rows.length;
-    const vectors = await embedFor(
+    const vectors = await embedEachFor(
       room,
       done.manifest,
       part.map((row) => row.text),
-      "document",
       (at) => `the text of id ${JSON.stringify(part[at]?.id ?? "")}`,
       {
         signal,
@@ -301,15 +314,34 @@ async function embedRows(
           onProgress?.(Math.min(0.99, (before + fraction * part.length) / total), `embedding ${total} texts`),
       },
     );
+    const stale: string[] = [];
     for (const [at, row] of part.entries()) {
-      chars += row.text.length + (row.metadata?.length ?? 0);
-      rows.push({ id: row.id, vector: vectors[at], text: row.text, metadata: row.metadata, fromDataset: true });
+      const vector = vectors[at];
+      if (vector instanceof Float32Array) {
+        chars += row.text.length + (row.metadata?.length ?? 0);
+        rows.push({ id: row.id, vector, text: row.text, metadata: row.metadata, fromDataset: true });
+      } else {
+        stale.push(row.id);
+        leaveOut(done.leftOut, row.id, vector?.reason ?? "");
+      }
     }
+    // What the index has of such a row is of a text that it no longer has.
+    if (stale.length > 0)
+      await commit(
+        stale.map((id) => ({ ...TOMBSTONE, id })),
+        {},
+      );
     const full = rows.length >= most || chars >= SEGMENT_CHARS;
     if (full || performance.now() - since > SEGMENT_MS) await flush();
   }
   await flush();
   onProgress?.(1, "committed");
+}
+
+/** Whether the index was built from this version of its dataset before, to the end. */
+function isSettled({ index }: IndexManifest, source: VectorSource): boolean {
+  const { leftOut: _, ...own } = index.source ?? source;
+  return JSON.stringify(own) === JSON.stringify({ ...source, complete: true });
 }
 
 function segmentRows({ index }: IndexManifest): number {

@@ -44,26 +44,54 @@ export async function chooseModel(
   return { dimension: length, model: { provider, name: found.model, lexical, prefixes: { ...prefixes } } };
 }
 
+/** Why there is no vector for a text. */
+export interface NoVector {
+  reason: string;
+}
+
+/**
+ * The same, where texts that the service fails on do not keep the others from their vectors. Throws when it fails on any
+ * text.
+ */
+export async function embedEachFor(
+  room: Room,
+  manifest: IndexManifest,
+  texts: readonly string[],
+  where: (position: number) => string,
+  options: VectorOptions = {},
+): Promise<(Float32Array | NoVector)[]> {
+  const model = modelOf(manifest);
+  const embedder = await room.embedder();
+  await assertSameModel(room, manifest.name, manifest.index);
+  const vectors: (Float32Array | NoVector)[] = [];
+  for (let from = 0; from < texts.length; from += BATCH) {
+    options.onProgress?.(from / texts.length, "embedding");
+    const embedded = await embedder
+      .embedEach(texts.slice(from, from + BATCH), { kind: "document", model: model.name, signal: options.signal })
+      .catch((error: unknown) => {
+        throw renamed(error, (position) => where(from + position));
+      });
+    assertDimension(manifest, embedded);
+    vectors.push(...embedded.vectors.map((each) => (each instanceof Float32Array ? each : { reason: each.problem })));
+  }
+  return vectors;
+}
+
 /**
  * Vectors of texts, by the model of the index. Throws `invalid` when this server would make other vectors than the ones
  * in the index, naming both models; `where` names a text by its position.
  */
 export async function embedFor(
   room: Room,
-  { name, index }: IndexManifest,
+  manifest: IndexManifest,
   texts: readonly string[],
   kind: EmbedKind,
   where: (position: number) => string,
   options: VectorOptions = {},
 ): Promise<Float32Array[]> {
-  const model = index.model;
-  if (!model) {
-    throw new LakeError("invalid", `${name} has no model: it takes vectors only.`, {
-      hint: `Give a vector of ${index.dimension} numbers.`,
-    });
-  }
+  const model = modelOf(manifest);
   const embedder = await room.embedder();
-  await assertSameModel(room, name, index);
+  await assertSameModel(room, manifest.name, manifest.index);
   const vectors: Float32Array[] = [];
   for (let from = 0; from < texts.length; from += BATCH) {
     options.onProgress?.(from / texts.length, "embedding");
@@ -72,12 +100,22 @@ export async function embedFor(
       .catch((error: unknown) => {
         throw renamed(error, (position) => where(from + position));
       });
-    if (embedded.dimension !== index.dimension) {
-      throw mismatch(name, index, `${embedded.model} with ${embedded.dimension} dimensions`);
-    }
+    assertDimension(manifest, embedded);
     vectors.push(...embedded.vectors);
   }
   return vectors;
+}
+
+function modelOf({ name, index }: IndexManifest): NonNullable<VectorIndex["model"]> {
+  if (index.model) return index.model;
+  throw new LakeError("invalid", `${name} has no model: it takes vectors only.`, {
+    hint: `Give a vector of ${index.dimension} numbers.`,
+  });
+}
+
+function assertDimension({ name, index }: IndexManifest, made: { model: string; dimension: number }): void {
+  if (made.dimension === index.dimension) return;
+  throw mismatch(name, index, `${made.model} with ${made.dimension} dimensions`);
 }
 
 async function assertSameModel(room: Room, name: string, index: VectorIndex): Promise<void> {

@@ -268,6 +268,11 @@ export function noteOn({ manifest, onDisk }: Found): string {
       `Building from ${source.dataset} was not finished: ${count} items are in. Call vector-index-create again with the same arguments to go on.`,
     );
   }
+  if (source?.leftOut !== undefined) {
+    notes.push(
+      `${source.leftOut} rows of ${source.dataset} are not in it, as there was no vector for their text: vector-index-create with the same arguments tries them again, and names them.`,
+    );
+  }
   if (onDisk) notes.push("The index does not fit in vector_memory, so every vector was compared, on disk.");
   return notes.join(" ");
 }

@@ -59,6 +59,14 @@ export interface CreateResult extends IndexSummary {
   removed: number;
   /** Rows without a text. */
   skipped: number;
+  /** Rows whose text the embedding service has no vector for: they are not in the index, and the next build tries again. */
+  leftOut?: LeftOut | undefined;
+}
+
+export interface LeftOut {
+  count: number;
+  /** The first of them. */
+  items: { id: string; reason: string }[];
 }
 
 /** One item of an upsert: a vector, or a text to make one of, or both. */

@@ -5,6 +5,11 @@ import type { Tokens } from "./tokens.ts";
 /** RFC 6750, 2.1, with the scheme in any case (RFC 9110, 11.1). */
 const BEARER = /^bearer +([A-Za-z0-9\-._~+/]+=*) *$/i;
 
+export const SEND_TOKEN = "Send a token: Authorization: Bearer TOKEN.";
+/** What shows no answer of ours: it looks for an authorization server, and says what it did not find. */
+export const CLAUDE_CODE =
+  'In Claude Code: claude mcp add --transport http lakehouse URL --header "Authorization: Bearer TOKEN".';
+
 /**
  * Says who calls, by their token: one of `tokens`, else what `verify` (OAuth) makes of it. With neither, which a server
  * on loopback may be, everybody is `anonymous`. 401 for a token that is absent or wrong, with `WWW-Authenticate` and in
@@ -23,7 +28,10 @@ export async function judgeBearer(
   if (headers > 1 || values.length > 1) return { status: 400, message: "The request has two Authorization headers." };
   if (tokens === undefined && verify === undefined) return { name: "anonymous" };
   const [value] = values;
-  if (value === undefined) return unauthorized("Send a token: Authorization: Bearer TOKEN.", { resourceMetadata });
+  if (value === undefined) {
+    const how = resourceMetadata === undefined ? `${SEND_TOKEN} ${CLAUDE_CODE}` : SEND_TOKEN;
+    return unauthorized(how, { resourceMetadata });
+  }
   const token = BEARER.exec(value)?.[1];
   if (token === undefined) {
     const message =

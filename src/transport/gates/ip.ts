@@ -56,8 +56,7 @@ export function clientAddress(
 /** Refuses what is not in the list, and what is no address. Undefined: no list was configured, all may pass. */
 export function judgeAddress(address: string, allowlist: Allowlist | undefined): Refusal | undefined {
   if (allowlist === undefined) return undefined;
-  const parsed = parseAddress(address);
-  if (parsed !== undefined && contains(allowlist, parsed)) return undefined;
+  if (isListed(address, allowlist)) return undefined;
   return { status: 403, message: "Your address is not on this server's allowlist." };
 }
 
@@ -65,6 +64,19 @@ export function judgeAddress(address: string, allowlist: Allowlist | undefined):
 export function normalAddress(text: string): string | undefined {
   const address = parseAddress(text);
   return address && formatAddress(address);
+}
+
+/** What one client has of addresses: one of IPv4, all of a /64 of IPv6. A text that is no address stays as it is. */
+export function networkOf(text: string): string {
+  const address = parseAddress(text);
+  if (address === undefined) return text;
+  return formatAddress(address.family === 4 ? address : { family: 6, bits: (address.bits >> 64n) << 64n });
+}
+
+/** Whether an address is in the list. */
+export function isListed(address: string, allowlist: Allowlist): boolean {
+  const parsed = parseAddress(address);
+  return parsed !== undefined && contains(allowlist, parsed);
 }
 
 function parseEntry(entry: string, where: string): Range {

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import type { Engine } from "../../../src/engine/engine.ts";
 import type { JobRecord } from "../../../src/engine/jobs/types.ts";
+import { isWorking } from "../../support/lake.ts";
 import { failure, openVectorLake, until } from "../../support/vectors.ts";
 import { BUILD, ENDLESS, jobFiles, openGate, TEXTS } from "./support.ts";
 
@@ -102,7 +103,7 @@ describe("a call that takes long", () => {
     const left = failure(lake.engine.perform("ingest", ENDLESS, { signal: caller.signal }));
     expect((await left).message).toBe("The call was cancelled.");
     expect(await lake.engine.listJobs()).toEqual([]);
-    expect(lake.engine.busy()).toBe(false);
+    expect(isWorking(lake.engine)).toBe(false);
   });
 
   test("that ends before is none, tells its progress, and leaves no record", async () => {
@@ -271,7 +272,7 @@ describe("two engines on one lake", () => {
     const { jobId } = await lake.engine.startJob("ingest", ENDLESS);
     await running(lake.engine, jobId);
     expect(await other.cancelJob(jobId)).toMatchObject({ state: "cancelled" });
-    expect(lake.engine.busy()).toBe(false);
+    expect(isWorking(lake.engine)).toBe(false);
   });
 });
 

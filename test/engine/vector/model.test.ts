@@ -50,10 +50,10 @@ test.each([
   const embedded = ollama.requests.length;
   const engine = await lake.reopen({ embed: { ...embed, ...set } });
   for (const work of [
-    engine.search({ index: "texts", text: "nurse" }),
-    engine.upsert("texts", [{ id: "b", text: "welder" }]),
+    () => engine.search({ index: "texts", text: "nurse" }),
+    () => engine.upsert("texts", [{ id: "b", text: "welder" }]),
   ]) {
-    const error = await failure(work);
+    const error = await failure(work());
     expect(error.kind).toBe("invalid");
     expect(error.message).toContain(
       `texts was made with nomic-embed-text (ollama, 8 dimensions), and this server would use ${would}:`,
@@ -73,6 +73,34 @@ test("an index is refused where its model makes vectors of another length by now
   expect(error.kind).toBe("invalid");
   expect(error.message).toMatch(/\(ollama, 8 dimensions\).* nomic-embed-text with 16 dimensions/);
   expect(await engine.indexStatus("texts")).toMatchObject({ count: 0, version: 1 });
+});
+
+test("an index of the builtin is searched and filled by it after the server has found Ollama, and new ones are Ollama's", async () => {
+  const gone = await openOllamaServer();
+  await gone.stop();
+  const embed = { ...EMBED, provider: "auto" as const, ollamaUrl: gone.url, lookPauseMs: 0 };
+  await using lake = await openVectorLake({ embed });
+  const { engine } = lake;
+  await lake.csv("notes", "id,note\n1,forklift driver\n2,nurse\n");
+  const request = { name: "before", source: { dataset: "notes", id: "id", text: "note" } };
+  expect(await engine.createIndex(request)).toMatchObject({ model: "builtin-512", lexical: true, count: 2 });
+  await using ollama = await openOllamaServer(8, Number(new URL(gone.url).port));
+  expect((await engine.embed(["one"])).provider).toBe("ollama");
+
+  const asked = ollama.requests.length;
+  expect((await engine.search({ index: "before", text: "forklift driver", k: 1 })).hits).toMatchObject([{ id: "1" }]);
+  await engine.upsert("before", [{ id: "3", text: "welder" }]);
+  expect((await engine.search({ index: "before", text: "welder", k: 1 })).hits).toMatchObject([{ id: "3" }]);
+  await lake.csv("notes", "id,note\n1,forklift driver\n2,nurse\n4,cook\n");
+  expect(await engine.createIndex(request)).toMatchObject({ model: "builtin-512", embedded: 1, count: 4 });
+  expect(ollama.requests).toHaveLength(asked);
+
+  expect(await engine.createIndex({ ...request, name: "after" })).toMatchObject({
+    model: "nomic-embed-text",
+    lexical: false,
+    count: 3,
+  });
+  expect((await engine.search({ index: "after", text: "nurse", k: 3 })).hits).toHaveLength(3);
 });
 
 test("a model that has gone, or answers with vectors of another length, changes nothing", async () => {

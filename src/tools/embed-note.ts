@@ -1,0 +1,8 @@
+import type { EmbedStatus } from "../engine/embed/embedder.ts";
+
+/** Why texts are compared by words and spelling, since when, and what to do about it; undefined where nothing is. */
+export function noteOnModel({ fallback, chosenAt, lexical, model }: EmbedStatus): string | undefined {
+  if (fallback) return `Chosen at ${chosenAt}: ${fallback.reason} ${fallback.next}`;
+  // What came out lexical is of an index, or a call, that names its model.
+  return lexical ? undefined : `This server embeds with ${model} now; an index keeps its model.`;
+}
