@@ -1,5 +1,6 @@
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
+import type { IHasher } from "hash-wasm";
 import { LakeError } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 
@@ -87,4 +88,9 @@ export function openHasher(scope: Scope): Hasher {
     source: async (path, suffix) => `xxh128:${await hash("xxh128", path, suffix)}`,
     sha256: (path) => hash("sha256", path, ""),
   };
+}
+
+/** Ready to use: `init`, `update`, `digest`. */
+export async function openXxh64(): Promise<IHasher> {
+  return (await import("hash-wasm")).createXXHash64();
 }

@@ -30,7 +30,7 @@ export const convertJson: Converter = async (source, context) => {
   const connection = await context.duck.connect();
   const records = join(context.folder, "records.ndjson");
   try {
-    const { path, encoding } = await openPlainText(source, connection, context);
+    const { path, encoding } = await openPlainText(source, context);
     const survey = await surveyJson(source, path, records, context);
     if (path !== source.path) await rm(path);
     if (survey.columns.length === 0) throw noColumns(source, survey);

@@ -4,10 +4,9 @@ import { basename, isAbsolute, join, relative, resolve } from "node:path";
 import { hasCode, LakeError } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
-import { DETECT_BYTES, detectCompression, detectFormat } from "./detect.ts";
+import { DETECT_BYTES, detect } from "./detect.ts";
 import type { Format, Source } from "./types.ts";
 import type { OpenUpload } from "./uploads.ts";
-import { assertWholeZstd } from "./zstd.ts";
 
 export interface OpenSource extends Source {
   /** Throws `conflict` when the file is no longer what was opened. */
@@ -74,10 +73,8 @@ async function openReal(
   const opened = await handle.stat({ bigint: true });
   refuseSpecial(path, opened);
   refuseSize(path, Number(opened.size), settings);
-  const described = await describe(handle, path, format);
-  if (described.compression === "zstd") await assertWholeZstd(handle, path, Number(opened.size));
   return {
-    ...described,
+    ...(await describe(handle, path, format, Number(opened.size))),
     path: await plainPath(real, settings.folder),
     label: path,
     bytes: Number(opened.size),
@@ -114,7 +111,7 @@ async function openText(
   await writeFile(path, text, { mode: 0o600 });
   const handle = await open(path, "r");
   scope.defer(() => handle.close());
-  return { ...(await describe(handle, label, format)), path, label, bytes, verify: async () => {} };
+  return { ...(await describe(handle, label, format, bytes)), path, label, bytes, verify: async () => {} };
 }
 
 async function allowedPath(path: string, allow: readonly string[]): Promise<string> {
@@ -176,11 +173,10 @@ async function describe(
   handle: FileHandle,
   label: string,
   format: Format | undefined,
+  bytes: number,
 ): Promise<Pick<Source, "format" | "compression">> {
   const { bytesRead, buffer } = await handle.read(Buffer.alloc(DETECT_BYTES), 0, DETECT_BYTES, 0);
-  const head = buffer.subarray(0, bytesRead);
-  const compression = detectCompression(head);
-  return { format: format ?? detectFormat(label, head, compression), compression };
+  return detect(label, format, buffer.subarray(0, bytesRead), bytes);
 }
 
 async function verifyUnchanged(handle: FileHandle, real: string, path: string, opened: BigIntStats): Promise<void> {
