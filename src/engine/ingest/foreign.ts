@@ -201,8 +201,16 @@ export function utf16Of(head: Buffer): "utf-16le" | "utf-16be" | undefined {
   if (head[0] === 0xff && head[1] === 0xfe) return "utf-16le";
   if (head[0] === 0xfe && head[1] === 0xff) return "utf-16be";
   if (!head.includes(0)) return undefined;
+  // JSON begins with a character of ASCII: RFC 4627, section 3.
+  const [first, second] = [head[0] as number, head[1] as number];
+  if (isJsonStart(first) && second === 0) return "utf-16le";
+  if (first === 0 && isJsonStart(second)) return "utf-16be";
   if (isUtf16(head, 1)) return "utf-16le";
   return isUtf16(head, 0) ? "utf-16be" : undefined;
+}
+
+function isJsonStart(byte: number): boolean {
+  return byte === 91 || byte === 123;
 }
 
 /** `zero` is the place in a pair of bytes where characters below U+0100 have theirs. */
