@@ -6,11 +6,10 @@ import { openDuck } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import type { Handler, Told } from "../process/serve.ts";
 import { openScope, type Scope } from "../scope.ts";
-import { DETECT_BYTES, detectCompression, detectFormat } from "./detect.ts";
+import { DETECT_BYTES, detect } from "./detect.ts";
 import { openTarget, type SchemaRules } from "./schema.ts";
 import { convertQuery, type Plan } from "./sql.ts";
-import type { Compression, ConvertContext, Converted, Converter, Format, Source } from "./types.ts";
-import { assertWholeZstd } from "./zstd.ts";
+import type { ConvertContext, Converted, Converter, Format, Source } from "./types.ts";
 
 // What `conversion.ts` calls in a worker process. Here, and nowhere else, the bytes of a foreign file are read.
 
@@ -100,11 +99,9 @@ async function openSource({ file, format, folder }: OpenRequest): Promise<Opened
     if (dev !== device || ino !== inode) throw exchanged(label);
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(DETECT_BYTES), 0, DETECT_BYTES, 0);
     const head = buffer.subarray(0, bytesRead);
-    const compression: Compression = detectCompression(head);
-    const found = format ?? detectFormat(label, head, compression);
-    if (compression === "zstd") await assertWholeZstd(handle, label, bytes);
+    const found = detect(label, format, head, bytes);
     const link = await linkTo(handle, path, folder);
-    return { handle, source: { path: link, label, format: found, compression, bytes } };
+    return { handle, source: { path: link, label, bytes, ...found } };
   } catch (error) {
     await handle.close();
     throw error;

@@ -4,9 +4,8 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { Transform, type TransformCallback } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { createGunzip } from "node:zlib";
-import { type Connection, literal } from "../duckdb/duckdb.ts";
 import { hasCode, LakeError } from "../errors.ts";
+import { decompress } from "./decompress.ts";
 import type { ConvertContext, Source } from "./types.ts";
 
 export type Encoding = "utf-8" | "utf-16le" | "utf-16be" | "windows-1252";
@@ -23,21 +22,13 @@ export interface PlainText {
 const HEAD_BYTES = 64 * 1024;
 /** What the bytes 0x80 to 0x9f stand for. https://encoding.spec.whatwg.org/index-windows-1252.txt */
 const WINDOWS_1252 = "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008dŽ\u008f\u0090‘’“”•–—˜™š›œ\u009džŸ";
-/** A noncharacter, four bytes in UTF-8: what no text contains, so that whole lines are read as one column. */
-const NO_DELIMITER = "\u{10FFFD}";
 
 /**
  * The source itself when it is plain UTF-8, else a decompressed, decoded copy of it in `context.folder`. Throws
  * `invalid` for a broken archive.
  */
-export async function openPlainText(
-  source: Source,
-  connection: Connection,
-  context: ConvertContext,
-): Promise<PlainText> {
-  const path = source.compression === "none" ? source.path : join(context.folder, "plain.csv");
-  if (source.compression === "gzip") await gunzip(source, path, context);
-  if (source.compression === "zstd") await unzstd(source, path, connection, context);
+export async function openPlainText(source: Source, context: ConvertContext): Promise<PlainText> {
+  const path = await decompress(source, context);
   const encoding = detectEncoding(await readHead(path, HEAD_BYTES));
   const plain: PlainText = { path, encoding: "utf-8", newlines: "kept" };
   return encoding === "utf-8" ? plain : recode(plain, encoding, source, context);
@@ -175,37 +166,5 @@ export async function readHead(path: string, length: number): Promise<Buffer> {
     return buffer.subarray(0, bytesRead);
   } finally {
     await file.close();
-  }
-}
-
-async function gunzip(source: Source, path: string, context: ConvertContext): Promise<void> {
-  try {
-    await copyThrough(source.path, createGunzip(), path, context);
-  } catch (error) {
-    if (!hasCode(error, "Z_DATA_ERROR", "Z_BUF_ERROR")) throw error;
-    throw new LakeError("invalid", `${source.label} is a damaged gzip file: ${(error as Error).message}.`, {
-      hint: "Compress it again, or ingest the uncompressed file.",
-      cause: error,
-    });
-  }
-}
-
-/** Node 20 has no zstd, DuckDB has: it copies lines. They have to be UTF-8. */
-async function unzstd(source: Source, path: string, connection: Connection, context: ConvertContext): Promise<void> {
-  const lines = `read_csv(${literal(source.path)}, auto_detect = false, delim = '${NO_DELIMITER}', quote = '', escape = '',
-    comment = '', header = false, columns = {line: 'VARCHAR'}, compression = 'zstd', parallel = false,
-    max_line_size = 64000000, buffer_size = 64000000)`;
-  try {
-    await connection.run(
-      `COPY (FROM ${lines}) TO ${literal(path)} (FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER '\u0001')`,
-      { signal: context.signal },
-    );
-  } catch (error) {
-    if (!(error instanceof LakeError) || (error.kind !== "invalid" && error.kind !== "unavailable")) throw error;
-    if (context.signal?.aborted) throw error;
-    throw new LakeError("invalid", `${source.label} is not a zstd file with UTF-8 text, or is damaged.`, {
-      hint: "Ingest the uncompressed file.",
-      cause: error,
-    });
   }
 }

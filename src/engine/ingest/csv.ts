@@ -26,7 +26,7 @@ import { writeParquet } from "./write.ts";
 export const convertCsv: Converter = async (source, context) => {
   const connection = await context.duck.connect();
   try {
-    const text = await openPlainText(source, connection, context);
+    const text = await openPlainText(source, context);
     const reading: Reading = { text, longRows: false, skipBadRows: false };
     const prepare = async (): Promise<Attempt> => {
       await dropRejects(connection);

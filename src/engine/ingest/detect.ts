@@ -1,9 +1,13 @@
 import { constants, gunzipSync } from "node:zlib";
 import { LakeError } from "../errors.ts";
-import type { Compression, Format } from "./types.ts";
+import { foreignFormat, isBinary, textOf } from "./foreign.ts";
+import type { Compression, Format, Source } from "./types.ts";
+import { startOfZstd, zstdStart } from "./zstd.ts";
 
 /** How much of the start of a source is enough to tell its format. */
 export const DETECT_BYTES = 64 * 1024;
+/** Of a gzip file, which may hold a thousand times as much. */
+const GZIP_BYTES = 4 * 1024;
 
 const EXTENSIONS: Record<string, Format> = {
   csv: "csv",
@@ -18,35 +22,106 @@ const EXTENSIONS: Record<string, Format> = {
   ipc: "arrow",
 };
 
+const NAMES: Record<Format, string> = {
+  csv: "CSV",
+  tsv: "TSV",
+  json: "JSON",
+  ndjson: "NDJSON",
+  parquet: "Parquet",
+  arrow: "Arrow IPC",
+};
+
+/**
+ * What a source is, from its name, the format that was asked for, and its first `DETECT_BYTES`. Its content outdoes its
+ * name; a format that was asked for has to agree with it. Throws `invalid` for what is no table, whatever it is called.
+ */
+export function detect(
+  label: string,
+  asked: Format | undefined,
+  head: Buffer,
+  bytes: number,
+): Pick<Source, "format" | "compression"> {
+  const compression = detectCompression(head);
+  const start = startOf(head, compression);
+  const isWhole = bytes === head.length && (compression === "none" || bytes <= GZIP_BYTES);
+  if (start?.length === 0 && isWhole && bytes > 0) {
+    throw new LakeError("invalid", `${label} holds nothing: it is an empty file, compressed with ${compression}.`, {
+      hint: "A CSV file needs at least a header line.",
+    });
+  }
+  return { format: formatOf(label, asked, start ?? Buffer.alloc(0), compression, isWhole), compression };
+}
+
+function formatOf(
+  label: string,
+  asked: Format | undefined,
+  start: Buffer,
+  compression: Compression,
+  isWhole: boolean,
+): Format {
+  refuseForeign(label, start, compression, isWhole);
+  const expected = asked ?? formatOfName(label);
+  const found = formatOfBytes(start);
+  const isBytes = expected === "parquet" || expected === "arrow";
+  if (found && asked && found !== asked) throw mismatch(label, asked, found);
+  if (found) return found;
+  if (start.length === 0) return expected ?? "csv";
+  if (isBinary(start)) {
+    // Arrow streams of old begin with a length, and a file that is damaged may begin with anything.
+    if (isBytes) return expected;
+    throw refused(label, { what: "binary data of a kind that is not known", hint: readable() }, compression);
+  }
+  const text = textOf(start);
+  if (isBytes && asked) throw mismatch(label, asked, sniffText(text));
+  if (!expected || isBytes) return sniffText(text);
+  return asked ?? correctedByText(expected, text);
+}
+
 /** By magic bytes, because names lie: gzip is RFC 1952, zstd RFC 8878. */
 export function detectCompression(head: Buffer): Compression {
   if (head[0] === 0x1f && head[1] === 0x8b) return "gzip";
-  return head.length >= 4 && head.readUInt32LE(0) === 0xfd2fb528 ? "zstd" : "none";
+  return zstdStart(head) === undefined ? "none" : "zstd";
 }
 
-/** By extension (`.csv`, `.csv.gz`), else by content. Throws `invalid` when the content does not tell either. */
-export function detectFormat(name: string, head: Buffer, compression: Compression): Format {
+/** By extension: `.csv`, `.csv.gz`. */
+function formatOfName(name: string): Format | undefined {
   const [, extension = ""] = /\.([a-z0-9]+)(?:\.(?:gz|gzip|zst|zstd))?$/i.exec(name) ?? [];
-  const known = EXTENSIONS[extension.toLowerCase()];
-  if (known) return known;
-  if (compression === "zstd") {
-    throw new LakeError("invalid", `The name of ${name} does not tell its format, and it is compressed.`, {
-      hint: "Name the format: csv, tsv, json, ndjson, parquet or arrow.",
-    });
-  }
-  return sniffFormat(compression === "gzip" ? startOfGzip(head) : head);
+  return EXTENSIONS[extension.toLowerCase()];
 }
 
-function sniffFormat(head: Buffer): Format {
-  const magic = head.toString("latin1", 0, 6);
-  if (magic.startsWith("PAR1")) return "parquet";
+/** Decompressed; undefined for what is damaged: who reads all of it says how. */
+function startOf(head: Buffer, compression: Compression): Buffer | undefined {
+  if (compression === "none") return head;
+  try {
+    if (compression === "zstd") return startOfZstd(head, DETECT_BYTES);
+    return gunzipSync(head.subarray(0, GZIP_BYTES), { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, DETECT_BYTES);
+  } catch {
+    return undefined;
+  }
+}
+
+function formatOfBytes(start: Buffer): "parquet" | "arrow" | undefined {
+  // A table may have a column PAR1: Thrift and FlatBuffers begin with control characters.
+  const magic = /^(?:(PAR1)|ARROW1)(?![\x20-\x7e\s]{4})/.exec(start.toString("latin1", 0, 16));
+  if (magic) return magic[1] ? "parquet" : "arrow";
   // An Arrow stream starts with a continuation marker instead of a name.
-  if (magic === "ARROW1" || head.toString("hex", 0, 4) === "ffffffff") return "arrow";
-  const text = new TextDecoder().decode(head).trimStart();
+  return start.toString("hex", 0, 4) === "ffffffff" ? "arrow" : undefined;
+}
+
+function sniffText(text: string): Format {
   if (text.startsWith("[")) return "json";
   if (!text.startsWith("{")) return "csv";
   const [first = "", ...rest] = text.split(/\r?\n/);
   return isJson(first) && rest.some((line) => line.trim() !== "") ? "ndjson" : "json";
+}
+
+/** Only where the text leaves no doubt: a line that cannot be read may be one of the bad ones. */
+function correctedByText(expected: Format, text: string): Format {
+  if (expected === "json") return "json";
+  if (/^\[\s*\{\s*(?:"(?:[^"\\]|\\.)*"\s*:|\})/.test(text) || /^\{\s*\n/.test(text)) return "json";
+  if (expected === "ndjson" || !/^\{\s*"/.test(text)) return expected;
+  const [first = "", ...rest] = text.split(/\r?\n/);
+  return isJson(first) || (rest.length === 0 && /^\{\s*"(?:[^"\\]|\\.)*"\s*:/.test(text)) ? sniffText(text) : expected;
 }
 
 function isJson(text: string): boolean {
@@ -58,10 +133,22 @@ function isJson(text: string): boolean {
   }
 }
 
-function startOfGzip(head: Buffer): Buffer {
-  try {
-    return gunzipSync(head, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: 4 * DETECT_BYTES });
-  } catch {
-    return Buffer.alloc(0);
-  }
+function refuseForeign(label: string, start: Buffer, compression: Compression, isWhole: boolean): void {
+  const foreign = foreignFormat(start, isWhole);
+  if (foreign) throw refused(label, foreign, compression);
+}
+
+function refused(label: string, { what, hint }: { what: string; hint: string }, compression: Compression): LakeError {
+  const wrapped = compression === "none" ? what : `${what}, compressed with ${compression}`;
+  return new LakeError("invalid", `${label} is ${wrapped}, which cannot be loaded. Nothing was ingested.`, { hint });
+}
+
+function mismatch(label: string, asked: Format, found: Format): LakeError {
+  return new LakeError("invalid", `${label} is not ${NAMES[asked]}: its content is ${NAMES[found]}.`, {
+    hint: `Pass format: "${found}", or leave format out.`,
+  });
+}
+
+function readable(): string {
+  return `What can be loaded: ${Object.values(NAMES).join(", ")}.`;
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
-import { createXXHash128 } from "hash-wasm";
+import { createXXHash64, createXXHash128, type IHasher } from "hash-wasm";
 import { LakeError } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 
@@ -121,4 +121,9 @@ function failed(error: NodeJS.ErrnoException): never {
 
 function unreadable(code: string): LakeError {
   return new LakeError("unavailable", `A file could not be hashed: ${code}.`, { hint: "Try again." });
+}
+
+/** Ready to use: `init`, `update`, `digest`. */
+export function openXxh64(): Promise<IHasher> {
+  return createXXHash64();
 }

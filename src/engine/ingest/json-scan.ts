@@ -32,6 +32,8 @@ export interface ColumnSurvey {
   nestedBigint: boolean;
   /** The first number inside nested values that had to become a string. */
   nestedNumber: Example | null;
+  /** The first key that occurs twice in an object inside; looked for with `nestedKeys` only. */
+  nestedKey: Example | null;
 }
 
 export interface Example {
@@ -48,6 +50,8 @@ export interface ScanOptions {
   whole: boolean;
   /** More different keys are `TooManyKeys`. */
   maxKeys: number;
+  /** Looks for keys that occur twice in objects inside. */
+  nestedKeys: boolean;
 }
 
 export interface Scanner {
@@ -83,6 +87,7 @@ interface Copy {
 interface Nested {
   bigint: boolean;
   number: Example | null;
+  key: Example | null;
 }
 
 export function createScanner(options: ScanOptions): Scanner {
@@ -130,6 +135,7 @@ export function createScanner(options: ScanOptions): Scanner {
         first: KINDS.map(() => null),
         nestedBigint: false,
         nestedNumber: null,
+        nestedKey: null,
       }) - 1
     );
   };
@@ -175,9 +181,9 @@ export function createScanner(options: ScanOptions): Scanner {
       // Once a column has a string that is no date, the others need not be looked at.
       kind = plain && columns[column]?.counts[KIND.VARCHAR] === 0 ? dateKind(window, start) : KIND.VARCHAR;
     } else if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
-      const nested: Nested = { bigint: false, number: null };
-      skimNested(window, copy, oneLine, nested);
-      if (nested.bigint || nested.number) nestings.push({ column, nested });
+      const nested: Nested = { bigint: false, number: null, key: null };
+      skimNested(window, copy, oneLine, nested, options.nestedKeys);
+      if (nested.bigint || nested.number || nested.key) nestings.push({ column, nested });
       kind = KIND.NESTED;
     } else {
       kind = skipScalar(window);
@@ -214,6 +220,7 @@ export function createScanner(options: ScanOptions): Scanner {
       if (!survey) continue;
       survey.nestedBigint ||= nested.bigint;
       survey.nestedNumber ??= nested.number;
+      survey.nestedKey ??= nested.key;
     }
     records += 1;
   };
@@ -283,11 +290,15 @@ export function createOutput(): Output {
 }
 
 /** Moves over an object or list of any depth. */
-function skimNested(window: Window, copy: Copy, oneLine: boolean, nested: Nested): void {
+function skimNested(window: Window, copy: Copy, oneLine: boolean, nested: Nested, findsRepeated: boolean): void {
   const open: number[] = [];
+  /** Keys of the open objects. */
+  const keys: Set<string>[] = [];
   const key = (): void => {
     if (peek(window) !== QUOTE) throw fault(window, "a key in double quotes is expected");
+    const start = window.at;
     skipString(window);
+    if (findsRepeated) noteKey(window, start, keys, open.length, nested);
     space(window, copy, oneLine);
     expect(window, COLON, '":" after a key');
     space(window, copy, oneLine);
@@ -300,6 +311,7 @@ function skimNested(window: Window, copy: Copy, oneLine: boolean, nested: Nested
         if (open.length >= MAX_DEPTH) throw fault(window, `it nests deeper than ${MAX_DEPTH} levels`);
         const close = byte === OPEN_LIST ? CLOSE_LIST : CLOSE_OBJECT;
         open.push(close);
+        keys[open.length] = NO_KEYS;
         window.at += 1;
         space(window, copy, oneLine);
         if (peek(window) === close) continue;
@@ -325,6 +337,17 @@ function skimNested(window: Window, copy: Copy, oneLine: boolean, nested: Nested
     }
     space(window, copy, oneLine);
   }
+}
+
+/** One for each object is made when its first key is there. */
+const NO_KEYS: Set<string> = new Set();
+
+function noteKey(window: Window, start: number, keys: Set<string>[], depth: number, nested: Nested): void {
+  const key = String(JSON.parse(window.bytes.toString("utf8", start, window.at)));
+  if (keys[depth] === NO_KEYS) keys[depth] = new Set();
+  const known = keys[depth];
+  if (known?.has(key)) nested.key ??= { line: window.line, value: key.slice(0, EXAMPLE_BYTES) };
+  known?.add(key);
 }
 
 function skimScalar(window: Window, copy: Copy, nested: Nested): void {

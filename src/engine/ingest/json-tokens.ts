@@ -26,6 +26,8 @@ export interface Window {
   lineStart: number;
 }
 
+export const NOT_UTF8 = "a byte that is not UTF-8";
+
 /** Thrown when the window ends inside a value, and more can be read. */
 export const MORE = Symbol("more");
 
@@ -210,5 +212,5 @@ export function checkUtf8(window: Window, start: number): void {
     good += size;
     size = 0;
   }
-  throw fault(window, "a byte that is not UTF-8", good);
+  throw fault(window, NOT_UTF8, good);
 }

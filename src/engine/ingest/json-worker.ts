@@ -1,7 +1,17 @@
-import { closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import type { ErrorKind } from "../errors.ts";
 import type { WorkerReply } from "../run-worker.ts";
+import {
+  type Encoding,
+  type Input,
+  isWindows1252,
+  MAX_RECORD_BYTES,
+  openInput,
+  Refusal,
+  sniffEncoding,
+  tooLong,
+} from "./json-input.ts";
 import {
   type ColumnSurvey,
   createOutput,
@@ -11,7 +21,7 @@ import {
   type ScanOptions,
   TooManyKeys,
 } from "./json-scan.ts";
-import { fault, JsonFault, skipSpace, type Window } from "./json-tokens.ts";
+import { fault, JsonFault, NOT_UTF8 } from "./json-tokens.ts";
 import { areFieldNames, decideType, needsVerbatim } from "./json-types.ts";
 
 export interface JsonTask {
@@ -21,6 +31,8 @@ export interface JsonTask {
   /** Each line is an object of its own. */
   lines: boolean;
   skipBad: boolean;
+  /** Finds keys that occur twice in objects inside. */
+  nestedKeys: boolean;
   maxRows: number;
   /** Types the dataset has, by column name. */
   targets: Record<string, string>;
@@ -37,24 +49,21 @@ export interface JsonSurvey {
   /** Length of the longest record. */
   longest: number;
   skipped: { count: number; lines: { line: number; reason: string }[] };
+  encoding: Encoding;
+}
+
+/** How the file is read. Bytes that are no UTF-8 are damage once all of it has been looked at. */
+interface Reading {
+  encoding: Encoding;
+  judged: boolean;
 }
 
 type JsonReply = WorkerReply<JsonSurvey>;
 
 const CHUNK_BYTES = 1024 ** 2;
-const MAX_RECORD_BYTES = 64 * 1024 ** 2;
 const MAX_COLUMNS = 1500;
 const MAX_SKIPPED_LINES = 20;
 const [NEWLINE, COMMA, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT] = [10, 44, 91, 93, 123];
-
-class Refusal extends Error {
-  readonly hint: string;
-
-  constructor(message: string, hint: string) {
-    super(message);
-    this.hint = hint;
-  }
-}
 
 try {
   parentPort?.postMessage({ done: survey(workerData as JsonTask) } satisfies JsonReply);
@@ -63,14 +72,16 @@ try {
 }
 
 /**
- * One pass is enough unless numbers turn out to be in a column of text, keys to be none that DuckDB can tell apart, or
- * records to have no common keys.
+ * One pass is enough unless numbers turn out to be in a column of text, keys to be none that DuckDB can tell apart,
+ * records to have no common keys, or the file not to be UTF-8.
  */
 function survey(task: JsonTask): JsonSurvey {
-  const options = { verbatim: new Set<string>(), rename: false, whole: false, maxKeys: MAX_COLUMNS };
+  const { nestedKeys } = task;
+  const options = { verbatim: new Set<string>(), rename: false, whole: false, maxKeys: MAX_COLUMNS, nestedKeys };
+  const reading: Reading = { encoding: sniffEncoding(task.path), judged: false };
   for (let again = 0; ; again += 1) {
     try {
-      const result = pass(task, options);
+      const result = pass(task, options, reading);
       const numbers = result.columns.filter((column) =>
         needsVerbatim(column, decideType(column, task.targets[column.key])),
       );
@@ -79,13 +90,23 @@ function survey(task: JsonTask): JsonSurvey {
       options.verbatim = new Set(numbers.map(({ key }) => key));
       options.rename = rename;
     } catch (error) {
-      if (!(error instanceof TooManyKeys)) throw error;
-      options.whole = true;
+      if (error instanceof TooManyKeys) options.whole = true;
+      else if (isOpen(error, reading)) {
+        reading.judged = true;
+        if (isWindows1252(task.path)) reading.encoding = "windows-1252";
+        else if (!task.skipBad) throw error;
+        again = -1;
+      } else throw error;
     }
   }
 }
 
-function pass(task: JsonTask, options: ScanOptions): JsonSurvey {
+/** Whether a fault is a byte that is not UTF-8, and it is not known yet whether the file is. */
+function isOpen(error: unknown, { encoding, judged }: Reading): boolean {
+  return error instanceof JsonFault && error.message === NOT_UTF8 && encoding === "utf-8" && !judged;
+}
+
+function pass(task: JsonTask, options: ScanOptions, reading: Reading): JsonSurvey {
   const scanner = createScanner(options);
   const input = openSync(task.path, "r");
   const target = openSync(task.records, "w", 0o600);
@@ -98,14 +119,17 @@ function pass(task: JsonTask, options: ScanOptions): JsonSurvey {
     bytes: 0,
     longest: 0,
     skipped: { count: 0, lines: [] },
+    encoding: reading.encoding,
   };
   const flush = (): void => {
     for (let at = 0; at < output.length; ) at += writeSync(target, output.bytes, at, output.length - at);
     result.bytes += output.length;
     output.length = 0;
   };
+  const skips = (error: unknown): error is JsonFault =>
+    error instanceof JsonFault && task.skipBad && !isOpen(error, reading);
   try {
-    readAll(openInput(input), scanner, output, task, result, flush);
+    readAll(openInput(input, reading.encoding), scanner, output, task, result, flush, skips);
     flush();
     return result;
   } finally {
@@ -121,6 +145,7 @@ function readAll(
   task: JsonTask,
   result: JsonSurvey,
   flush: () => void,
+  skips: (error: unknown) => error is JsonFault,
 ): void {
   const { window } = input;
   let lines = task.lines;
@@ -147,7 +172,7 @@ function readAll(
       if (byte !== OPEN_OBJECT) throw fault(window, notAnObject(byte));
       while (!scanner.record(window, output, lines)) input.fill();
     } catch (error) {
-      if (!(error instanceof JsonFault && lines && task.skipBad)) throw error;
+      if (!(lines && skips(error))) throw error;
       result.skipped.count += 1;
       if (result.skipped.lines.length < MAX_SKIPPED_LINES) {
         result.skipped.lines.push({ line: error.line, reason: error.message });
@@ -171,73 +196,6 @@ function readAll(
   if (input.next() !== undefined) throw fault(window, "something follows the end of the list");
 }
 
-interface Input {
-  readonly window: Window;
-  /** The next byte that is not whitespace; undefined at the end. */
-  next(): number | undefined;
-  peek(): number | undefined;
-  /** Reads on, keeping what has not been consumed. */
-  fill(): void;
-  /** Moves behind the next line break. */
-  skipLine(): void;
-  fraction(): number;
-}
-
-function openInput(fd: number): Input {
-  const { size } = fstatSync(fd);
-  const window: Window = { bytes: Buffer.allocUnsafe(CHUNK_BYTES), at: 0, end: 0, final: false, line: 1, lineStart: 0 };
-  let consumed = 0;
-
-  const fill = (): void => {
-    const kept = window.end - window.at;
-    if (kept > MAX_RECORD_BYTES) throw tooLong(window.line);
-    // Twice what one object needs, so that rereading it costs no more than reading it once again.
-    const bytes = kept > window.bytes.length / 2 ? Buffer.allocUnsafe(window.bytes.length * 2) : window.bytes;
-    window.bytes.copy(bytes, 0, window.at, window.end);
-    window.lineStart -= window.at;
-    window.bytes = bytes;
-    window.at = 0;
-    window.end = kept;
-    while (window.end < bytes.length && !window.final) {
-      const count = readSync(fd, bytes, window.end, bytes.length - window.end, null);
-      window.end += count;
-      consumed += count;
-      window.final = count === 0;
-    }
-  };
-  const peek = (): number | undefined => {
-    if (window.at >= window.end && !window.final) fill();
-    return window.at < window.end ? window.bytes[window.at] : undefined;
-  };
-  const next = (): number | undefined => {
-    for (;;) {
-      skipSpace(window);
-      if (window.at < window.end || window.final) return peek();
-      fill();
-    }
-  };
-  fill();
-  if (window.bytes.subarray(0, Math.min(3, window.end)).equals(Buffer.from("\u{FEFF}"))) {
-    window.at = 3;
-    window.lineStart = 3;
-  }
-  return {
-    window,
-    next,
-    peek,
-    fill,
-    skipLine() {
-      for (;;) {
-        const found = window.bytes.subarray(0, window.end).indexOf(NEWLINE, window.at);
-        window.at = found === -1 ? window.end : found;
-        if (found !== -1 || window.final) return;
-        fill();
-      }
-    },
-    fraction: () => (size === 0 ? 1 : consumed / size),
-  };
-}
-
 function notAnObject(byte: number): string {
   const text = String.fromCharCode(byte);
   const what =
@@ -249,26 +207,20 @@ function notAnObject(byte: number): string {
           ? "a number"
           : /[tfnNI]/.test(text)
             ? "a plain value"
-            : `"${text}"`;
+            : JSON.stringify(text);
   return `${what} where an object is expected`;
-}
-
-function tooLong(line: number): Refusal {
-  return new Refusal(
-    `has an object of more than ${MAX_RECORD_BYTES / 1024 ** 2} MiB at line ${line}.`,
-    "Split it: each object becomes one row.",
-  );
 }
 
 function tooManyRows(maxRows: number): Refusal {
   return new Refusal(
+    "limit",
     `has more than ${maxRows} rows, the most one ingest may write.`,
     "Ingest part of it, or raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
   );
 }
 
 function describe(error: unknown, task: JsonTask): { kind: ErrorKind; message: string; hint: string } {
-  if (error instanceof Refusal) return { kind: "limit", message: error.message, hint: error.hint };
+  if (error instanceof Refusal) return { kind: error.kind, message: error.message, hint: error.hint };
   if (error instanceof JsonFault) {
     return {
       kind: "invalid",
@@ -286,6 +238,10 @@ function hint(error: JsonFault, { lines, skipBad }: JsonTask): string {
   if (error.message.endsWith("an object is expected")) {
     return 'Records have to be objects, such as {"value": 1}: a list of them, or one on each line.';
   }
+  if (lines && error.message.startsWith("something follows")) {
+    return 'Each line has to be one object. If objects follow each other without line ends, pass format: "json".';
+  }
+  if (error.message === NOT_UTF8 && !lines) return "Repair that byte, or save all of the file as UTF-8.";
   if (lines) return 'Repair the line, or pass on_bad_rows: "skip" to leave such lines out.';
   if (!skipBad) return "Repair the file and retry.";
   return 'Bad rows can be skipped only where each line is an object of its own; for such a file pass format: "ndjson".';

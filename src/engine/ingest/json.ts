@@ -3,13 +3,16 @@ import { join } from "node:path";
 import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import { runWorker } from "../run-worker.ts";
-import { openPlainText } from "./csv-text.ts";
+import { decompress } from "./decompress.ts";
+import { KIND } from "./json-kinds.ts";
 import type { ColumnSurvey, Example } from "./json-scan.ts";
-import { type Decision, decideType, nestedType } from "./json-types.ts";
+import { type Decision, decideType, nestedType, widthOf } from "./json-types.ts";
 import type { JsonSurvey, JsonTask } from "./json-worker.ts";
 import { noNotes } from "./parquet.ts";
 import type { ConvertContext, Converted, Converter, IngestNotes, Source } from "./types.ts";
 import { writeParquet } from "./write.ts";
+
+type KeptAsText = IngestNotes["kept_as_text"][number];
 
 /** Part of the progress that reading takes; writing takes the rest. */
 const FIRST_PART = 0.5;
@@ -30,31 +33,42 @@ export const convertJson: Converter = async (source, context) => {
   const connection = await context.duck.connect();
   const records = join(context.folder, "records.ndjson");
   try {
-    const { path, encoding } = await openPlainText(source, connection, context);
-    const survey = await surveyJson(source, path, records, context);
-    if (path !== source.path) await rm(path);
+    const path = await decompress(source, context);
+    const survey = await surveyJson(source, path, records, context, false);
     if (survey.columns.length === 0) throw noColumns(source, survey);
-    const converted = await convert(connection, records, survey, context);
+    const again = (): Promise<JsonSurvey> => surveyJson(source, path, records, context, true);
+    const converted = await convert(connection, records, survey, context, again);
+    if (path !== source.path) await rm(path);
     await rm(records);
-    return { ...converted, notes: { ...converted.notes, encoding: encoding === "utf-8" ? null : encoding } };
+    return {
+      ...converted,
+      notes: { ...converted.notes, encoding: survey.encoding === "utf-8" ? null : survey.encoding },
+    };
   } finally {
     connection.close();
   }
 };
 
-function surveyJson(source: Source, path: string, records: string, context: ConvertContext): Promise<JsonSurvey> {
+function surveyJson(
+  source: Source,
+  path: string,
+  records: string,
+  context: ConvertContext,
+  nestedKeys: boolean,
+): Promise<JsonSurvey> {
   const { onProgress, signal } = context;
   const task: JsonTask = {
     path,
     records,
     lines: source.format === "ndjson",
     skipBad: context.onBadRows === "skip",
+    nestedKeys,
     maxRows: context.maxRows,
     targets: Object.fromEntries((context.target?.columns ?? []).map(({ name, type }) => [name, type])),
   };
   return runWorker(import.meta.url, "json-worker", task, source.label, {
     signal,
-    onProgress: onProgress && ((fraction) => onProgress(fraction * FIRST_PART)),
+    onProgress: nestedKeys ? undefined : onProgress && ((fraction) => onProgress(fraction * FIRST_PART)),
   });
 }
 
@@ -65,11 +79,13 @@ function noColumns(source: Source, { rows, skipped }: JsonSurvey): LakeError {
   });
 }
 
+/** `again` repeats the survey and looks for keys that occur twice, which takes longer. */
 async function convert(
   connection: Connection,
   records: string,
   survey: JsonSurvey,
   context: ConvertContext,
+  again: () => Promise<JsonSurvey>,
 ): Promise<Converted> {
   const targets = new Map(context.target?.columns.map(({ name, type }) => [name, type]));
   const fields = survey.columns.map(({ key }, index) => (survey.renamed ? `c${index}` : key));
@@ -79,13 +95,13 @@ async function convert(
     ...(survey.whole ? wholeRecord(column) : decideType(column, targets.get(column.key))),
   }));
   const { names, renamed } = uniqueNames(survey.columns.map(({ key }) => key));
-  const read = (types: readonly string[]): string =>
+  const read = (types: readonly (string | undefined)[]): string =>
     `read_json(${literal(records)}, format = 'newline_delimited', compression = 'uncompressed',
       maximum_object_size = ${Math.max(READ_BYTES, survey.longest + SPARE_BYTES)},
-      columns = {${types.map((type, index) => `${literal(fields[index] ?? "")}: ${literal(type)}`).join(", ")}})`;
+      columns = {${types.flatMap((type, index) => (type ? [`${literal(fields[index] ?? "")}: ${literal(type)}`] : [])).join(", ")}})`;
   const nested = await nestedTypes(connection, decided, read, context.signal);
 
-  const write = async (types: readonly string[], kept: IngestNotes["kept_as_text"]): Promise<Converted> => {
+  const write = async (types: readonly string[], kept: KeptAsText[]): Promise<Converted> => {
     const columns = types.map((type, index) => ({ name: names[index] ?? `c${index}`, type }));
     const projection = columns.map(
       ({ name, type }, index) => `CAST(${decided[index]?.field} AS ${type}) AS ${identifier(name)}`,
@@ -97,7 +113,7 @@ async function convert(
       select,
       columns,
       { ...context, onProgress: onProgress && ((fraction) => onProgress(FIRST_PART + fraction * (1 - FIRST_PART))) },
-      { rowBytes: survey.bytes / Math.max(1, survey.rows) },
+      { rowBytes: survey.bytes / Math.max(1, survey.rows), atMostRows: survey.rows },
     );
     return {
       columns,
@@ -116,19 +132,59 @@ async function convert(
     ...(asText ? [asText] : []),
     ...(column.nestedNumber ? [nestedNumberNote(column.key, column.nestedNumber)] : []),
   ]);
-  try {
-    return await write(
-      decided.map(({ type }, index) => (type === "NESTED" ? (nested.get(index) ?? "JSON") : type)),
-      kept,
+  kept.push(...keepWideAsJson(survey.columns, nested));
+  const keepRepeatedAsJson = async (): Promise<boolean> => {
+    const repeated = (await again()).columns.flatMap(({ key, nestedKey }, index) =>
+      nestedKey && nested.delete(index) ? [repeatedKeyNote(key, nestedKey)] : [],
     );
-  } catch (error) {
-    // What DuckDB cannot put into a STRUCT, such as an object with a key twice, JSON still holds as it is.
-    if (!(error instanceof LakeError && error.kind === "invalid") || nested.size === 0) throw error;
-    return write(
-      decided.map(({ type }) => (type === "NESTED" ? "JSON" : type)),
-      kept,
-    );
+    kept.push(...repeated);
+    return repeated.length > 0;
+  };
+  // A MAP takes a key twice, and one of its values is never seen again.
+  if ([...nested.values()].some((type) => type.includes("MAP("))) await keepRepeatedAsJson();
+  for (;;) {
+    try {
+      return await write(
+        decided.map(({ type }, index) => (type === "NESTED" ? (nested.get(index) ?? "JSON") : type)),
+        kept,
+      );
+    } catch (error) {
+      // What DuckDB cannot put into a STRUCT, such as an object with a key twice, JSON still holds as it is.
+      if (!(error instanceof LakeError && error.kind === "invalid") || nested.size === 0) throw error;
+      if (!(await keepRepeatedAsJson())) nested.clear();
+    }
   }
+}
+
+/** In plain columns: what 256 MiB and two threads have been seen to hold. */
+const MAX_WIDTH = 1500;
+
+/** Takes from `nested` the widest types until the others fit in memory, and says so. */
+function keepWideAsJson(columns: readonly ColumnSurvey[], nested: Map<number, string>): KeptAsText[] {
+  const widths = [...nested].map(([index, type]) => ({ index, width: widthOf(type) }));
+  let total = columns.length - nested.size + widths.reduce((sum, { width }) => sum + width, 0);
+  const notes: KeptAsText[] = [];
+  for (const { index, width } of widths.toSorted((a, b) => b.width - a.width || a.index - b.index)) {
+    if (total <= MAX_WIDTH || width <= 1) break;
+    total -= width - 1;
+    nested.delete(index);
+    const column = columns[index];
+    const example = column?.first[KIND.NESTED];
+    if (column && example) {
+      notes.push({
+        column: column.key,
+        inferred: "STRUCT",
+        ...example,
+        reason: "all columns together have too many fields",
+      });
+    }
+  }
+  return notes;
+}
+
+function repeatedKeyNote(column: string, { line, value }: Example): KeptAsText {
+  const reason = `the key ${JSON.stringify(value)} occurs twice in an object inside; kept as JSON`;
+  return { column, inferred: "STRUCT", line, value, reason };
 }
 
 function wholeRecord(column: ColumnSurvey): Decision {
@@ -140,7 +196,7 @@ function wholeRecord(column: ColumnSurvey): Decision {
   };
 }
 
-function nestedNumberNote(column: string, { line, value }: Example): IngestNotes["kept_as_text"][number] {
+function nestedNumberNote(column: string, { line, value }: Example): KeptAsText {
   return {
     column,
     inferred: "DOUBLE",
@@ -155,21 +211,29 @@ function readAs(type: string): string {
   return type === "DATE" || type.startsWith("TIMESTAMP") ? "VARCHAR" : type;
 }
 
+/** Columns whose structure is looked at in one statement: each has its state and its room for rows. */
+const NESTED_AT_ONCE = 200;
+
 async function nestedTypes(
   connection: Connection,
   decided: readonly { column: ColumnSurvey; field: string; type: string }[],
-  read: (types: readonly string[]) => string,
+  read: (types: readonly (string | undefined)[]) => string,
   signal: AbortSignal | undefined,
 ): Promise<Map<number, string>> {
   const nested = decided.flatMap(({ type }, index) => (type === "NESTED" ? [index] : []));
   if (nested.length === 0) return new Map();
-  const [row] = await connection.rows<Record<string, string>>(
-    `SELECT ${nested.map((index) => `json_group_structure(${decided[index]?.field}) AS c${index}`).join(", ")}
-     FROM ${read(decided.map(({ type }) => (type === "NESTED" ? "JSON" : readAs(type))))}`,
-    { signal },
-  );
+  const row: Record<string, string> = {};
+  for (let from = 0; from < nested.length; from += NESTED_AT_ONCE) {
+    const some = new Set(nested.slice(from, from + NESTED_AT_ONCE));
+    const structures = [...some].map((index) => `json_group_structure(${decided[index]?.field}) AS c${index}`);
+    const records = read(decided.map((_, index) => (some.has(index) ? "JSON" : undefined)));
+    const [found] = await connection.rows<Record<string, string>>(`SELECT ${structures.join(", ")} FROM ${records}`, {
+      signal,
+    });
+    Object.assign(row, found);
+  }
   const types = nested.map((index) =>
-    nestedType(JSON.parse(row?.[`c${index}`] ?? '"JSON"'), decided[index]?.column.nestedBigint ?? false),
+    nestedType(JSON.parse(row[`c${index}`] ?? '"JSON"'), decided[index]?.column.nestedBigint ?? false),
   );
   // In DuckDB's own spelling, which goes into the schema's fingerprint.
   const spelled = await connection.rows<{ column_type: string }>(

@@ -48,11 +48,12 @@ export async function writeParquet(
     if (!types.has(name)) return `CAST(NULL AS ${type}) AS ${identifier(name)}`;
     return types.get(name) === type ? identifier(name) : `CAST(${identifier(name)} AS ${type}) AS ${identifier(name)}`;
   });
+  const leaves = settled.reduce((sum, { type }) => sum + leavesOf(type), 0);
   const copyOptions = [
     "FORMAT parquet",
     "COMPRESSION zstd",
-    `ROW_GROUP_SIZE ${groupRows(settled.length, options.rowBytes ?? 0)}`,
-    ...dictionaryOptions(settled.length),
+    `ROW_GROUP_SIZE ${groupRows(leaves, options.rowBytes ?? 0)}`,
+    ...dictionaryOptions(leaves),
     `FIELD_IDS {${settled.map(({ id, name }) => `${identifier(name)}: ${id}`).join(", ")}}`,
     "RETURN_STATS",
   ].join(", ");
@@ -103,6 +104,14 @@ export async function writeParquet(
   }
   await rm(whole.path);
   return files;
+}
+
+/** Columns of Parquet that a type has: the values inside structs and lists are one each. */
+function leavesOf(type: string): number {
+  return type
+    .replace(/"(?:[^"]|"")*"/g, "")
+    .replace(/\(\d[\d, ]*\)/g, "")
+    .split(",").length;
 }
 
 interface CopyRow {

@@ -1,58 +1,179 @@
-import type { FileHandle } from "node:fs/promises";
-import { LakeError } from "../errors.ts";
+import { BLOCK_BYTES, decodeBlock, type Frame } from "./zstd-block.ts";
+import { damaged, ZstdFault } from "./zstd-tables.ts";
 
 const FRAME_MAGIC = 0xfd2fb528;
 const SKIPPABLE_MAGIC = 0x184d2a50;
-const WINDOW_BYTES = 64 * 1024;
+/** What zstd itself takes unless told otherwise: the windows of its highest levels. */
+const MAX_WINDOW_BYTES = 128 * 1024 ** 2;
+
+/** `length` bytes from `at` on, valid until the next call. Throws `ZstdFault` beyond the end. */
+export type ReadBytes = (at: number, length: number) => Buffer;
+
+/** XXH64, whose lowest 32 bits follow a frame. */
+export interface Checksum {
+  init(): unknown;
+  update(bytes: Uint8Array): unknown;
+  digest(encoding: "hex"): string;
+}
+
+/** Where the first frame with content begins, if these bytes are the start of a zstd file. */
+export function zstdStart(head: Buffer): number | undefined {
+  for (let at = 0; at + 4 <= head.length; ) {
+    const magic = head.readUInt32LE(at);
+    if (magic === FRAME_MAGIC) return at;
+    if ((magic & 0xfffffff0) >>> 0 !== SKIPPABLE_MAGIC || at + 8 > head.length) return undefined;
+    at += 8 + head.readUInt32LE(at + 4);
+  }
+  return undefined;
+}
+
+/** What a file that begins with `head` begins with when decompressed: `limit` bytes, if there are as many. */
+export function startOfZstd(head: Buffer, limit: number): Buffer {
+  const parts: Buffer[] = [];
+  let length = 0;
+  try {
+    for (const part of decodeZstd(readFrom(head), head.length, { window: limit })) {
+      parts.push(Buffer.from(part));
+      length += part.length;
+      if (length >= limit) break;
+    }
+  } catch (error) {
+    if (!(error instanceof ZstdFault) || length === 0) throw error;
+  }
+  return Buffer.concat(parts).subarray(0, limit);
+}
 
 /**
- * Throws `invalid` when a zstd file ends before its last block, which DuckDB's reader takes for its end. Follows frame and
- * block headers without decompressing: RFC 8878, sections 3.1.1 and 3.1.2.
+ * The content of all frames of a zstd file of `size` bytes, block by block, each valid until the next. RFC 8878; Node 20
+ * has no zstd. Memory is one and a half windows, of `window` bytes for who does not want more of a frame. Throws
+ * `ZstdFault`.
  */
-export async function assertWholeZstd(file: FileHandle, label: string, size: number): Promise<void> {
-  const read = openWindow(file, size);
-  let at = 0;
-  while (at < size) {
-    const magic = (await read(at, 4)).readUInt32LE(0);
-    if ((magic & 0xfffffff0) >>> 0 === SKIPPABLE_MAGIC) at += 8 + (await read(at + 4, 4)).readUInt32LE(0);
-    else if (magic === FRAME_MAGIC) at = await endOfFrame(read, at + 4);
-    else at = Number.POSITIVE_INFINITY;
+export function* decodeZstd(
+  read: ReadBytes,
+  size: number,
+  options: { checksum?: Checksum; window?: number } = {},
+): Generator<Uint8Array> {
+  for (let at = 0; at < size; ) {
+    const magic = read(at, 4).readUInt32LE(0);
+    if (magic === FRAME_MAGIC) at = yield* decodeFrame(read, at + 4, options);
+    else if ((magic & 0xfffffff0) >>> 0 === SKIPPABLE_MAGIC) {
+      at += 8 + read(at + 4, 4).readUInt32LE(0);
+      if (at > size) throw cutShort();
+    } else throw new ZstdFault(`what follows its first ${at} bytes is not zstd`);
   }
-  if (at === size) return;
-  throw new LakeError("invalid", `${label} is a damaged zstd file: it ends in the middle of a frame.`, {
-    hint: "Copy or compress it again.",
-  });
 }
 
-type Read = (at: number, length: number) => Promise<Buffer>;
+/** Reads from memory. */
+export function readFrom(bytes: Buffer): ReadBytes {
+  return (at, length) => {
+    if (at + length > bytes.length) throw cutShort();
+    return bytes.subarray(at, at + length);
+  };
+}
 
-async function endOfFrame(read: Read, start: number): Promise<number> {
-  const descriptor = (await read(start, 1)).readUInt8(0);
+export function cutShort(): ZstdFault {
+  return new ZstdFault("it ends in the middle of a frame");
+}
+
+interface FrameHeader {
+  /** Where its first block is. */
+  blocks: number;
+  windowBytes: number;
+  contentBytes: number | undefined;
+  hasChecksum: boolean;
+}
+
+function readHeader(read: ReadBytes, start: number): FrameHeader {
+  const descriptor = read(start, 1).readUInt8(0);
+  if ((descriptor & 8) !== 0) throw damaged();
   const isSingleSegment = (descriptor & 0x20) !== 0;
   const sizeFlag = descriptor >> 6;
-  const contentSizeBytes = sizeFlag === 0 ? Number(isSingleSegment) : 2 ** sizeFlag;
-  const dictionaryBytes = [0, 1, 2, 4][descriptor & 3] ?? 0;
-  const checksumBytes = (descriptor & 0x04) !== 0 ? 4 : 0;
-  let at = start + 1 + Number(!isSingleSegment) + dictionaryBytes + contentSizeBytes;
-  for (;;) {
-    const header = (await read(at, 3)).readUIntLE(0, 3);
-    const isRunLength = ((header >> 1) & 3) === 1;
-    at += 3 + (isRunLength ? 1 : header >> 3);
-    if ((header & 1) === 1) return at + checksumBytes;
+  const sizeBytes = sizeFlag === 0 ? Number(isSingleSegment) : 2 ** sizeFlag;
+  const dictionaryBytes = [0, 1, 2, 4][descriptor & 3] as number;
+  const dictionaryAt = start + 1 + Number(!isSingleSegment);
+  const sizeAt = dictionaryAt + dictionaryBytes;
+  if (dictionaryBytes > 0 && read(dictionaryAt, dictionaryBytes).readUIntLE(0, dictionaryBytes) !== 0) {
+    throw new ZstdFault("it was compressed with a dictionary, which is not part of it");
   }
+  const contentBytes = sizeBytes === 0 ? undefined : sizeOf(read(sizeAt, sizeBytes));
+  let windowBytes = contentBytes ?? 0;
+  if (!isSingleSegment) {
+    const window = read(start + 1, 1).readUInt8(0);
+    windowBytes = 2 ** (10 + (window >> 3)) * (1 + (window & 7) / 8);
+  }
+  if (windowBytes > MAX_WINDOW_BYTES) {
+    throw new ZstdFault(`it needs a window of ${windowBytes} bytes to decompress, more than 128 MiB`);
+  }
+  return { blocks: sizeAt + sizeBytes, windowBytes, contentBytes, hasChecksum: (descriptor & 4) !== 0 };
 }
 
-/** Reads beyond the end are zeros of an endless last block, so that the walk leaves the file and stops. */
-function openWindow(file: FileHandle, size: number): Read {
-  let from = 0;
-  let window = Buffer.alloc(0);
-  return async (at, length) => {
-    if (at + length > size) return Buffer.alloc(length, 0xff);
-    if (at < from || at + length > from + window.length) {
-      from = at;
-      const { bytesRead, buffer } = await file.read(Buffer.alloc(WINDOW_BYTES), 0, WINDOW_BYTES, at);
-      window = buffer.subarray(0, bytesRead);
-    }
-    return window.subarray(at - from, at - from + length);
+function sizeOf(field: Buffer): number {
+  if (field.length === 8) return Number(field.readBigUInt64LE(0));
+  return field.readUIntLE(0, field.length) + (field.length === 2 ? 256 : 0);
+}
+
+/** Yields what the blocks hold and returns where the next frame begins. */
+function* decodeFrame(
+  read: ReadBytes,
+  start: number,
+  { checksum, window = MAX_WINDOW_BYTES }: { checksum?: Checksum; window?: number },
+): Generator<Uint8Array, number> {
+  const { blocks, contentBytes, hasChecksum, ...header } = readHeader(read, start);
+  const windowBytes = Math.min(header.windowBytes, window);
+  const frame = openFrame(windowBytes);
+  let length = 0;
+  let at = blocks;
+  checksum?.init();
+  for (let isLast = false; !isLast; ) {
+    const blockHeader = read(at, 3).readUIntLE(0, 3);
+    const [type, size] = [(blockHeader >> 1) & 3, blockHeader >> 3];
+    if (size > BLOCK_BYTES || type === 3) throw damaged();
+    const stored = type === 1 ? 1 : size;
+    makeRoom(frame, windowBytes);
+    const before = frame.at;
+    fillBlock(frame, type, size, read(at + 3, stored));
+    at += 3 + stored;
+    isLast = (blockHeader & 1) === 1;
+    const content = frame.output.subarray(before, frame.at);
+    if (content.length > BLOCK_BYTES) throw damaged();
+    length += content.length;
+    if (hasChecksum) checksum?.update(content);
+    yield content;
+  }
+  if (contentBytes !== undefined && contentBytes !== length) throw damaged();
+  if (!hasChecksum) return at;
+  const stored = read(at, 4).readUInt32LE(0);
+  if (checksum && Number.parseInt(checksum.digest("hex").slice(-8), 16) !== stored) {
+    throw new ZstdFault("its checksum does not fit its content");
+  }
+  return at + 4;
+}
+
+function openFrame(windowBytes: number): Frame {
+  const spare = Math.max(2 * BLOCK_BYTES, Math.ceil(windowBytes / 2));
+  return {
+    output: new Uint8Array(windowBytes + spare),
+    from: 0,
+    at: 0,
+    huffman: undefined,
+    tables: [undefined, undefined, undefined],
+    repeated: [1, 4, 8],
   };
+}
+
+/** Moves the window to the front when the next block may not fit behind it. */
+function makeRoom(frame: Frame, windowBytes: number): void {
+  if (frame.at + BLOCK_BYTES <= frame.output.length) return;
+  frame.output.copyWithin(0, frame.at - windowBytes, frame.at);
+  frame.at = windowBytes;
+}
+
+function fillBlock(frame: Frame, type: number, size: number, stored: Buffer): void {
+  if (type === 2) {
+    decodeBlock(stored, frame);
+    return;
+  }
+  if (type === 0) frame.output.set(stored, frame.at);
+  else frame.output.fill(stored[0] as number, frame.at, frame.at + size);
+  frame.at += size;
 }
