@@ -1,14 +1,20 @@
 import { identifier, literal } from "../duckdb/duckdb.ts";
+import { LakeError } from "../errors.ts";
+import type { Cell } from "./csv-header.ts";
 import { type Attempt, isWide, readCsv } from "./csv-read.ts";
+import { guessSpelling, type Spellings, settleSpelling, spellingsOf } from "./csv-spelling.ts";
 import {
   type Candidate,
   candidateFor,
   castText,
   exchangedFormat,
   isCastable,
+  isNullText,
   misfitReason,
+  NULL_SPELLINGS,
   typedColumn,
 } from "./csv-types.ts";
+import type { ConvertContext } from "./types.ts";
 
 export interface CsvColumn {
   name: string;
@@ -24,7 +30,11 @@ export interface Kept {
   row: number | null;
   value: string;
   reason: string;
+  /** The caller said that the column is of this type. */
+  given: boolean;
 }
+
+const NUMBER_LIKE = /^[+-]?(?:\d[\d_,.]*(?:[eE][+-]?\d+)?|0[xXbBoO][\da-fA-F]+)$/;
 
 const SAMPLE_ROWS = 20_480;
 const SAMPLE_BYTES = 16 * 1024 ** 2;
@@ -33,14 +43,51 @@ const SAMPLE_CELLS = 1_000_000;
 const CHECKED_COLUMNS = 100;
 const SHOWN_CHARACTERS = 200;
 
-/** What the dataset has goes first: a column that is text there stays text, however much new values look like numbers. */
+/**
+ * What the caller says goes first, then what the dataset has: a column that is text there stays text, however much new
+ * values look like numbers.
+ */
 export function chooseCandidates({ sniffed, context }: Attempt): CsvColumn[] {
   const known = new Map(context.target?.columns.map(({ name, type }) => [name, type]));
   return sniffed.names.map((name, index) => {
-    const guess = candidateFor(sniffed.types[index] ?? "VARCHAR", sniffed);
-    const type = known.get(name);
-    if (type === undefined || type === guess?.type) return { name, candidate: guess };
-    return { name, candidate: isCastable(type) ? { type, format: null } : undefined };
+    const given = context.csv?.types?.[name];
+    const type = given ?? known.get(name);
+    const texts = textsOf(sniffed.sample, index, context);
+    const sniffedType = sniffed.types[index] ?? "VARCHAR";
+    const guess = candidateFor(
+      sniffedType === "VARCHAR" && type === undefined ? likelyType(texts) : sniffedType,
+      sniffed,
+    );
+    if (given !== undefined) {
+      const format = given === guess?.type ? guess.format : null;
+      return { name, candidate: isCastable(given) ? { type: given, format, given: true } : undefined };
+    }
+    if (type !== undefined && type !== guess?.type) {
+      return { name, candidate: isCastable(type) ? withSpelling({ type, format: null }, texts, true) : undefined };
+    }
+    return { name, candidate: guess && withSpelling(guess, texts, type !== undefined) };
+  });
+}
+
+/** A dataset's column of numbers takes them as they are written, but no codes. */
+function withSpelling(candidate: Candidate, texts: string[], isKnown: boolean): Candidate {
+  if (candidate.type !== "DOUBLE") return candidate;
+  const guessed = guessSpelling(texts);
+  return { ...candidate, spelling: isKnown ? { ...guessed, decimals: "any" } : guessed };
+}
+
+/** A column that DuckDB calls text and in which most are numbers gets their type, so that it is said what is not one. */
+function likelyType(texts: string[]): string {
+  const numbers = texts.filter((text) => NUMBER_LIKE.test(text));
+  if (numbers.length < 2 || numbers.length * 2 <= texts.length) return "VARCHAR";
+  return numbers.some((text) => /[.eE]/.test(text) && !/^[+-]?0x/i.test(text)) ? "DOUBLE" : "BIGINT";
+}
+
+function textsOf(sample: readonly Cell[][], index: number, { csv }: ConvertContext): string[] {
+  return sample.flatMap((row) => {
+    const text = row[index]?.text.trim() ?? "";
+    const isNull = NULL_SPELLINGS.includes(text.toLowerCase()) || csv?.nullValues?.includes(row[index]?.text ?? "");
+    return isNull ? [] : [text];
   });
 }
 
@@ -54,17 +101,54 @@ export async function keepMisfits(attempt: Attempt, columns: CsvColumn[], limit?
   const kept: Kept[] = [];
   const typed = columns.flatMap(({ candidate }, index) => (candidate ? [{ index, candidate }] : []));
   for (let at = 0; at < typed.length; at += CHECKED_COLUMNS) {
-    for (const { index, row } of await findMisfits(attempt, typed.slice(at, at + CHECKED_COLUMNS), limit)) {
-      const column = columns[index];
+    for (const misfit of await findMisfits(attempt, typed.slice(at, at + CHECKED_COLUMNS), limit)) {
+      const column = columns[misfit.index];
       if (!column?.candidate) continue;
-      const value = await readValue(attempt, index, row);
-      const { type } = column.candidate;
-      const reason = row === null ? "day and month cannot be told apart" : misfitReason(type, value);
-      kept.push({ column: column.name, inferred: type, row, value, reason });
+      const settled = await settle(attempt, misfit, column.candidate, limit);
+      if ("type" in settled) {
+        column.candidate = settled;
+        continue;
+      }
+      const value = await readValue(attempt, misfit.index, settled.row);
+      const { type, given = false } = column.candidate;
+      const reason = settled.reason ?? misfitReason(type, value);
+      kept.push({ column: column.name, inferred: type, row: settled.row, value, reason, given });
       column.candidate = undefined;
     }
   }
   return kept;
+}
+
+/** A number that is not spelled as was guessed may still be one: the candidate that it is, or why there is none. */
+async function settle(
+  attempt: Attempt,
+  { index, row }: Misfit,
+  candidate: Candidate,
+  limit: number | undefined,
+): Promise<Candidate | { row: number | null; reason: string | undefined }> {
+  if (row === null) return { row, reason: "day and month cannot be told apart" };
+  if (candidate.spelling === undefined) return { row, reason: undefined };
+  const [raw, value] = [`c${index}`, `k${index}`];
+  const free: Candidate = { ...candidate, spelling: undefined };
+  const seen = spellingsOf("text", isNullText("text"));
+  const aggregates = Object.entries(seen).map(([name, sql]) => `${sql} AS "${name}"`);
+  const [found] = await attempt.connection.rows<Spellings & { misfitRow: number | null }>(
+    `SELECT min(CASE WHEN ${typedColumn(raw, value, free).misfit} THEN row END) AS "misfitRow", ${aggregates.join(", ")}
+     FROM (SELECT row, ${raw}, trim(${raw}) AS text, ${castText(raw, free)} AS ${value} FROM (${numbered(attempt, limit)}))`,
+    { signal: attempt.context.signal },
+  );
+  if (!found) throw new LakeError("internal", "An aggregate without a row.");
+  if (found.misfitRow !== null) return { row: Number(found.misfitRow), reason: undefined };
+  const spelling = settleSpelling({
+    ...found,
+    codeRow: found.codeRow === null ? null : Number(found.codeRow),
+    zeroRow: found.zeroRow === null ? null : Number(found.zeroRow),
+  });
+  if ("row" in spelling) return spelling;
+  return {
+    ...candidate,
+    spelling: candidate.spelling.decimals === "any" ? { ...spelling, decimals: "any" } : spelling,
+  };
 }
 
 interface Misfit {

@@ -15,6 +15,7 @@ import type { Store } from "../store/store.ts";
 import { untraced } from "../trace.ts";
 import { answeredInTime, type Occupancy, openTurns } from "../turns.ts";
 import { openBudget } from "./budget.ts";
+import { readCsvOptions, recordedOptions } from "./csv-options.ts";
 import { type Hasher, openHasher } from "./hash.ts";
 import { openTarget, type SchemaRules, stillFits } from "./schema.ts";
 import { type FileGiven, openSource, recordedName } from "./source.ts";
@@ -168,15 +169,15 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
     lake: job.store.localRoot,
   });
   const onBadRows = job.request.onBadRows ?? "fail";
+  const csv = readCsvOptions(job.request.csv, source.format);
+  const reading = [source.bytes, source.format, onBadRows, job.rules.schemaChange, ...(csv ? [csv] : [])];
   // Hashing and converting run side by side. Whichever knows first that there is nothing to do stops the other.
   const known = new AbortController();
-  const hashed = hasher
-    .source(source.path, JSON.stringify([source.bytes, source.format, onBadRows, job.rules.schemaChange]))
-    .then((hash) => {
-      if (job.isWhole && isRepeat(current, job.rules.mode, hash))
-        known.abort(new LakeError("internal", "Nothing to convert."));
-      return hash;
-    });
+  const hashed = hasher.source(source.path, JSON.stringify(reading)).then((hash) => {
+    if (job.isWhole && isRepeat(current, job.rules.mode, hash))
+      known.abort(new LakeError("internal", "Nothing to convert."));
+    return hash;
+  });
   hashed.catch(() => undefined);
   const rules: SchemaRules = { ...job.rules, inferred: INFERRED.includes(source.format) };
   const signal = AbortSignal.any([job.signal, known.signal]);
@@ -184,7 +185,9 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
   let converted: ConvertedTo;
   try {
     const convert = await CONVERTERS[source.format]();
-    converted = await convertWith(scope, job, rules, reach, (context) => convert(source, { ...context, onBadRows }));
+    converted = await convertWith(scope, job, rules, reach, (context) =>
+      convert(source, { ...context, onBadRows, csv }),
+    );
   } catch (error) {
     if (!known.signal.aborted || job.signal.aborted || !isLive(current)) throw error;
     await source.verify();
@@ -193,11 +196,12 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
   const sourceHash = await hashed;
   await source.verify();
   if (known.signal.aborted && isLive(current)) return unchanged(current, converted.notes);
-  const options = { format: source.format, on_bad_rows: onBadRows };
+  const options = { format: source.format, on_bad_rows: onBadRows, ...recordedOptions(csv) };
   return commit(job, rules, converted, { source: recordedName(source.label), sourceHash, options });
 }
 
 async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestResult> {
+  readCsvOptions(job.request.csv, "sql");
   const rules: SchemaRules = { ...job.rules, inferred: false };
   const plan = await job.query.plan(sql, { signal: job.signal, files: scope });
   const data = join(job.store.localRoot, "data");
