@@ -1,7 +1,6 @@
 import { identifier, literal } from "../duckdb/duckdb.ts";
-import { LakeError } from "../errors.ts";
 import type { Cell } from "./csv-header.ts";
-import { type Attempt, isWide, readCsv } from "./csv-read.ts";
+import { type Attempt, isWide, isWidest, readCsv } from "./csv-read.ts";
 import { guessSpelling, type Spellings, settleSpelling, spellingsOf } from "./csv-spelling.ts";
 import {
   type Candidate,
@@ -9,9 +8,9 @@ import {
   castText,
   exchangedFormat,
   isCastable,
+  isNullSpelling,
   isNullText,
   misfitReason,
-  NULL_SPELLINGS,
   typedColumn,
 } from "./csv-types.ts";
 import type { ConvertContext } from "./types.ts";
@@ -41,6 +40,8 @@ const SAMPLE_BYTES = 16 * 1024 ** 2;
 const SAMPLE_CELLS = 1_000_000;
 /** Columns checked in one scan, because the state of the checks is kept for each. */
 const CHECKED_COLUMNS = 100;
+/** The same for tables so wide that naming their columns takes longer than reading them. */
+const CHECKED_OF_WIDEST = 500;
 const SHOWN_CHARACTERS = 200;
 
 /**
@@ -79,14 +80,15 @@ function withSpelling(candidate: Candidate, texts: string[], isKnown: boolean): 
 /** A column that DuckDB calls text and in which most are numbers gets their type, so that it is said what is not one. */
 function likelyType(texts: string[]): string {
   const numbers = texts.filter((text) => NUMBER_LIKE.test(text));
-  if (numbers.length < 2 || numbers.length * 2 <= texts.length) return "VARCHAR";
+  const few = numbers.length < 2 && texts.length > numbers.length;
+  if (few || numbers.length * 2 <= texts.length) return "VARCHAR";
   return numbers.some((text) => /[.eE]/.test(text) && !/^[+-]?0x/i.test(text)) ? "DOUBLE" : "BIGINT";
 }
 
 function textsOf(sample: readonly Cell[][], index: number, { csv }: ConvertContext): string[] {
   return sample.flatMap((row) => {
     const text = row[index]?.text.trim() ?? "";
-    const isNull = NULL_SPELLINGS.includes(text.toLowerCase()) || csv?.nullValues?.includes(row[index]?.text ?? "");
+    const isNull = isNullSpelling(text) || csv?.nullValues?.includes(row[index]?.text ?? "");
     return isNull ? [] : [text];
   });
 }
@@ -100,59 +102,115 @@ export function sampleRows({ sniffed }: Attempt): number {
 export async function keepMisfits(attempt: Attempt, columns: CsvColumn[], limit?: number): Promise<Kept[]> {
   const kept: Kept[] = [];
   const typed = columns.flatMap(({ candidate }, index) => (candidate ? [{ index, candidate }] : []));
-  for (let at = 0; at < typed.length; at += CHECKED_COLUMNS) {
-    for (const misfit of await findMisfits(attempt, typed.slice(at, at + CHECKED_COLUMNS), limit)) {
-      const column = columns[misfit.index];
-      if (!column?.candidate) continue;
-      const settled = await settle(attempt, misfit, column.candidate, limit);
-      if ("type" in settled) {
-        column.candidate = settled;
-        continue;
-      }
-      const value = await readValue(attempt, misfit.index, settled.row);
-      const { type, given = false } = column.candidate;
-      const reason = settled.reason ?? misfitReason(type, value);
-      kept.push({ column: column.name, inferred: type, row: settled.row, value, reason, given });
+  const step = isWidest(attempt.sniffed) ? CHECKED_OF_WIDEST : CHECKED_COLUMNS;
+  for (let at = 0; at < typed.length; at += step) {
+    const misfits = await findMisfits(attempt, typed.slice(at, at + step), limit);
+    const { respelled, text } = await settle(attempt, misfits, limit);
+    for (const { index, candidate } of respelled) if (columns[index]) columns[index].candidate = candidate;
+    const values = await readValues(attempt, text);
+    for (const [place, { index, row, candidate, reason }] of text.entries()) {
+      const { type, given = false } = candidate;
+      const [column, value] = [columns[index], values[place] ?? ""];
+      if (!column) continue;
+      kept.push({
+        column: column.name,
+        inferred: type,
+        row,
+        value,
+        reason: reason ?? misfitReason(type, value),
+        given,
+      });
       column.candidate = undefined;
     }
   }
   return kept;
 }
 
-/** A number that is not spelled as was guessed may still be one: the candidate that it is, or why there is none. */
-async function settle(
+/** Names such as Inf, Nan and Infinity are no numbers and no dates where nothing else is in the column. */
+export function keepWords({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
+  const known = new Set(context.target?.columns.map(({ name }) => name));
+  return columns.flatMap((column, index) => {
+    const { name, candidate } = column;
+    if (!candidate || candidate.given || candidate.type === "BOOLEAN" || known.has(name)) return [];
+    const texts = textsOf(sniffed.sample, index, context);
+    const [value] = texts;
+    if (value === undefined || texts.some((text) => /\d/.test(text))) return [];
+    column.candidate = undefined;
+    return [{ column: name, inferred: candidate.type, row: null, value, reason: "nothing but words", given: false }];
+  });
+}
+
+interface Settled {
+  respelled: { index: number; candidate: Candidate }[];
+  text: (Misfit & { reason: string | undefined })[];
+}
+
+/** A number that is not spelled as was guessed may still be one: the candidates that are, and the columns of text. */
+async function settle(attempt: Attempt, misfits: Misfit[], limit: number | undefined): Promise<Settled> {
+  const spelled = misfits.filter(({ row, candidate }) => row !== null && candidate.spelling !== undefined);
+  const seen = await readSpellings(attempt, spelled, limit);
+  const settled: Settled = { respelled: [], text: [] };
+  for (const misfit of misfits) {
+    const { index, row, candidate } = misfit;
+    const found = seen.get(index);
+    if (!found || found.misfitRow !== null) {
+      const reason = row === null ? "day and month cannot be told apart" : undefined;
+      settled.text.push({ ...misfit, row: found ? found.misfitRow : row, reason });
+      continue;
+    }
+    const spelling = settleSpelling(found);
+    const isKnown = candidate.spelling?.decimals === "any";
+    if ("reason" in spelling && !(isKnown && found.codeRow === null)) settled.text.push({ ...misfit, ...spelling });
+    else {
+      const exponents = found.pointed || isKnown;
+      const decimals = isKnown || "reason" in spelling ? "any" : spelling.decimals;
+      settled.respelled.push({ index, candidate: { ...candidate, spelling: { decimals, exponents } } });
+    }
+  }
+  return settled;
+}
+
+async function readSpellings(
   attempt: Attempt,
-  { index, row }: Misfit,
-  candidate: Candidate,
+  misfits: Misfit[],
   limit: number | undefined,
-): Promise<Candidate | { row: number | null; reason: string | undefined }> {
-  if (row === null) return { row, reason: "day and month cannot be told apart" };
-  if (candidate.spelling === undefined) return { row, reason: undefined };
-  const [raw, value] = [`c${index}`, `k${index}`];
-  const free: Candidate = { ...candidate, spelling: undefined };
-  const seen = spellingsOf("text", isNullText("text"));
-  const aggregates = Object.entries(seen).map(([name, sql]) => `${sql} AS "${name}"`);
-  const [found] = await attempt.connection.rows<Spellings & { misfitRow: number | null }>(
-    `SELECT min(CASE WHEN ${typedColumn(raw, value, free).misfit} THEN row END) AS "misfitRow", ${aggregates.join(", ")}
-     FROM (SELECT row, ${raw}, trim(${raw}) AS text, ${castText(raw, free)} AS ${value} FROM (${numbered(attempt, limit)}))`,
+): Promise<Map<number, Spellings & { misfitRow: number | null }>> {
+  if (misfits.length === 0) return new Map();
+  const aggregates = misfits.flatMap(({ index, candidate }) => {
+    const [raw, value, text] = [`c${index}`, `k${index}`, `t${index}`];
+    const { misfit } = typedColumn(raw, value, { ...candidate, spelling: undefined });
+    const all = { misfitRow: `min(CASE WHEN ${misfit} THEN row END)`, ...spellingsOf(text, isNullText(text)) };
+    return Object.entries(all).map(([name, sql]) => `${sql} AS ${name}${index}`);
+  });
+  const values = misfits.map(
+    ({ index, candidate }) =>
+      `c${index}, trim(c${index}) AS t${index}, ${castText(`c${index}`, candidate)} AS k${index}`,
+  );
+  const [found = {}] = await attempt.connection.rows<Record<string, string | boolean | null>>(
+    `SELECT ${aggregates.join(", ")} FROM (SELECT row, ${values.join(", ")} FROM (${numbered(attempt, limit)}))`,
     { signal: attempt.context.signal },
   );
-  if (!found) throw new LakeError("internal", "An aggregate without a row.");
-  if (found.misfitRow !== null) return { row: Number(found.misfitRow), reason: undefined };
-  const spelling = settleSpelling({
-    ...found,
-    codeRow: found.codeRow === null ? null : Number(found.codeRow),
-    zeroRow: found.zeroRow === null ? null : Number(found.zeroRow),
-  });
-  if ("row" in spelling) return spelling;
-  return {
-    ...candidate,
-    spelling: candidate.spelling.decimals === "any" ? { ...spelling, decimals: "any" } : spelling,
-  };
+  const numberAt = (name: string): number | null => (found[name] == null ? null : Number(found[name]));
+  return new Map(
+    misfits.map(({ index }) => [
+      index,
+      {
+        misfitRow: numberAt(`misfitRow${index}`),
+        pointed: found[`pointed${index}`] === true,
+        measured: found[`measured${index}`] === true,
+        codeRow: numberAt(`codeRow${index}`),
+        zeroRow: numberAt(`zeroRow${index}`),
+        fewestDecimals: numberAt(`fewestDecimals${index}`),
+        mostDecimals: numberAt(`mostDecimals${index}`),
+      },
+    ]),
+  );
 }
 
 interface Misfit {
   index: number;
+  candidate: Candidate;
+  /** Null when the trouble is with all of them. */
   row: number | null;
 }
 
@@ -180,20 +238,26 @@ async function findMisfits(
     `SELECT ${checks.join(", ")} FROM (SELECT row, ${values.join(", ")} FROM (${numbered(attempt, limit)}))`,
     { signal: attempt.context.signal },
   );
-  return columns.flatMap(({ index }): Misfit[] => {
+  return columns.flatMap(({ index, candidate }): Misfit[] => {
     const row = found?.[`row${index}`];
-    if (row != null) return [{ index, row: Number(row) }];
-    return found?.[`certain${index}`] === false ? [{ index, row: null }] : [];
+    if (row != null) return [{ index, candidate, row: Number(row) }];
+    return found?.[`certain${index}`] === false ? [{ index, candidate, row: null }] : [];
   });
 }
 
-async function readValue(attempt: Attempt, index: number, row: number | null): Promise<string> {
-  const which = row === null ? `c${index} IS NOT NULL` : `row = ${row}`;
-  const [found] = await attempt.connection.rows<{ value: string }>(
-    `SELECT left(c${index}, ${SHOWN_CHARACTERS}) AS value FROM (${numbered(attempt, row ?? undefined)}) WHERE ${which} LIMIT 1`,
+/** The start of the value in each column at its row, or of any. */
+async function readValues(attempt: Attempt, at: { index: number; row: number | null }[]): Promise<string[]> {
+  if (at.length === 0) return [];
+  const values = at.map(({ index, row }, place) => {
+    const start = `left(c${index}, ${SHOWN_CHARACTERS})`;
+    return `${row === null ? `any_value(${start})` : `max(CASE WHEN row = ${row} THEN ${start} END)`} AS v${place}`;
+  });
+  const last = at.some(({ row }) => row === null) ? undefined : Math.max(...at.map(({ row }) => row ?? 0));
+  const [found] = await attempt.connection.rows<Record<string, string | null>>(
+    `SELECT ${values.join(", ")} FROM (${numbered(attempt, last)})`,
     { signal: attempt.context.signal },
   );
-  return found?.value ?? "";
+  return at.map((_, place) => found?.[`v${place}`] ?? "");
 }
 
 function numbered(attempt: Attempt, limit: number | undefined): string {
@@ -205,12 +269,13 @@ function numbered(attempt: Attempt, limit: number | undefined): string {
  * The rows with their types, under their names. Where a value does not fit, the query fails with `MISFIT`, save for wide
  * tables: for those the checks are too much to keep in memory at once, and every column has to be checked before.
  */
-export function selectTyped(attempt: Attempt, columns: CsvColumn[], rejects: string): string {
+export function selectTyped(attempt: Attempt, all: CsvColumn[], rejects: string, names: ReadonlySet<string>): string {
   const wide = isWide(attempt.sniffed);
-  const values = columns.map(({ candidate }, index) =>
+  const columns = all.flatMap((column, index) => (names.has(column.name) ? [{ ...column, index }] : []));
+  const values = columns.map(({ candidate, index }) =>
     candidate ? `c${index}, ${castText(`c${index}`, candidate)} AS k${index}` : `c${index}`,
   );
-  const typed = columns.map(({ name, candidate }, index) => {
+  const typed = columns.map(({ name, candidate, index }) => {
     if (!candidate) return `c${index} AS ${identifier(name)}`;
     if (!wide) return `${typedColumn(`c${index}`, `k${index}`, candidate).value} AS ${identifier(name)}`;
     const isFloat = candidate.type === "DOUBLE" || candidate.type === "FLOAT";

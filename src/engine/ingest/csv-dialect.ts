@@ -2,9 +2,9 @@ import { type Connection, literal, literalList } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import type { Layout } from "./csv-layout.ts";
 import { assertTyped } from "./csv-options.ts";
-import { dialectOptions, type Reading } from "./csv-read.ts";
+import { dialectOptions, isWidest, newlineOptions, type Reading } from "./csv-read.ts";
 import { isDamage, isTooLong } from "./csv-rejects.ts";
-import { NULL_SPELLINGS } from "./csv-types.ts";
+import { isNullSpelling, NULL_SPELLINGS } from "./csv-types.ts";
 import type { ConvertContext, Source } from "./types.ts";
 
 /** What a CSV file looks like, before its values are looked at. */
@@ -42,6 +42,7 @@ export async function sniffCsv(
     "skip = 0",
     `header = ${reading.headerInFile}`,
     `nullstr = ${literalList([...nullStrings(), ...nullValues])}`,
+    ...newlineOptions(reading),
     ...bufferOptions,
   ];
   return { ...layout, ...(await sniffTypes(connection, reading, options, context.signal)), names, renamed };
@@ -59,6 +60,7 @@ async function sniffTypes(
   options: string[],
   signal: AbortSignal | undefined,
 ): Promise<Pick<Sniffed, "types" | "dateFormat" | "timestampFormat">> {
+  if (isWidest(layout)) return { types: likelyTypes(layout), dateFormat: null, timestampFormat: null };
   // With damaged rows in the sample the strict sniffer gives up; what is wrong with them is for the conversion to say.
   for (const lenient of [[], ["ignore_errors = true"]]) {
     try {
@@ -76,6 +78,23 @@ async function sniffTypes(
   }
   return { types: Array(layout.columns).fill("VARCHAR"), dateFormat: null, timestampFormat: null };
 }
+
+/** The types of the widest tables, from their first rows. What does not fit is found in all of them. */
+function likelyTypes({ columns, sample }: Layout): string[] {
+  return Array.from({ length: columns }, (_, index) => {
+    const texts = sample.flatMap((row) => row[index]?.text.trim() ?? []).filter((text) => !isNullSpelling(text));
+    const fits = (pattern: RegExp): boolean => texts.length > 0 && texts.every((text) => pattern.test(text));
+    return LIKELY.find(([, pattern]) => fits(pattern))?.[0] ?? "VARCHAR";
+  });
+}
+
+const LIKELY: [string, RegExp][] = [
+  ["BIGINT", /^-?\d{1,18}$/],
+  ["DOUBLE", /^-?\d*\.?\d+(?:[eE][+-]?\d+)?$/],
+  ["DATE", /^\d{4}-\d\d-\d\d$/],
+  ["TIMESTAMP", /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?$/],
+  ["BOOLEAN", /^(?:true|false)$/i],
+];
 
 /** The sniffer compares exactly, so it gets every spelling that one meets. */
 function nullStrings(): string[] {

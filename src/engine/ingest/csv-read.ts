@@ -30,11 +30,17 @@ export interface Attempt {
 
 /** Beyond this many columns, what DuckDB keeps per column and thread is what fills the memory. */
 const WIDE_COLUMNS = 150;
+/** Beyond this many, DuckDB's sniffer and one statement for all columns take more memory than an ingest has. */
+const WIDEST_COLUMNS = 1000;
 const LONG_ROW_BYTES = 64_000_000;
 const WIDE_BUFFER_BYTES = 4_000_000;
 
 export function isWide({ names }: Pick<Sniffed, "names">): boolean {
   return names.length > WIDE_COLUMNS;
+}
+
+export function isWidest({ columns }: Pick<Layout, "columns">): boolean {
+  return columns > WIDEST_COLUMNS;
 }
 
 /** The file as columns `c0`, `c1` … of text. `rejects` names the table that notes rows left out, where they may be. */
@@ -48,6 +54,7 @@ export function readCsv({ reading, sniffed, context }: Attempt, rejects: string)
     `header = ${reading.headerInFile}`,
     `columns = {${columns}}`,
     ...dialectOptions(sniffed),
+    ...newlineOptions(reading),
     ...bufferOptions(reading, isWide(sniffed)),
   ];
   if (reading.skipBadRows) {
@@ -59,6 +66,11 @@ export function readCsv({ reading, sniffed, context }: Attempt, rejects: string)
 
 export function dialectOptions({ delimiter, quote, escapedBy }: Dialect): string[] {
   return [`delim = ${literal(delimiter)}`, `quote = ${literal(quote)}`, `escape = ${literal(escapedBy)}`];
+}
+
+/** Otherwise DuckDB takes the first line end for the kind that all records have, also when it is in quotes. */
+export function newlineOptions({ text }: Reading): string[] {
+  return text.newlines === "lf" ? ["new_line = '\\n'"] : [];
 }
 
 export function bufferOptions({ longRows }: Pick<Reading, "longRows">, wide: boolean): string[] {

@@ -3,7 +3,7 @@
  * 1.10, rooms 101E1 and 1010E0. Such a column stays text; one that shows that it holds measurements is numbers.
  */
 export interface Spelling {
-  /** `shortest`: no zeros at the end of a fraction; a number: as many decimals in every fraction; `any`: measurements. */
+  /** `shortest`: no zeros at the end of a fraction but .0; a number: as many decimals in every fraction; `any`: measurements. */
   decimals: "any" | "shortest" | number;
   /** Digits, E, digits is a number, since others have a decimal point or a signed exponent. */
   exponents: boolean;
@@ -13,7 +13,7 @@ export interface Spelling {
 export interface Spellings {
   /** A decimal point, or a signed exponent: 1.5e3, 6E+23. */
   pointed: boolean;
-  /** What no version or section has: a sign, more than four digits before the point, 1.05, four decimals. */
+  /** What no version or section has: a sign, more than four digits before the point or three after it. */
   measured: boolean;
   /** The first row of each, from 1. */
   codeRow: number | null;
@@ -26,15 +26,15 @@ export const ANY_SPELLING: Spelling = { decimals: "any", exponents: true };
 
 const CODE = "[0-9]+[eE][0-9]+";
 const POINTED = "\\.|[eE][+-]";
-/** A fraction that is more than zeros, with a zero at its end. */
-const END_ZERO = "[0-9]\\.[0-9]*[1-9][0-9]*0$";
-const VERSION = "[0-9]{1,4}(\\.(0+|[1-9][0-9]{0,2}))?";
+/** A fraction with a zero at its end, and more than that. */
+const END_ZERO = "[0-9]\\.[0-9]+0$";
+const VERSION = "[0-9]{1,4}(\\.[0-9]{1,3})?";
 const INTEGER_PART = "-?(0|[1-9][0-9]{0,8})";
 
 /** The same as a pattern that nearly every value of the column matches: at most 15 digits and no exponent. */
 export function quickPattern({ decimals }: Spelling): string {
   if (decimals === "any") return `${INTEGER_PART}(\\.[0-9]{0,6})?`;
-  if (decimals === "shortest") return `${INTEGER_PART}(\\.(0{1,6}|[0-9]{0,5}[1-9]))?`;
+  if (decimals === "shortest") return `${INTEGER_PART}(\\.(0|[0-9]{0,5}[1-9]))?`;
   return decimals > 6 ? INTEGER_PART : `${INTEGER_PART}(\\.[0-9]{${decimals}})?`;
 }
 

@@ -4,6 +4,10 @@ import { ANY_SPELLING, isSpelled, quickPattern, type Spelling } from "./csv-spel
 /** How CSV files write "no value"; compared without case. In columns of text only the empty field is NULL. */
 export const NULL_SPELLINGS = ["", "null", "na", "n/a", "#n/a", "\\n", "none", "nil", "nan"];
 
+export function isNullSpelling(text: string): boolean {
+  return NULL_SPELLINGS.includes(text.toLowerCase());
+}
+
 const NULL_PATTERN = `(?i)(${NULL_SPELLINGS.map((text) => text.replaceAll("\\", "\\\\")).join("|")})`;
 
 /** What the conversion's error() says, so that it is told from every other error. */
@@ -143,8 +147,10 @@ export function exchangedFormat(format: string | null): string | undefined {
 /** Why `text` cannot be a `type` without loss, for the note to the caller. */
 export function misfitReason(type: string, text: string): string {
   const value = text.trim();
+  if (/^-0+$/.test(value)) return "the sign of zero would be lost";
   if (/^[+-]?0[0-9]/.test(value)) return "leading zeros would be lost";
   if (/^\+[0-9]/.test(value)) return "the plus sign would be lost";
+  if (/^(?:[-–—.?*]+|n\.a\.)$/i.test(value)) return "it may stand for no value, which null_values would say";
   if (/^[+-]?0[xXbBoO]/.test(value)) return "digits of another base may be a code";
   if (/^[+-]?[0-9]+(_[0-9]+)+$/.test(value)) return "the underscores would be lost";
   if (/^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?$/.test(value)) return "it has a thousands separator";
@@ -155,5 +161,5 @@ export function misfitReason(type: string, text: string): string {
     return `more digits than a ${type} holds`;
   }
   if (type.startsWith("TIME") && /\.[0-9]{7,}/.test(value)) return "finer than a microsecond";
-  return `not a ${type}`;
+  return `not ${type === "INTEGER" ? "an" : "a"} ${type}`;
 }

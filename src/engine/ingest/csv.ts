@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { LakeError } from "../errors.ts";
-import { chooseCandidates, type Kept, keepMisfits, sampleRows, selectTyped } from "./csv-check.ts";
+import { chooseCandidates, type Kept, keepMisfits, keepWords, sampleRows, selectTyped } from "./csv-check.ts";
 import { sniffCsv } from "./csv-dialect.ts";
 import { readLayout } from "./csv-layout.ts";
 import { type RecordQuery, scanRecords } from "./csv-lines.ts";
@@ -86,13 +86,15 @@ async function adjust(reading: Reading, error: unknown, prepare: () => Promise<A
 async function convert(attempt: Attempt): Promise<Converted> {
   const { connection, context, sniffed } = attempt;
   const columns = chooseCandidates(attempt);
-  const kept = await keepMisfits(attempt, columns, isWide(sniffed) ? undefined : sampleRows(attempt));
+  const kept = keepWords(attempt, columns);
+  kept.push(...(await keepMisfits(attempt, columns, isWide(sniffed) ? undefined : sampleRows(attempt))));
   await refuseGiven(attempt, kept);
   const options = { rowBytes: sniffed.rowBytes, ...(isWide(sniffed) && { atMostRows: await atMostRows(attempt) }) };
 
   const write = async (rejects: string): Promise<Converted> => {
     const typed = columns.map(({ name, candidate }) => ({ name, type: candidate?.type ?? "VARCHAR" }));
-    const files = await writeParquet(connection, selectTyped(attempt, columns, rejects), typed, context, options);
+    const select = (names: ReadonlySet<string>): string => selectTyped(attempt, columns, rejects, names);
+    const files = await writeParquet(connection, select, typed, context, options);
     const rows = files.reduce((sum, file) => sum + file.rows, 0);
     return { columns: typed, files, rows, notes: await notesOf(attempt, typed, kept, rows, rejects) };
   };
