@@ -1,7 +1,7 @@
 import { identifier, literal } from "../duckdb/duckdb.ts";
 import type { Cell } from "./csv-header.ts";
 import { type Attempt, isWide, isWidest, readCsv } from "./csv-read.ts";
-import { guessSpelling, type Spellings, settleSpelling, spellingsOf } from "./csv-spelling.ts";
+import { guessSpelling, quickPattern, type Spellings, settleSpelling, spellingsOf } from "./csv-spelling.ts";
 import {
   type Candidate,
   candidateFor,
@@ -33,7 +33,7 @@ export interface Kept {
   given: boolean;
 }
 
-const NUMBER_LIKE = /^[+-]?(?:\d[\d_,.]*(?:[eE][+-]?\d+)?|0[xXbBoO][\da-fA-F]+)$/;
+const NUMBER_LIKE = /^[+-]?(?:\d[\d_]*(?:,\d{3})*(?:[.,]\d*)?(?:[eE][+-]?\d+)?|0[xXbBoO][\da-fA-F]+)$/;
 
 const SAMPLE_ROWS = 20_480;
 const SAMPLE_BYTES = 16 * 1024 ** 2;
@@ -60,7 +60,8 @@ export function chooseCandidates({ sniffed, context }: Attempt): CsvColumn[] {
       sniffed,
     );
     if (given !== undefined) {
-      const format = given === guess?.type ? guess.format : null;
+      const isIso = texts.some((text) => /^\d{4}-\d{1,2}-\d/.test(text));
+      const format = given === guess?.type && !isIso ? guess.format : null;
       return { name, candidate: isCastable(given) ? { type: given, format, given: true } : undefined };
     }
     if (type !== undefined && type !== guess?.type) {
@@ -101,7 +102,9 @@ export function sampleRows({ sniffed }: Attempt): number {
 /** Makes text of every column in which a value does not fit, in the first `limit` rows or in all, and says why. */
 export async function keepMisfits(attempt: Attempt, columns: CsvColumn[], limit?: number): Promise<Kept[]> {
   const kept: Kept[] = [];
-  const typed = columns.flatMap(({ candidate }, index) => (candidate ? [{ index, candidate }] : []));
+  const typed = columns.flatMap(({ candidate }, index) =>
+    candidate && !isSure(attempt, index, candidate) ? [{ index, candidate }] : [],
+  );
   const step = isWidest(attempt.sniffed) ? CHECKED_OF_WIDEST : CHECKED_COLUMNS;
   for (let at = 0; at < typed.length; at += step) {
     const misfits = await findMisfits(attempt, typed.slice(at, at + step), limit);
@@ -125,6 +128,20 @@ export async function keepMisfits(attempt: Attempt, columns: CsvColumn[], limit?
   }
   return kept;
 }
+
+/** Of the widest tables, whose checks take long, a column needs none where all of its few values were seen to fit. */
+function isSure({ sniffed, context }: Attempt, index: number, candidate: Candidate): boolean {
+  const sure = SURE[candidate.type] ?? (candidate.spelling && quickPattern(candidate.spelling));
+  if (!isWidest(sniffed) || !sniffed.sampleIsAll || sure === undefined || candidate.format !== null) return false;
+  const pattern = new RegExp(`^(?:${sure})$`);
+  return textsOf(sniffed.sample, index, context).every((text) => pattern.test(text));
+}
+
+const SURE: Record<string, string | undefined> = {
+  BIGINT: "0|-?[1-9]\\d{0,17}",
+  DATE: "[12]\\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\\d|2[0-8])",
+  BOOLEAN: "true|false",
+};
 
 /** Names such as Inf, Nan and Infinity are no numbers and no dates where nothing else is in the column. */
 export function keepWords({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {

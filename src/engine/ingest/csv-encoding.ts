@@ -20,7 +20,7 @@ export function detectEncoding(head: Buffer, label: string): Encoding {
   return looksLikeUtf16(head, 0) ? "utf-16be" : "utf-8";
 }
 
-/** `zero` is the place in a pair of bytes where characters below U+0100 have theirs. */
+/** `zero` is the place in a pair of bytes where characters below U+0100 have theirs; few others end in one, such as 一. */
 function looksLikeUtf16(head: Buffer, zero: 0 | 1): boolean {
   const pairs = Math.floor(head.length / 2);
   let zeros = 0;
@@ -29,15 +29,14 @@ function looksLikeUtf16(head: Buffer, zero: 0 | 1): boolean {
   let singleLineEnds = 0;
   for (let pair = 0; pair < pairs; pair++) {
     const [high, low] = [head[2 * pair + zero], head[2 * pair + 1 - zero]];
-    if (low === 0) others++;
     if (high === 0) zeros++;
+    if (low === 0) others++;
     const isEnd = low === 0x0a || low === 0x0d;
     if (high === 0 && isEnd) lineEnds++;
     else if (isEnd || high === 0x0a || high === 0x0d) singleLineEnds++;
   }
-  if (zeros > pairs * 0.4 && others < pairs * 0.05) return true;
-  // Other scripts have zeros in delimiters and line ends alone, and hardly a line end without one.
-  return others === 0 && zeros >= 4 && lineEnds > 0 && lineEnds > singleLineEnds;
+  if (others * 2 >= zeros) return false;
+  return zeros > pairs * 0.4 || (zeros >= 4 && lineEnds > singleLineEnds);
 }
 
 export interface Decoder {

@@ -1,7 +1,7 @@
 import { LakeError } from "../errors.ts";
 import { type Cell, isBlank, judgeHeader } from "./csv-header.ts";
 import { type Dialect, offsetOfLine } from "./csv-lines.ts";
-import { cellsOf, type Head, MAX_COLUMNS, type Outline, outlineRecords, utf8 } from "./csv-outline.ts";
+import { cellsOf, type Head, MAX_COLUMNS, MAX_RECORDS, type Outline, outlineRecords, utf8 } from "./csv-outline.ts";
 import { readHead } from "./csv-text.ts";
 import type { ConvertContext, CsvOptions, Source } from "./types.ts";
 
@@ -20,6 +20,7 @@ export interface Layout extends Dialect {
   plainStart: boolean;
   /** The first rows of data. */
   sample: Cell[][];
+  sampleIsAll: boolean;
   /** Average over the first records. */
   rowBytes: number;
 }
@@ -91,6 +92,7 @@ function layoutOf(start: Start, { dialect, records, first }: Reading, source: So
     dataLine: lineAt(start, dataStart),
     plainStart: start.offset === 0 && topStart === bomLength(start) && !spansLines,
     sample: isHeader ? sample : [topCells, ...sample],
+    sampleIsAll: start.complete && sample.length === below.length && below.length < MAX_RECORDS - MAX_TITLES - 1,
     rowBytes: (records.at(-1)?.end ?? 0) / Math.max(1, records.length),
   };
 }

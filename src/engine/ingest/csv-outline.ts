@@ -19,7 +19,8 @@ export interface Head {
 
 /** The most columns a CSV may have: what DuckDB keeps for each of more than these is beyond any memory setting. */
 export const MAX_COLUMNS = 20_000;
-const MAX_RECORDS = 100;
+/** Records of a head that are looked at. */
+export const MAX_RECORDS = 100;
 const [LF, CR, SPACE] = [0x0a, 0x0d, 0x20];
 
 /**

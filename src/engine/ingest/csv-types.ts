@@ -156,10 +156,14 @@ export function misfitReason(type: string, text: string): string {
   if (/^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?$/.test(value)) return "it has a thousands separator";
   if (/^[+-]?[0-9.]*,[0-9]+$/.test(value)) return "it has a decimal comma";
   if (/^-?[0-9]+[eE][0-9]+$/.test(value) && type.endsWith("INT")) return "digits around an E may be a code";
-  if (/^-?[0-9]+$/.test(value)) return `more digits than a ${type} holds`;
-  if ((type === "DOUBLE" || type === "FLOAT") && /^-?[0-9.]+([eE][+-]?[0-9]+)?$/.test(value)) {
-    return `more digits than a ${type} holds`;
+  if (/^-?[0-9]+$/.test(value)) return `more digits than ${a(type)} holds`;
+  if ((type === "DOUBLE" || type === "FLOAT") && /^-?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?$/.test(value)) {
+    return `more digits than ${a(type)} holds`;
   }
   if (type.startsWith("TIME") && /\.[0-9]{7,}/.test(value)) return "finer than a microsecond";
-  return `not ${type === "INTEGER" ? "an" : "a"} ${type}`;
+  return `not ${a(type)}`;
+}
+
+function a(type: string): string {
+  return `${type === "INTEGER" ? "an" : "a"} ${type}`;
 }
