@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { LakeError } from "../engine/errors.ts";
-import type { IngestRequest } from "../engine/ingest/types.ts";
+import type { CsvOptions, IngestRequest } from "../engine/ingest/types.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
 import { bytesOf, countOf, fence, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
@@ -37,12 +37,13 @@ export const ingested = z.object({
         delimiter: z.string(),
         quote: z.string(),
         header: z.boolean(),
-        header_line: z.int().nullable(),
-        header_names: z.array(z.string()).describe("As written, the first 100."),
+        // Jobs that ended before there were these are still asked for.
+        header_line: z.int().nullish(),
+        header_names: z.array(z.string()).optional().describe("As written, the first 100."),
         skipped_lines: z
           .object({ count: z.int(), lines: z.array(z.object({ line: z.int(), text: z.string() })) })
-          .nullable(),
-        warning: z.string().nullable(),
+          .nullish(),
+        warning: z.string().nullish(),
       })
       .nullable(),
   }),
@@ -112,14 +113,7 @@ export const ingest = defineTool({
       mode: args.mode,
       schemaChange: args.schema_change,
       onBadRows: args.on_bad_rows,
-      csv: {
-        header: args.header,
-        skipLines: args.skip_lines,
-        delimiter: args.delimiter,
-        encoding: args.encoding,
-        nullValues: args.null_values,
-        types: args.types,
-      },
+      csv: csvOptions(args),
     };
     const performed = await engine.perform("ingest", request, {
       signal,
@@ -170,7 +164,7 @@ function dialectText({
   warning,
 }: NonNullable<z.output<typeof ingested>["notes"]["dialect"]>): string[] {
   const lines: string[] = [];
-  if (skipped_lines !== null) {
+  if (skipped_lines) {
     lines.push(`Left out ${countOf(skipped_lines.count, "line")} before the table; skip_lines: 0 keeps them.`);
     if (skipped_lines.lines.length > 0) {
       lines.push(
@@ -180,11 +174,32 @@ function dialectText({
   }
   lines.push(
     header
-      ? `Line ${header_line} was taken as column names; header: false makes it a row.`
-      : "There was no header line; header: true takes the first line as one.",
+      ? `Line ${header_line ?? 1} was taken as column names (header: false makes it a row).`
+      : "There was no header line (header: true takes the first line as one).",
   );
-  if (warning !== null) lines.push(`Warning: ${warning}`);
+  if (warning) lines.push(`Warning: ${warning}`);
   return lines;
+}
+
+type CsvArguments = {
+  header?: boolean | undefined;
+  skip_lines?: number | undefined;
+  delimiter?: string | undefined;
+  encoding?: CsvOptions["encoding"];
+  null_values?: string[] | undefined;
+  types?: Record<string, string> | undefined;
+};
+
+function csvOptions({
+  header,
+  skip_lines,
+  delimiter,
+  encoding,
+  null_values,
+  types,
+}: CsvArguments): CsvOptions | undefined {
+  const options = { header, skipLines: skip_lines, delimiter, encoding, nullValues: null_values, types };
+  return Object.values(options).every((value) => value === undefined) ? undefined : options;
 }
 
 type Source = { path?: string; text?: string; sql?: string; upload?: string };
