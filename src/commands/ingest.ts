@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { bytesOf, countOf } from "../amounts.ts";
 import { LakeError } from "../engine/errors.ts";
-import type { IngestResult } from "../engine/ingest/types.ts";
+import type { CsvDialect, CsvOptions, IngestResult } from "../engine/ingest/types.ts";
 import { type CommandContext, defineCommand } from "./command.ts";
 import { openProgress } from "./progress.ts";
 import { showError } from "./run.ts";
@@ -36,6 +36,37 @@ export const ingest = defineCommand({
       .optional()
       .describe("Unset: told from name and content.")
       .meta({ value: "FORMAT" }),
+    header: z
+      .enum(["yes", "no"])
+      .optional()
+      .describe("Whether the first line of a CSV has names. Unset: told from the rows below it.")
+      .meta({ value: "WHAT" }),
+    skip_lines: z.coerce
+      .number()
+      .pipe(z.int().min(0).max(1_000_000_000))
+      .optional()
+      .describe("Lines of a CSV to leave out before that line.")
+      .meta({ value: "LINES" }),
+    delimiter: z
+      .string()
+      .optional()
+      .describe("One character, or \\t. Unset: told from the rows.")
+      .meta({ value: "CHAR" }),
+    encoding: z
+      .enum(["utf-8", "utf-16le", "utf-16be", "windows-1252", "latin1"])
+      .optional()
+      .describe("Of a CSV. Unset: told from the bytes.")
+      .meta({ value: "NAME" }),
+    null_value: z
+      .array(z.string())
+      .optional()
+      .describe("A text of a CSV that is NULL in every column; once for each.")
+      .meta({ value: "TEXT" }),
+    type: z
+      .array(z.string())
+      .optional()
+      .describe("Type of a column of a CSV, as in zip=VARCHAR; once for each.")
+      .meta({ value: "COLUMN=TYPE" }),
     json: z.boolean().default(false).describe("Write a JSON object a file instead of sentences."),
   },
   notes: `CSV, TSV, JSON and NDJSON (also .gz and .zst), Parquet and Arrow. Each file is one atomic version of its dataset: it is
@@ -47,6 +78,14 @@ loaded as a whole or not at all. When one fails, the others are loaded all the s
       });
     }
     const mode = flags.append ? "append" : (flags.mode ?? "replace");
+    const csv: CsvOptions = {
+      header: flags.header === undefined ? undefined : flags.header === "yes",
+      skipLines: flags.skip_lines,
+      delimiter: flags.delimiter,
+      encoding: flags.encoding,
+      nullValues: flags.null_value,
+      types: readTypes(flags.type),
+    };
     const wanted = plan(args, flags.name, mode === "append");
     const engine = await context.engine();
     let failed = 0;
@@ -55,7 +94,7 @@ loaded as a whole or not at all. When one fails, the others are loaded all the s
       context.signal.throwIfAborted();
       try {
         const started = performance.now();
-        const result = await load(each, { ...flags, mode }, engine, context);
+        const result = await load(each, { ...flags, mode, csv }, engine, context);
         loaded += 1;
         const seconds = (performance.now() - started) / 1000;
         const report = flags.json ? `${jsonText({ file: each.file, ...result })}\n` : reportOf(each, result, seconds);
@@ -79,6 +118,20 @@ interface Options {
   schema_change: "refuse" | "allow";
   on_bad_rows: "fail" | "skip";
   format?: "csv" | "tsv" | "json" | "ndjson" | "parquet" | "arrow" | undefined;
+  csv: CsvOptions;
+}
+
+function readTypes(given: string[] | undefined): Record<string, string> | undefined {
+  if (given === undefined) return undefined;
+  return Object.fromEntries(
+    given.map((text) => {
+      const at = text.lastIndexOf("=");
+      if (at > 0) return [text.slice(0, at), text.slice(at + 1)];
+      throw new LakeError("invalid", `--type ${JSON.stringify(text.slice(0, 60))} names no column.`, {
+        hint: "Write it as COLUMN=TYPE, as in --type zip=VARCHAR.",
+      });
+    }),
+  );
 }
 
 async function load(
@@ -96,12 +149,25 @@ async function load(
     mode: options.mode,
     schemaChange: options.schema_change,
     onBadRows: options.on_bad_rows,
+    csv: options.csv,
   };
   try {
     return await engine.ingest(request, { signal: context.signal, roots: source.roots, onProgress: progress.update });
   } finally {
     await progress.end();
   }
+}
+
+function aboutDialect({ header, header_line, skipped_lines, warning }: CsvDialect): string[] {
+  const lines: string[] = [];
+  if (skipped_lines !== null) {
+    lines.push(`left out ${countOf(skipped_lines.count, "line")} before the table (--skip-lines 0 keeps them):`);
+    for (const { line, text } of skipped_lines.lines) lines.push(`  line ${line}: ${JSON.stringify(text)}`);
+  }
+  if (!header) lines.push("no header line: the columns have numbers (--header yes takes the first line as one)");
+  else if (header_line !== 1) lines.push(`column names are on line ${header_line}`);
+  if (warning !== null) lines.push(warning);
+  return lines;
 }
 
 /** A line about the dataset, and one for everything that is not as it was in the file. */
@@ -116,7 +182,7 @@ function reportOf({ file, dataset, corrected }: Wanted, result: IngestResult, se
   ];
   if (corrected !== undefined) lines.push(`named ${dataset}: ${JSON.stringify(corrected)} cannot be a dataset's name`);
   if (notes.encoding !== null) lines.push(`read as ${notes.encoding}`);
-  if (notes.dialect?.header === false) lines.push("no header line: the columns have numbers");
+  if (notes.dialect !== null) lines.push(...aboutDialect(notes.dialect));
   for (const { from: old, to } of notes.renamed_columns) lines.push(`column ${JSON.stringify(old)} renamed to ${to}`);
   for (const { column, inferred, line, value, reason } of notes.kept_as_text) {
     const where = line === null ? "one value is" : `line ${line} has`;

@@ -35,9 +35,12 @@ export function jsonText(value: unknown): string {
 export function asFlags(hint: string): string {
   return hint
     .replace(
-      /\b(on_bad_rows|schema_change): "(\w+)"/g,
+      /\b(on_bad_rows|schema_change|encoding|format): "([\w-]+)"/g,
       (_, flag: string, value: string) => `--${flag.replaceAll("_", "-")} ${value}`,
     )
+    .replaceAll("skip_lines", "--skip-lines")
+    .replaceAll("null_values", "--null-value")
+    .replace("Leave the column out of types", "Leave its --type out")
     .replaceAll("; a relative path starts at the first allowed folder", "")
     .replace("Make an index of it: vector-index-create", "An agent makes an index of it: vector-index-create")
     .replaceAll("catalog-list", "lakehouse-mcp list")

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { LakeError } from "../engine/errors.ts";
-import type { IngestRequest } from "../engine/ingest/types.ts";
+import type { CsvOptions, IngestRequest } from "../engine/ingest/types.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
 import { bytesOf, countOf, fence, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
@@ -32,7 +32,20 @@ export const ingested = z.object({
       .nullable(),
     renamed_columns: z.array(z.object({ from: z.string(), to: z.string() })),
     encoding: z.string().nullable(),
-    dialect: z.object({ delimiter: z.string(), quote: z.string(), header: z.boolean() }).nullable(),
+    dialect: z
+      .object({
+        delimiter: z.string(),
+        quote: z.string(),
+        header: z.boolean(),
+        // Jobs that ended before there were these are still asked for.
+        header_line: z.int().nullish(),
+        header_names: z.array(z.string()).optional().describe("As written, the first 100."),
+        skipped_lines: z
+          .object({ count: z.int(), lines: z.array(z.object({ line: z.int(), text: z.string() })) })
+          .nullish(),
+        warning: z.string().nullish(),
+      })
+      .nullable(),
   }),
 });
 
@@ -68,6 +81,27 @@ export const ingest = defineTool({
       .default("refuse")
       .describe("allow: replace the schema (replace), or add new nullable columns (append)."),
     on_bad_rows: z.enum(["fail", "skip"]).default("fail").describe("skip: leave unreadable rows out and report them."),
+    header: z
+      .boolean()
+      .optional()
+      .describe("CSV: whether the first line has the names of the columns. Unset: told from the rows below it."),
+    skip_lines: z.int().min(0).max(1_000_000_000).optional().describe("CSV: lines to leave out before that line."),
+    delimiter: z.string().min(1).max(2).optional().describe('CSV: one character, or "\\t". Unset: told from the rows.'),
+    encoding: z
+      .enum(["utf-8", "utf-16le", "utf-16be", "windows-1252", "latin1"])
+      .optional()
+      .describe("CSV: unset, told from the bytes."),
+    null_values: z
+      .array(z.string().max(100))
+      .max(100)
+      .optional()
+      .describe("CSV: texts that are NULL in every column, such as - or missing."),
+    types: z
+      .record(z.string(), z.string())
+      .optional()
+      .describe(
+        'CSV: types of columns by name, as in {"zip": "VARCHAR"}: a value that does not fit is an error. Unset: inferred.',
+      ),
     background,
   }),
   output: orJob(ingested),
@@ -79,6 +113,7 @@ export const ingest = defineTool({
       mode: args.mode,
       schemaChange: args.schema_change,
       onBadRows: args.on_bad_rows,
+      csv: csvOptions(args),
     };
     const performed = await engine.perform("ingest", request, {
       signal,
@@ -101,9 +136,7 @@ export function ingestedText(result: z.output<typeof ingested>): string {
       ? `${result.name} is unchanged: version ${result.version} already holds this data (${size}).`
       : `${result.name} is at version ${result.version}: ${size}; ${countOf(result.rows_written, "row")} written.`,
   ];
-  if (notes.dialect !== null) {
-    lines.push(notes.dialect.header ? "The first line was taken as column names." : "There was no header line.");
-  }
+  if (notes.dialect !== null) lines.push(...dialectText(notes.dialect));
   if (notes.encoding !== null) lines.push(`Read as ${notes.encoding}.`);
   if (notes.skipped_rows !== null && notes.skipped_rows.count > 0) {
     const first = notes.skipped_rows.lines.map(({ line, reason }) => `line ${line}: ${reason}`);
@@ -122,6 +155,51 @@ export function ingestedText(result: z.output<typeof ingested>): string {
   );
   lines.push(fence([columns, ...facts].join("\n")));
   return lines.join("\n");
+}
+
+function dialectText({
+  header,
+  header_line,
+  skipped_lines,
+  warning,
+}: NonNullable<z.output<typeof ingested>["notes"]["dialect"]>): string[] {
+  const lines: string[] = [];
+  if (skipped_lines) {
+    lines.push(`Left out ${countOf(skipped_lines.count, "line")} before the table; skip_lines: 0 keeps them.`);
+    if (skipped_lines.lines.length > 0) {
+      lines.push(
+        fence(skipped_lines.lines.map(({ line, text }) => `line ${line}: ${JSON.stringify(text)}`).join("\n")),
+      );
+    }
+  }
+  lines.push(
+    header
+      ? `Line ${header_line ?? 1} was taken as column names (header: false makes it a row).`
+      : "There was no header line (header: true takes the first line as one).",
+  );
+  if (warning) lines.push(`Warning: ${warning}`);
+  return lines;
+}
+
+type CsvArguments = {
+  header?: boolean | undefined;
+  skip_lines?: number | undefined;
+  delimiter?: string | undefined;
+  encoding?: CsvOptions["encoding"];
+  null_values?: string[] | undefined;
+  types?: Record<string, string> | undefined;
+};
+
+function csvOptions({
+  header,
+  skip_lines,
+  delimiter,
+  encoding,
+  null_values,
+  types,
+}: CsvArguments): CsvOptions | undefined {
+  const options = { header, skipLines: skip_lines, delimiter, encoding, nullValues: null_values, types };
+  return Object.values(options).every((value) => value === undefined) ? undefined : options;
 }
 
 type Source = { path?: string; text?: string; sql?: string; upload?: string };

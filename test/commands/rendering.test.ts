@@ -128,6 +128,11 @@ test.each([
     'Call with on_bad_rows: "skip"; catalog-list shows all.',
     "Call with --on-bad-rows skip; lakehouse-mcp list shows all.",
   ],
+  [
+    'Repair it, or name the encoding of the file, as in encoding: "windows-1252".',
+    "Repair it, or name the encoding of the file, as in --encoding windows-1252.",
+  ],
+  ["Give a smaller skip_lines.", "Give a smaller --skip-lines."],
   ["Pass params as a list of 2: values for $1, $2.", "Give --param once for each, in this order: $1, $2."],
   ["Pass params as an object with state, city, not as a list.", "Give --param NAME=VALUE for each of state, city."],
   ["The statement has no parameters: leave params out.", "The statement has no parameters: leave --param out."],

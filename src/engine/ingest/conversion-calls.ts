@@ -31,7 +31,7 @@ export interface OpenRequest {
   folder: string;
 }
 
-export interface ConvertRequest extends Pick<ConvertContext, "onBadRows" | "maxRows"> {
+export interface ConvertRequest extends Pick<ConvertContext, "onBadRows" | "maxRows" | "csv"> {
   folder: string;
   memoryBytes: number;
   maxTempBytes: number;
@@ -127,7 +127,7 @@ async function linkTo(handle: FileHandle, path: string, folder: string): Promise
 }
 
 async function convert(scope: Scope, request: ConvertRequest, { signal, emit }: Told): Promise<ConvertResult> {
-  const { folder, query, maxRows, onBadRows } = request;
+  const { folder, query, maxRows, onBadRows, csv } = request;
   const output = join(folder, "out");
   await mkdir(output);
   const files = query || !opened ? [] : [opened.source.path];
@@ -149,6 +149,7 @@ async function convert(scope: Scope, request: ConvertRequest, { signal, emit }: 
     folder: output,
     onBadRows,
     maxRows,
+    ...(csv && { csv }),
     target: {
       ...target,
       settle: async (columns) => {

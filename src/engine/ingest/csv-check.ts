@@ -1,14 +1,19 @@
 import { identifier, literal } from "../duckdb/duckdb.ts";
-import { type Attempt, isWide, readCsv } from "./csv-read.ts";
+import type { Cell } from "./csv-header.ts";
+import { type Attempt, isWide, isWidest, readCsv } from "./csv-read.ts";
+import { guessSpelling, quickPattern, type Spellings, settleSpelling, spellingsOf } from "./csv-spelling.ts";
 import {
   type Candidate,
   candidateFor,
   castText,
   exchangedFormat,
   isCastable,
+  isNullSpelling,
+  isNullText,
   misfitReason,
   typedColumn,
 } from "./csv-types.ts";
+import type { ConvertContext } from "./types.ts";
 
 export interface CsvColumn {
   name: string;
@@ -24,23 +29,68 @@ export interface Kept {
   row: number | null;
   value: string;
   reason: string;
+  /** The caller said that the column is of this type. */
+  given: boolean;
 }
+
+const NUMBER_LIKE = /^[+-]?(?:\d[\d_]*(?:,\d{3})*(?:[.,]\d*)?(?:[eE][+-]?\d+)?|0[xXbBoO][\da-fA-F]+)$/;
 
 const SAMPLE_ROWS = 20_480;
 const SAMPLE_BYTES = 16 * 1024 ** 2;
 const SAMPLE_CELLS = 1_000_000;
 /** Columns checked in one scan, because the state of the checks is kept for each. */
 const CHECKED_COLUMNS = 100;
+/** The same for tables so wide that naming their columns takes longer than reading them. */
+const CHECKED_OF_WIDEST = 500;
 const SHOWN_CHARACTERS = 200;
 
-/** What the dataset has goes first: a column that is text there stays text, however much new values look like numbers. */
+/**
+ * What the caller says goes first, then what the dataset has: a column that is text there stays text, however much new
+ * values look like numbers.
+ */
 export function chooseCandidates({ sniffed, context }: Attempt): CsvColumn[] {
   const known = new Map(context.target?.columns.map(({ name, type }) => [name, type]));
   return sniffed.names.map((name, index) => {
-    const guess = candidateFor(sniffed.types[index] ?? "VARCHAR", sniffed);
-    const type = known.get(name);
-    if (type === undefined || type === guess?.type) return { name, candidate: guess };
-    return { name, candidate: isCastable(type) ? { type, format: null } : undefined };
+    const given = context.csv?.types?.[name];
+    const type = given ?? known.get(name);
+    const texts = textsOf(sniffed.sample, index, context);
+    const sniffedType = sniffed.types[index] ?? "VARCHAR";
+    const guess = candidateFor(
+      sniffedType === "VARCHAR" && type === undefined ? likelyType(texts) : sniffedType,
+      sniffed,
+    );
+    if (given !== undefined) {
+      const isIso = texts.some((text) => /^\d{4}-\d{1,2}-\d/.test(text));
+      const format = given === guess?.type && !isIso ? guess.format : null;
+      return { name, candidate: isCastable(given) ? { type: given, format, given: true } : undefined };
+    }
+    if (type !== undefined && type !== guess?.type) {
+      return { name, candidate: isCastable(type) ? withSpelling({ type, format: null }, texts, true) : undefined };
+    }
+    return { name, candidate: guess && withSpelling(guess, texts, type !== undefined) };
+  });
+}
+
+/** A dataset's column of numbers takes them as they are written, but no codes. */
+function withSpelling(candidate: Candidate, texts: string[], isKnown: boolean): Candidate {
+  if (candidate.type !== "DOUBLE") return candidate;
+  const guessed = guessSpelling(texts);
+  return { ...candidate, spelling: isKnown ? { ...guessed, decimals: "any" } : guessed };
+}
+
+/** A column that DuckDB calls text and in which most are numbers gets their type, so that it is said what is not one. */
+function likelyType(texts: string[]): string {
+  const numbers = texts.filter((text) => NUMBER_LIKE.test(text));
+  const few = numbers.length < 2 && texts.length > numbers.length;
+  if (few || numbers.length * 2 <= texts.length) return "VARCHAR";
+  return numbers.some((text) => /[.eE]/.test(text) && !/^[+-]?0x/i.test(text)) ? "DOUBLE" : "BIGINT";
+}
+
+function textsOf(sample: readonly Cell[][], index: number, { csv }: ConvertContext): string[] {
+  return sample.flatMap((row) => {
+    const text = row[index]?.text.trim() ?? "";
+    const isNull = isNullSpelling(text) || csv?.nullValues?.includes(row[index]?.text ?? "");
+    return isNull ? [] : [text];
   });
 }
 
@@ -52,23 +102,132 @@ export function sampleRows({ sniffed }: Attempt): number {
 /** Makes text of every column in which a value does not fit, in the first `limit` rows or in all, and says why. */
 export async function keepMisfits(attempt: Attempt, columns: CsvColumn[], limit?: number): Promise<Kept[]> {
   const kept: Kept[] = [];
-  const typed = columns.flatMap(({ candidate }, index) => (candidate ? [{ index, candidate }] : []));
-  for (let at = 0; at < typed.length; at += CHECKED_COLUMNS) {
-    for (const { index, row } of await findMisfits(attempt, typed.slice(at, at + CHECKED_COLUMNS), limit)) {
-      const column = columns[index];
-      if (!column?.candidate) continue;
-      const value = await readValue(attempt, index, row);
-      const { type } = column.candidate;
-      const reason = row === null ? "day and month cannot be told apart" : misfitReason(type, value);
-      kept.push({ column: column.name, inferred: type, row, value, reason });
+  const typed = columns.flatMap(({ candidate }, index) =>
+    candidate && !isSure(attempt, index, candidate) ? [{ index, candidate }] : [],
+  );
+  const step = isWidest(attempt.sniffed) ? CHECKED_OF_WIDEST : CHECKED_COLUMNS;
+  for (let at = 0; at < typed.length; at += step) {
+    const misfits = await findMisfits(attempt, typed.slice(at, at + step), limit);
+    const { respelled, text } = await settle(attempt, misfits, limit);
+    for (const { index, candidate } of respelled) if (columns[index]) columns[index].candidate = candidate;
+    const values = await readValues(attempt, text);
+    for (const [place, { index, row, candidate, reason }] of text.entries()) {
+      const { type, given = false } = candidate;
+      const [column, value] = [columns[index], values[place] ?? ""];
+      if (!column) continue;
+      kept.push({
+        column: column.name,
+        inferred: type,
+        row,
+        value,
+        reason: reason ?? misfitReason(type, value),
+        given,
+      });
       column.candidate = undefined;
     }
   }
   return kept;
 }
 
+/** Of the widest tables, whose checks take long, a column needs none where all of its few values were seen to fit. */
+function isSure({ sniffed, context }: Attempt, index: number, candidate: Candidate): boolean {
+  const sure = SURE[candidate.type] ?? (candidate.spelling && quickPattern(candidate.spelling));
+  if (!isWidest(sniffed) || !sniffed.sampleIsAll || sure === undefined || candidate.format !== null) return false;
+  const pattern = new RegExp(`^(?:${sure})$`);
+  return textsOf(sniffed.sample, index, context).every((text) => pattern.test(text));
+}
+
+const SURE: Record<string, string | undefined> = {
+  BIGINT: "0|-?[1-9]\\d{0,17}",
+  DATE: "[12]\\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\\d|2[0-8])",
+  BOOLEAN: "true|false",
+};
+
+/** Names such as Inf, Nan and Infinity are no numbers and no dates where nothing else is in the column. */
+export function keepWords({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
+  const known = new Set(context.target?.columns.map(({ name }) => name));
+  return columns.flatMap((column, index) => {
+    const { name, candidate } = column;
+    if (!candidate || candidate.given || candidate.type === "BOOLEAN" || known.has(name)) return [];
+    const texts = textsOf(sniffed.sample, index, context);
+    const [value] = texts;
+    if (value === undefined || texts.some((text) => /\d/.test(text))) return [];
+    column.candidate = undefined;
+    return [{ column: name, inferred: candidate.type, row: null, value, reason: "nothing but words", given: false }];
+  });
+}
+
+interface Settled {
+  respelled: { index: number; candidate: Candidate }[];
+  text: (Misfit & { reason: string | undefined })[];
+}
+
+/** A number that is not spelled as was guessed may still be one: the candidates that are, and the columns of text. */
+async function settle(attempt: Attempt, misfits: Misfit[], limit: number | undefined): Promise<Settled> {
+  const spelled = misfits.filter(({ row, candidate }) => row !== null && candidate.spelling !== undefined);
+  const seen = await readSpellings(attempt, spelled, limit);
+  const settled: Settled = { respelled: [], text: [] };
+  for (const misfit of misfits) {
+    const { index, row, candidate } = misfit;
+    const found = seen.get(index);
+    if (!found || found.misfitRow !== null) {
+      const reason = row === null ? "day and month cannot be told apart" : undefined;
+      settled.text.push({ ...misfit, row: found ? found.misfitRow : row, reason });
+      continue;
+    }
+    const spelling = settleSpelling(found);
+    const isKnown = candidate.spelling?.decimals === "any";
+    if ("reason" in spelling && !(isKnown && found.codeRow === null)) settled.text.push({ ...misfit, ...spelling });
+    else {
+      const exponents = found.pointed || isKnown;
+      const decimals = isKnown || "reason" in spelling ? "any" : spelling.decimals;
+      settled.respelled.push({ index, candidate: { ...candidate, spelling: { decimals, exponents } } });
+    }
+  }
+  return settled;
+}
+
+async function readSpellings(
+  attempt: Attempt,
+  misfits: Misfit[],
+  limit: number | undefined,
+): Promise<Map<number, Spellings & { misfitRow: number | null }>> {
+  if (misfits.length === 0) return new Map();
+  const aggregates = misfits.flatMap(({ index, candidate }) => {
+    const [raw, value, text] = [`c${index}`, `k${index}`, `t${index}`];
+    const { misfit } = typedColumn(raw, value, { ...candidate, spelling: undefined });
+    const all = { misfitRow: `min(CASE WHEN ${misfit} THEN row END)`, ...spellingsOf(text, isNullText(text)) };
+    return Object.entries(all).map(([name, sql]) => `${sql} AS ${name}${index}`);
+  });
+  const values = misfits.map(
+    ({ index, candidate }) =>
+      `c${index}, trim(c${index}) AS t${index}, ${castText(`c${index}`, candidate)} AS k${index}`,
+  );
+  const [found = {}] = await attempt.connection.rows<Record<string, string | boolean | null>>(
+    `SELECT ${aggregates.join(", ")} FROM (SELECT row, ${values.join(", ")} FROM (${numbered(attempt, limit)}))`,
+    { signal: attempt.context.signal },
+  );
+  const numberAt = (name: string): number | null => (found[name] == null ? null : Number(found[name]));
+  return new Map(
+    misfits.map(({ index }) => [
+      index,
+      {
+        misfitRow: numberAt(`misfitRow${index}`),
+        pointed: found[`pointed${index}`] === true,
+        measured: found[`measured${index}`] === true,
+        codeRow: numberAt(`codeRow${index}`),
+        zeroRow: numberAt(`zeroRow${index}`),
+        fewestDecimals: numberAt(`fewestDecimals${index}`),
+        mostDecimals: numberAt(`mostDecimals${index}`),
+      },
+    ]),
+  );
+}
+
 interface Misfit {
   index: number;
+  candidate: Candidate;
+  /** Null when the trouble is with all of them. */
   row: number | null;
 }
 
@@ -96,20 +255,26 @@ async function findMisfits(
     `SELECT ${checks.join(", ")} FROM (SELECT row, ${values.join(", ")} FROM (${numbered(attempt, limit)}))`,
     { signal: attempt.context.signal },
   );
-  return columns.flatMap(({ index }): Misfit[] => {
+  return columns.flatMap(({ index, candidate }): Misfit[] => {
     const row = found?.[`row${index}`];
-    if (row != null) return [{ index, row: Number(row) }];
-    return found?.[`certain${index}`] === false ? [{ index, row: null }] : [];
+    if (row != null) return [{ index, candidate, row: Number(row) }];
+    return found?.[`certain${index}`] === false ? [{ index, candidate, row: null }] : [];
   });
 }
 
-async function readValue(attempt: Attempt, index: number, row: number | null): Promise<string> {
-  const which = row === null ? `c${index} IS NOT NULL` : `row = ${row}`;
-  const [found] = await attempt.connection.rows<{ value: string }>(
-    `SELECT left(c${index}, ${SHOWN_CHARACTERS}) AS value FROM (${numbered(attempt, row ?? undefined)}) WHERE ${which} LIMIT 1`,
+/** The start of the value in each column at its row, or of any. */
+async function readValues(attempt: Attempt, at: { index: number; row: number | null }[]): Promise<string[]> {
+  if (at.length === 0) return [];
+  const values = at.map(({ index, row }, place) => {
+    const start = `left(c${index}, ${SHOWN_CHARACTERS})`;
+    return `${row === null ? `any_value(${start})` : `max(CASE WHEN row = ${row} THEN ${start} END)`} AS v${place}`;
+  });
+  const last = at.some(({ row }) => row === null) ? undefined : Math.max(...at.map(({ row }) => row ?? 0));
+  const [found] = await attempt.connection.rows<Record<string, string | null>>(
+    `SELECT ${values.join(", ")} FROM (${numbered(attempt, last)})`,
     { signal: attempt.context.signal },
   );
-  return found?.value ?? "";
+  return at.map((_, place) => found?.[`v${place}`] ?? "");
 }
 
 function numbered(attempt: Attempt, limit: number | undefined): string {
@@ -121,12 +286,13 @@ function numbered(attempt: Attempt, limit: number | undefined): string {
  * The rows with their types, under their names. Where a value does not fit, the query fails with `MISFIT`, save for wide
  * tables: for those the checks are too much to keep in memory at once, and every column has to be checked before.
  */
-export function selectTyped(attempt: Attempt, columns: CsvColumn[], rejects: string): string {
+export function selectTyped(attempt: Attempt, all: CsvColumn[], rejects: string, names: ReadonlySet<string>): string {
   const wide = isWide(attempt.sniffed);
-  const values = columns.map(({ candidate }, index) =>
+  const columns = all.flatMap((column, index) => (names.has(column.name) ? [{ ...column, index }] : []));
+  const values = columns.map(({ candidate, index }) =>
     candidate ? `c${index}, ${castText(`c${index}`, candidate)} AS k${index}` : `c${index}`,
   );
-  const typed = columns.map(({ name, candidate }, index) => {
+  const typed = columns.map(({ name, candidate, index }) => {
     if (!candidate) return `c${index} AS ${identifier(name)}`;
     if (!wide) return `${typedColumn(`c${index}`, `k${index}`, candidate).value} AS ${identifier(name)}`;
     const isFloat = candidate.type === "DOUBLE" || candidate.type === "FLOAT";

@@ -9,18 +9,41 @@ export interface Dialect {
 
 const LF = 0x0a;
 const CR = 0x0d;
+const BOM = [0xef, 0xbb, 0xbf];
 
-/** The physical line, from 1, in which each byte offset (from 0) of a file lies. LF, CR LF and CR end a line. */
+/** The byte offset at which a line, from 1, starts; undefined where the file ends before. */
+export async function offsetOfLine(
+  path: string,
+  wanted: number,
+  signal: AbortSignal | undefined,
+): Promise<number | undefined> {
+  let offset = 0;
+  let line = 1;
+  let previous = 0;
+  for await (const chunk of createReadStream(path, { signal })) {
+    for (const byte of chunk as Buffer) {
+      // The LF of a CR LF belongs to the line that the CR ended.
+      if (line === wanted && !(byte === LF && previous === CR)) return offset;
+      if (byte === CR || (byte === LF && previous !== CR)) line++;
+      previous = byte;
+      offset++;
+    }
+  }
+  return undefined;
+}
+
+/** The physical line in which each byte offset (from 0) of a file lies that starts on `firstLine`. LF, CR LF and CR end one. */
 export async function linesOfOffsets(
   path: string,
   offsets: readonly number[],
+  firstLine: number,
   signal: AbortSignal | undefined,
 ): Promise<Map<number, number>> {
   const lines = new Map<number, number>();
   const wanted = [...new Set(offsets)].sort((a, b) => a - b);
   let next = wanted.shift();
   let offset = 0;
-  let line = 1;
+  let line = firstLine;
   let previous = 0;
   for await (const chunk of createReadStream(path, { signal })) {
     for (const byte of chunk as Buffer) {
@@ -43,6 +66,8 @@ export interface RecordQuery {
   ordinals: readonly number[];
   /** Byte offsets of records that do not count. */
   leftOut?: ReadonlySet<number>;
+  /** The line on which the file starts, where it is the rest of another one. */
+  firstLine: number;
 }
 
 export interface Records {
@@ -56,7 +81,7 @@ export interface Records {
 /** Counts the records of a file and finds their lines. Quoted fields may span lines. */
 export async function scanRecords(
   path: string,
-  { dialect, columns, ordinals, leftOut = new Set() }: RecordQuery,
+  { dialect, columns, ordinals, leftOut = new Set(), firstLine }: RecordQuery,
   signal: AbortSignal | undefined,
 ): Promise<Records> {
   const lines = new Map<number, number>();
@@ -64,10 +89,10 @@ export async function scanRecords(
   const delimiter = dialect.delimiter.charCodeAt(0);
   const wanted = new Set(ordinals);
   let offset = 0;
-  let line = 1;
+  let line = firstLine;
   let previous = 0;
   let start = 0;
-  let startLine = 1;
+  let startLine = firstLine;
   let blank = true;
   let count = 0;
   let state: "start" | "plain" | "quoted" | "escaped" | "closed" = "start";
@@ -79,6 +104,10 @@ export async function scanRecords(
   };
   for await (const chunk of createReadStream(path, { signal })) {
     for (const byte of chunk as Buffer) {
+      if (offset < BOM.length && byte === BOM[offset]) {
+        offset++;
+        continue;
+      }
       const endsCrLf = byte === LF && previous === CR;
       const newline = byte === CR || (byte === LF && !endsCrLf);
       if (newline) line++;

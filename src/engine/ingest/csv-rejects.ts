@@ -52,7 +52,12 @@ export async function readRejects(
     throw rowTooLong();
   }
   const offsets = rows.map(({ at }) => Number(at) - 1);
-  const lines = await linesOfOffsets(reading.text.path, offsets.slice(0, REPORTED_ROWS), signal);
+  const lines = await linesOfOffsets(
+    reading.text.path,
+    offsets.slice(0, REPORTED_ROWS),
+    reading.text.firstLine,
+    signal,
+  );
   const first = rows.slice(0, REPORTED_ROWS).map(({ type, column, found }, index) => {
     const name = column === null ? null : (names[Number(column.slice(1))] ?? null);
     return {

@@ -1,7 +1,12 @@
 import { literal } from "../duckdb/duckdb.ts";
+import { ANY_SPELLING, isSpelled, quickPattern, type Spelling } from "./csv-spelling.ts";
 
 /** How CSV files write "no value"; compared without case. In columns of text only the empty field is NULL. */
 export const NULL_SPELLINGS = ["", "null", "na", "n/a", "#n/a", "\\n", "none", "nil", "nan"];
+
+export function isNullSpelling(text: string): boolean {
+  return NULL_SPELLINGS.includes(text.toLowerCase());
+}
 
 const NULL_PATTERN = `(?i)(${NULL_SPELLINGS.map((text) => text.replaceAll("\\", "\\\\")).join("|")})`;
 
@@ -12,6 +17,10 @@ export const MISFIT = "lakehouse: a value does not fit its column";
 export interface Candidate {
   type: string;
   format: string | null;
+  /** Of a DOUBLE that was inferred; undefined where it is known to be numbers. */
+  spelling?: Spelling | undefined;
+  /** The caller says so: what reads as that type is taken, 007 and +1 for INTEGER too. */
+  given?: true | undefined;
 }
 
 interface Check {
@@ -26,8 +35,6 @@ interface Check {
 const INTEGER = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER)$/;
 const DAY = "\\d{4}-\\d{1,2}-\\d{1,2}";
 const TIME = "\\d{1,2}:\\d{2}(:\\d{2}(\\.\\d{1,6})?)?";
-/** At most 15 digits and no exponent. */
-const SHORT_NUMBER = "-?(0|[1-9][0-9]{0,8})(\\.[0-9]{0,6})?";
 /** Decimal digits in which every text comes back from a double, or a float, as it went in. */
 const SAFE_DIGITS: Record<string, number> = { DOUBLE: 15, FLOAT: 6 };
 
@@ -44,11 +51,16 @@ export function typedColumn(raw: string, value: string, candidate: Candidate): {
   const check = checkOf(candidate);
   if (!check) return { value: raw, misfit: "false" };
   // A pattern, because DuckDB turns IN with so many constants into a join that runs for every row.
-  const isNull = `regexp_full_match(trim(${raw}), ${literal(NULL_PATTERN)})`;
+  const isNull = isNullText(`trim(${raw})`);
   const choose = (fits: string, none: string, otherwise: string): string =>
     `CASE WHEN ${raw} IS NULL THEN ${none} WHEN ${check.quick(raw, value)} THEN ${fits} WHEN ${isNull} THEN ${none}
       WHEN ${check.thorough(raw, value)} THEN ${fits} ELSE ${otherwise} END`;
   return { value: choose(value, "NULL", `error(${literal(MISFIT)})`), misfit: choose("false", "false", "true") };
+}
+
+/** SQL: whether a trimmed text stands for NULL. */
+export function isNullText(text: string): string {
+  return `regexp_full_match(${text}, ${literal(NULL_PATTERN)})`;
 }
 
 /** SQL that reads the text in `raw` as `candidate`, NULL where it cannot. */
@@ -56,7 +68,7 @@ export function castText(raw: string, candidate: Candidate): string {
   return checkOf(candidate)?.cast(raw) ?? raw;
 }
 
-function checkOf({ type, format }: Candidate): Check | undefined {
+function checkOf({ type, format, spelling = ANY_SPELLING, given }: Candidate): Check | undefined {
   const cast = (raw: string): string => `TRY_CAST(${raw} AS ${type})`;
   const same = (raw: string, value: string): string => `CAST(${value} AS VARCHAR) = ${raw}`;
   const sameTrimmed = (raw: string, value: string): string => same(`trim(${raw})`, value);
@@ -64,15 +76,24 @@ function checkOf({ type, format }: Candidate): Check | undefined {
   const shaped = (pattern: string) => (raw: string, value: string) =>
     `${value} IS NOT NULL AND regexp_full_match(trim(${raw}), ${literal(pattern)})`;
 
+  if (INTEGER.test(type) && given) return { cast, quick: same, thorough: shaped("[+-]?[0-9]+") };
+  if (type === "BOOLEAN" && given)
+    return { cast, quick: (_, value) => `${value} IS NOT NULL`, thorough: () => "false" };
+  if (type === "UUID" && given) return { cast, quick: (_, value) => `${value} IS NOT NULL`, thorough: () => "false" };
   if (INTEGER.test(type) || type === "UUID") return { cast, quick: same, thorough: sameTrimmed };
   if (type === "BOOLEAN") {
     const spelled = (raw: string): string => `lower(${raw}) IN ('true', 'false')`;
     return { cast, quick: spelled, thorough: (raw) => spelled(`trim(${raw})`) };
   }
-  if (type === "DOUBLE") return { cast, quick: matches(SHORT_NUMBER), thorough: exactNumber(type) };
-  if (type === "FLOAT") return { cast, quick: same, thorough: exactNumber(type) };
+  if (type === "DOUBLE") {
+    const exact = exactNumber(type, given);
+    const thorough = (raw: string, value: string): string =>
+      `${exact(raw, value)} AND ${isSpelled(`trim(${raw})`, spelling)}`;
+    return { cast, quick: matches(quickPattern(spelling)), thorough };
+  }
+  if (type === "FLOAT") return { cast, quick: same, thorough: exactNumber(type, given) };
   if (type.startsWith("DECIMAL(")) {
-    const plain = shaped("-?(0|[1-9][0-9]*)?(\\.[0-9]*)?");
+    const plain = shaped(given ? "[+-]?[0-9]*(\\.[0-9]*)?" : "-?(0|[1-9][0-9]*)?(\\.[0-9]*)?");
     const exact = (raw: string, value: string): string =>
       `${plain(raw, value)} AND length(split_part(${raw}, '.', 2)) <= 18 AND TRY_CAST(${raw} AS DECIMAL(38, 18)) = ${value}`;
     return { cast, quick: same, thorough: exact };
@@ -90,14 +111,15 @@ function checkOf({ type, format }: Candidate): Check | undefined {
   return undefined;
 }
 
-function exactNumber(type: string): Check["thorough"] {
+function exactNumber(type: string, given: true | undefined): Check["thorough"] {
+  const whole = given ? "[+-]?[0-9]*" : "-?(0|[1-9][0-9]*)?";
   return (raw, value) => {
     const text = `trim(${raw})`;
     const mantissa = `regexp_replace(${text}, '[eE].*$', '')`;
-    const digits = `length(regexp_replace(${mantissa}, '^-?0*\\.?0*|\\.', '', 'g'))`;
+    const digits = `length(regexp_replace(${mantissa}, '^[+-]?0*\\.?0*|\\.', '', 'g'))`;
     return `${value} IS NOT NULL AND (CAST(${value} AS VARCHAR) = ${text}
       OR (isinf(${value}) AND NOT regexp_matches(${text}, '[0-9]'))
-      OR (regexp_full_match(${text}, '-?(0|[1-9][0-9]*)?(\\.[0-9]*)?([eE][+-]?[0-9]+)?') AND ${digits} <= ${SAFE_DIGITS[type]}
+      OR (regexp_full_match(${text}, '${whole}(\\.[0-9]*)?([eE][+-]?[0-9]+)?') AND ${digits} <= ${SAFE_DIGITS[type]}
         AND isfinite(${value}) AND (${value} = 0) = NOT regexp_matches(${mantissa}, '[1-9]')))`;
   };
 }
@@ -125,12 +147,23 @@ export function exchangedFormat(format: string | null): string | undefined {
 /** Why `text` cannot be a `type` without loss, for the note to the caller. */
 export function misfitReason(type: string, text: string): string {
   const value = text.trim();
+  if (/^-0+$/.test(value)) return "the sign of zero would be lost";
   if (/^[+-]?0[0-9]/.test(value)) return "leading zeros would be lost";
   if (/^\+[0-9]/.test(value)) return "the plus sign would be lost";
-  if (/^-?[0-9]+$/.test(value)) return `more digits than a ${type} holds`;
-  if ((type === "DOUBLE" || type === "FLOAT") && /^-?[0-9.]+([eE][+-]?[0-9]+)?$/.test(value)) {
-    return `more digits than a ${type} holds`;
+  if (/^(?:[-–—.?*]+|n\.a\.)$/i.test(value)) return "it may stand for no value, which null_values would say";
+  if (/^[+-]?0[xXbBoO]/.test(value)) return "digits of another base may be a code";
+  if (/^[+-]?[0-9]+(_[0-9]+)+$/.test(value)) return "the underscores would be lost";
+  if (/^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?$/.test(value)) return "it has a thousands separator";
+  if (/^[+-]?[0-9.]*,[0-9]+$/.test(value)) return "it has a decimal comma";
+  if (/^-?[0-9]+[eE][0-9]+$/.test(value) && type.endsWith("INT")) return "digits around an E may be a code";
+  if (/^-?[0-9]+$/.test(value)) return `more digits than ${a(type)} holds`;
+  if ((type === "DOUBLE" || type === "FLOAT") && /^-?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?$/.test(value)) {
+    return `more digits than ${a(type)} holds`;
   }
   if (type.startsWith("TIME") && /\.[0-9]{7,}/.test(value)) return "finer than a microsecond";
-  return `not a ${type}`;
+  return `not ${a(type)}`;
+}
+
+function a(type: string): string {
+  return `${type === "INTEGER" ? "an" : "a"} ${type}`;
 }

@@ -1,8 +1,9 @@
 import { stat } from "node:fs/promises";
 import { LakeError } from "../errors.ts";
-import { chooseCandidates, type Kept, keepMisfits, sampleRows, selectTyped } from "./csv-check.ts";
+import { chooseCandidates, type Kept, keepMisfits, keepWords, sampleRows, selectTyped } from "./csv-check.ts";
 import { sniffCsv } from "./csv-dialect.ts";
-import { scanRecords } from "./csv-lines.ts";
+import { readLayout } from "./csv-layout.ts";
+import { type RecordQuery, scanRecords } from "./csv-lines.ts";
 import { type Attempt, bufferOptions, dropRejects, isWide, type Reading, readCsv } from "./csv-read.ts";
 import {
   addOpenRecord,
@@ -13,9 +14,9 @@ import {
   readRejects,
   rowTooLong,
 } from "./csv-rejects.ts";
-import { openPlainText, reread } from "./csv-text.ts";
+import { openPlainText, type PlainText, recodeUnlessUtf8, textFrom, unifyRecordEnds } from "./csv-text.ts";
 import { MISFIT } from "./csv-types.ts";
-import type { Converted, Converter, IngestNotes } from "./types.ts";
+import type { ConvertContext, Converted, Converter, CsvDialect, IngestNotes, Source } from "./types.ts";
 import { writeParquet } from "./write.ts";
 
 /**
@@ -26,12 +27,14 @@ import { writeParquet } from "./write.ts";
 export const convertCsv: Converter = async (source, context) => {
   const connection = await context.duck.connect();
   try {
-    const text = await openPlainText(source, context);
-    const reading: Reading = { text, longRows: false, skipBadRows: false };
+    const reading: Reading = {
+      ...(await openTable(await openPlainText(source, context), source, context)),
+      longRows: false,
+      skipBadRows: false,
+    };
     const prepare = async (): Promise<Attempt> => {
       await dropRejects(connection);
-      const buffers = bufferOptions(reading, false);
-      const sniffed = await sniffCsv(connection, reading.text.path, source.format, buffers, context.signal);
+      const sniffed = await sniffCsv(connection, reading, source, context, bufferOptions(reading, false));
       return { connection, source, context, reading, sniffed };
     };
     for (;;) {
@@ -46,6 +49,18 @@ export const convertCsv: Converter = async (source, context) => {
   }
 };
 
+/** Finds the table in a text. What DuckDB cannot skip by itself before its rows, a copy leaves out. */
+async function openTable(
+  text: PlainText,
+  source: Source,
+  context: ConvertContext,
+): Promise<Pick<Reading, "whole" | "text" | "layout" | "headerInFile">> {
+  const layout = await readLayout(text.path, source, context);
+  if (layout.plainStart) return { whole: text, text, layout, headerInFile: layout.header !== undefined };
+  const rows = await textFrom(text, layout.dataStart, layout.dataLine, context);
+  return { whole: text, text: rows, layout, headerInFile: false };
+}
+
 /** Changes `reading` so that another attempt gets further, or throws what the caller has to know. */
 async function adjust(reading: Reading, error: unknown, prepare: () => Promise<Attempt>): Promise<void> {
   if (isTooLong(error) && !reading.longRows) {
@@ -54,10 +69,13 @@ async function adjust(reading: Reading, error: unknown, prepare: () => Promise<A
   }
   if (!isDamage(error)) throw error;
   const attempt = await prepare();
-  const text = await reread(reading.text, error.message, attempt.source, attempt.context);
-  if (text) reading.text = text;
+  const { source, context } = attempt;
+  const recoded = await recodeUnlessUtf8(reading.whole, source, context);
+  if (recoded) Object.assign(reading, await openTable(recoded, source, context));
+  else if (reading.text.newlines === "kept")
+    reading.text = await unifyRecordEnds(reading.text, attempt.sniffed, context);
   else if (reading.skipBadRows) throw badQuotes(attempt, error);
-  else if (attempt.context.onBadRows === "skip") reading.skipBadRows = true;
+  else if (context.onBadRows === "skip") reading.skipBadRows = true;
   else {
     const damage = await describeDamage({ ...attempt, reading: { ...reading, skipBadRows: true } }, error);
     if (!isTooLong(damage) || reading.longRows) throw damage;
@@ -68,22 +86,50 @@ async function adjust(reading: Reading, error: unknown, prepare: () => Promise<A
 async function convert(attempt: Attempt): Promise<Converted> {
   const { connection, context, sniffed } = attempt;
   const columns = chooseCandidates(attempt);
-  const kept = await keepMisfits(attempt, columns, isWide(sniffed) ? undefined : sampleRows(attempt));
+  const kept = keepWords(attempt, columns);
+  kept.push(...(await keepMisfits(attempt, columns, isWide(sniffed) ? undefined : sampleRows(attempt))));
+  await refuseGiven(attempt, kept);
   const options = { rowBytes: sniffed.rowBytes, ...(isWide(sniffed) && { atMostRows: await atMostRows(attempt) }) };
 
   const write = async (rejects: string): Promise<Converted> => {
     const typed = columns.map(({ name, candidate }) => ({ name, type: candidate?.type ?? "VARCHAR" }));
-    const files = await writeParquet(connection, selectTyped(attempt, columns, rejects), typed, context, options);
+    const select = (names: ReadonlySet<string>): string => selectTyped(attempt, columns, rejects, names);
+    const files = await writeParquet(connection, select, typed, context, options);
     const rows = files.reduce((sum, file) => sum + file.rows, 0);
-    return { columns: typed, files, rows, notes: await notesOf(attempt, kept, rows, rejects) };
+    return { columns: typed, files, rows, notes: await notesOf(attempt, typed, kept, rows, rejects) };
   };
   try {
     return await write("rejects_first");
   } catch (error) {
     if (!(error instanceof LakeError && error.message.includes(MISFIT))) throw error;
     kept.push(...(await keepMisfits(attempt, columns)));
+    await refuseGiven(attempt, kept);
     return write("rejects_second");
   }
+}
+
+/** What the caller said of a column is so, or the ingest fails. */
+async function refuseGiven(attempt: Attempt, kept: Kept[]): Promise<void> {
+  const misfit = kept.find(({ given }) => given);
+  if (!misfit) return;
+  const { row, column, value, inferred, reason } = misfit;
+  const ordinals = row === null ? [] : [row - 1 + Number(attempt.reading.headerInFile)];
+  const leftOut = attempt.reading.skipBadRows
+    ? (await readRejects(attempt, "rejects_check")).offsets
+    : new Set<number>();
+  const query = { ...recordsOf(attempt, ordinals), leftOut };
+  const { lines } = await scanRecords(attempt.reading.text.path, query, attempt.context.signal);
+  const line = ordinals.length > 0 ? lines.get(ordinals[0] ?? 0) : undefined;
+  const where = `${attempt.source.label}${line === undefined ? "" : `, line ${line}`}, column ${JSON.stringify(column)}`;
+  throw new LakeError(
+    "invalid",
+    `${where}: ${JSON.stringify(value)} cannot be read as ${inferred}: ${reason}. Nothing was ingested.`,
+    { hint: "Leave the column out of types to keep it as text, or add what stands for no value to null_values." },
+  );
+}
+
+function recordsOf({ reading, sniffed }: Attempt, ordinals: number[]): RecordQuery {
+  return { dialect: sniffed, columns: sniffed.names.length, ordinals, firstLine: reading.text.firstLine };
 }
 
 /** A row takes a byte for each column at least: a delimiter, or the line end. */
@@ -91,19 +137,26 @@ async function atMostRows({ reading, sniffed }: Attempt): Promise<number> {
   return Math.ceil((await stat(reading.text.path)).size / sniffed.names.length);
 }
 
-async function notesOf(attempt: Attempt, kept: Kept[], rows: number, rejects: string): Promise<IngestNotes> {
+async function notesOf(
+  attempt: Attempt,
+  columns: { name: string; type: string }[],
+  kept: Kept[],
+  rows: number,
+  rejects: string,
+): Promise<IngestNotes> {
   const { reading, sniffed, context } = attempt;
   const skipped = reading.skipBadRows ? await readRejects(attempt, rejects) : undefined;
-  const headerRecords = sniffed.header ? 1 : 0;
+  const headerRecords = reading.headerInFile ? 1 : 0;
   const ordinal = (row: number): number => row - 1 + headerRecords;
   let lines = new Map<number, number>();
   if (skipped || kept.some(({ row }) => row !== null)) {
     const records = await scanRecords(
       reading.text.path,
       {
-        dialect: sniffed,
-        columns: sniffed.names.length,
-        ordinals: kept.flatMap(({ row }) => (row === null ? [] : [ordinal(row)])),
+        ...recordsOf(
+          attempt,
+          kept.flatMap(({ row }) => (row === null ? [] : [ordinal(row)])),
+        ),
         leftOut: skipped?.offsets ?? new Set(),
       },
       context.signal,
@@ -112,7 +165,7 @@ async function notesOf(attempt: Attempt, kept: Kept[], rows: number, rejects: st
     if (skipped) accountFor(attempt, skipped, records, rows + headerRecords);
   }
   return {
-    kept_as_text: kept.map(({ row, ...entry }) => ({
+    kept_as_text: kept.map(({ row, given, ...entry }) => ({
       ...entry,
       line: row === null ? null : (lines.get(ordinal(row)) ?? null),
     })),
@@ -120,7 +173,24 @@ async function notesOf(attempt: Attempt, kept: Kept[], rows: number, rejects: st
       skipped && skipped.count > 0 ? { count: skipped.count, lines: skipped.first.map(lineAndReason) } : null,
     renamed_columns: sniffed.renamed,
     encoding: reading.text.encoding === "utf-8" ? null : reading.text.encoding,
-    dialect: { delimiter: sniffed.delimiter, quote: sniffed.quote, header: sniffed.header },
+    dialect: dialectOf(attempt, columns),
+  };
+}
+
+const SHOWN_NAMES = 100;
+
+function dialectOf({ sniffed, context }: Attempt, columns: { type: string }[]): CsvDialect {
+  const { delimiter, quote, header, headerLine, skipped } = sniffed;
+  const [only] = columns;
+  const isText = columns.length === 1 && only?.type === "VARCHAR" && context.csv?.delimiter === undefined;
+  return {
+    delimiter,
+    quote,
+    header: header !== undefined,
+    header_line: headerLine,
+    header_names: header?.slice(0, SHOWN_NAMES) ?? [],
+    skipped_lines: skipped.count > 0 ? skipped : null,
+    warning: isText ? "All is one column of text. If it should be several, give delimiter." : null,
   };
 }
 
@@ -161,11 +231,7 @@ async function describeDamage(attempt: Attempt, error: LakeError): Promise<LakeE
     if (isTooLong(again)) return again;
     if (!isDamage(again)) throw again;
   }
-  const { open } = await scanRecords(
-    reading.text.path,
-    { dialect: sniffed, columns: sniffed.names.length, ordinals: [] },
-    signal,
-  );
+  const { open } = await scanRecords(reading.text.path, recordsOf(attempt, []), signal);
   if (open) {
     const bad: BadRows = { count: 0, offsets: new Set(), first: [] };
     addOpenRecord(bad, open);

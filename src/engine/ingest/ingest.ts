@@ -16,6 +16,7 @@ import { type Occupancy, openTurns } from "../turns.ts";
 import { openBudget } from "./budget.ts";
 import { type Conversion, needsMemory, openConversion } from "./conversion.ts";
 import type { ConvertRequest, ConvertResult } from "./conversion-calls.ts";
+import { readCsvOptions, recordedOptions } from "./csv-options.ts";
 import { type Hasher, openHasher } from "./hash.ts";
 import { type SchemaRules, stillFits } from "./schema.ts";
 import { type FileGiven, openSource, recordedName } from "./source.ts";
@@ -160,21 +161,27 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
   const conversion = await openConversion(scope, file.label, settings);
   const { format } = await conversion.open({ file, format: job.request.format, folder }, job.signal);
   const onBadRows = job.request.onBadRows ?? "fail";
+  const csv = readCsvOptions(job.request.csv, format);
+  const reading = [file.bytes, format, onBadRows, job.rules.schemaChange, ...(csv ? [csv] : [])];
   // Hashing and converting run side by side. Whichever knows first that there is nothing to do stops the other.
   const known = new AbortController();
-  const hashed = hasher
-    .source(source.path, JSON.stringify([file.bytes, format, onBadRows, job.rules.schemaChange]))
-    .then((hash) => {
-      if (job.isWhole && isRepeat(current, job.rules.mode, hash))
-        known.abort(new LakeError("internal", "Nothing to convert."));
-      return hash;
-    });
+  const hashed = hasher.source(source.path, JSON.stringify(reading)).then((hash) => {
+    if (job.isWhole && isRepeat(current, job.rules.mode, hash))
+      known.abort(new LakeError("internal", "Nothing to convert."));
+    return hash;
+  });
   hashed.catch(() => undefined);
   const rules: SchemaRules = { ...job.rules, inferred: INFERRED.includes(format) };
   const signal = AbortSignal.any([job.signal, known.signal]);
   let converted: ConvertResult;
   try {
-    converted = await convert(job, conversion, rules, { format, signal, onBadRows, hidePaths: [dirname(file.path)] });
+    converted = await convert(job, conversion, rules, {
+      format,
+      signal,
+      onBadRows,
+      csv,
+      hidePaths: [dirname(file.path)],
+    });
   } catch (error) {
     if (!known.signal.aborted || job.signal.aborted || !isLive(current)) throw error;
     await source.verify();
@@ -183,12 +190,13 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
   const sourceHash = await hashed;
   await source.verify();
   if (known.signal.aborted && isLive(current)) return unchanged(current, converted.notes);
-  const options = { format, on_bad_rows: onBadRows };
+  const options = { format, on_bad_rows: onBadRows, ...recordedOptions(csv) };
   return commit(job, rules, converted, { source: recordedName(file.label), sourceHash, options });
 }
 
 async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestResult> {
   const { signal, store, settings } = job;
+  readCsvOptions(job.request.csv, "sql");
   const rules: SchemaRules = { ...job.rules, inferred: false };
   const plan = await job.query.plan(sql, { signal, caller: job.options.caller, files: scope });
   const conversion = await openConversion(scope, "The query", settings);
@@ -206,7 +214,7 @@ async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestR
   return commit(job, rules, converted, described);
 }
 
-interface How extends Pick<ConvertRequest, "onBadRows" | "hidePaths" | "query"> {
+interface How extends Pick<ConvertRequest, "onBadRows" | "csv" | "hidePaths" | "query"> {
   format: Format | "sql";
   /** The job's, or that of somebody who knows that there is nothing to do. */
   signal: AbortSignal;
@@ -217,7 +225,7 @@ function convert(
   { current, folder, settings, store, options }: Job,
   conversion: Conversion,
   rules: SchemaRules,
-  { format, signal, onBadRows, hidePaths, query }: How,
+  { format, signal, onBadRows, csv, hidePaths, query }: How,
 ): Promise<ConvertResult> {
   options.onProgress?.(0, "converting");
   const request: ConvertRequest = {
@@ -230,6 +238,7 @@ function convert(
     current: current && headOf(current),
     rules,
     hidePaths: [store.localRoot, ...hidePaths],
+    ...(csv && { csv }),
     ...(query && { query }),
   };
   const onProgress = (fraction: number): void => options.onProgress?.(fraction * CONVERTED, "converting");

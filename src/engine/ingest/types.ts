@@ -4,6 +4,27 @@ import type { Duck } from "../duckdb/duckdb.ts";
 export type Format = "csv" | "tsv" | "json" | "ndjson" | "parquet" | "arrow";
 export type Compression = "none" | "gzip" | "zstd";
 
+export type Encoding = "utf-8" | "utf-16le" | "utf-16be" | "windows-1252";
+
+/** How a CSV or TSV file is written, where the caller knows better than its first lines tell. */
+export interface CsvOptions {
+  /** Whether the first line has the names of the columns. */
+  header?: boolean | undefined;
+  /** Lines before it. */
+  skipLines?: number | undefined;
+  /** One character; `\\t` stands for a tab. */
+  delimiter?: string | undefined;
+  /** An `Encoding`, or latin1, which is read as windows-1252. */
+  encoding?: Encoding | "latin1" | undefined;
+  /** Texts that are NULL in every column, besides the empty one. */
+  nullValues?: string[] | undefined;
+  /** Types of columns by name. */
+  types?: Record<string, string> | undefined;
+}
+
+/** Checked, and in one spelling. */
+export type KnownCsvOptions = Omit<CsvOptions, "encoding"> & { encoding?: Encoding | undefined };
+
 export type FileSource = { path: string } | { text: string } | { upload: string };
 
 export interface IngestRequest {
@@ -14,6 +35,7 @@ export interface IngestRequest {
   mode?: "replace" | "append" | "create" | undefined;
   schemaChange?: "refuse" | "allow" | undefined;
   onBadRows?: "fail" | "skip" | undefined;
+  csv?: CsvOptions | undefined;
 }
 
 export interface IngestOptions {
@@ -53,7 +75,21 @@ export interface IngestNotes {
   /** Set when the source was not UTF-8. */
   encoding: string | null;
   /** For CSV and TSV. */
-  dialect: { delimiter: string; quote: string; header: boolean } | null;
+  dialect: CsvDialect | null;
+}
+
+export interface CsvDialect {
+  delimiter: string;
+  quote: string;
+  header: boolean;
+  /** Where the header is, null when there is none. */
+  header_line: number | null;
+  /** The names as they are written there, the first 100. */
+  header_names: string[];
+  /** Lines before the header or the first row that were left out, and the first that are not blank. */
+  skipped_lines: { count: number; lines: { line: number; text: string }[] } | null;
+  /** What is likely wrong with the outcome. */
+  warning: string | null;
 }
 
 /** A source as a finished local file that only this ingest reads. */
@@ -73,6 +109,8 @@ export interface ConvertContext {
   /** Empty folder for intermediate files and the Parquet files to commit. */
   folder: string;
   onBadRows: "fail" | "skip";
+  /** As `readCsvOptions` gives them. */
+  csv?: KnownCsvOptions | undefined;
   maxRows: number;
   /** Absent: a new dataset, with field ids 1 to n. `writeParquet` asks it; converters that infer types may look. */
   target?: Target | undefined;

@@ -1,8 +1,9 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { ColumnStats } from "../catalog/types.ts";
+import type { Column, ColumnStats } from "../catalog/types.ts";
 import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
+import { joinColumns } from "./parquet-columns.ts";
 import type { ConvertContext, ParquetFile } from "./types.ts";
 
 export interface WriteOptions {
@@ -22,15 +23,19 @@ const GROUP_COLUMNS = 64;
 const GROUP_BYTES = 24 * 1024 ** 2;
 const MIN_GROUP_ROWS = 128;
 const DICTIONARY_BYTES = 32 * 1024 ** 2;
+/** Columns written at once: DuckDB takes some 100 KiB for each, however few the rows are. */
+const COPIED_COLUMNS = 1000;
 
 /**
  * Writes the rows of `select` (which yields `columns`, by name) to Parquet files in `context.folder`, in the order the
  * dataset wants them and with its field ids. The same rows give the same bytes on every machine and with any number of
- * threads. Throws `limit` beyond `context.maxRows`, and `conflict` when the dataset has another schema.
+ * threads. A `select` that takes names can be run for some of the columns at a time, which gives the same rows each time:
+ * then wide tables are written in pieces. Throws `limit` beyond `context.maxRows`, and `conflict` when the dataset has
+ * another schema.
  */
 export async function writeParquet(
   connection: Connection,
-  select: string,
+  select: string | ((names: ReadonlySet<string>) => string),
   columns: readonly { name: string; type: string }[],
   context: ConvertContext,
   options: WriteOptions = {},
@@ -44,44 +49,49 @@ export async function writeParquet(
     ? await context.target.settle(columns)
     : columns.map((column, index) => ({ id: index + 1, ...column }));
   const types = new Map(columns.map((column) => [column.name, column.type]));
-  const projection = settled.map(({ name, type }) => {
+  const project = ({ name, type }: Column): string => {
     if (!types.has(name)) return `CAST(NULL AS ${type}) AS ${identifier(name)}`;
     return types.get(name) === type ? identifier(name) : `CAST(${identifier(name)} AS ${type}) AS ${identifier(name)}`;
-  });
+  };
   const leaves = settled.reduce((sum, { type }) => sum + leavesOf(type), 0);
-  const copyOptions = [
-    "FORMAT parquet",
-    "COMPRESSION zstd",
-    `ROW_GROUP_SIZE ${groupRows(leaves, options.rowBytes ?? 0)}`,
-    ...dictionaryOptions(leaves),
-    `FIELD_IDS {${settled.map(({ id, name }) => `${identifier(name)}: ${id}`).join(", ")}}`,
-    "RETURN_STATS",
-  ].join(", ");
-  const copy = async (from: string, name: string, onProgress?: (fraction: number) => void): Promise<ParquetFile> => {
+  const copyOptions = (written: readonly Column[]): string =>
+    [
+      "FORMAT parquet",
+      "COMPRESSION zstd",
+      `ROW_GROUP_SIZE ${groupRows(leaves, options.rowBytes ?? 0)}`,
+      ...dictionaryOptions(leaves),
+      `FIELD_IDS {${written.map(({ id, name }) => `${identifier(name)}: ${id}`).join(", ")}}`,
+      "RETURN_STATS",
+    ].join(", ");
+  const copy = async (
+    from: string,
+    name: string,
+    written: readonly Column[],
+    onProgress?: (fraction: number) => void,
+  ): Promise<ParquetFile> => {
     const path = join(context.folder, name);
-    const [row] = await connection.rows<CopyRow>(`COPY (${from}) TO ${literal(path)} (${copyOptions})`, {
+    const [row] = await connection.rows<CopyRow>(`COPY (${from}) TO ${literal(path)} (${copyOptions(written)})`, {
       signal: context.signal,
       onProgress: onProgress && ((percent) => onProgress(percent / 100)),
     });
     if (!row) throw new LakeError("internal", "DuckDB wrote a file and did not say so.");
-    return {
-      path,
-      bytes: Number(row.file_size_bytes),
-      rows: Number(row.count),
-      stats: columnStats(
-        row,
-        settled.map(({ name: column }) => column),
-      ),
-    };
+    const stats = columnStats(
+      row,
+      written.map(({ name: column }) => column),
+    );
+    return { path, bytes: Number(row.file_size_bytes), rows: Number(row.count), stats };
   };
 
   const isShort = options.atMostRows !== undefined && options.atMostRows <= context.maxRows;
   const limit = isShort ? "" : ` LIMIT ${context.maxRows + 1}`;
-  const whole = await copy(
-    `SELECT ${projection.join(", ")} FROM (${select})${limit}`,
-    "part-0.parquet",
-    context.onProgress,
-  );
+  const from = (written: readonly Column[]): string => {
+    const rows = typeof select === "string" ? select : select(new Set(written.map(({ name }) => name)));
+    return `SELECT ${written.map(project).join(", ")} FROM (${rows})${limit}`;
+  };
+  const whole =
+    typeof select === "string" || settled.length <= COPIED_COLUMNS
+      ? await copy(from(settled), "part-0.parquet", settled, context.onProgress)
+      : await copyInPieces(settled, (piece, name) => copy(from(piece), name, piece), context);
   if (whole.rows > context.maxRows) {
     throw new LakeError("limit", `The source has more than ${context.maxRows} rows, the most one ingest may write.`, {
       hint: "Ingest part of it, or raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
@@ -93,12 +103,13 @@ export async function writeParquet(
   // DuckDB's own splitting (FILE_SIZE_BYTES) gives up the order of rows, and with it equal bytes for equal input.
   const files: ParquetFile[] = [];
   const step = Math.ceil(whole.rows / parts);
-  for (let from = 0; from < whole.rows; from += step) {
+  for (let start = 0; start < whole.rows; start += step) {
     const rows = `SELECT * EXCLUDE (file_row_number) FROM read_parquet(${literal(whole.path)}, file_row_number = true)`;
     files.push(
       await copy(
-        `${rows} WHERE file_row_number >= ${from} AND file_row_number < ${from + step}`,
+        `${rows} WHERE file_row_number >= ${start} AND file_row_number < ${start + step}`,
         `part-${files.length + 1}.parquet`,
+        settled,
       ),
     );
   }
@@ -112,6 +123,24 @@ function leavesOf(type: string): number {
     .replace(/"(?:[^"]|"")*"/g, "")
     .replace(/\(\d[\d, ]*\)/g, "")
     .split(",").length;
+}
+
+/** Writes some columns at a time, and puts them together. */
+async function copyInPieces(
+  columns: readonly Column[],
+  copy: (piece: readonly Column[], name: string) => Promise<ParquetFile>,
+  { folder, signal, onProgress }: ConvertContext,
+): Promise<ParquetFile> {
+  const pieces: ParquetFile[] = [];
+  for (let at = 0; at < columns.length; at += COPIED_COLUMNS) {
+    pieces.push(await copy(columns.slice(at, at + COPIED_COLUMNS), `columns-${pieces.length}.parquet`));
+    onProgress?.(at / columns.length);
+  }
+  const path = join(folder, "part-0.parquet");
+  const paths = pieces.map((piece) => piece.path);
+  const bytes = await joinColumns(paths, path, signal);
+  for (const piece of paths) await rm(piece);
+  return { path, bytes, rows: pieces[0]?.rows ?? 0, stats: Object.assign({}, ...pieces.map(({ stats }) => stats)) };
 }
 
 interface CopyRow {

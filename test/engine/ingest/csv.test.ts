@@ -38,7 +38,15 @@ describe("dialect", () => {
       { name: "b", type: "VARCHAR" },
     ]);
     expect(values[0]).toEqual(["1", "x"]);
-    expect(notes.dialect).toEqual({ delimiter, quote: '"', header: true });
+    expect(notes.dialect).toEqual({
+      delimiter,
+      quote: '"',
+      header: true,
+      header_line: 1,
+      header_names: ["a", "b"],
+      skipped_lines: null,
+      warning: null,
+    });
   });
 
   it("reads quoted delimiters, line ends and doubled quotes", async () => {
@@ -130,7 +138,7 @@ describe("types", () => {
     ],
     ["a time with an offset among others", ["2020-01-01 00:00:00", "2020-01-01 00:00:00+02"], "not a TIMESTAMP"],
     ["mixed dates", ["2020-01-02", "13/02/2020"], "not a DATE"],
-    ["digits with underscores", ["1000", "1_000"], "not a BIGINT"],
+    ["digits with underscores", ["1000", "1_000"], "the underscores would be lost"],
     ["a word", ["1", "x"], "not a BIGINT"],
   ])("keeps a column with %s as text", async (_, [first, odd], reason) => {
     // Far from the sample, so that the sniffer does not see it.

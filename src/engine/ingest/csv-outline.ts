@@ -1,0 +1,78 @@
+import type { Cell } from "./csv-header.ts";
+import type { Dialect } from "./csv-lines.ts";
+
+/** Where a record and its fields lie in the bytes of a head. */
+export interface Outline {
+  start: number;
+  end: number;
+  delimiters: number[];
+  /** Nothing follows a closing quote. */
+  wellQuoted: boolean;
+}
+
+export interface Head {
+  /** A character a byte. */
+  bytes: string;
+  /** The file ends where it does. */
+  complete: boolean;
+}
+
+/** The most columns a CSV may have: what DuckDB keeps for each of more than these is beyond any memory setting. */
+export const MAX_COLUMNS = 20_000;
+/** Records of a head that are looked at. */
+export const MAX_RECORDS = 100;
+const [LF, CR, SPACE] = [0x0a, 0x0d, 0x20];
+
+/**
+ * The first records by RFC 4180 with a free delimiter, from `start` on. Blank lines are no records, nor is one that the
+ * head cuts off, unless it is the first. Fields beyond `MAX_COLUMNS` are counted once.
+ */
+export function outlineRecords({ bytes, complete }: Head, start: number, dialect: Dialect): Outline[] {
+  const [quote, escapedBy, delimiter] = codesOf(dialect);
+  const records: Outline[] = [];
+  let record: Outline = { start, end: start, delimiters: [], wellQuoted: true };
+  let state: "start" | "plain" | "quoted" | "closed" = "start";
+  const endRecord = (end: number): void => {
+    if (end > record.start) records.push({ ...record, end });
+    record = { start: end + 1, end, delimiters: [], wellQuoted: true };
+    state = "start";
+  };
+  let at = start;
+  for (; at < bytes.length && records.length < MAX_RECORDS; at++) {
+    const code = bytes.charCodeAt(at);
+    if (state === "quoted") {
+      if (code === escapedBy && bytes.charCodeAt(at + 1) === quote) at++;
+      else if (code === quote) state = "closed";
+    } else if (code === delimiter) {
+      if (record.delimiters.length <= MAX_COLUMNS) record.delimiters.push(at);
+      state = "start";
+    } else if (code === LF || code === CR) endRecord(at);
+    else if (code === quote && state === "start") state = "quoted";
+    else if (code !== SPACE) {
+      if (state === "closed") record.wellQuoted = false;
+      else state = "plain";
+    }
+  }
+  if (records.length === 0 || (at >= bytes.length && complete)) endRecord(bytes.length);
+  return records;
+}
+
+function codesOf({ quote, escapedBy, delimiter }: Dialect): [number, number, number] {
+  return [quote.charCodeAt(0), escapedBy.charCodeAt(0), delimiter.charCodeAt(0)];
+}
+
+export function cellsOf({ bytes }: Head, { start, end, delimiters }: Outline, dialect: Dialect): Cell[] {
+  const { quote, escapedBy } = dialect;
+  const ends = [...delimiters, end];
+  return ends.map((to, index) => {
+    const cell = bytes.slice(index === 0 ? start : (ends[index - 1] ?? 0) + 1, to).replace(/^ +| +$/g, "");
+    if (!cell.startsWith(quote)) return { text: utf8(cell), quoted: false };
+    const inner = cell.slice(1, cell.endsWith(quote) && cell.length > 1 ? -1 : undefined);
+    return { text: utf8(inner.replaceAll(escapedBy + quote, quote)), quoted: true };
+  });
+}
+
+/** Bytes as text. What is not UTF-8 shows as U+FFFD, which no caller lets into a name or a value. */
+export function utf8(bytes: string): string {
+  return /^[\0-\x7f]*$/.test(bytes) ? bytes : Buffer.from(bytes, "latin1").toString("utf8");
+}

@@ -1,0 +1,91 @@
+/**
+ * How the numbers of a column are written. Two texts that are the same number may still be two codes: versions 1.1 and
+ * 1.10, rooms 101E1 and 1010E0. Such a column stays text; one that shows that it holds measurements is numbers.
+ */
+export interface Spelling {
+  /** `shortest`: no zeros at the end of a fraction but .0; a number: as many decimals in every fraction; `any`: measurements. */
+  decimals: "any" | "shortest" | number;
+  /** Digits, E, digits is a number, since others have a decimal point or a signed exponent. */
+  exponents: boolean;
+}
+
+/** What was seen in a column of numbers. */
+export interface Spellings {
+  /** A decimal point, or a signed exponent: 1.5e3, 6E+23. */
+  pointed: boolean;
+  /** What no version or section has: a sign, more than four digits before the point or three after it. */
+  measured: boolean;
+  /** The first row of each, from 1. */
+  codeRow: number | null;
+  zeroRow: number | null;
+  fewestDecimals: number | null;
+  mostDecimals: number | null;
+}
+
+export const ANY_SPELLING: Spelling = { decimals: "any", exponents: true };
+
+const CODE = "[0-9]+[eE][0-9]+";
+const POINTED = "\\.|[eE][+-]";
+/** A fraction with a zero at its end, and more than that. */
+const END_ZERO = "[0-9]\\.[0-9]+0$";
+const VERSION = "[0-9]{1,4}(\\.[0-9]{1,3})?";
+const INTEGER_PART = "-?(0|[1-9][0-9]{0,8})";
+
+/** The same as a pattern that nearly every value of the column matches: at most 15 digits and no exponent. */
+export function quickPattern({ decimals }: Spelling): string {
+  if (decimals === "any") return `${INTEGER_PART}(\\.[0-9]{0,6})?`;
+  if (decimals === "shortest") return `${INTEGER_PART}(\\.(0|[0-9]{0,5}[1-9]))?`;
+  return decimals > 6 ? INTEGER_PART : `${INTEGER_PART}(\\.[0-9]{${decimals}})?`;
+}
+
+/** SQL: whether the trimmed `text` is spelled like this. */
+export function isSpelled(text: string, { decimals, exponents }: Spelling): string {
+  const conditions: string[] = [];
+  if (!exponents) conditions.push(`NOT regexp_full_match(${text}, '${CODE}')`);
+  if (decimals === "shortest") conditions.push(`NOT regexp_matches(${text}, '${END_ZERO}')`);
+  if (typeof decimals === "number") {
+    conditions.push(`(NOT contains(${text}, '.') OR regexp_matches(${text}, '^-?[0-9]+\\.[0-9]{${decimals}}$'))`);
+  }
+  return conditions.length === 0 ? "true" : conditions.join(" AND ");
+}
+
+/** SQL aggregates that give `Spellings`, over rows that have `row` and the trimmed `text`; `none` is true for NULL. */
+export function spellingsOf(text: string, none: string): Record<keyof Spellings, string> {
+  const fraction = `CASE WHEN contains(${text}, '.') THEN length(split_part(${text}, '.', 2)) END`;
+  return {
+    pointed: `coalesce(bool_or(regexp_matches(${text}, '${POINTED}')), false)`,
+    measured: `coalesce(bool_or(NOT (${none}) AND NOT regexp_full_match(${text}, '${VERSION}|${CODE}')), false)`,
+    codeRow: `min(CASE WHEN regexp_full_match(${text}, '${CODE}') THEN row END)`,
+    zeroRow: `min(CASE WHEN regexp_matches(${text}, '${END_ZERO}') THEN row END)`,
+    fewestDecimals: `min(${fraction})`,
+    mostDecimals: `max(${fraction})`,
+  };
+}
+
+/** The spelling of a whole column, or the row from which on it is codes. */
+export function settleSpelling(seen: Spellings): Spelling | { row: number; reason: string } {
+  if (seen.codeRow !== null && !seen.pointed) return { row: seen.codeRow, reason: "digits around an E may be a code" };
+  const exponents = seen.pointed;
+  if (seen.measured) return { decimals: "any", exponents };
+  if (seen.zeroRow === null) return { decimals: "shortest", exponents };
+  if (seen.fewestDecimals === seen.mostDecimals) return { decimals: seen.mostDecimals ?? 0, exponents };
+  return {
+    row: seen.zeroRow,
+    reason: "zeros at the end would be lost, which tell versions such as 1.1 and 1.10 apart",
+  };
+}
+
+/** A first idea from some texts. What it does not fit is found in the rows. */
+export function guessSpelling(texts: readonly string[]): Spelling {
+  const some = (pattern: string): boolean => texts.some((text) => new RegExp(pattern).test(text));
+  const decimals = texts.filter((text) => text.includes(".")).map((text) => text.length - text.indexOf(".") - 1);
+  const settled = settleSpelling({
+    pointed: some(POINTED),
+    measured: texts.some((text) => !new RegExp(`^(?:${VERSION}|${CODE})$`).test(text)),
+    codeRow: some(`^${CODE}$`) ? 1 : null,
+    zeroRow: some(END_ZERO) ? 1 : null,
+    fewestDecimals: decimals.length > 0 ? Math.min(...decimals) : null,
+    mostDecimals: decimals.length > 0 ? Math.max(...decimals) : null,
+  });
+  return "row" in settled ? { decimals: "shortest", exponents: false } : settled;
+}
