@@ -152,6 +152,7 @@ function visitFunction(node: Node, place: Place, walk: Walk): void {
   const name = foldCase(text(node.function_name));
   assertUnqualified(name, [node.schema, node.catalog]);
   assertFunction(name, walk.functions);
+  if (node.export_state === true) throw exportedState(name);
   walk.names.add(name);
   assertCall(node, name);
   notePattern(likePattern(node, name), walk);
@@ -331,6 +332,13 @@ function assertUnqualified(name: string, qualifiers: unknown[]): void {
 }
 
 const FILE_LIKE = /[./\\:*?[\]{}~]/;
+
+/** Bytes of the process's memory, with addresses in them. */
+function exportedState(name: string): LakeError {
+  return new LakeError("denied", `${name}() EXPORT_STATE is not available: it shows the server's memory.`, {
+    hint: `Write ${name}(…) without EXPORT_STATE.`,
+  });
+}
 
 function notATable(relation: string): LakeError {
   const shown = JSON.stringify(relation.slice(0, 100));
