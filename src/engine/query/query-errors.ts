@@ -3,7 +3,7 @@ import type { Manifest } from "../catalog/types.ts";
 import { translateDuckError } from "../duckdb/duckdb.ts";
 import { withoutLongNames } from "../duckdb/short-names.ts";
 import { LakeError } from "../errors.ts";
-import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT } from "./cell-limits.ts";
+import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT, MAX_ROW_CELL } from "./cell-limits.ts";
 import { isDamage } from "./damaged-copies.ts";
 import type { Judged } from "./guard.ts";
 import type { Resolved } from "./relations.ts";
@@ -30,7 +30,7 @@ export function explained(error: unknown, localRoot: string): LakeError {
   if (name === undefined) return translated;
   return new LakeError(
     "limit",
-    `${name}() would take or make a value that is too large: ${MAX_CELL_TEXT} characters or ${MAX_CELL_ITEMS} items, for some functions less.`,
+    `${name}() would take or make a value that is too large: ${MAX_CELL_TEXT} characters or ${MAX_CELL_ITEMS} items, for some functions less; ${MAX_ROW_CELL} characters or ${Math.floor((MAX_ROW_CELL * MAX_CELL_ITEMS) / MAX_CELL_TEXT)} items, and less with several calls, where every row makes one.`,
     { hint: "Make rows instead of one large value: FROM range(…), unnest(…).", cause: error },
   );
 }

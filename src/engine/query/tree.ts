@@ -1,6 +1,6 @@
 import { DATASET_NAME } from "../catalog/identity.ts";
 import { LakeError } from "../errors.ts";
-import { assertCall, assertCast, jsonPath, type LikePattern, likePattern } from "./calls.ts";
+import { assertCall, assertCast, isShrinking, jsonPath, type LikePattern, likePattern } from "./calls.ts";
 import { GROWING_FUNCTIONS, LIST_MAKERS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
 import { type FileFilter, tableFilters } from "./file-filters.ts";
 import { assertFunction, assertTableFunction, type FunctionNames } from "./functions.ts";
@@ -161,8 +161,9 @@ function visitFunction(node: Node, place: Place, walk: Walk): void {
       hint: "Make rows with FROM range(…) or unnest(…), join, and collect them with list().",
     });
   }
-  const growing = place.growing + (GROWING_FUNCTIONS.has(name) ? 1 : 0);
-  if (growing > MAX_GROWING_DEPTH) {
+  const grows = GROWING_FUNCTIONS.has(name) && !(name === "replace" && isShrinking(node));
+  const growing = place.growing + (grows ? 1 : 0);
+  if (grows && growing > MAX_GROWING_DEPTH) {
     throw new LakeError("limit", `${name}() is nested more than ${MAX_GROWING_DEPTH} deep in functions like it.`, {
       hint: "Compute the inner value in a WITH clause first.",
     });
