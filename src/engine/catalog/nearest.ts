@@ -45,5 +45,5 @@ export function didYouMean(wanted: string, names: Iterable<string>): string {
 
 /** A name that came from data, in a message: as it is where it looks like one, else quoted and cut. */
 export function shown(name: string): string {
-  return /^[\p{L}\p{N}_@][\p{L}\p{N}_@ -]{0,59}$/u.test(name) ? name : JSON.stringify(name.slice(0, 60));
+  return /^[\p{L}\p{N}_@][\p{L}\p{N}_@-]{0,59}$/u.test(name) ? name : JSON.stringify(name.slice(0, 60));
 }

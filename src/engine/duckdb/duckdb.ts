@@ -3,6 +3,7 @@ import { setPriority } from "node:os";
 import type { DuckDBConnection, DuckDBInstance, DuckDBValue } from "@duckdb/node-api";
 import { cancelled, type ErrorKind, LakeError, throwIfAborted } from "../errors.ts";
 import type { Scope } from "../scope.ts";
+import { withShortNames } from "./short-names.ts";
 
 /** What one locked instance may use and touch. Sizes in bytes. */
 export interface DuckSettings {
@@ -198,7 +199,7 @@ export function translateDuckError(error: unknown, hidePaths: string[] = []): La
   text = withoutOwnExcerpt(text);
   for (const path of hidePaths) text = text.replaceAll(`${path.replace(/\/?$/, "")}/`, "");
   const [, label = "", rest = text] = /^([A-Z][A-Za-z ]+?)(?: Error)?: ([\s\S]*)$/.exec(text) ?? [];
-  const message = shortened(rest.trim());
+  const message = shortened(withShortNames(rest.trim()));
   switch (message.includes("maximum allowed vector size") ? "Out of Memory" : label) {
     case "Out of Memory":
       return new LakeError("limit", `The statement needs more memory than it may use: ${firstLine(message)}`, {

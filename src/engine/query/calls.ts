@@ -142,6 +142,20 @@ function assertReduce([, lambda]: Node[], name: string): void {
 const JOINING =
   /^(\|\||.*concat.*|.*_cat|.*append|.*prepend|list_value|list_pack|array_value|.*replace|format|printf|.*zip|flatten|.*transform|.*apply)$/i;
 
+/** replace() that cannot make a text longer, as far as is written out: it may be nested as deep as a clean-up needs. */
+export function isShrinking(node: Node): boolean {
+  const [, source, target, ...more] = argumentsOf(node);
+  const [from, to] = [writtenText(source), writtenText(target)];
+  return from !== undefined && to !== undefined && to.length <= from.length && more.length === 0;
+}
+
+/** The parse leaves out what is empty. */
+function writtenText(node: Node | undefined): string | undefined {
+  if (node?.class !== "CONSTANT" || !isNode(node.value) || node.value.is_null !== false) return undefined;
+  const { type } = node.value;
+  return isNode(type) && type.id === "VARCHAR" ? text(node.value.value) : undefined;
+}
+
 /** A LAMBDA's parameters are a column, or a row of columns. */
 function firstName(value: unknown): string {
   if (!isNode(value)) return "";

@@ -14,6 +14,8 @@ import { computedArguments } from "./vector-calls.ts";
 export interface Judged extends Verdict {
   sql: string;
   explain: boolean;
+  /** Calls that may make a large value for every row; see `cellStatement`. */
+  growing: number;
   /** A judged query of one row, a JSON list of what comes of the `computedArguments` of `calls`; when there are any. */
   computed?: string;
 }
@@ -63,12 +65,13 @@ async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
   if (!statement) throw new LakeError("invalid", "There is no statement.", { hint: "Send one SELECT." });
   if (statements.length > 1) throw several(statements.length);
   const verdict = judgeTree(statement, parts.functions);
-  assertPlannable(statement, isInlined(sql));
+  const growing = assertPlannable(statement, isInlined(sql));
   const computed = await computedQuery(verdict, parts);
   return {
     ...verdict,
     sql: verdict.show ? SHOWN[verdict.show] : sql,
     explain: false,
+    growing,
     ...(computed !== undefined && { computed }),
   };
 }

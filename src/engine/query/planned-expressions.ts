@@ -1,6 +1,8 @@
+import { isShrinking } from "./calls.ts";
+import { LIMITED_BY_ROW } from "./cell-limits.ts";
 import { isNode, type Node, text } from "./nodes.ts";
 import { aliasCost, assertLevels, assertTypeParts, COST, nestingCost, nodesOf, type Work } from "./planning-cost.ts";
-import { REPEATED_ARGUMENTS } from "./policy.ts";
+import { REPEATED_ARGUMENTS, UNREPEATABLE_FUNCTIONS } from "./policy.ts";
 import { foldCase } from "./tokens.ts";
 
 /** What binding an expression takes. */
@@ -14,6 +16,10 @@ export interface Bound {
   size: number;
   /** Columns that a star in it stands for; 0 without one. */
   stars: number;
+  /** It is the same for every row. */
+  constant: boolean;
+  /** Calls in it that may make a large value, once for all rows. */
+  large: number;
 }
 
 /** A table in FROM, or a query: sizes of its columns by name where they are known. */
@@ -34,14 +40,29 @@ export interface Names {
   work: Work;
   /** Estimates a query in an expression. */
   query(node: unknown, names: Names, level: number): Source;
-  windows: { count: number };
+  counts: Counts;
+}
+
+/** Of the SELECT: window functions. Of the statement: calls that may make a large value for every row. */
+export interface Counts {
+  windows: number;
+  readonly growing: { calls: number };
 }
 
 /** A type of these has what its arguments have, together. */
 const JOINS_TYPES =
   /^(struct_(pack|insert|update|concat)|row|list_zip|array_zip|map|map_from_entries|map_concat|union_value|json_.*)$/;
 
-const LEAF: Bound = { work: COST.expression, parts: 1, height: 1, size: 1, stars: 0 };
+const LEAF: Bound = {
+  work: COST.expression,
+  parts: 1,
+  height: 1,
+  size: 1,
+  stars: 0,
+  constant: true,
+  large: 0,
+};
+const VARYING: Bound = { ...LEAF, constant: false };
 
 export function bind(node: unknown, names: Names, level: number): Bound {
   assertLevels(level);
@@ -63,7 +84,7 @@ export function bind(node: unknown, names: Names, level: number): Bound {
     case "FUNCTION":
       return bindCall(node, names, level);
     case "WINDOW":
-      names.windows.count++;
+      names.counts.windows++;
       return bindCall(node, names, level);
     case "CAST": {
       const bound = sum([node.child], names, level);
@@ -92,7 +113,7 @@ function sum(
   level: number,
   { times = 1, own = COST.expression as number, joinsTypes = false, pairs = false } = {},
 ): Bound {
-  const total: Bound = { work: 0, parts: 1, height: 0, size: 1, stars: 0 };
+  const total: Bound = { ...LEAF, work: 0, height: 0 };
   let size = 0;
   let computed = 0;
   for (const child of children) {
@@ -103,6 +124,8 @@ function sum(
     total.height = Math.max(total.height, bound.height);
     total.size = Math.max(total.size, bound.size);
     total.stars = Math.max(total.stars, bound.stars);
+    total.constant &&= bound.constant;
+    total.large += bound.large;
     size += bound.size;
   }
   if (joinsTypes) total.size = Math.max(1, size);
@@ -113,12 +136,25 @@ function sum(
   return total;
 }
 
+/** Notes what makes a large value for every row: of a column, or of a large constant that is put together with one. */
+function grown(bound: Bound, grows: boolean, names: Names): Bound {
+  const large = bound.large + (grows ? 1 : 0);
+  if (bound.constant) return { ...bound, large };
+  names.counts.growing.calls += large;
+  return { ...bound, large: 0 };
+}
+
 function bindCall(node: Node, names: Names, level: number): Bound {
   const name = foldCase(text(node.function_name));
   const times = REPEATED_ARGUMENTS.get(name);
   const joinsTypes = JOINS_TYPES.test(name);
-  if (times === undefined) return sum(childrenOf(node), names, level, { joinsTypes });
-  return sum(childrenOf(node), names, level, { times, own: COST.macro, joinsTypes });
+  const macro = times === undefined ? {} : { times, own: COST.macro };
+  const bound = sum(childrenOf(node), names, level, { ...macro, joinsTypes });
+  // The list that unnest() makes rows of is there once.
+  const repeats = name === "unnest" || !UNREPEATABLE_FUNCTIONS.has(name);
+  const constant = bound.constant && node.class !== "WINDOW" && repeats;
+  const grows = LIMITED_BY_ROW.has(name) && !(name === "replace" && isShrinking(node));
+  return grown({ ...bound, constant }, grows, names);
 }
 
 function bindName(node: Node, names: Names): Bound {
@@ -137,7 +173,7 @@ function bindName(node: Node, names: Names): Bound {
       if (row && part === path.at(-1)) size = Math.max(size, sizeOf(row));
     }
   }
-  return size === 1 ? LEAF : { ...LEAF, size };
+  return size === 1 ? VARYING : { ...VARYING, size };
 }
 
 export function sizeOf({ columns, width }: Source): number {
@@ -154,7 +190,7 @@ function bindStar(node: Node, names: Names, level: number): Bound {
     sources.reduce((all, { width }) => all + width, 0),
   );
   const within = sum(childrenOf(node), names, level);
-  return { ...within, stars, size: Math.max(1, ...sources.map(sizeOf)) };
+  return { ...within, constant: false, stars, size: Math.max(1, ...sources.map(sizeOf)) };
 }
 
 function bindSubquery(node: Node, names: Names, level: number): Bound {
@@ -162,7 +198,7 @@ function bindSubquery(node: Node, names: Names, level: number): Bound {
   const inner = isNode(node.subquery) ? names.query(node.subquery.node, names, level + 1) : undefined;
   const child = node.child === undefined ? LEAF : bind(node.child, names, level + 1);
   const size = Math.max(1, ...(inner?.columns.values() ?? []));
-  return { ...child, height: child.height + 1, size };
+  return { ...child, constant: false, height: child.height + 1, size };
 }
 
 /** All of what stands in a list, or in one expression that is not in one. */

@@ -29,14 +29,17 @@ interface Place {
   level: number;
   /** Each use of a WITH entry is planned by itself. */
   inlined: boolean;
+  growing: { calls: number };
 }
 
 /**
  * Throws `limit` for a statement whose planning would take long. `inlined`: the text has NOT MATERIALIZED in it, of which
- * the tree says nothing.
+ * the tree says nothing. Returns the number of calls that may make a large value for every row.
  */
-export function assertPlannable(statement: Node, inlined: boolean): void {
-  planQuery(statement.node, { ctes: new Map(), outer: undefined, work: openWork(), level: 0, inlined });
+export function assertPlannable(statement: Node, inlined: boolean): number {
+  const growing = { calls: 0 };
+  planQuery(statement.node, { ctes: new Map(), outer: undefined, work: openWork(), level: 0, inlined, growing });
+  return growing.calls;
 }
 
 function planQuery(node: unknown, place: Place): Source {
@@ -126,14 +129,14 @@ function planRecursive(node: Node, place: Place): Source {
   return { ...left, joined: 1 };
 }
 
-function emptyNames({ outer, work, inlined, ctes }: Place): Names {
+function emptyNames({ outer, work, inlined, ctes, growing }: Place): Names {
   return {
     sources: new Map(),
     aliases: new Map(),
     outer,
     work,
-    windows: { count: 0 },
-    query: (node, names, level) => planQuery(node, { ctes, outer: names, work, level, inlined }),
+    counts: { windows: 0, growing },
+    query: (node, names, level) => planQuery(node, { ctes, outer: names, work, level, inlined, growing }),
   };
 }
 
@@ -164,7 +167,7 @@ function planSelect(node: Node, place: Place): Source {
   planModifiers(node, names, place);
   const sets = Array.isArray(node.group_sets) ? node.group_sets.length : 0;
   assertGroupingSets(sets);
-  work.add("expressions", COST.windowPair * names.windows.count ** 2);
+  work.add("expressions", COST.windowPair * names.counts.windows ** 2);
   const whole = { columns, width, joined: isPlain(node) ? joined : 1 };
   assertTypeParts(sizeOf(whole) - width);
   return whole;

@@ -1,7 +1,9 @@
 import { didYouMean } from "../catalog/nearest.ts";
+import type { Manifest } from "../catalog/types.ts";
 import { translateDuckError } from "../duckdb/duckdb.ts";
+import { withoutLongNames } from "../duckdb/short-names.ts";
 import { LakeError } from "../errors.ts";
-import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT } from "./cell-limits.ts";
+import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT, MAX_ROW_CELL } from "./cell-limits.ts";
 import { isDamage } from "./damaged-copies.ts";
 import type { Judged } from "./guard.ts";
 import type { Resolved } from "./relations.ts";
@@ -28,13 +30,27 @@ export function explained(error: unknown, localRoot: string): LakeError {
   if (name === undefined) return translated;
   return new LakeError(
     "limit",
-    `${name}() would take or make a value that is too large: ${MAX_CELL_TEXT} characters or ${MAX_CELL_ITEMS} items, for some functions less.`,
+    `${name}() would take or make a value that is too large: ${MAX_CELL_TEXT} characters or ${MAX_CELL_ITEMS} items, for some functions less; ${MAX_ROW_CELL} characters or ${Math.floor((MAX_ROW_CELL * MAX_CELL_ITEMS) / MAX_CELL_TEXT)} items, and less with several calls, where every row makes one.`,
     { hint: "Make rows instead of one large value: FROM range(…), unnest(…).", cause: error },
   );
 }
 
+/** What the manifests call columns and fields, which came from files. */
+function namesIn(manifests: readonly Manifest[]): string[] {
+  return manifests.flatMap(({ columns }) =>
+    columns.flatMap(({ name, type }) => [
+      name,
+      ...Array.from(type.matchAll(/"((?:[^"]|"")+)"/g), ([, field = ""]) => field),
+    ]),
+  );
+}
+
 /** DuckDB offers other names only when the column was not qualified. */
-export function withColumns(error: LakeError, { calls }: Judged, resolved: Resolved): LakeError {
+export function withColumns(told: LakeError, { calls }: Judged, resolved: Resolved): LakeError {
+  const manifests = [...resolved.manifests.values()];
+  const message = withoutLongNames(told.message, namesIn(manifests));
+  const error =
+    message === told.message ? told : new LakeError(told.kind, message, { hint: told.hint, cause: told.cause });
   if (calls.length > 0 && /^Binder error: Referenced table "vector_search" not found/.test(error.message)) {
     return new LakeError("invalid", error.message, {
       hint: "Give the hits a name: FROM vector_search(…) AS hit, then hit.id.",
@@ -43,7 +59,6 @@ export function withColumns(error: LakeError, { calls }: Judged, resolved: Resol
   }
   const [, wanted] = /(?:column named|Referenced column) "([^"]{1,100})"/.exec(error.message) ?? [];
   if (error.kind !== "invalid" || wanted === undefined) return error;
-  const manifests = [...resolved.manifests.values()];
   const columns = manifests.flatMap((manifest) => manifest.columns.map((column) => column.name));
   if (calls.length > 0) columns.push(...HIT_COLUMNS);
   const where = manifests.map((manifest) => `DESCRIBE ${manifest.name}`).join(", ");

@@ -6,7 +6,7 @@ import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 import { untraced } from "../trace.ts";
 import { answeredInTime } from "../turns.ts";
-import { CELL_LIMITS } from "./cell-limits.ts";
+import { CELL_LIMITS, cellStatement } from "./cell-limits.ts";
 import { judgeCondition } from "./condition.ts";
 import { damagedCopies } from "./damaged-copies.ts";
 import { hideIn } from "./explain.ts";
@@ -282,7 +282,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         }
         const searches = await searchesOf(turn, judged, found);
         const resolved = await resolveHeld(turn, judged);
-        const views = [...CELL_LIMITS];
+        const views = [...CELL_LIMITS, ...(judged.growing > 0 ? [cellStatement(judged.growing)] : [])];
         for (const relation of resolved.relations) {
           for await (const statement of relation.statements(turn.session.connection)) views.push(statement);
         }

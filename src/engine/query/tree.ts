@@ -1,6 +1,6 @@
 import { DATASET_NAME } from "../catalog/identity.ts";
 import { LakeError } from "../errors.ts";
-import { assertCall, assertCast, jsonPath, type LikePattern, likePattern } from "./calls.ts";
+import { assertCall, assertCast, isShrinking, jsonPath, type LikePattern, likePattern } from "./calls.ts";
 import { GROWING_FUNCTIONS, LIST_MAKERS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
 import { type FileFilter, tableFilters } from "./file-filters.ts";
 import { assertFunction, assertTableFunction, type FunctionNames } from "./functions.ts";
@@ -153,6 +153,7 @@ function visitFunction(node: Node, place: Place, walk: Walk): void {
   const name = foldCase(text(node.function_name));
   assertUnqualified(name, [node.schema, node.catalog]);
   assertFunction(name, walk.functions);
+  if (node.export_state === true) throw exportedState(name);
   walk.names.add(name);
   assertCall(node, name);
   notePattern(likePattern(node, name), walk);
@@ -161,8 +162,9 @@ function visitFunction(node: Node, place: Place, walk: Walk): void {
       hint: "Make rows with FROM range(…) or unnest(…), join, and collect them with list().",
     });
   }
-  const growing = place.growing + (GROWING_FUNCTIONS.has(name) ? 1 : 0);
-  if (growing > MAX_GROWING_DEPTH) {
+  const grows = GROWING_FUNCTIONS.has(name) && !(name === "replace" && isShrinking(node));
+  const growing = place.growing + (grows ? 1 : 0);
+  if (grows && growing > MAX_GROWING_DEPTH) {
     throw new LakeError("limit", `${name}() is nested more than ${MAX_GROWING_DEPTH} deep in functions like it.`, {
       hint: "Compute the inner value in a WITH clause first.",
     });
@@ -332,6 +334,13 @@ function assertUnqualified(name: string, qualifiers: unknown[]): void {
 }
 
 const FILE_LIKE = /[./\\:*?[\]{}~]/;
+
+/** Bytes of the process's memory, with addresses in them. */
+function exportedState(name: string): LakeError {
+  return new LakeError("denied", `${name}() EXPORT_STATE is not available: it shows the server's memory.`, {
+    hint: `Write ${name}(…) without EXPORT_STATE.`,
+  });
+}
 
 function notATable(relation: string): LakeError {
   const shown = JSON.stringify(relation.slice(0, 100));

@@ -1,6 +1,7 @@
 import type { Params } from "../duckdb/duckdb.ts";
 import { LakeError, throwIfAborted } from "../errors.ts";
 import { assertPatterns } from "./calls.ts";
+import { limitCells } from "./cell-limits.ts";
 import { type GuardParts, type Judged, judge, MAX_SQL_CHARS } from "./guard.ts";
 import type { Opened } from "./instance.ts";
 import { neededFiles } from "./needed-files.ts";
@@ -117,6 +118,7 @@ export async function prepare(
   const resolved = await resolveHeld(turn, judged);
   const searches = await searchesOf(turn, judged, found);
   await show(resolved.relations, session, signal);
+  await limitCells(session.connection, judged.growing);
   if (searches.length > 0) await putHits(session.connection, searches, found, signal);
   return { resolved, datasets: readFrom(resolved, searches, found) };
 }

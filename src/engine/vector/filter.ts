@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import { parseReference } from "../catalog/identity.ts";
+import { shown } from "../catalog/nearest.ts";
 import type { Manifest } from "../catalog/types.ts";
 import { identifier } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
@@ -153,7 +154,7 @@ function unusedName(names: ReadonlySet<string>): string {
 export function explained(error: unknown, manifest: IndexManifest, dataset: Manifest | undefined): unknown {
   if (!(error instanceof LakeError) || error.kind !== "invalid") return error;
   const columns = dataset?.columns.map((column) => column.name) ?? [];
-  const rows = dataset ? ` Columns of ${dataset.name}: ${columns.slice(0, 30).join(", ")}.` : "";
+  const rows = dataset ? ` Columns of ${dataset.name}: ${columns.slice(0, 30).map(shown).join(", ")}.` : "";
   return new LakeError("invalid", `where: ${error.message}`, {
     hint: `A condition may use id, text and metadata of ${manifest.name}, as in metadata->>'state' = 'IL'.${rows}`,
     cause: error.cause,

@@ -146,6 +146,12 @@ const refused: Refusal[] = [
   ["WITH RECURSIVE gone AS (FROM gone UNION ALL FROM gone WHERE false) SELECT count(*) FROM gone", "not_found", /gone/],
   ["WITH duckdb_views AS (SELECT 1) FROM duckdb_views", "denied", /system table/],
   ["WITH Sqlite_Temp_Master AS (SELECT 1) SELECT 1", "denied", /system table/],
+  // The server's memory.
+  ["SELECT sum(id) EXPORT_STATE FROM workers", "denied", /EXPORT_STATE/],
+  ["SELECT to_json(sum(id) EXPORT_STATE)::VARCHAR FROM workers", "denied", /EXPORT_STATE/],
+  ["SELECT (string_agg(name) EXPORT_STATE)::BLOB FROM workers", "denied", /EXPORT_STATE/],
+  ["SELECT list(s) FROM (SELECT max(name) EXPORT_STATE AS s FROM workers GROUP BY state)", "denied", /EXPORT_STATE/],
+  ["SELECT finalize(sum(id) EXPORT_STATE) FROM workers", "denied", /EXPORT_STATE|finalize/],
   // What would end the process.
   ["SELECT (repeat('[', 200000) || repeat(']', 200000))::JSON::VARIANT", "denied", /VARIANT/],
   ["SELECT '[[1]]'::JSON::VARIANT", "denied", /VARIANT/],
