@@ -230,6 +230,11 @@ export const configSchema = z.strictObject({
     .optional()
     .describe("Audience they must have. Unset: `public_url` with `/mcp`.")
     .meta({ gate: true }),
+  oauth_max_lifetime: duration()
+    .prefault("24h")
+    .describe(
+      "Longest such a token may be valid, from its issue and from now; one for longer, or for ever, is refused.",
+    ),
   public_url: url("https://lake.example.com")
     .optional()
     .describe("Address that clients use, when a proxy is in front: `https://lake.example.com`.")

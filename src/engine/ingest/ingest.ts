@@ -7,6 +7,7 @@ import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identi
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
 import { openDuck } from "../duckdb/duckdb.ts";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
+import { withoutLiterals } from "../query/tokens.ts";
 import type { QueryEngine } from "../query/types.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
@@ -166,6 +167,7 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
     allow: [...settings.allow, ...(job.options.roots ?? [])],
     folder,
     lake: job.store.localRoot,
+    isRemote: job.options.caller !== undefined,
   });
   const onBadRows = job.request.onBadRows ?? "fail";
   // Hashing and converting run side by side. Whichever knows first that there is nothing to do stops the other.
@@ -204,7 +206,9 @@ async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestR
   const reach: Reach = { format: "sql", signal: job.signal, files: [], folders: [data] };
   const converted = await convertWith(scope, job, rules, reach, (context) => convertQuery(plan, context, job.store));
   const hashes = await Promise.all(converted.files.map(({ path }) => job.hasher.sha256(path)));
-  const described = { source: sql, sourceHash: `sha256:${hashes.join("+")}`, options: { format: "sql" } };
+  // All who may read the catalog may read this, and not all of them what the statement asked for.
+  const options = { format: "sql", literals: false };
+  const described = { source: withoutLiterals(sql), sourceHash: `sha256:${hashes.join("+")}`, options };
   return commit(job, rules, converted, described);
 }
 

@@ -20,6 +20,8 @@ export interface FileSettings extends SourceSettings {
   allow: readonly string[];
   /** Of this ingest, for a name that DuckDB would take for a pattern. */
   folder: string;
+  /** Whether who named the file is not the user of this machine, who alone is told where folders are. */
+  isRemote?: boolean;
   /** The lakehouse's own folder, which is not a source even where it lies in an allowed one. */
   lake: string;
 }
@@ -48,7 +50,7 @@ export async function openFile(
   format: Format | undefined,
   settings: FileSettings,
 ): Promise<OpenSource> {
-  const real = await allowedPath(path, settings.allow);
+  const real = await allowedPath(path, settings);
   if (isInside(settings.lake, real)) {
     throw new LakeError("denied", `${path} is inside the lakehouse itself.`, {
       hint: 'Read datasets with sql; ingest {"name": …, "sql": "SELECT * FROM …"} copies one, "name@3" is version 3.',
@@ -117,16 +119,16 @@ async function openText(
   return { ...(await describe(handle, label, format)), path, label, bytes, verify: async () => {} };
 }
 
-async function allowedPath(path: string, allow: readonly string[]): Promise<string> {
+async function allowedPath(path: string, { allow, isRemote }: FileSettings): Promise<string> {
   if (path === "" || path.includes("\0")) {
     throw new LakeError("invalid", `${JSON.stringify(path)} is not a path.`, { hint: "Name a file." });
   }
   const roots = (await Promise.all(allow.map(realFolder))).filter((root) => root !== undefined);
   const wanted = isAbsolute(path) ? resolve(path) : resolve(allow[0] ?? "/", path);
   // Before the file system is asked, so that the answer does not tell what exists elsewhere.
-  if (![...allow, ...roots].some((root) => isInside(root, wanted))) throw outside(path, allow);
+  if (![...allow, ...roots].some((root) => isInside(root, wanted))) throw outside(path, allow, isRemote);
   const real = await translated(path, () => realpath(wanted));
-  if (!roots.some((root) => isInside(root, real))) throw outside(path, allow);
+  if (!roots.some((root) => isInside(root, real))) throw outside(path, allow, isRemote);
   return real;
 }
 
@@ -143,7 +145,18 @@ function isInside(root: string, path: string): boolean {
   return way !== ".." && !way.startsWith("../") && !isAbsolute(way);
 }
 
-function outside(path: string, allow: readonly string[]): LakeError {
+const SEND =
+  "Send the file: curl -T FILE 'SERVER/uploads?name=FILE' -H 'Authorization: Bearer TOKEN', then ingest with the upload it prints; or give its text.";
+
+function outside(path: string, allow: readonly string[], isRemote = false): LakeError {
+  if (isRemote) {
+    const found =
+      allow.length === 0
+        ? "This server reads no files of its own machine"
+        : `${path} is not inside a folder that ingest may read`;
+    const relative = allow.length === 0 ? "" : " A file of the server is named relative to its allowed folder.";
+    return new LakeError("denied", `${found}.`, { hint: `${SEND}${relative}` });
+  }
   return new LakeError("denied", `${path} is not inside a folder that ingest may read.`, {
     hint: allow.length === 0 ? "No folder is allowed; start with --allow DIR." : `Allowed: ${allow.join(", ")}`,
   });
