@@ -241,7 +241,9 @@ export const configSchema = z.strictObject({
     .meta({ gate: true }),
   max_sessions: count()
     .prefault(64)
-    .describe("Sessions of 2025 clients that are open, of which unused ones give way; and subscriptions of newer ones."),
+    .describe(
+      "Sessions of 2025 clients that are open, of which unused ones give way; and subscriptions of newer ones.",
+    ),
   session_idle: duration().prefault("30m").describe("How long a session that is not used is kept."),
   max_in_flight: count().prefault(64).describe("HTTP requests that are served at the same time; more get a 503."),
   max_per_caller: count()
