@@ -3,65 +3,12 @@ import { availableParallelism } from "node:os";
 import { delimiter, resolve } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import { z } from "zod";
+import { atMost, count, duration, NOT_EMPTY, names, size, url, yesNo } from "./config-values.ts";
 import { nearest } from "./engine/catalog/nearest.ts";
 import { MAX_DIMENSION, MIN_DIMENSION, MODEL_NAME } from "./engine/embed/types.ts";
 import { LakeError } from "./engine/errors.ts";
 import { LOG_LEVELS } from "./log.ts";
 
-const UNITS: Record<string, number> = {
-  B: 1,
-  KB: 1e3,
-  MB: 1e6,
-  GB: 1e9,
-  TB: 1e12,
-  KiB: 2 ** 10,
-  MiB: 2 ** 20,
-  GiB: 2 ** 30,
-  TiB: 2 ** 40,
-};
-const TIMES: Record<string, number> = { ms: 1, s: 1e3, m: 60e3, h: 3600e3, d: 86400e3 };
-
-function measured(units: Record<string, number>, plain: string, example: string, least = 1) {
-  const names = Object.keys(units).join(", ");
-  return z
-    .union([z.number(), z.string()])
-    .transform((value, context) => {
-      const [, digits = "", unit = plain] = /^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)?\s*$/.exec(String(value)) ?? [];
-      const factor = units[unit];
-      if (digits !== "" && factor !== undefined) return Math.round(Number(digits) * factor);
-      context.addIssue({ code: "custom", message: `expected a number with one of ${names}, for example "${example}"` });
-      return z.NEVER;
-    })
-    .pipe(z.int().min(least));
-}
-
-const size = (least = 1) => measured(UNITS, "B", "256MiB", least);
-const duration = (least = 1) => measured(TIMES, "ms", "30s", least);
-const atMost = (schema: z.ZodType<number, number | string | undefined>, most: number) => schema.pipe(z.int().max(most));
-const count = (least = 1) => {
-  const message = `expected a whole number from ${least} on`;
-  return z.coerce.number({ error: message }).pipe(z.int({ error: message }).min(least, message));
-};
-
-const NOT_EMPTY = "expected a value; leave it out to go without";
-/** An address to which a path is added. A password in it would show up in errors. */
-const url = (example: string) =>
-  z
-    .string()
-    .min(1, NOT_EMPTY)
-    .refine((text) => {
-      const parsed = URL.canParse(text) ? new URL(text) : undefined;
-      return parsed && /^https?:$/.test(parsed.protocol) && !parsed.username && !parsed.password && !/[?#]/.test(text);
-    }, `expected an http or https address without user, password and query, for example "${example}"`);
-/** Names or addresses. Neither has commas in it: `a,b` in the environment or a flag is two of them. */
-const names = () =>
-  z
-    .array(z.string())
-    .min(1, NOT_EMPTY)
-    .transform((items) => items.flatMap((item) => item.split(",")).map((item) => item.trim()))
-    .refine((items) => !items.includes(""), "one of them is empty; to go without, leave the setting out");
-/** As a boolean in the file, as a word elsewhere. */
-const yesNo = () => z.union([z.boolean(), z.enum(["true", "false"]).transform((word) => word === "true")]);
 const S3_URL = /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)*\/?$/;
 const modelName = () => z.string().regex(MODEL_NAME, "expected the name of a model");
 
@@ -235,19 +182,26 @@ export const configSchema = z.strictObject({
     .optional()
     .describe("Audience they must have. Unset: `public_url` with `/mcp`.")
     .meta({ gate: true }),
+  oauth_max_lifetime: duration()
+    .prefault("24h")
+    .describe(
+      "Longest such a token may be valid, from its issue and from now; one for longer, or for ever, is refused.",
+    ),
   public_url: url("https://lake.example.com")
     .optional()
     .describe("Address that clients use, when a proxy is in front: `https://lake.example.com`.")
     .meta({ gate: true }),
   max_sessions: count()
     .prefault(64)
-    .describe("Sessions of 2025 clients that are open; and subscriptions of newer ones."),
+    .describe(
+      "Sessions of 2025 clients that are open, of which unused ones give way; and subscriptions of newer ones.",
+    ),
   session_idle: duration().prefault("30m").describe("How long a session that is not used is kept."),
   max_in_flight: count().prefault(64).describe("HTTP requests that are served at the same time; more get a 503."),
   max_per_caller: count()
     .prefault(48)
     .describe(
-      "Requests, sessions, subscriptions and uploads (12 at most), of each, that one token may have at a time; more get a 429.",
+      "Requests, sessions, subscriptions and uploads (12 at most), of each, that one token may have at a time, and three quarters of all; more get a 429.",
     ),
   max_connections_per_address: count()
     .prefault(128)

@@ -127,7 +127,10 @@ export function httpSettings(
 }
 
 /** A token is made out to this server by its audience: without one, tokens for any other service would be accepted. */
-function oauthSettings({ oauth_issuer: issuer, oauth_audience }: Config, publicUrl: string | undefined) {
+function oauthSettings(
+  { oauth_issuer: issuer, oauth_audience, oauth_max_lifetime }: Config,
+  publicUrl: string | undefined,
+) {
   if (issuer === undefined) {
     if (oauth_audience === undefined) return undefined;
     throw new LakeError(
@@ -144,7 +147,7 @@ function oauthSettings({ oauth_issuer: issuer, oauth_audience }: Config, publicU
     });
   }
   const resource = `${publicUrl}/mcp`;
-  return { issuer, audience: oauth_audience ?? resource, resource };
+  return { issuer, audience: oauth_audience ?? resource, resource, maxLifetimeMs: oauth_max_lifetime };
 }
 
 /**

@@ -13,6 +13,7 @@ import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.
 import { openUploads, type Uploads } from "./ingest/uploads.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
+import { shownSource } from "./query/shown-source.ts";
 import type { Asking, QueryEngine, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/types.ts";
 import { openScope, type Scope } from "./scope.ts";
 import type { EmbedSettings, EngineSettings } from "./settings.ts";
@@ -247,7 +248,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       const { name, version } = parseReference(reference);
       const manifest = await ready.load(name, version);
       const { heads, total } = await ready.versions(name, RECENT_VERSIONS);
-      return { manifest, versions: heads, versionsTotal: total };
+      return { manifest: shown(manifest), versions: heads.map(shown), versionsTotal: total };
     },
     drop: async (name) => {
       const dropped = await drop(await catalog(), name);
@@ -308,6 +309,10 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+function shown<Of extends Head>(head: Of): Of {
+  return { ...head, provenance: { ...head.provenance, source: shownSource(head.provenance) } };
 }
 
 interface Parts {

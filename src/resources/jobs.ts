@@ -1,3 +1,6 @@
+import { recordedName } from "../engine/ingest/source.ts";
+import type { JobRecord } from "../engine/jobs/types.ts";
+import { withoutLiterals } from "../engine/query/tokens.ts";
 import type { JobResource } from "./resource.ts";
 
 export const job: JobResource = {
@@ -22,9 +25,25 @@ export const job: JobResource = {
       updated_at: record.updated,
       finished_at: record.finished,
       resumed: record.resumed,
-      request: record.request,
+      request: shown(record.request),
       result: record.result ?? null,
       error: record.error ?? null,
     };
   },
 };
+
+/** All who may read jobs may read this: without what a statement asked for, and where on this machine a file lies. */
+function shown(request: JobRecord["request"]): Record<string, unknown> {
+  const { source } = request;
+  if (source === undefined) return { ...request };
+  const { sql, where, path } = source as { sql?: string; where?: string; path?: string };
+  return {
+    ...request,
+    source: {
+      ...source,
+      ...(sql !== undefined && { sql: withoutLiterals(sql) }),
+      ...(where !== undefined && { where: withoutLiterals(where) }),
+      ...(path !== undefined && { path: recordedName(path) }),
+    },
+  };
+}

@@ -6,7 +6,7 @@ import { assertBindAllowed } from "./gates/bind.ts";
 import type { Caller } from "./gates/caller.ts";
 import { allowedHosts, judgeHost } from "./gates/host.ts";
 import { clientAddress, isListed, judgeAddress, parseAllowlist } from "./gates/ip.ts";
-import { openOAuth, type ResourceMetadata } from "./gates/oauth.ts";
+import { type OAuthSettings, openOAuth, type ResourceMetadata } from "./gates/oauth.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import { openTokens } from "./gates/tokens.ts";
 
@@ -21,7 +21,7 @@ export interface GateSettings {
   /** Secret. */
   token?: string | undefined;
   tokenFile?: string | undefined;
-  oauth?: { issuer: string; audience: string; resource: string } | undefined;
+  oauth?: OAuthSettings | undefined;
   /** The value of LAKEHOUSE_ALLOW_NONLOOPBACK. */
   allowNonLoopback?: string | undefined;
 }

@@ -230,7 +230,7 @@ function finish({ transport }: Session, id: RequestId): void {
   });
 }
 
-const messagesOf = (body: unknown): unknown[] => (Array.isArray(body) ? body : [body]);
+export const messagesOf = (body: unknown): unknown[] => (Array.isArray(body) ? body : [body]);
 
 /** The ids of the requests in a message or a batch: whether they are well-formed, the SDK says when it serves them. */
 export function requestsOf(body: unknown): RequestId[] {

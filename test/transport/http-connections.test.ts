@@ -2,6 +2,7 @@ import { request } from "node:http";
 import { connect, type Socket } from "node:net";
 import { availableParallelism, loadavg } from "node:os";
 import { expect, onTestFinished, test } from "vitest";
+import { shareOf } from "../../src/transport/http-limits.ts";
 import { openLoopTurns } from "../../src/transport/http-loop-turns.ts";
 import {
   type HttpLake,
@@ -240,5 +241,27 @@ test("streams that a caller keeps open, one a session, leave a quarter of the se
     body: INITIALIZE,
   });
   expect(theirs.status).toBe(200);
+  await assertServed(lake);
+});
+
+test.each([
+  [64, 48, 48],
+  [64, 1_000, 48],
+  [8, 48, 6],
+  [1, 48, 1],
+  [2, 1, 1],
+  [64, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY],
+])("of %d places a caller who may have %d has %d", (most, maxPerCaller, share) => {
+  expect(shareOf(most, maxPerCaller)).toBe(share);
+});
+
+test("subscriptions of one caller leave a quarter of the places to others", async () => {
+  const lake = await warmed({ http: { maxSessions: 8, maxPerCaller: 100 } });
+  const ann = await lake.connect("modern", { token: ANN });
+  for (let n = 0; n < 6; n++) await ann.client.listen({ resourcesListChanged: true });
+  await expect(ann.client.listen({ resourcesListChanged: true })).rejects.toThrow(/429|max_per_caller/);
+  const bob = await lake.connect("modern", { token: BOB });
+  await bob.client.listen({ resourcesListChanged: true });
+  expect(lake.server.status().subscriptions).toBe(7);
   await assertServed(lake);
 });

@@ -95,6 +95,24 @@ test.each(["7", "null", '"x"', "{}", '{"jsonrpc":"1.0","id":1,"method":"ping"}',
   },
 );
 
+test.each(["resources/read", "resources/subscribe", "tools/call", "prompts/get", "no/such/method"])(
+  "a name of megabytes in %s is refused in a few words",
+  async (method) => {
+    const long = "x".repeat(90_000);
+    for (const params of [{ uri: `lakehouse://datasets/${long}` }, { name: long }]) {
+      for (const batch of [false, true]) {
+        const message = { jsonrpc: "2.0", id: 1, method, params };
+        const { status, body } = await post(JSON.stringify(batch ? [message] : message));
+        expect(status).toBe(400);
+        expect(body.length).toBeLessThan(300);
+        expect(JSON.parse(body).error.message).toMatch(/^params\.(uri|name) has 900\d\d characters, more than 1024\./);
+      }
+    }
+    const { status, body } = await post(JSON.stringify({ jsonrpc: "2.0", id: long, method }));
+    expect([status, JSON.parse(body).error.message]).toEqual([400, expect.stringContaining("id has 90000 characters")]);
+  },
+);
+
 describe("nesting", () => {
   const nested = (depth: number): Buffer => Buffer.from("[".repeat(depth) + "]".repeat(depth));
   test("counts what is open at the same time, outside of strings", async () => {

@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Client } from "@modelcontextprotocol/client";
+import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { expect, onTestFinished, test } from "vitest";
 import { openIssuer, sign } from "./gates/issuer.ts";
@@ -310,4 +310,109 @@ test("with a token and the word for it, other machines are served", async () => 
     gates: { bind: { host: "0.0.0.0", port: 0 }, token: `ann:${ANN}`, allowNonLoopback: "1" },
   });
   expect((await lake.send({ method: "POST", headers: JSON_HEADERS, body: INITIALIZE })).status).toBe(401);
+});
+
+const SENTENCE =
+  /bearer tokens.*Authorization: Bearer TOKEN.*claude mcp add --transport http lakehouse URL --header "Authorization: Bearer TOKEN"/;
+
+test("without a token, the answer says how to give it, in Claude Code too", async () => {
+  await using lake = await openHttpLake({ gates: { token: `ann:${ANN}` } });
+  const { status, body, headers } = await lake.send({ method: "POST", headers: JSON_HEADERS, body: INITIALIZE });
+  expect(status).toBe(401);
+  expect(headers["www-authenticate"]).toBe('Bearer realm="lakehouse"');
+  expect(JSON.parse(body).error).toBe(
+    'Send a token: Authorization: Bearer TOKEN. In Claude Code: claude mcp add --transport http lakehouse URL --header "Authorization: Bearer TOKEN".',
+  );
+});
+
+test("where clients look for a sign-in, they are told of the token, in the form of OAuth's errors", async () => {
+  await using lake = await openHttpLake({ gates: { token: `ann:${ANN}` } });
+  const paths = [
+    "/.well-known/oauth-protected-resource/mcp",
+    "/.well-known/oauth-protected-resource",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/oauth-authorization-server/mcp",
+    "/.well-known/openid-configuration",
+    "/register",
+    "/authorize?response_type=code",
+    "/token",
+  ];
+  for (const path of paths) {
+    const method = path === "/register" || path === "/token" ? "POST" : "GET";
+    const body = method === "POST" ? JSON.stringify({ client_name: "x", redirect_uris: [] }) : "";
+    const answer = await lake.send({ method, path, headers: JSON_HEADERS, body });
+    expect(answer.status, path).toBe(404);
+    expect(answer.headers["content-type"]).toBe("application/json");
+    expect(JSON.parse(answer.body)).toEqual({
+      error: "access_denied",
+      error_description: expect.stringMatching(SENTENCE),
+    });
+  }
+  expect((await lake.send({ path: "/register", headers: { host: "evil.example" } })).status).toBe(403);
+});
+
+test("a client that signs its user in shows what to do instead", async () => {
+  await using lake = await openHttpLake({ gates: { token: `ann:${ANN}` } });
+  const authProvider = {
+    redirectUrl: "http://127.0.0.1:1/callback",
+    clientMetadata: { client_name: "test", redirect_uris: ["http://127.0.0.1:1/callback"] },
+    clientInformation: () => undefined,
+    saveClientInformation: () => {},
+    tokens: () => undefined,
+    saveTokens: () => {},
+    redirectToAuthorization: () => {},
+    saveCodeVerifier: () => {},
+    codeVerifier: () => "",
+  };
+  const client = new Client({ name: "test", version: "1" });
+  const transport = new StreamableHTTPClientTransport(new URL(`${lake.url}/mcp`), { authProvider });
+  const error: unknown = await client.connect(transport).catch((thrown: unknown) => thrown);
+  expect(String(error).replaceAll("\\", "")).toMatch(SENTENCE);
+});
+
+test("where nobody shows a token, and where an issuer signs in, those paths are as they were", async () => {
+  await using open = await openHttpLake();
+  expect((await open.send({ method: "POST", path: "/register" })).body).toContain("There is nothing at this path");
+  await using issuer = await openIssuer();
+  const oauth = { issuer: issuer.url, audience: "lake", resource: "http://localhost/mcp" };
+  await using lake = await openHttpLake({ gates: { oauth } });
+  expect((await lake.send({ path: "/.well-known/oauth-protected-resource/mcp" })).status).toBe(200);
+  expect((await lake.send({ path: "/.well-known/oauth-authorization-server" })).body).toContain("There is nothing");
+  const { body } = await lake.send({ method: "POST", headers: JSON_HEADERS, body: INITIALIZE });
+  expect(JSON.parse(body).error).toBe("Send a token: Authorization: Bearer TOKEN.");
+});
+
+test.each(ERAS)("a %s caller is told how to load a file, and not where the server's folders are", async (era) => {
+  for (const allow of [[], undefined]) {
+    await using lake = await openHttpLake({ ...(allow && { engine: { allow } }) });
+    const { client } = await lake.connect(era);
+    for (const path of ["/etc/passwd", "../lake/catalog", `${lake.folder}/other/x.csv`]) {
+      const answer = await client.callTool({ name: "ingest", arguments: { name: "t", path } });
+      expect(answer.isError).toBe(true);
+      const text = JSON.stringify(answer.content);
+      expect(text).toContain("uploads?name=FILE");
+      expect(text.replaceAll(path, "PATH")).not.toContain(lake.folder);
+    }
+  }
+});
+
+test("what a statement asked for is not for all who may read what came of it", async () => {
+  await using lake = await openHttpLake();
+  const { client, call } = await lake.connect("modern");
+  const sql = "SELECT 'hunter2' AS name, 41 AS age -- hunter3";
+  await call("ingest", { name: "secret", sql });
+  const { job_id } = await call("ingest", { name: "later", sql, background: true });
+  await call("job-status", { job_id, wait_ms: 10_000 });
+  const shown = JSON.stringify([
+    await call("catalog-describe", { name: "secret" }),
+    await call("sql", { sql: "SELECT source FROM lakehouse_datasets" }),
+    await call("sql", { sql: "SELECT source FROM lakehouse_versions" }),
+    await client.readResource({ uri: "lakehouse://datasets/secret" }),
+    await client.readResource({ uri: "lakehouse://catalog" }),
+    await client.readResource({ uri: `lakehouse://jobs/${job_id}` }),
+  ]);
+  expect(shown).toContain("SELECT ? AS name, ? AS age");
+  // Least and greatest values are of the data, which whoever reads this may read.
+  const origins = shown.replaceAll(/\\*"m(in|ax)\\*":\\*"[^"]*"/g, "");
+  expect(origins).not.toMatch(/hunter|\b41 AS/);
 });

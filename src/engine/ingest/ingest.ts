@@ -6,6 +6,7 @@ import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identi
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 import { failedOnCopies } from "../query/damaged-copies.ts";
+import { withoutLiterals } from "../query/tokens.ts";
 import type { QueryEngine } from "../query/types.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
@@ -156,6 +157,7 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
     allow: [...settings.allow, ...(job.options.roots ?? [])],
     folder,
     lake: job.store.localRoot,
+    isRemote: job.options.caller !== undefined,
   });
   const { file } = source;
   const conversion = await openConversion(scope, file.label, settings);
@@ -210,7 +212,9 @@ async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestR
   });
   const converted = await converting.catch((error: unknown) => failedOnCopies(store, plan.keys, error));
   const hashes = await Promise.all(converted.files.map(({ path }) => job.hasher.sha256(path)));
-  const described = { source: sql, sourceHash: `sha256:${hashes.join("+")}`, options: { format: "sql" } };
+  // All who may read the catalog may read this, and not all of them what the statement asked for.
+  const options = { format: "sql", literals: false };
+  const described = { source: withoutLiterals(sql), sourceHash: `sha256:${hashes.join("+")}`, options };
   return commit(job, rules, converted, described);
 }
 

@@ -22,6 +22,8 @@ export interface FileSettings extends SourceSettings {
   allow: readonly string[];
   /** Of this ingest, for inline text. */
   folder: string;
+  /** Whether who named the file is not the user of this machine, who alone is told where folders are. */
+  isRemote?: boolean;
   /** The lakehouse's own folder, which is not a source even where it lies in an allowed one. */
   lake: string;
 }
@@ -40,7 +42,7 @@ export function openSource(scope: Scope, from: FileGiven, settings: FileSettings
  * has to be a regular file inside an allowed folder. Throws `denied`, `not_found`, `invalid`, `limit`.
  */
 export async function openFile(scope: Scope, path: string, settings: FileSettings): Promise<OpenSource> {
-  const { real, roots } = await allowedPath(path, settings.allow);
+  const { real, roots } = await allowedPath(path, settings);
   if (isInside(settings.lake, real)) {
     throw new LakeError("denied", `${path} is inside the lakehouse itself.`, {
       hint: 'Read datasets with sql; ingest {"name": …, "sql": "SELECT * FROM …"} copies one, "name@3" is version 3.',
@@ -49,7 +51,9 @@ export async function openFile(scope: Scope, path: string, settings: FileSetting
   const source = await openReal(scope, real, path, settings);
   // A folder on the way may have been exchanged for a link in between: what counts is where the open file is.
   const now = await whereIs(source, real);
-  if (!roots.some((root) => isInside(root, now)) || isInside(settings.lake, now)) throw outside(path, settings.allow);
+  if (!roots.some((root) => isInside(root, now)) || isInside(settings.lake, now)) {
+    throw outside(path, settings.allow, settings.isRemote);
+  }
   return source;
 }
 
@@ -102,16 +106,19 @@ async function openText(scope: Scope, text: string, folder: string, settings: So
   return { file: foundFile(path, label, await handle.stat({ bigint: true })), path, verify: async () => {} };
 }
 
-async function allowedPath(path: string, allow: readonly string[]): Promise<{ real: string; roots: string[] }> {
+async function allowedPath(
+  path: string,
+  { allow, isRemote }: FileSettings,
+): Promise<{ real: string; roots: string[] }> {
   if (path === "" || path.includes("\0")) {
     throw new LakeError("invalid", `${JSON.stringify(path)} is not a path.`, { hint: "Name a file." });
   }
   const roots = (await Promise.all(allow.map(realFolder))).filter((root) => root !== undefined);
   const wanted = isAbsolute(path) ? resolve(path) : resolve(allow[0] ?? "/", path);
   // Before the file system is asked, so that the answer does not tell what exists elsewhere.
-  if (![...allow, ...roots].some((root) => isInside(root, wanted))) throw outside(path, allow);
+  if (![...allow, ...roots].some((root) => isInside(root, wanted))) throw outside(path, allow, isRemote);
   const real = await translated(path, () => realpath(wanted));
-  if (!roots.some((root) => isInside(root, real))) throw outside(path, allow);
+  if (!roots.some((root) => isInside(root, real))) throw outside(path, allow, isRemote);
   return { real, roots };
 }
 
@@ -128,7 +135,18 @@ function isInside(root: string, path: string): boolean {
   return way !== ".." && !way.startsWith("../") && !isAbsolute(way);
 }
 
-function outside(path: string, allow: readonly string[]): LakeError {
+const SEND =
+  "Send the file: curl -T FILE 'SERVER/uploads?name=FILE' -H 'Authorization: Bearer TOKEN', then ingest with the upload it prints; or give its text.";
+
+function outside(path: string, allow: readonly string[], isRemote = false): LakeError {
+  if (isRemote) {
+    const found =
+      allow.length === 0
+        ? "This server reads no files of its own machine"
+        : `${path} is not inside a folder that ingest may read`;
+    const relative = allow.length === 0 ? "" : " A file of the server is named relative to its allowed folder.";
+    return new LakeError("denied", `${found}.`, { hint: `${SEND}${relative}` });
+  }
   return new LakeError("denied", `${path} is not inside a folder that ingest may read.`, {
     hint: allow.length === 0 ? "No folder is allowed; start with --allow DIR." : `Allowed: ${allow.join(", ")}`,
   });

@@ -2,6 +2,7 @@ import { itemCount } from "../catalog/browse.ts";
 import type { Catalog, Head, Manifest } from "../catalog/types.ts";
 import { identifier, literal } from "../duckdb/duckdb.ts";
 import { mapAhead } from "../map-ahead.ts";
+import { shownSource } from "./shown-source.ts";
 import type { Builtin } from "./tree.ts";
 
 const LOADS_AHEAD = 16;
@@ -81,7 +82,7 @@ function datasetRow(head: Head): Row {
     bytes: head.bytes,
     files: head.fileCount,
     columns: head.columns.map(({ name, type }) => ({ name, type })),
-    source: head.provenance.source,
+    source: shownSource(head.provenance),
     created_at: head.createdAt,
     updated_at: head.updatedAt,
     dataset_id: head.datasetId,
@@ -98,7 +99,7 @@ function versionRow(head: Head): Row {
     bytes: head.bytes,
     files: head.fileCount,
     dropped: head.dropped,
-    source: head.provenance.source,
+    source: shownSource(head.provenance),
     committed_at: head.updatedAt,
     schema_fingerprint: head.schemaFingerprint,
     commit_id: head.commitId,

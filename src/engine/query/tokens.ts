@@ -109,6 +109,20 @@ export function foldCase(name: string): string {
   return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }
 
+/** The statement with `?` in the place of every text and number, and without comments: for who may not see those. */
+export function withoutLiterals(sql: string): string {
+  let shown = "";
+  let end = 0;
+  for (const { kind, start, end: next } of tokenize(sql)) {
+    const between = sql.slice(end, start);
+    // What is neither space nor token is a comment.
+    shown += /^\s*$/.test(between) ? between : " ";
+    shown += kind === "string" || kind === "number" ? "?" : sql.slice(start, next);
+    end = next;
+  }
+  return shown.trim();
+}
+
 /** The statement without the `;` and comments after it, so that it can stand in parentheses. */
 export function withoutEnd(sql: string): string {
   let end = 0;

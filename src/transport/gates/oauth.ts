@@ -14,6 +14,14 @@ export interface ResourceMetadata {
   bearer_methods_supported: string[];
 }
 
+export interface OAuthSettings {
+  issuer: string;
+  audience: string;
+  resource: string;
+  /** From its issue to its end, and from now to its end, a token may have at most. Undefined: any time. */
+  maxLifetimeMs?: number | undefined;
+}
+
 export interface OAuth {
   /** Whose token it is: 401 when it does not hold, 503 when the issuer cannot be asked. Never throws. */
   verify(token: string): Promise<Caller | Refusal>;
@@ -41,11 +49,7 @@ const UNAVAILABLE: Refusal = {
  * (RFC 8414, OpenID Connect Discovery), so that this server starts without it. Throws `invalid` for addresses that
  * cannot be meant; plain http is for an issuer on this machine only. Closing `scope` ends what is under way.
  */
-export function openOAuth(
-  scope: Scope,
-  { issuer, audience, resource }: { issuer: string; audience: string; resource: string },
-  log: Log,
-): OAuth {
+export function openOAuth(scope: Scope, { issuer, audience, resource, maxLifetimeMs }: OAuthSettings, log: Log): OAuth {
   const issuerUrl = checkedIssuer(issuer);
   const resourceUrl = checkedResource(resource);
   if (audience.trim() === "") {
@@ -96,7 +100,8 @@ export function openOAuth(
           clockTolerance: CLOCK_TOLERANCE_S,
           requiredClaims: ["exp", "iss"],
         });
-        return payload.iss === iss ? named(payload) : invalid("is from another issuer");
+        if (payload.iss !== iss) return invalid("is from another issuer");
+        return livesTooLong(payload, maxLifetimeMs) ?? named(payload);
       } catch (error) {
         return failed ?? invalid(whyInvalid(error));
       }
@@ -172,6 +177,15 @@ function whyInvalid(error: unknown): string {
 
 function invalid(why: string): Refusal {
   return { status: 401, message: `The token ${why}.` };
+}
+
+/** One that was taken is of use until its end, and nobody can take it back. */
+function livesTooLong({ exp = 0, iat }: JWTPayload, maxMs: number | undefined): Refusal | undefined {
+  if (maxMs === undefined) return undefined;
+  const most = Math.ceil(maxMs / 1000);
+  const since = Math.min(iat ?? Number.POSITIVE_INFINITY, Date.now() / 1000 + CLOCK_TOLERANCE_S);
+  if (exp - since <= most) return undefined;
+  return invalid(`is valid for longer than the ${most} s that a token may be here (oauth_max_lifetime)`);
 }
 
 /** The subject, or the client when nobody stands behind it: visible ASCII, at most 64 characters, no two the same. */

@@ -10,7 +10,7 @@ const RESOURCE = "https://lake.example.com/mcp";
 const now = () => Math.floor(Date.now() / 1000);
 const pause = (ms: number) => new Promise((done) => void setTimeout(done, ms));
 
-function openFor(issuer: string, settings: { audience?: string; resource?: string } = {}) {
+function openFor(issuer: string, settings: { audience?: string; resource?: string; maxLifetimeMs?: number } = {}) {
   const scope = openScope();
   const logged: string[] = [];
   const oauth = openOAuth(
@@ -320,4 +320,26 @@ test.each(["http://localhost:1", "http://127.0.0.1:1/realm", "http://[::1]:1", "
 test("an empty audience, and an address of this server that is none, are refused", () => {
   expect(refused(() => openFor("https://a.example", { audience: " " })).message).toContain("oauth_audience is empty");
   expect(refused(() => openFor("https://a.example", { resource: "lake" })).hint).toContain("public_url");
+});
+
+test.each<[string, Record<string, unknown>, boolean]>([
+  ["for as long as a token may be", { iat: now(), exp: now() + 3_600 }, true],
+  ["for longer, since its issue", { iat: now() - 7_200, exp: now() + 300 }, false],
+  ["for longer, from now", { iat: now(), exp: now() + 3_700 }, false],
+  ["for longer, and does not say since when", { iat: undefined, exp: now() + 7_200 }, false],
+  ["for longer, and says it was issued later", { iat: now() + 86_400, exp: now() + 90_000 }, false],
+  ["for ever, almost", { exp: 99_999_999_999 }, false],
+  ["and does not say since when", { iat: undefined, exp: now() + 3_000 }, true],
+])("with a longest lifetime, a token that is valid %s is judged by it", async (_, claims, holds) => {
+  await using opened = await open();
+  const { verify } = openFor(opened.issuer.url, { maxLifetimeMs: 3_600_000 });
+  const verdict = await verify(await sign(opened.key, opened.issuer.url, claims));
+  if (holds) expect(verdict).toMatchObject({ name: "alice" });
+  else expect(verdict).toMatchObject({ status: 401, message: expect.stringContaining("oauth_max_lifetime") });
+});
+
+test("a token without an end is refused", async () => {
+  await using opened = await open();
+  const verdict = await opened.verify(await sign(opened.key, opened.issuer.url, { exp: undefined } as never));
+  expect(verdict).toMatchObject({ status: 401, message: "The token has no valid claim exp." });
 });
