@@ -81,7 +81,9 @@ export const configSchema = z.strictObject({
       "Queries that run at the same time, each in a process that can use all threads. One token has all but one at most.",
     ),
   max_queued_queries: count(0).prefault(128).describe("Queries that wait for their turn; more are refused."),
-  max_result_bytes: size().prefault("64KiB").describe("Text one query result may take."),
+  max_result_bytes: size()
+    .prefault("28KiB")
+    .describe("What a result may take, as text and as JSON each. Clients cut what is longer than 25,000 tokens."),
   refresh: duration().prefault("30s").describe("How often versions committed by other processes are looked for."),
   job_after: duration().prefault("20s").describe("How long a call works before it is answered with a job."),
   retain_versions: count()

@@ -59,7 +59,7 @@ test("defaults hold without a file, an environment or flags", () => {
     data: "./lakehouse-data",
     max_ingest_bytes: 256 * 2 ** 20,
     query_timeout: 30_000,
-    max_result_bytes: 65_536,
+    max_result_bytes: 28_672,
     log_level: "info",
   });
   expect(load().allow).toBeUndefined();

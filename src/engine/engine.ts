@@ -67,6 +67,8 @@ export interface Engine extends AsyncDisposable, Upkeep {
    */
   embed(texts: readonly string[], options?: EmbedOptions): Promise<Embedded>;
   /** What embeddings come from, and what the cache holds. */
+  /** Of a result, as JSON and as text each. */
+  readonly maxResultBytes: number;
   embedStatus(): EmbedStatus;
   /**
    * Makes a vector index: empty, or of a dataset, whose texts are embedded; called again, it takes over what changed
@@ -261,6 +263,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       return heads.map((head) => head.name).filter((name) => name.startsWith(prefix));
     },
     embed: async (texts, options) => (await embedding()).embed(texts, options),
+    maxResultBytes: settings.maxResultBytes,
     embedStatus,
     createIndex: async (request, options) => (await vectors()).create(request, options),
     upsert: async (index, items, options) => (await vectors()).upsert(index, items, options),

@@ -181,9 +181,9 @@ function refuseUnknown(
   const valid = Object.keys(properties);
   const used = new Set(valid.filter((name) => Object.hasOwn(given, name)));
   const advice = unknown.map((name) => {
-    const meant = meantBy(name, valid, used) ?? nearest(name, valid)[0];
+    const meant = meantBy(name, valid) ?? nearest(name, valid)[0];
     if (meant === undefined) return `there is nothing like ${shownName(name)}`;
-    const twice = used.has(meant) ? `, which is given too: keep one of them` : "";
+    const twice = used.has(meant) ? ", which is given too: keep one of them" : "";
     used.add(meant);
     return `use ${meant} instead of ${shownName(name)}${twice}`;
   });

@@ -1,8 +1,17 @@
 import { z } from "zod";
 import { columnStats } from "../engine/catalog/browse.ts";
 import { OPERATIONS } from "../engine/catalog/types.ts";
-import { bytesOf, countOf, fence, table } from "./render.ts";
+import { fitting } from "./fitting.ts";
+import { bytesOf, countOf, fence, line, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
+
+/** A query may be long; `lakehouse_versions` has all of it. */
+const MAX_SOURCE_CHARS = 1_000;
+
+function shortened(source: string): string {
+  if (source.length <= MAX_SOURCE_CHARS) return source;
+  return `${source.slice(0, MAX_SOURCE_CHARS)}… (${source.length.toLocaleString("en-US")} characters)`;
+}
 
 export const catalogDescribe = defineTool({
   name: "catalog-describe",
@@ -31,6 +40,7 @@ export const catalogDescribe = defineTool({
         nulls: z.int(),
       }),
     ),
+    columns_total: z.int().optional().describe("When there are more columns than these."),
     source: z.string().describe("What this version was made from."),
     operation: z.enum(OPERATIONS),
     versions: z.array(
@@ -41,6 +51,12 @@ export const catalogDescribe = defineTool({
   run: async ({ name }, { engine }) => {
     const { manifest, versions, versionsTotal } = await engine.describe(name);
     const stats = columnStats(manifest);
+    const columns = manifest.columns.map((column) => ({
+      name: column.name,
+      type: column.type,
+      ...(stats[column.name] ?? { min: null, max: null, nulls: 0 }),
+    }));
+    const fit = fitting(columns, engine.maxResultBytes, (column) => line(Object.values(column)), JSON.stringify);
     return {
       dataset_id: manifest.datasetId,
       name: manifest.name,
@@ -52,18 +68,15 @@ export const catalogDescribe = defineTool({
       schema_fingerprint: manifest.schemaFingerprint,
       created_at: manifest.createdAt,
       updated_at: manifest.updatedAt,
-      columns: manifest.columns.map((column) => ({
-        name: column.name,
-        type: column.type,
-        ...(stats[column.name] ?? { min: null, max: null, nulls: 0 }),
-      })),
-      source: manifest.provenance.source,
+      columns: columns.slice(0, fit),
+      ...(fit < columns.length && { columns_total: columns.length }),
+      source: shortened(manifest.provenance.source),
       operation: manifest.provenance.operation,
       versions: versions.map((head) => ({
         version: head.version,
         operation: head.provenance.operation,
         rows: head.rows,
-        source: head.provenance.source,
+        source: shortened(head.provenance.source),
         created_at: head.updatedAt,
       })),
       versions_total: versionsTotal,
@@ -72,6 +85,7 @@ export const catalogDescribe = defineTool({
   text: (result) => {
     const columns = result.columns.map((c) => [c.name, c.type, c.min, c.max, c.nulls]);
     const versions = result.versions.map((v) => [v.version, v.operation, v.rows, v.created_at, v.source]);
+    const more = (result.columns_total ?? 0) - columns.length;
     const older = result.versions_total - result.versions.length;
     return [
       `${result.name}@${result.version} (${result.kind}): ${countOf(result.rows, "row")}, ${bytesOf(result.bytes)} in ${countOf(result.files, "file")}, updated ${result.updated_at}`,
@@ -79,6 +93,9 @@ export const catalogDescribe = defineTool({
       fence(
         [
           table(["column", "type", "min", "max", "nulls"], columns),
+          ...(more > 0
+            ? [`and ${more} more: SELECT * FROM (DESCRIBE "${result.name}@${result.version}") OFFSET ${columns.length}`]
+            : []),
           "",
           table(["version", "operation", "rows", "created", "source"], versions),
           ...(older > 0 ? [`and ${older} older: SELECT * FROM lakehouse_versions WHERE name = '${result.name}'`] : []),

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { summary } from "../engine/catalog/browse.ts";
-import { bytesOf, countOf, fence, table } from "./render.ts";
+import { fitting } from "./fitting.ts";
+import { bytesOf, countOf, fence, line, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
 export const catalogList = defineTool({
@@ -34,7 +35,16 @@ export const catalogList = defineTool({
       .describe("Datasets with a version that cannot be read; tell the user."),
   }),
   run: async (args, { engine }) => {
-    const { datasets, nextCursor, total, unreadable } = await engine.list(args);
+    const page = await engine.list(args);
+    const fit = fitting(
+      page.datasets.map(summary),
+      engine.maxResultBytes,
+      (each) => line(Object.values(each)),
+      JSON.stringify,
+    );
+    // The cursor is of the last one that is shown.
+    const { datasets, nextCursor, total, unreadable } =
+      fit < page.datasets.length ? await engine.list({ ...args, limit: fit }) : page;
     return {
       datasets: datasets.map(summary),
       ...(nextCursor !== undefined && { next_cursor: nextCursor }),

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { openTimeSlice } from "../engine/time-slice.ts";
 import { noteOnModel } from "./embed-note.ts";
-import { base64, countOf } from "./render.ts";
+import { base64, bytesOf, countOf } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
 /** A vector of 768 dimensions is about 9 kB of JSON. */
@@ -51,12 +51,16 @@ export const embed = defineTool({
       vectors,
     };
   },
-  text: (result) => {
+  text: (result, _args, { engine }) => {
     const by = `${result.model} (${result.provider}${result.lexical ? ", lexical: compares words and spelling, not meaning" : ""})`;
-    const lines = [
-      `${countOf(result.vectors.length, "vector")} of ${result.dimension} dimensions by ${by}, each as base64 of little-endian float32:`,
-      ...result.vectors.map((vector, index) => `${index}: ${base64(vector)}`),
-    ];
+    const what = `${countOf(result.vectors.length, "vector")} of ${result.dimension} dimensions by ${by}`;
+    const vectors = result.vectors.map((vector, index) => `${index}: ${base64(vector)}`).join("\n");
+    const lines =
+      vectors.length <= engine.maxResultBytes
+        ? [`${what}, each as base64 of little-endian float32:`, vectors]
+        : [
+            `${what}, in the structured content: as text they are larger than ${bytesOf(engine.maxResultBytes)}. For the text, embed fewer at a time.`,
+          ];
     if (result.note !== undefined) lines.push(result.note);
     return lines.join("\n");
   },

@@ -19,7 +19,11 @@ function escaped(character: string): string {
 
 /** `a | b` lines under a header: complete, unambiguous, and cheap in tokens. */
 export function table(header: string[], rows: readonly (readonly unknown[])[]): string {
-  return [header.map(cell).join(" | "), ...rows.map((row) => row.map(cell).join(" | "))].join("\n");
+  return [header, ...rows].map(line).join("\n");
+}
+
+export function line(cells: readonly unknown[]): string {
+  return cells.map(cell).join(" | ");
 }
 
 /**

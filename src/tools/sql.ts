@@ -1,6 +1,7 @@
 import { z } from "zod";
-import type { QueryOptions } from "../engine/query/types.ts";
-import { countOf, fence, table } from "./render.ts";
+import type { QueryOptions, QueryResult } from "../engine/query/types.ts";
+import { fitting } from "./fitting.ts";
+import { countOf, fence, line, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
 const SCALAR = { anyOf: [{ type: "string" }, { type: "number" }, { type: "boolean" }, { type: "null" }] } as const;
@@ -40,28 +41,46 @@ export const sql = defineTool({
     note: z.string().optional().describe("What to know of the vector searches in it."),
     elapsed_ms: z.number(),
   }),
-  run: ({ sql: statement, params, max_rows, timeout_ms }, { engine, signal, caller }) =>
-    engine.query(statement, {
+  run: async ({ sql: statement, params, max_rows, timeout_ms }, { engine, signal, caller }) => {
+    const result = await engine.query(statement, {
       maxRows: max_rows,
       signal,
       caller,
       ...(params !== undefined && { params }),
       ...(timeout_ms !== undefined && { timeoutMs: timeout_ms }),
-    }),
+    });
+    const fit = fitting(result.rows, engine.maxResultBytes, line);
+    return fit === result.rows.length ? result : cut(result, fit);
+  },
   text: (result) => {
     const header = result.columns.map((column) => column.name);
     const of = result.total_rows === undefined ? "" : ` of ${result.total_rows.toLocaleString("en-US")}`;
     const from = result.datasets.length > 0 ? ` from ${result.datasets.join(", ")}` : "";
     const summary = `${countOf(result.row_count, "row")}${result.truncated ? of : ""}${from}, ${result.elapsed_ms} ms`;
-    const more = result.truncated ? `\n${MORE[result.truncated_by ?? "max_rows"]}` : "";
+    const more = result.truncated ? `\n${CUT[result.truncated_by ?? "max_rows"]} ${rest(result.row_count)}` : "";
     const note = result.note === undefined ? "" : `\n${result.note}`;
     return `${fence(table(header, result.rows))}\n${summary}${more}${note}`;
   },
 });
 
-const NEXT =
-  "For the rest: page with ORDER BY … LIMIT … OFFSET, aggregate, or keep the whole result as a dataset with ingest {name, sql}.";
-const MORE = {
-  max_rows: `Cut at max_rows. ${NEXT}`,
-  max_bytes: `Cut by size. Select fewer or shorter columns. ${NEXT}`,
+/** Of rows whose text is longer than their JSON. */
+function cut(result: QueryResult, fit: number): QueryResult {
+  const total = result.total_rows ?? (result.truncated ? undefined : result.row_count);
+  return {
+    ...result,
+    rows: result.rows.slice(0, fit),
+    row_count: fit,
+    truncated: true,
+    truncated_by: "max_bytes",
+    ...(total !== undefined && { total_rows: total }),
+  };
+}
+
+const CUT = {
+  max_rows: "Cut at max_rows.",
+  max_bytes: "Cut by size (max_result_bytes): select fewer or shorter columns.",
 };
+
+function rest(rows: number): string {
+  return `For the rest: page with ORDER BY … LIMIT … OFFSET ${rows}, aggregate, or keep the whole result as a dataset with ingest {name, sql}.`;
+}

@@ -54,11 +54,10 @@ const SYNONYMS: readonly (readonly [argument: string, ...synonyms: string[]])[] 
 
 const folded = (name: string): string => name.toLowerCase().replace(/[-_ ]/g, "");
 
-/** The argument that is meant by `name`, of those that there are; one that is not `given` yet before others. */
-export function meantBy(name: string, valid: readonly string[], given: ReadonlySet<string>): string | undefined {
+/** The argument that is meant by `name`, of those that there are. */
+export function meantBy(name: string, valid: readonly string[]): string | undefined {
   const wanted = folded(name.slice(0, 64));
   const same = valid.find((argument) => folded(argument) === wanted);
-  if (same !== undefined) return same;
-  const found = SYNONYMS.filter(([argument, ...synonyms]) => valid.includes(argument) && synonyms.includes(wanted));
-  return (found.find(([argument]) => !given.has(argument)) ?? found[0])?.[0];
+  const [argument] = SYNONYMS.find(([known, ...synonyms]) => valid.includes(known) && synonyms.includes(wanted)) ?? [];
+  return same ?? argument;
 }

@@ -37,7 +37,7 @@ export interface ToolDefinition<Input extends z.ZodObject, Output extends z.ZodO
   input: Input;
   output: Output;
   run: (args: z.output<Input>, context: ToolContext) => Promise<z.input<Output>>;
-  text: (result: z.input<Output>, args: z.output<Input>) => string;
+  text: (result: z.input<Output>, args: z.output<Input>, context: ToolContext) => string;
 }
 
 export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject>(
@@ -49,7 +49,7 @@ export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject
     ...tool,
     call: async (args: z.output<Input>, context) => {
       const structured = await run(args, context);
-      return { structured: structured as Record<string, unknown>, text: text(structured, args) };
+      return { structured: structured as Record<string, unknown>, text: text(structured, args, context) };
     },
   };
 }

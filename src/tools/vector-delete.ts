@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { LakeError } from "../engine/errors.ts";
 import { MAX_ITEMS } from "../engine/vector/types.ts";
+import { fitting } from "./fitting.ts";
 import { countOf, fence } from "./render.ts";
 import { defineTool } from "./tool.ts";
 import { index } from "./vector-schema.ts";
@@ -24,6 +25,7 @@ export const vectorDelete = defineTool({
     version: z.int(),
     deleted: z.int(),
     missing: z.array(z.string()).describe("Ids that were not there."),
+    missing_total: z.int().optional().describe("When there are more of them than these."),
     count: z.int().describe("Items left."),
     dropped: z.boolean(),
   }),
@@ -36,9 +38,11 @@ export const vectorDelete = defineTool({
     const request = all ? { index: from, all } : { index: from, ids };
     const result = await engine.deleteItems(request, { signal, onProgress: progress });
     const { index: name, version, deleted, missing, count, dropped } = result;
-    return { index: name, version, deleted, missing, count, dropped };
+    const fit = fitting(missing, engine.maxResultBytes, (id) => JSON.stringify(id));
+    const cut = fit < missing.length && { missing_total: missing.length };
+    return { index: name, version, deleted, missing: missing.slice(0, fit), ...cut, count, dropped };
   },
-  text: ({ index: name, version, deleted, missing, count, dropped }) => {
+  text: ({ index: name, version, deleted, missing, missing_total = missing.length, count, dropped }) => {
     if (dropped) {
       return `${name} is dropped (version ${version}). "${name}@${version - 1}" stays readable in sql until retention removes it.`;
     }
@@ -46,15 +50,11 @@ export const vectorDelete = defineTool({
       `${countOf(deleted, "item")} deleted. ${name} is at version ${version}: ${countOf(count, "item")} left.`,
     ];
     if (missing.length > 0) {
-      const more = missing.length - SHOWN_IDS;
+      const shown = missing.slice(0, SHOWN_IDS);
+      const more = missing_total - shown.length;
       lines.push(
-        `Not there: ${countOf(missing.length, "id")}${more > 0 ? `, the first ${SHOWN_IDS} of them` : ""}:`,
-        fence(
-          missing
-            .slice(0, SHOWN_IDS)
-            .map((id) => JSON.stringify(id))
-            .join("\n"),
-        ),
+        `Not there: ${countOf(missing_total, "id")}${more > 0 ? `, the first ${shown.length} of them` : ""}:`,
+        fence(shown.map((id) => JSON.stringify(id)).join("\n")),
       );
     }
     return lines.join("\n");

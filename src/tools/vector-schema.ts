@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { MAX_DIMENSION } from "../engine/embed/types.ts";
 import type { IndexSummary } from "../engine/vector/types.ts";
 import { countOf } from "./render.ts";
 
@@ -7,7 +8,9 @@ export const metric = z.enum(["cosine", "ip", "l2"]);
 export const provider = z.enum(["ollama", "openai", "builtin"]);
 
 /** Checked by `readArguments`: 10,000 vectors as arrays of zod's own numbers take a third of a second. */
-export const numbers = z.unknown().meta({ type: "array", items: { type: "number" } }) as unknown as z.ZodType<number[]>;
+export const numbers = z
+  .unknown()
+  .meta({ type: "array", items: { type: "number" }, maxItems: MAX_DIMENSION }) as unknown as z.ZodType<number[]>;
 
 /**
  * A JSON object, handed on as it came: a record of zod's leaves out a key such as `__proto__` and says nothing. Declared

@@ -3,7 +3,8 @@ import { MAX_TEXT_CHARS } from "../engine/embed/texts.ts";
 import { LakeError } from "../engine/errors.ts";
 import { openTimeSlice } from "../engine/time-slice.ts";
 import { type Hit, MAX_ID_BYTES, MAX_K, type SearchResult } from "../engine/vector/types.ts";
-import { base64, bytesOf, countOf, fence, table } from "./render.ts";
+import { cutAt, fitting } from "./fitting.ts";
+import { base64, bytesOf, countOf, fence, line, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 import { index, metric, numbers } from "./vector-schema.ts";
 
@@ -85,6 +86,7 @@ export const vectorSearch = defineTool({
     method: z.enum(["hnsw", "exact"]).describe("exact: compared with every vector that may be a hit."),
     matched: z.int().optional().describe("Items that where lets through."),
     lexical: z.boolean().optional().describe("The model compares words and spelling, not meaning."),
+    truncated: z.boolean().optional().describe("More hits were found than fit into a result."),
     note: z.string().optional().describe("What to know about this result."),
     elapsed_ms: z.number(),
   }),
@@ -95,9 +97,17 @@ export const vectorSearch = defineTool({
       { index: name, text, vector, likeId: like_id, k, where, ef, include },
       { signal, caller },
     );
-    const { version, count, method, matched, lexical, note, elapsed_ms } = result;
+    const { version, count, method, matched, lexical, elapsed_ms } = result;
+    const all = await readable(result.hits);
+    const fit = fitting(all, engine.maxResultBytes, (hit) => line(cellsOf(hit, include, [])), withoutVector);
+    const note = [
+      result.note,
+      fit < all.length
+        ? `${cutAt(engine.maxResultBytes)} after ${fit} of ${countOf(all.length, "hit")}: ask for a smaller k, include less, or page with vector_search() in sql.`
+        : undefined,
+    ].filter((each) => each !== undefined);
     return {
-      hits: await readable(result.hits),
+      hits: all.slice(0, fit),
       index: result.index,
       version,
       count,
@@ -106,13 +116,14 @@ export const vectorSearch = defineTool({
       method,
       ...(matched !== undefined && { matched }),
       ...(lexical && { lexical: true }),
-      ...(note !== undefined && { note }),
+      ...(fit < all.length && { truncated: true }),
+      ...(note.length > 0 && { note: note.join(" ") }),
       elapsed_ms,
     };
   },
-  text: (result, { include }) => {
+  text: (result, { include }, { engine }) => {
     const { hits, index: name, version, count, metric: distance, method, model, lexical, matched, note } = result;
-    const lines = hits.length === 0 ? [] : [hitTable(hits as Hit[], include)];
+    const lines = hits.length === 0 ? [] : hitTable(hits as Hit[], include, engine.maxResultBytes);
     const of = matched === undefined ? "" : ` of ${amount(matched)} that match`;
     const by = model === null ? "" : `, ${model}${lexical ? " (lexical)" : ""}`;
     lines.push(
@@ -163,24 +174,36 @@ async function readable(hits: SearchResult["hits"]): Promise<Hit[]> {
   return ready;
 }
 
-/** A line a hit; the columns of rows become columns. */
-function hitTable(hits: readonly Hit[], include: readonly string[]): string {
+const withoutVector = ({ vector: _, ...hit }: Hit): string => JSON.stringify(hit);
+
+/** A line a hit; the columns of rows become columns. Vectors are left out where they do not fit: they cannot be cut. */
+function hitTable(hits: readonly Hit[], include: readonly string[], maxBytes: number): string[] {
   const columns = include.includes("row") ? Object.keys(hits.find((hit) => hit.row)?.row ?? {}) : [];
-  const withText = include.includes("text");
-  const withVector = include.includes("vector");
+  const chars = hits.reduce((sum, { vector = [] }) => sum + 6 * vector.length, 0);
+  const withVector = include.includes("vector") && chars <= maxBytes;
   const header = [
     ...["id", "distance", "score", "metadata"],
-    ...(withText ? ["text"] : []),
+    ...(include.includes("text") ? ["text"] : []),
     ...columns.map((column) => `row.${column}`),
     ...(withVector ? ["vector (base64 of little-endian float32)"] : []),
   ];
-  const rows = hits.map(({ id, distance, score, metadata, text, row, vector = [] }) => [
-    ...[id, short(distance), short(score), metadata],
-    ...(withText ? [text] : []),
-    ...columns.map((column) => row?.[column]),
-    ...(withVector ? [base64(vector)] : []),
+  const rows = hits.map((hit) => [
+    ...cellsOf(hit, include, columns),
+    ...(withVector ? [base64(hit.vector ?? [])] : []),
   ]);
-  return fence(table(header, rows));
+  const shown = fence(table(header, rows));
+  if (!include.includes("vector") || withVector) return [shown];
+  return [shown, `The vectors are in the structured content: as text they are larger than ${bytesOf(maxBytes)}.`];
+}
+
+function cellsOf(hit: Hit, include: readonly string[], columns: readonly string[]): unknown[] {
+  const { id, distance, score, metadata, text, row } = hit;
+  const named = columns.length > 0 ? columns : include.includes("row") ? Object.keys(row ?? {}) : [];
+  return [
+    ...[id, short(distance), short(score), metadata],
+    ...(include.includes("text") ? [text] : []),
+    ...named.map((column) => row?.[column]),
+  ];
 }
 
 function short(value: number): number {

@@ -81,7 +81,7 @@ export async function parseJson(bytes: Buffer): Promise<Message | RpcRefusal> {
     if (!(error instanceof MessageError)) {
       return { status: 400, code: PARSE_ERROR, message: "The message cannot be read: it is not JSON in UTF-8." };
     }
-    return { status: 400, code: INVALID_REQUEST, message: `The message is refused: ${error.message}.`, id: error.id };
+    return { status: 400, code: error.code, message: error.message, id: error.id };
   }
 }
 

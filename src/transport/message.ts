@@ -15,13 +15,19 @@ const LIMITS = {
 const MAX_CHARS: Readonly<Record<string, number>> = { method: 128, name: 128, uri: 512, protocolVersion: 128 };
 const MAX_BATCH = 100;
 
+const PARSE_ERROR = -32700;
+const INVALID_REQUEST = -32600;
+
 /** JSON that is no message to serve. The message says why. */
 export class MessageError extends Error {
+  /** Of JSON-RPC. */
+  readonly code: number;
   /** Of the request, where it is known. */
   readonly id: string | number | undefined;
 
-  constructor(message: string, id?: string | number) {
+  constructor(code: number, message: string, id?: string | number) {
     super(message);
+    this.code = code;
     this.id = id;
   }
 }
@@ -33,10 +39,13 @@ export class MessageError extends Error {
 export async function parseMessage(bytes: Buffer): Promise<unknown> {
   const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   const message = await parseExactInSlices(text, LIMITS).catch((error) => {
-    throw error instanceof JsonLimitError ? new MessageError(`it cannot be read: ${error.message}`) : error;
+    if (!(error instanceof JsonLimitError)) throw error;
+    throw new MessageError(PARSE_ERROR, `The message cannot be read: ${error.message}.`);
   });
   const messages: unknown[] = Array.isArray(message) ? message : [message];
-  if (messages.length > MAX_BATCH) throw new MessageError(`a batch has more than ${MAX_BATCH} messages`);
+  if (messages.length > MAX_BATCH) {
+    throw new MessageError(INVALID_REQUEST, `The message is refused: a batch has more than ${MAX_BATCH} messages.`);
+  }
   for (const each of messages) assertShort(each);
   return message;
 }
@@ -59,7 +68,8 @@ function assertShort(message: unknown): void {
     const most = MAX_CHARS[field] ?? 0;
     if (typeof value !== "string" || value.length <= most) continue;
     const short = typeof id === "number" || (typeof id === "string" && id.length <= 200) ? id : undefined;
-    throw new MessageError(`its ${field} has ${value.length} characters, and may have ${most}`, short);
+    const message = `The message is refused: its ${field} has ${value.length} characters, and may have ${most}.`;
+    throw new MessageError(INVALID_REQUEST, message, short);
   }
 }
 

@@ -51,9 +51,13 @@ function openTransport(input: Readable, wire: Writable, log: Log): Transport {
     if (isClosed || wire.destroyed) throw new Error("The client is gone.");
     if (!wire.write(text)) await once(wire, "drain");
   };
-  const refuse = (id: string | number | undefined, message: string): void => {
+  const refuse = (
+    id: string | number | undefined,
+    message: string,
+    code: number = ProtocolErrorCode.InvalidRequest,
+  ): void => {
     if (id === undefined) return;
-    const error = { code: ProtocolErrorCode.InvalidRequest, message };
+    const error = { code, message };
     // A client that is gone is not answered.
     void write(`${JSON.stringify({ jsonrpc: "2.0", id, error })}\n`).catch(() => {});
   };
@@ -64,7 +68,7 @@ function openTransport(input: Readable, wire: Writable, log: Log): Transport {
       if (error instanceof MessageError) {
         const id = error.id ?? requestId(line);
         log("warn", "a message is refused", { id, reason: error.message });
-        refuse(id, `The message is refused: ${error.message}.`);
+        refuse(id, error.message, error.code);
       } else if (line.length > 1) transport.onerror?.(new Error("A line is no message of JSON-RPC."));
       return undefined;
     }

@@ -5,6 +5,7 @@ import { plan } from "../../src/commands/sources.ts";
 import { renderTable } from "../../src/commands/table.ts";
 import { asFlags, cellText, visible } from "../../src/commands/text.ts";
 import { LakeError } from "../../src/engine/errors.ts";
+import { ExactNumber } from "../../src/engine/exact-json.ts";
 
 const columns = (...names: string[]) => names.map((name) => ({ name, type: name === "n" ? "BIGINT" : "VARCHAR" }));
 const lines = (text: string) => text.trimEnd().split("\n");
@@ -96,7 +97,11 @@ test("parameters are JSON where they are JSON, by name or by place", () => {
   expect(readParams([])).toBeUndefined();
   expect(readParams(["5", "x", '"5"', "null", "007", "[1,2]"])).toEqual([5, "x", "5", null, "007", [1, 2]]);
   expect(readParams(["a=1", "$b=x=y", "c="])).toEqual({ a: 1, b: "x=y", c: "" });
-  expect(readParams(["9007199254740993"])).toEqual(["9007199254740993"]);
+  expect(readParams(["9007199254740993", "[0.1234567890123456789]"])).toEqual([
+    new ExactNumber("9007199254740993"),
+    [new ExactNumber("0.1234567890123456789")],
+  ]);
+  expect(readParams(["id=9007199254740993"])).toEqual({ id: new ExactNumber("9007199254740993") });
   expect(readParams(['"a=b"'])).toEqual(["a=b"]);
   for (const wrong of [
     ["a=1", "2"],

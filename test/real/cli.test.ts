@@ -328,3 +328,15 @@ function residentOf(pid: number): number {
     return 0;
   }
 }
+
+test("parameters of the command line are exact", async () => {
+  await using folder = await openFolder();
+  const sql = "SELECT $1::VARCHAR AS one, typeof($1) AS type, $2[1] AS two";
+  const { status, stdout, stderr } = folder.run([
+    ...["sql", sql, "-p", "9007199254740993", "-p", "[9007199254740993, 1]", "-o", "ndjson", "--data", "memory"],
+  ]);
+  expect(stderr).toBe("");
+  expect(status).toBe(0);
+  expect(JSON.parse(stdout.split("\n")[0] ?? "")).toMatchObject({ one: "9007199254740993", type: "BIGINT" });
+  expect(stdout).toMatch(/"two":\s*"?9007199254740993\b/);
+});

@@ -218,3 +218,41 @@ test("the packed package installs into an empty folder and serves through npx", 
   });
   expect(served.stdout).toContain('"catalog-describe"');
 }, 180_000);
+
+test("numbers are exact over stdio, and a message that is too deep is refused by its id", async () => {
+  await using workspace = await openWorkspace();
+  const child = spawn(process.execPath, [MAIN, "--data", join(workspace.folder, "lake")], { cwd: workspace.folder });
+  let stdout = "";
+  child.stdout.on("data", (chunk) => {
+    stdout += chunk;
+  });
+  const messages = [
+    '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"raw","version":"1"}}}',
+    '{"jsonrpc":"2.0","method":"notifications/initialized"}',
+    '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"sql","arguments":{"sql":"SELECT $1","params":[9007199254740993]}}}',
+    `{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"sql","arguments":{"sql":"SELECT $1","params":${"[".repeat(100_000)}${"]".repeat(100_000)}}}}`,
+    `{"jsonrpc":"2.0","id":"four","method":"resources/read","params":{"uri":"lakehouse://${"x".repeat(3_800_000)}"}}`,
+    "\r",
+    `{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"sql","arguments":{"sql":"SELECT $1","params":[${"7".repeat(3_000_000)}]}}}`,
+    '{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"sql","arguments":{"sql":"SELECT 6"}}}\r',
+  ];
+  // In pieces that end anywhere.
+  const bytes = Buffer.from(`${messages.join("\n")}\n`);
+  for (let at = 0; at < bytes.length; at += 65_537) child.stdin.write(bytes.subarray(at, at + 65_537));
+  const answers = () =>
+    stdout
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  while (answers().length < 6) await sleep(50);
+  const byId = new Map(answers().map((answer) => [answer.id, JSON.stringify(answer.result ?? answer.error)]));
+  expect(byId.get(2)).toContain('"rows":[["9007199254740993"]]');
+  expect(byId.get(3)).toContain("nested more than 100 deep");
+  expect(byId.get("four")).toContain("its uri has 3800012 characters");
+  expect(byId.get(5)).toContain("3000000 characters");
+  expect(byId.get(6)).toContain('"rows":[[6]]');
+  expect(stdout.length).toBeLessThan(20_000);
+  child.stdin.end();
+  const [code] = (await once(child, "exit")) as [number];
+  expect(code).toBe(0);
+});
