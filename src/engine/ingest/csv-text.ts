@@ -22,6 +22,7 @@ export interface PlainText {
 }
 
 const HEAD_BYTES = 64 * 1024;
+const CHUNK_BYTES = 1024 * 1024;
 const [LF, CR, SPACE] = [0x0a, 0x0d, 0x20];
 /** A noncharacter, four bytes in UTF-8: what no text contains, so that whole lines are read as one column. */
 const NO_DELIMITER = "\u{10FFFD}";
@@ -110,6 +111,14 @@ export async function textFrom(
   const write = createWriteStream(path, { mode: 0o600 });
   await pipeline(createReadStream(text.path, { start: offset }), write, { signal: context.signal });
   return { ...text, path, firstLine: text.firstLine + line - 1 };
+}
+
+/** Without them there is one kind of line ends. */
+export async function hasCarriageReturns(path: string, signal: AbortSignal | undefined): Promise<boolean> {
+  for await (const chunk of createReadStream(path, { signal, highWaterMark: CHUNK_BYTES })) {
+    if ((chunk as Buffer).includes(CR)) return true;
+  }
+  return false;
 }
 
 /**
