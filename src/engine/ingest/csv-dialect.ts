@@ -108,18 +108,18 @@ function uniqueNames(cells: string[]): { names: string[]; renamed: { from: strin
   // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what has to go
   const wanted = originals.map((name) => name.replace(/[\x00-\x1f\x7f]+/g, " ").trim());
   const taken = new Set<string>();
+  /** The first suffix that may be free. */
+  const next = new Map<string, number>();
   const reserved = new Set(wanted.map((name) => name.toLowerCase()));
   const renamed: { from: string; to: string }[] = [];
   const names = wanted.map((plain, index) => {
     const base = plain === "" ? `column${index}` : plain;
     let name = base;
-    for (
-      let suffix = 1;
-      taken.has(name.toLowerCase()) || (name !== plain && reserved.has(name.toLowerCase()));
-      suffix++
-    ) {
-      name = `${base}_${suffix}`;
+    let suffix = next.get(base.toLowerCase()) ?? 1;
+    while (taken.has(name.toLowerCase()) || (name !== plain && reserved.has(name.toLowerCase()))) {
+      name = `${base}_${suffix++}`;
     }
+    next.set(base.toLowerCase(), suffix);
     taken.add(name.toLowerCase());
     const from = originals[index] ?? "";
     if (name !== from) renamed.push({ from, to: name });

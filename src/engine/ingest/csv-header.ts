@@ -16,6 +16,7 @@ type Kind = "none" | "number" | "marked" | "date" | "boolean" | "address" | "tex
 
 /** A column: its cell in the first row, and what the rows below have. */
 interface Column {
+  index: number;
   text: string;
   kind: Kind;
   filled: number;
@@ -52,6 +53,8 @@ const MARKED = /^[$€£¥] ?[+-]?\d[\d.,' ]*$|^[+-]?\d[\d.,' ]* ?[%$€£¥]$/;
 const DATE =
   /^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[T ].*)?$|^(?:1[89]|2[01])\d\d-\d{2}$|^\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[ap]m)?$/i;
 const ADDRESS = /^[^\s@]+@[^\s@]+\.[^\s@]+$|^https?:\/\/|^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/i;
+/** Longer ones are text, and need no pattern, which could take long. */
+const LONGEST_DATUM = 200;
 const NEARLY_ALL = 0.8;
 const DATA: Verdict = { header: false, certain: false };
 const BY_CONVENTION: Verdict = { header: true, certain: false };
@@ -65,12 +68,13 @@ const CERTAIN: Verdict = { header: true, certain: true };
 export function judgeHeader(first: readonly Cell[], below: readonly Cell[][]): Verdict {
   // Files that were joined have their header again.
   const rows = below.filter((row) => row.some((cell, index) => cell.text !== first[index]?.text));
-  const columns = first.map((cell, index) =>
-    columnOf(
+  const columns = first.map((cell, index) => ({
+    index,
+    ...columnOf(
       cell,
       rows.flatMap((row) => row[index] ?? []),
     ),
-  );
+  }));
   const named = columns.filter(({ kind }) => kind !== "none");
   if (named.length === 0 || columns.some(({ kind }) => kind === "address")) return DATA;
   const certain = columns.some(isLabel);
@@ -85,7 +89,7 @@ export function isBlank({ text }: Cell): boolean {
   return text.trim() === "";
 }
 
-function columnOf({ text, quoted }: Cell, below: Cell[]): Column {
+function columnOf({ text, quoted }: Cell, below: Cell[]): Omit<Column, "index"> {
   const filled = below.filter((cell) => kindOf(cell.text) !== "none");
   const kinds = filled.map((cell) => kindOf(cell.text));
   const data = kinds.filter(isData).length;
@@ -109,6 +113,7 @@ function columnOf({ text, quoted }: Cell, below: Cell[]): Column {
 
 function kindOf(text: string): Kind {
   const bare = text.trim();
+  if (bare.length > LONGEST_DATUM) return "text";
   if (MISSING.has(bare.toLowerCase())) return "none";
   if (/^\d/.test(bare) && DATE.test(bare)) return "date";
   if (NUMBER.test(bare)) return "number";
@@ -165,9 +170,9 @@ function isCount(data: Column[], columns: Column[], rows: readonly Cell[][]): bo
   if (data.length < (corner ? 2 : 3) || !isLabelled(columns, rows.length)) return false;
   if (!stepsEvenly(data.map(({ text }) => text))) return false;
   if (data.length === 2 && !/^[01]$/.test(data[0]?.text ?? "")) return false;
-  const places = data.map((column) => columns.indexOf(column));
-  const alike = rows.filter((row) => stepsEvenly(places.map((place) => row[place]?.text ?? "")));
-  return data.length === 2 || alike.length <= rows.length * (1 - NEARLY_ALL);
+  const alike = rows.filter((row) => stepsEvenly(data.map(({ index }) => row[index]?.text ?? "")));
+  const fromStart = /^[01]$/.test(data[0]?.text ?? "") && Number(data[1]?.text) - Number(data[0]?.text) === 1;
+  return data.length === 2 || alike.length <= rows.length * (fromStart ? 0.5 : 1 - NEARLY_ALL);
 }
 
 function stepsEvenly(texts: string[]): boolean {

@@ -72,6 +72,7 @@ function layoutOf(start: Start, { dialect, records, first }: Reading, source: So
   const [top, ...below] = records.slice(first);
   const columns = (top?.delimiters.length ?? 0) + 1;
   if (columns > MAX_COLUMNS) throw tooManyColumns(source.label);
+  if (!top && !start.complete) throw endlessRecord(source.label, start.line);
   if (top && top.end === start.bytes.length && !start.complete)
     throw endlessRecord(source.label, lineAt(start, top.start));
   const cells = (record: Outline): Cell[] => cellsOf(start, record, dialect);
@@ -141,18 +142,14 @@ function sepLine(start: Start): { delimiter: string; end: number } | undefined {
  * each column and the next line has none.
  */
 function readPastComments(start: Start, from: number, delimiters: string[], options: CsvOptions): Reading {
-  const lines = [...start.bytes.slice(from).matchAll(/[^\r\n]*(?:\r\n|\r|\n|$)/g)].slice(0, 1000);
-  const isComment = (line: string): boolean => /^#(?:[\s#!%]|$)/.test(line);
   let comments = 0;
   let lastComment: number | undefined;
   let at = from;
-  for (const [line] of lines) {
-    if (!(line.trim() === "" || (line.startsWith("#") && isComment(line)))) break;
-    if (line === "") break;
-    if (line.startsWith("#")) {
+  for (const [line] of start.bytes.slice(from).matchAll(/[^\r\n]*(?:\r\n|\r|\n)/g)) {
+    if (/^#(?:[\s#!%]|$)/.test(line)) {
       comments++;
       lastComment = at;
-    }
+    } else if (line.trim() !== "") break;
     at += line.length;
   }
   if (at >= start.bytes.length) return readFrom(start, from, delimiters, { ...options, titles: true });
@@ -231,10 +228,16 @@ function countTitles(start: Start, records: Outline[], dialect: Dialect): number
     .slice(first, first + sampledRows(width))
     .map((record) => cellsOf(start, record, dialect));
   const { header, certain } = judgeHeader(top, below);
-  if (certain) return first;
+  if (certain || (width > 2 && titles.every((title) => isLoneText(start, title)))) return first;
   // Two parts around a comma are as likely a sentence.
   const prose = dialect.delimiter === "," && width === 2 && records.some((record) => hasSpaceAfter(start, record));
   return header && !prose && titles.every((record) => filledIn(record) <= 1) ? first : 0;
+}
+
+/** No delimiter of any kind: over rows of three fields and more it is none of them. */
+function isLoneText({ bytes }: Start, { start, end }: Outline): boolean {
+  const text = bytes.slice(start, end);
+  return !DELIMITERS.some((delimiter) => text.includes(delimiter));
 }
 
 function hasSpaceAfter({ bytes }: Start, { delimiters: [delimiter] }: Outline): boolean {
@@ -300,7 +303,7 @@ function tooManyColumns(label: string): LakeError {
 }
 
 function endlessRecord(label: string, line: number): LakeError {
-  return new LakeError("limit", `${label}, line ${line}: the first record is longer than ${MAX_HEAD_BYTES} bytes.`, {
-    hint: "Check its quotes and its line ends.",
+  return new LakeError("limit", `${label}, line ${line}: no record ends in ${MAX_HEAD_BYTES} bytes.`, {
+    hint: "Check its quotes and its line ends; skip_lines leaves out what is before the table.",
   });
 }

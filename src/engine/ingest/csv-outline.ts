@@ -65,11 +65,19 @@ export function cellsOf({ bytes }: Head, { start, end, delimiters }: Outline, di
   const { quote, escapedBy } = dialect;
   const ends = [...delimiters, end];
   return ends.map((to, index) => {
-    const cell = bytes.slice(index === 0 ? start : (ends[index - 1] ?? 0) + 1, to).replace(/^ +| +$/g, "");
+    const cell = withoutSpaces(bytes, index === 0 ? start : (ends[index - 1] ?? 0) + 1, to);
     if (!cell.startsWith(quote)) return { text: utf8(cell), quoted: false };
     const inner = cell.slice(1, cell.endsWith(quote) && cell.length > 1 ? -1 : undefined);
     return { text: utf8(inner.replaceAll(escapedBy + quote, quote)), quoted: true };
   });
+}
+
+/** No pattern: one for spaces at the end takes quadratic time. */
+function withoutSpaces(bytes: string, start: number, end: number): string {
+  let [from, to] = [start, end];
+  while (from < to && bytes.charCodeAt(from) === SPACE) from++;
+  while (to > from && bytes.charCodeAt(to - 1) === SPACE) to--;
+  return bytes.slice(from, to);
 }
 
 /** Bytes as text. What is not UTF-8 shows as U+FFFD, which no caller lets into a name or a value. */

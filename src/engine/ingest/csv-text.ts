@@ -21,6 +21,7 @@ export interface PlainText {
 }
 
 const HEAD_BYTES = 64 * 1024;
+const CHUNK_BYTES = 1024 * 1024;
 const [LF, CR, SPACE] = [0x0a, 0x0d, 0x20];
 
 /**
@@ -101,6 +102,14 @@ export async function textFrom(
   const write = createWriteStream(path, { mode: 0o600 });
   await pipeline(createReadStream(text.path, { start: offset }), write, { signal: context.signal });
   return { ...text, path, firstLine: text.firstLine + line - 1 };
+}
+
+/** Without them there is one kind of line ends. */
+export async function hasCarriageReturns(path: string, signal: AbortSignal | undefined): Promise<boolean> {
+  for await (const chunk of createReadStream(path, { signal, highWaterMark: CHUNK_BYTES })) {
+    if ((chunk as Buffer).includes(CR)) return true;
+  }
+  return false;
 }
 
 /**

@@ -14,7 +14,14 @@ import {
   readRejects,
   rowTooLong,
 } from "./csv-rejects.ts";
-import { openPlainText, type PlainText, recodeUnlessUtf8, textFrom, unifyRecordEnds } from "./csv-text.ts";
+import {
+  hasCarriageReturns,
+  openPlainText,
+  type PlainText,
+  recodeUnlessUtf8,
+  textFrom,
+  unifyRecordEnds,
+} from "./csv-text.ts";
 import { MISFIT } from "./csv-types.ts";
 import type { ConvertContext, Converted, Converter, CsvDialect, IngestNotes, Source } from "./types.ts";
 import { writeParquet } from "./write.ts";
@@ -72,7 +79,7 @@ async function adjust(reading: Reading, error: unknown, prepare: () => Promise<A
   const { source, context } = attempt;
   const recoded = await recodeUnlessUtf8(reading.whole, source, context);
   if (recoded) Object.assign(reading, await openTable(recoded, source, context));
-  else if (reading.text.newlines === "kept")
+  else if (reading.text.newlines === "kept" && (await hasCarriageReturns(reading.text.path, context.signal)))
     reading.text = await unifyRecordEnds(reading.text, attempt.sniffed, context);
   else if (reading.skipBadRows) throw badQuotes(attempt, error);
   else if (context.onBadRows === "skip") reading.skipBadRows = true;

@@ -22,6 +22,8 @@ describe("a header", () => {
     ["years alone", "2020,2021,2022\n5,6,7\n8,9,1\n"],
     ["one year", "site,2021\nNorth,10\nSouth,20\n"],
     ["a count", "shift,1,2,3\nday,8,8,7\nnight,6,6,6\n"],
+    ["a count over some counts", "day,0,1,2,3\nMon,5,6,7,8\nTue,1,1,2,9\n"],
+    ["hours over numbers", "day,00:00,01:00\nMon,5,6\nTue,1,1\n"],
     ["dates over numbers", "site,2021-01-01,2021-02-01\nNorth,5,6\nSouth,7,8\n"],
     ["truth values over numbers", "site,true,false\nNorth,5,6\nSouth,7,8\n"],
     ["percentages over numbers", "site,10%,50%\nNorth,5,6\nSouth,7,8\n"],
@@ -113,6 +115,12 @@ describe("lines before the header", () => {
     expect(dialect).toMatchObject({ header: true, header_line: line, skipped_lines: { count: line - 1, lines } });
     expect(header.length).toBe(values[0]?.length);
     expect(values.flat()).not.toContain(header[0]);
+  });
+
+  it("may come before rows without a header", async () => {
+    const { dialect, values } = await csv("Report\n1,2,3\n4,5,6\n");
+    expect([values.length, dialect]).toMatchObject([2, { header: false, skipped_lines: { count: 1 } }]);
+    expect((await csv("a;b\n1,5;2,5\n3,5;4,5\n")).header).toEqual(["a", "b"]);
   });
 
   it("may be a comment that has the names", async () => {
