@@ -108,7 +108,10 @@ export async function writeParquet(
 
 /** Columns of Parquet that a type has: the values inside structs and lists are one each. */
 function leavesOf(type: string): number {
-  return type.replace(/"(?:[^"]|"")*"/g, "").replace(/\(\d[\d, ]*\)/g, "").split(",").length;
+  return type
+    .replace(/"(?:[^"]|"")*"/g, "")
+    .replace(/\(\d[\d, ]*\)/g, "")
+    .split(",").length;
 }
 
 interface CopyRow {
