@@ -5,7 +5,7 @@ import { hasCode, LakeError } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import { DETECT_BYTES, detect } from "./detect.ts";
-import type { Format, Source } from "./types.ts";
+import type { Compression, Format, Source } from "./types.ts";
 import type { OpenUpload } from "./uploads.ts";
 
 export interface OpenSource extends Source {
@@ -73,9 +73,10 @@ async function openReal(
   const opened = await handle.stat({ bigint: true });
   refuseSpecial(path, opened);
   refuseSize(path, Number(opened.size), settings);
+  const described = await describe(handle, path, format, Number(opened.size));
   return {
-    ...(await describe(handle, path, format, Number(opened.size))),
-    path: await plainPath(real, settings.folder),
+    ...described,
+    path: await plainPath(real, described.compression, settings.folder),
     label: path,
     bytes: Number(opened.size),
     verify: () => verifyUnchanged(handle, real, path, opened),
@@ -87,9 +88,10 @@ export function recordedName(label: string): string {
   return isAbsolute(label) ? basename(label) : label;
 }
 
-/** DuckDB expands patterns in names, also of a file that is really called `a[1].csv`. */
-async function plainPath(real: string, folder: string): Promise<string> {
-  if (!/[*?[\]]/.test(real)) return real;
+/** DuckDB expands patterns in names, also of a file that is called `a[1].csv`, and believes a name that ends in `.gz`. */
+async function plainPath(real: string, compression: Compression, folder: string): Promise<string> {
+  const misleads = compression === "none" && /\.(?:gz|gzip|zst|zstd)$/i.test(real);
+  if (!misleads && !/[*?[\]]/.test(real)) return real;
   const link = join(folder, "source");
   await symlink(real, link);
   return link;
