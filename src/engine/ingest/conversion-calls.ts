@@ -117,11 +117,10 @@ function exchanged(label: string): LakeError {
 /**
  * A name in the folder of this ingest for what is open: libraries open files by name, and what the file's own name leads
  * to may change. Only Linux names what is open; elsewhere the file is compared with what was looked at, before and after.
- * DuckDB would take some names for patterns.
+ * DuckDB would take some names for patterns, and believe others that end in `.gz`.
  */
 async function linkTo(handle: FileHandle, path: string, folder: string): Promise<string> {
-  const [extension = ""] = /(?:\.[a-z0-9]{1,8}){0,2}$/i.exec(path) ?? [];
-  const link = join(folder, `source${extension}`);
+  const link = join(folder, "source");
   await symlink(process.platform === "linux" ? `/proc/self/fd/${handle.fd}` : path, link);
   return link;
 }

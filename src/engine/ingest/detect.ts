@@ -42,8 +42,8 @@ export function detect(
   bytes: number,
 ): Pick<Source, "format" | "compression"> {
   const compression = detectCompression(head);
-  const start = startOf(head, compression);
   const isWhole = bytes === head.length && (compression === "none" || bytes <= GZIP_BYTES);
+  const start = startOf(head, compression, isWhole);
   if (start?.length === 0 && isWhole && bytes > 0) {
     throw new LakeError("invalid", `${label} holds nothing: it is an empty file, compressed with ${compression}.`, {
       hint: "A CSV file needs at least a header line.",
@@ -90,11 +90,12 @@ function formatOfName(name: string): Format | undefined {
 }
 
 /** Decompressed; undefined for what is damaged: who reads all of it says how. */
-function startOf(head: Buffer, compression: Compression): Buffer | undefined {
+function startOf(head: Buffer, compression: Compression, isWhole: boolean): Buffer | undefined {
   if (compression === "none") return head;
   try {
     if (compression === "zstd") return startOfZstd(head, DETECT_BYTES);
-    return gunzipSync(head.subarray(0, GZIP_BYTES), { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, DETECT_BYTES);
+    const finishFlush = isWhole ? constants.Z_FINISH : constants.Z_SYNC_FLUSH;
+    return gunzipSync(head.subarray(0, GZIP_BYTES), { finishFlush }).subarray(0, DETECT_BYTES);
   } catch {
     return undefined;
   }

@@ -1,6 +1,18 @@
-import { KIND, KINDS, type KindIndex, stringKind } from "./json-kinds.ts";
 import {
-  CLOSE_LIST,
+  type Copy,
+  EXAMPLE_BYTES,
+  type Example,
+  example,
+  type Output,
+  quoteNumber,
+  replace,
+  space,
+  startsWith,
+} from "./json-copy.ts";
+import { KIND, KINDS, type KindIndex, stringKind } from "./json-kinds.ts";
+import { type Nested, skimNested } from "./json-nested.ts";
+import { emptyShape, nestedType, openShapes, type Shape } from "./json-shape.ts";
+import {
   CLOSE_OBJECT,
   COLON,
   COMMA,
@@ -16,7 +28,6 @@ import {
   QUOTE,
   skipLineEnd,
   skipScalar,
-  skipSpace,
   skipString,
   type Window,
 } from "./json-tokens.ts";
@@ -32,13 +43,10 @@ export interface ColumnSurvey {
   nestedBigint: boolean;
   /** The first number inside nested values that had to become a string. */
   nestedNumber: Example | null;
-  /** The first key that occurs twice in an object inside; looked for with `nestedKeys` only. */
+  /** The first key that occurs twice in an object inside. */
   nestedKey: Example | null;
-}
-
-export interface Example {
-  line: number;
-  value: string;
+  /** The type of the nested values, set when all have been read. */
+  nestedType: string;
 }
 
 export interface ScanOptions {
@@ -50,8 +58,6 @@ export interface ScanOptions {
   whole: boolean;
   /** More different keys are `TooManyKeys`. */
   maxKeys: number;
-  /** Looks for keys that occur twice in objects inside. */
-  nestedKeys: boolean;
 }
 
 export interface Scanner {
@@ -62,33 +68,11 @@ export interface Scanner {
    * `TooManyKeys`.
    */
   record(window: Window, output: Output, oneLine: boolean): boolean;
+  /** After the last record. */
+  finish(): void;
 }
 
 export class TooManyKeys extends Error {}
-
-/** Bytes on their way to a file, with the means to take back the last of them. */
-export interface Output {
-  bytes: Buffer;
-  length: number;
-  /** ASCII only. */
-  text(text: string): void;
-  copy(from: Buffer, start: number, end: number): void;
-}
-
-const MAX_DEPTH = 200;
-const EXAMPLE_BYTES = 80;
-
-/** What of the input has been dealt with. Whatever lies between two edits is copied at once. */
-interface Copy {
-  output: Output;
-  copied: number;
-}
-
-interface Nested {
-  bigint: boolean;
-  number: Example | null;
-  key: Example | null;
-}
 
 export function createScanner(options: ScanOptions): Scanner {
   const columns: ColumnSurvey[] = [];
@@ -98,6 +82,9 @@ export function createScanner(options: ScanOptions): Scanner {
   const verbatim: boolean[] = [];
   /** Number of the record that last had the column. */
   const lastSeen: number[] = [];
+  /** What the nested values of each column are made of. */
+  const nestedShapes: (Shape | undefined)[] = [];
+  const shapes = openShapes();
   let records = 0;
   // What the current record adds once it has proved good.
   const seenColumns: number[] = [];
@@ -128,6 +115,7 @@ export function createScanner(options: ScanOptions): Scanner {
     written.push(raw);
     verbatim.push(options.verbatim.has(key));
     lastSeen.push(0);
+    nestedShapes.push(options.whole ? undefined : emptyShape());
     return (
       columns.push({
         key,
@@ -136,6 +124,7 @@ export function createScanner(options: ScanOptions): Scanner {
         nestedBigint: false,
         nestedNumber: null,
         nestedKey: null,
+        nestedType: "JSON",
       }) - 1
     );
   };
@@ -181,8 +170,7 @@ export function createScanner(options: ScanOptions): Scanner {
       // Once a column has a string that is no date, the others need not be looked at.
       kind = plain && columns[column]?.counts[KIND.VARCHAR] === 0 ? dateKind(window, start) : KIND.VARCHAR;
     } else if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
-      const nested: Nested = { bigint: false, number: null, key: null };
-      skimNested(window, copy, oneLine, nested, options.nestedKeys);
+      const nested = skimNested(window, copy, oneLine, nestedShapes[column], shapes);
       if (nested.bigint || nested.number || nested.key) nestings.push({ column, nested });
       kind = KIND.NESTED;
     } else {
@@ -222,6 +210,7 @@ export function createScanner(options: ScanOptions): Scanner {
       survey.nestedNumber ??= nested.number;
       survey.nestedKey ??= nested.key;
     }
+    shapes.keep();
     records += 1;
   };
 
@@ -231,11 +220,19 @@ export function createScanner(options: ScanOptions): Scanner {
     written.length = known;
     verbatim.length = known;
     lastSeen.length = known;
+    shapes.undo();
+    nestedShapes.length = known;
     for (const [index, record] of lastSeen.entries()) if (record === records + 1) lastSeen[index] = 0;
   };
 
   return {
     columns,
+    finish() {
+      for (const [index, column] of columns.entries()) {
+        const shape = nestedShapes[index];
+        if (shape && !column.nestedKey) column.nestedType = nestedType(shape, column.nestedBigint);
+      }
+    },
     record(window, output, oneLine) {
       const { at, line, lineStart } = window;
       const { length } = output;
@@ -267,134 +264,10 @@ export function createScanner(options: ScanOptions): Scanner {
   };
 }
 
-export function createOutput(): Output {
-  const reserve = (count: number): void => {
-    if (output.length + count <= output.bytes.length) return;
-    const grown = Buffer.allocUnsafe(Math.max(output.bytes.length * 2, output.length + count));
-    output.bytes.copy(grown, 0, 0, output.length);
-    output.bytes = grown;
-  };
-  const output: Output = {
-    bytes: Buffer.allocUnsafe(2 * 1024 ** 2),
-    length: 0,
-    text(text) {
-      reserve(text.length);
-      output.length += output.bytes.write(text, output.length, "latin1");
-    },
-    copy(from, start, end) {
-      reserve(end - start);
-      output.length += from.copy(output.bytes, output.length, start, end);
-    },
-  };
-  return output;
-}
-
-/** Moves over an object or list of any depth. */
-function skimNested(window: Window, copy: Copy, oneLine: boolean, nested: Nested, findsRepeated: boolean): void {
-  const open: number[] = [];
-  /** Keys of the open objects. */
-  const keys: Set<string>[] = [];
-  const key = (): void => {
-    if (peek(window) !== QUOTE) throw fault(window, "a key in double quotes is expected");
-    const start = window.at;
-    skipString(window);
-    if (findsRepeated) noteKey(window, start, keys, open.length, nested);
-    space(window, copy, oneLine);
-    expect(window, COLON, '":" after a key');
-    space(window, copy, oneLine);
-  };
-  for (let expectsValue = true; ; ) {
-    const byte = peek(window);
-    if (expectsValue) {
-      expectsValue = false;
-      if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
-        if (open.length >= MAX_DEPTH) throw fault(window, `it nests deeper than ${MAX_DEPTH} levels`);
-        const close = byte === OPEN_LIST ? CLOSE_LIST : CLOSE_OBJECT;
-        open.push(close);
-        keys[open.length] = NO_KEYS;
-        window.at += 1;
-        space(window, copy, oneLine);
-        if (peek(window) === close) continue;
-        if (byte === OPEN_OBJECT) key();
-        expectsValue = true;
-        continue;
-      }
-      if (byte === QUOTE) skipString(window);
-      else skimScalar(window, copy, nested);
-    } else if (byte === open.at(-1)) {
-      window.at += 1;
-      open.pop();
-      if (open.length === 0) return;
-    } else {
-      if (byte !== COMMA) {
-        throw fault(window, `"," or "${open.at(-1) === CLOSE_LIST ? "]" : "}"}" after a value is expected`);
-      }
-      window.at += 1;
-      space(window, copy, oneLine);
-      if (open.at(-1) === CLOSE_OBJECT) key();
-      expectsValue = true;
-      continue;
-    }
-    space(window, copy, oneLine);
-  }
-}
-
-/** One for each object is made when its first key is there. */
-const NO_KEYS: Set<string> = new Set();
-
-function noteKey(window: Window, start: number, keys: Set<string>[], depth: number, nested: Nested): void {
-  const key = String(JSON.parse(window.bytes.toString("utf8", start, window.at)));
-  if (keys[depth] === NO_KEYS) keys[depth] = new Set();
-  const known = keys[depth];
-  if (known?.has(key)) nested.key ??= { line: window.line, value: key.slice(0, EXAMPLE_BYTES) };
-  known?.add(key);
-}
-
-function skimScalar(window: Window, copy: Copy, nested: Nested): void {
-  const start = window.at;
-  const kind = skipScalar(window);
-  if (kind === KIND.BIGINT) nested.bigint = true;
-  if (kind !== KIND.NUMBER) return;
-  nested.number ??= { line: window.line, value: example(window, start) };
-  quoteNumber(window, copy, start);
-}
-
-/** Moves over whitespace; line breaks become spaces, because what DuckDB reads has one record a line. */
-function space(window: Window, copy: Copy, oneLine: boolean): void {
-  if (window.at < window.end && (window.bytes[window.at] as number) > 32) return;
-  const start = window.at;
-  const { line } = window;
-  skipSpace(window, oneLine);
-  if (window.line !== line) replace(window, copy, start, " ");
-}
-
-function quoteNumber(window: Window, copy: Copy, start: number): void {
-  replace(window, copy, start, `"${window.bytes.toString("latin1", start, window.at)}"`);
-}
-
-/** Puts `text` in the place of what was read since `start`. */
-function replace(window: Window, copy: Copy, start: number, text: string): void {
-  copy.output.copy(window.bytes, copy.copied, start);
-  copy.output.text(text);
-  copy.copied = window.at;
-}
-
-function startsWith({ bytes, at, end }: Window, expected: Buffer): boolean {
-  const { length } = expected;
-  if (at + length > end || length === 0) return false;
-  for (let index = length - 1; index >= 0; index -= 1) if (bytes[at + index] !== expected[index]) return false;
-  return true;
-}
-
 /** The kind of the string without escapes that was read since `start`. */
 function dateKind(window: Window, start: number): KindIndex {
   const { bytes, at } = window;
   const length = at - start - 2;
   if (length < 10 || length > 32 || !isDigit(bytes[start + 1] ?? 0) || bytes[start + 5] !== MINUS) return KIND.VARCHAR;
   return stringKind(bytes.toString("latin1", start + 1, at - 1));
-}
-
-function example(window: Window, start: number): string {
-  const text = window.bytes.subarray(start, Math.min(window.at, start + EXAMPLE_BYTES)).toString("utf8");
-  return text.replace(/^"(.*?)"?$/s, "$1");
 }

@@ -92,41 +92,6 @@ function isFieldName(key: string): boolean {
   return key !== "" && !key.includes("\0");
 }
 
-/** An object is a map rather than a struct when it has this many keys. */
-const MAP_KEYS = 200;
-/** Reading lists in lists back from Parquet takes DuckDB twice as long with every level. */
-const MAX_TYPE_DEPTH = 12;
-const MAX_TYPE_LENGTH = 16_384;
-
-/**
- * The type of nested values, from what `json_group_structure` says of all of them: STRUCT, LIST, MAP for objects with
- * very many keys whose values are alike, and JSON for what is irregular. Strings stay strings. Pure.
- */
-export function nestedType(structure: unknown, doubleRounds: boolean): string {
-  const type = typeOf(structure, 0);
-  return type.length > MAX_TYPE_LENGTH || (doubleRounds && /\bDOUBLE\b/.test(type)) ? "JSON" : type;
-}
-
-function typeOf(structure: unknown, depth: number): string {
-  if (depth > MAX_TYPE_DEPTH) return "JSON";
-  if (Array.isArray(structure)) return `${typeOf(structure[0], depth + 1)}[]`;
-  if (typeof structure === "object" && structure !== null) return objectType(Object.entries(structure), depth);
-  if (structure === "UBIGINT" || structure === "HUGEINT" || structure === "BIGINT") return "BIGINT";
-  if (structure === "NULL") return "VARCHAR";
-  return structure === "DOUBLE" || structure === "BOOLEAN" || structure === "VARCHAR" ? structure : "JSON";
-}
-
-function objectType(entries: [string, unknown][], depth: number): string {
-  const nameable = areFieldNames(entries.map(([name]) => name));
-  if (entries.length <= MAP_KEYS && entries.length > 0 && nameable) {
-    const fields = entries.map(([name, inside]) => `"${name.replaceAll('"', '""')}" ${typeOf(inside, depth + 1)}`);
-    return `STRUCT(${fields.join(", ")})`;
-  }
-  const inside = new Set(entries.map(([, value]) => typeOf(value, depth + 1)));
-  const [only] = inside;
-  return inside.size === 1 && only !== undefined && entries.length > MAP_KEYS ? `MAP(VARCHAR, ${only})` : "JSON";
-}
-
 /**
  * How much of a row of a type DuckDB reserves room for, 2,048 times, in plain columns: what is inside lists and objects
  * is counted too, and twice, as it is held in between. Pure.

@@ -2,6 +2,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import type { ErrorKind } from "../errors.ts";
 import type { WorkerReply } from "../run-worker.ts";
+import { createOutput, type Output } from "./json-copy.ts";
 import {
   type Encoding,
   type Input,
@@ -12,15 +13,7 @@ import {
   sniffEncoding,
   tooLong,
 } from "./json-input.ts";
-import {
-  type ColumnSurvey,
-  createOutput,
-  createScanner,
-  type Output,
-  type Scanner,
-  type ScanOptions,
-  TooManyKeys,
-} from "./json-scan.ts";
+import { type ColumnSurvey, createScanner, type Scanner, type ScanOptions, TooManyKeys } from "./json-scan.ts";
 import { fault, JsonFault, NOT_UTF8 } from "./json-tokens.ts";
 import { areFieldNames, decideType, needsVerbatim } from "./json-types.ts";
 
@@ -31,8 +24,6 @@ export interface JsonTask {
   /** Each line is an object of its own. */
   lines: boolean;
   skipBad: boolean;
-  /** Finds keys that occur twice in objects inside. */
-  nestedKeys: boolean;
   maxRows: number;
   /** Types the dataset has, by column name. */
   targets: Record<string, string>;
@@ -76,8 +67,7 @@ try {
  * records to have no common keys, or the file not to be UTF-8.
  */
 function survey(task: JsonTask): JsonSurvey {
-  const { nestedKeys } = task;
-  const options = { verbatim: new Set<string>(), rename: false, whole: false, maxKeys: MAX_COLUMNS, nestedKeys };
+  const options = { verbatim: new Set<string>(), rename: false, whole: false, maxKeys: MAX_COLUMNS };
   const reading: Reading = { encoding: sniffEncoding(task.path), judged: false };
   for (let again = 0; ; again += 1) {
     try {
@@ -131,6 +121,7 @@ function pass(task: JsonTask, options: ScanOptions, reading: Reading): JsonSurve
   try {
     readAll(openInput(input, reading.encoding), scanner, output, task, result, flush, skips);
     flush();
+    scanner.finish();
     return result;
   } finally {
     closeSync(input);

@@ -4,9 +4,10 @@ import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import { runWorker } from "../run-worker.ts";
 import { decompress } from "./decompress.ts";
+import type { Example } from "./json-copy.ts";
 import { KIND } from "./json-kinds.ts";
-import type { ColumnSurvey, Example } from "./json-scan.ts";
-import { type Decision, decideType, nestedType, widthOf } from "./json-types.ts";
+import type { ColumnSurvey } from "./json-scan.ts";
+import { type Decision, decideType, widthOf } from "./json-types.ts";
 import type { JsonSurvey, JsonTask } from "./json-worker.ts";
 import { noNotes } from "./parquet.ts";
 import type { ConvertContext, Converted, Converter, IngestNotes, Source } from "./types.ts";
@@ -34,11 +35,10 @@ export const convertJson: Converter = async (source, context) => {
   const records = join(context.folder, "records.ndjson");
   try {
     const path = await decompress(source, context);
-    const survey = await surveyJson(source, path, records, context, false);
-    if (survey.columns.length === 0) throw noColumns(source, survey);
-    const again = (): Promise<JsonSurvey> => surveyJson(source, path, records, context, true);
-    const converted = await convert(connection, records, survey, context, again);
+    const survey = await surveyJson(source, path, records, context);
     if (path !== source.path) await rm(path);
+    if (survey.columns.length === 0) throw noColumns(source, survey);
+    const converted = await convert(connection, records, survey, context);
     await rm(records);
     return {
       ...converted,
@@ -49,26 +49,19 @@ export const convertJson: Converter = async (source, context) => {
   }
 };
 
-function surveyJson(
-  source: Source,
-  path: string,
-  records: string,
-  context: ConvertContext,
-  nestedKeys: boolean,
-): Promise<JsonSurvey> {
+function surveyJson(source: Source, path: string, records: string, context: ConvertContext): Promise<JsonSurvey> {
   const { onProgress, signal } = context;
   const task: JsonTask = {
     path,
     records,
     lines: source.format === "ndjson",
     skipBad: context.onBadRows === "skip",
-    nestedKeys,
     maxRows: context.maxRows,
     targets: Object.fromEntries((context.target?.columns ?? []).map(({ name, type }) => [name, type])),
   };
   return runWorker(import.meta.url, "json-worker", task, source.label, {
     signal,
-    onProgress: nestedKeys ? undefined : onProgress && ((fraction) => onProgress(fraction * FIRST_PART)),
+    onProgress: onProgress && ((fraction) => onProgress(fraction * FIRST_PART)),
   });
 }
 
@@ -79,13 +72,11 @@ function noColumns(source: Source, { rows, skipped }: JsonSurvey): LakeError {
   });
 }
 
-/** `again` repeats the survey and looks for keys that occur twice, which takes longer. */
 async function convert(
   connection: Connection,
   records: string,
   survey: JsonSurvey,
   context: ConvertContext,
-  again: () => Promise<JsonSurvey>,
 ): Promise<Converted> {
   const targets = new Map(context.target?.columns.map(({ name, type }) => [name, type]));
   const fields = survey.columns.map(({ key }, index) => (survey.renamed ? `c${index}` : key));
@@ -95,11 +86,11 @@ async function convert(
     ...(survey.whole ? wholeRecord(column) : decideType(column, targets.get(column.key))),
   }));
   const { names, renamed } = uniqueNames(survey.columns.map(({ key }) => key));
-  const read = (types: readonly (string | undefined)[]): string =>
+  const read = (types: readonly string[]): string =>
     `read_json(${literal(records)}, format = 'newline_delimited', compression = 'uncompressed',
       maximum_object_size = ${Math.max(READ_BYTES, survey.longest + SPARE_BYTES)},
-      columns = {${types.flatMap((type, index) => (type ? [`${literal(fields[index] ?? "")}: ${literal(type)}`] : [])).join(", ")}})`;
-  const nested = await nestedTypes(connection, decided, read, context.signal);
+      columns = {${types.map((type, index) => `${literal(fields[index] ?? "")}: ${literal(type)}`).join(", ")}})`;
+  const nested = await nestedTypes(connection, decided, context.signal);
 
   const write = async (types: readonly string[], kept: KeptAsText[]): Promise<Converted> => {
     const columns = types.map((type, index) => ({ name: names[index] ?? `c${index}`, type }));
@@ -113,7 +104,10 @@ async function convert(
       select,
       columns,
       { ...context, onProgress: onProgress && ((fraction) => onProgress(FIRST_PART + fraction * (1 - FIRST_PART))) },
-      { rowBytes: survey.bytes / Math.max(1, survey.rows), atMostRows: survey.rows },
+      {
+        rowBytes: (nested.size > 0 ? NESTED_GROWTH : 1) * (survey.bytes / Math.max(1, survey.rows)),
+        atMostRows: survey.rows,
+      },
     );
     return {
       columns,
@@ -130,32 +124,36 @@ async function convert(
 
   const kept = decided.flatMap(({ column, kept: asText }) => [
     ...(asText ? [asText] : []),
+    ...(column.nestedKey ? [repeatedKeyNote(column.key, column.nestedKey)] : []),
     ...(column.nestedNumber ? [nestedNumberNote(column.key, column.nestedNumber)] : []),
   ]);
   kept.push(...keepWideAsJson(survey.columns, nested));
-  const keepRepeatedAsJson = async (): Promise<boolean> => {
-    const repeated = (await again()).columns.flatMap(({ key, nestedKey }, index) =>
-      nestedKey && nested.delete(index) ? [repeatedKeyNote(key, nestedKey)] : [],
+  try {
+    return await write(
+      decided.map(({ type }, index) => (type === "NESTED" ? (nested.get(index) ?? "JSON") : type)),
+      kept,
     );
-    kept.push(...repeated);
-    return repeated.length > 0;
-  };
-  // A MAP takes a key twice, and one of its values is never seen again.
-  if ([...nested.values()].some((type) => type.includes("MAP("))) await keepRepeatedAsJson();
-  for (;;) {
-    try {
-      return await write(
-        decided.map(({ type }, index) => (type === "NESTED" ? (nested.get(index) ?? "JSON") : type)),
-        kept,
-      );
-    } catch (error) {
-      // What DuckDB cannot put into a STRUCT, such as an object with a key twice, JSON still holds as it is.
-      if (!(error instanceof LakeError && error.kind === "invalid") || nested.size === 0) throw error;
-      if (!(await keepRepeatedAsJson())) nested.clear();
-    }
+  } catch (error) {
+    if (!(error instanceof LakeError) || nested.size === 0) throw error;
+    const isTooMuch = error.kind === "limit" && error.message.includes("more memory");
+    // What DuckDB cannot put into a STRUCT after all, or not within its memory, JSON still holds as it is.
+    if (error.kind !== "invalid" && !isTooMuch) throw error;
+    const reason = "its fields take more memory than an ingest may use (ingest_memory); kept as JSON";
+    return write(
+      decided.map(({ type }) => (type === "NESTED" ? "JSON" : type)),
+      isTooMuch ? [...kept, ...[...nested.keys()].flatMap((index) => nestedNote(survey.columns[index], reason))] : kept,
+    );
   }
 }
 
+/** For a column that would have a type of lists and objects. */
+function nestedNote(column: ColumnSurvey | undefined, reason: string): KeptAsText[] {
+  const example = column?.first[KIND.NESTED];
+  return column && example ? [{ column: column.key, inferred: "STRUCT", ...example, reason }] : [];
+}
+
+/** What lists and objects take in memory, as a multiple of their text. */
+const NESTED_GROWTH = 4;
 /** In plain columns: what 256 MiB and two threads have been seen to hold. */
 const MAX_WIDTH = 1500;
 
@@ -168,16 +166,7 @@ function keepWideAsJson(columns: readonly ColumnSurvey[], nested: Map<number, st
     if (total <= MAX_WIDTH || width <= 1) break;
     total -= width - 1;
     nested.delete(index);
-    const column = columns[index];
-    const example = column?.first[KIND.NESTED];
-    if (column && example) {
-      notes.push({
-        column: column.key,
-        inferred: "STRUCT",
-        ...example,
-        reason: "all columns together have too many fields",
-      });
-    }
+    notes.push(...nestedNote(columns[index], "all columns together have too many fields; kept as JSON"));
   }
   return notes;
 }
@@ -211,36 +200,19 @@ function readAs(type: string): string {
   return type === "DATE" || type.startsWith("TIMESTAMP") ? "VARCHAR" : type;
 }
 
-/** Columns whose structure is looked at in one statement: each has its state and its room for rows. */
-const NESTED_AT_ONCE = 200;
-
+/** Types by column, in DuckDB's own spelling, which goes into the schema's fingerprint. */
 async function nestedTypes(
   connection: Connection,
-  decided: readonly { column: ColumnSurvey; field: string; type: string }[],
-  read: (types: readonly (string | undefined)[]) => string,
+  decided: readonly { column: ColumnSurvey; type: string }[],
   signal: AbortSignal | undefined,
 ): Promise<Map<number, string>> {
-  const nested = decided.flatMap(({ type }, index) => (type === "NESTED" ? [index] : []));
+  const nested = decided.flatMap(({ type, column }, index) => (type === "NESTED" ? [{ index, column }] : []));
   if (nested.length === 0) return new Map();
-  const row: Record<string, string> = {};
-  for (let from = 0; from < nested.length; from += NESTED_AT_ONCE) {
-    const some = new Set(nested.slice(from, from + NESTED_AT_ONCE));
-    const structures = [...some].map((index) => `json_group_structure(${decided[index]?.field}) AS c${index}`);
-    const records = read(decided.map((_, index) => (some.has(index) ? "JSON" : undefined)));
-    const [found] = await connection.rows<Record<string, string>>(`SELECT ${structures.join(", ")} FROM ${records}`, {
-      signal,
-    });
-    Object.assign(row, found);
-  }
-  const types = nested.map((index) =>
-    nestedType(JSON.parse(row[`c${index}`] ?? '"JSON"'), decided[index]?.column.nestedBigint ?? false),
-  );
-  // In DuckDB's own spelling, which goes into the schema's fingerprint.
   const spelled = await connection.rows<{ column_type: string }>(
-    `DESCRIBE SELECT ${types.map((type, index) => `CAST(NULL AS ${type}) AS c${index}`).join(", ")}`,
+    `DESCRIBE SELECT ${nested.map(({ index, column }) => `CAST(NULL AS ${column.nestedType}) AS c${index}`).join(", ")}`,
     { signal },
   );
-  return new Map(nested.map((index, position) => [index, spelled[position]?.column_type ?? "JSON"]));
+  return new Map(nested.map(({ index }, position) => [index, spelled[position]?.column_type ?? "JSON"]));
 }
 
 /** Names that SQL can tell apart: it ignores case, and knows no empty name. */

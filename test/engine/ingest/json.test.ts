@@ -370,12 +370,12 @@ describe("what is not JSON", () => {
 });
 
 describe("skipping bad rows", () => {
-  const damaged = '{"a":1}\n{"a":2\n{"a":3}\nnope\n{"a":4} x\n{"b":"\xff"}\n{"a":5}';
+  const damaged = '{"a":1}\n{"a":2\n{"a":3}\nnope\n{"a":4} x\n{"b":"\xff"}\n{"a":5}\n{"a":6,"b":"\xc3\xa9"}';
 
   test("of NDJSON reports how many and which lines", async () => {
     const { values, notes, types } = await convert(Buffer.from(damaged, "latin1"), "ndjson", { onBadRows: "skip" });
-    expect(values.map(({ a }) => a)).toEqual(["1", "3", "5"]);
-    expect(types).toEqual({ a: "BIGINT" });
+    expect(values.map(({ a }) => a)).toEqual(["1", "3", "5", "6"]);
+    expect(types).toEqual({ a: "BIGINT", b: "VARCHAR" });
     expect(notes.skipped_rows?.count).toBe(4);
     expect(notes.skipped_rows?.lines.map(({ line }) => line)).toEqual([2, 4, 5, 6]);
   });
