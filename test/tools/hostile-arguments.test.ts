@@ -75,7 +75,7 @@ describe.each(tools.map((tool) => [tool.name, tool] as const))("%s", (name, tool
   test.each(properties)("refuses wrong types of %s and names it", async (property) => {
     for (const [, wrong] of WRONG_TYPES) {
       if (property === "params" && !(wrong === true)) continue;
-      if (/^(background|all)$/.test(property) && wrong === true) continue;
+      if (/^(background|all|header)$/.test(property) && wrong === true) continue;
       await refusedNaming(name, { ...valid, [property]: wrong }, property);
     }
   });

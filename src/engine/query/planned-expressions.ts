@@ -97,14 +97,21 @@ export function bind(node: unknown, names: Names, level: number): Bound {
 
 /** Whatever stands below an expression, in the order of the tree. */
 function childrenOf(node: Node): unknown[] {
-  return Object.values(node).flatMap((value) => {
-    if (!Array.isArray(value)) return isNode(value) ? [value] : [];
-    // Of CASE, and of ORDER BY, which wrap their expressions.
-    return value.flatMap((item) => {
-      if (!isNode(item)) return [];
-      return typeof item.class === "string" ? [item] : Object.values(item).filter(isNode);
-    });
-  });
+  const children: unknown[] = [];
+  for (const key in node) {
+    const value = node[key];
+    if (typeof value !== "object" || value === null) continue;
+    if (!Array.isArray(value)) children.push(value);
+    else for (const item of value) addItem(item, children);
+  }
+  return children;
+}
+
+/** CASE and ORDER BY wrap their expressions. */
+function addItem(item: unknown, children: unknown[]): void {
+  if (!isNode(item)) return;
+  if (typeof item.class === "string") children.push(item);
+  else for (const value of Object.values(item)) if (isNode(value)) children.push(value);
 }
 
 function sum(
