@@ -1,5 +1,5 @@
 import { constants, gunzipSync } from "node:zlib";
-import { LakeError } from "../errors.ts";
+import { hasCode, LakeError } from "../errors.ts";
 import { foreignFormat, isBinary, textOf } from "./foreign.ts";
 import type { Compression, Format, Source } from "./types.ts";
 import { startOfZstd, zstdStart } from "./zstd.ts";
@@ -8,6 +8,7 @@ import { startOfZstd, zstdStart } from "./zstd.ts";
 export const DETECT_BYTES = 64 * 1024;
 /** Of a gzip file, which may hold a thousand times as much. */
 const GZIP_BYTES = 4 * 1024;
+const GZIP_OUTPUT_BYTES = 512 * 1024;
 
 const EXTENSIONS: Record<string, Format> = {
   csv: "csv",
@@ -95,9 +96,20 @@ function startOf(head: Buffer, compression: Compression, isWhole: boolean): Buff
   try {
     if (compression === "zstd") return startOfZstd(head, DETECT_BYTES);
     const finishFlush = isWhole ? constants.Z_FINISH : constants.Z_SYNC_FLUSH;
-    return gunzipSync(head.subarray(0, GZIP_BYTES), { finishFlush }).subarray(0, DETECT_BYTES);
+    return startOfGzip(head, GZIP_BYTES, finishFlush) ?? startOfGzip(head, GZIP_BYTES / 16, constants.Z_SYNC_FLUSH);
   } catch {
     return undefined;
+  }
+}
+
+/** Undefined when there is more than is wanted, which takes too long. */
+function startOfGzip(head: Buffer, length: number, finishFlush: number): Buffer | undefined {
+  try {
+    const options = { finishFlush, maxOutputLength: GZIP_OUTPUT_BYTES };
+    return gunzipSync(head.subarray(0, length), options).subarray(0, DETECT_BYTES);
+  } catch (error) {
+    if (hasCode(error, "ERR_BUFFER_TOO_LARGE")) return undefined;
+    throw error;
   }
 }
 

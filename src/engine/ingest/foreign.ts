@@ -193,7 +193,7 @@ export function isBinary(head: Buffer): boolean {
   for (const byte of head) if (byte === 0 || (byte > 1 && byte < 9) || (byte > 13 && byte < 26)) controls += 1;
   // The last character may be cut.
   const isText = [0, 1, 2, 3].some((cut) => isUtf8(head.subarray(0, head.length - cut)));
-  return isText ? controls > head.length * 0.05 : controls > head.length * 0.01;
+  return isText ? controls > 3 && controls > head.length * 0.05 : controls > head.length * 0.01;
 }
 
 /** By byte order mark, or by where the zeros are: text as UTF-16 has one in every delimiter and line end. */

@@ -19,6 +19,8 @@ type KeptAsText = IngestNotes["kept_as_text"][number];
 const FIRST_PART = 0.5;
 /** DuckDB reads twice as much as this at a time, and needs room around the longest record. */
 const READ_BYTES = 2 * 1024 ** 2;
+/** Lists and objects take many times their text while it is read. */
+const NESTED_READ_BYTES = 256 * 1024;
 const SPARE_BYTES = 1024;
 
 /**
@@ -85,10 +87,12 @@ async function convert(
     field: identifier(fields[index] ?? ""),
     ...(survey.whole ? wholeRecord(column) : decideType(column, targets.get(column.key))),
   }));
+  const hasNested = decided.some(({ type }) => type === "NESTED" || type === "JSON");
+  const readBytes = Math.max(hasNested ? NESTED_READ_BYTES : READ_BYTES, survey.longest + SPARE_BYTES);
   const { names, renamed } = uniqueNames(survey.columns.map(({ key }) => key));
   const read = (types: readonly string[]): string =>
     `read_json(${literal(records)}, format = 'newline_delimited', compression = 'uncompressed',
-      maximum_object_size = ${Math.max(READ_BYTES, survey.longest + SPARE_BYTES)},
+      maximum_object_size = ${readBytes},
       columns = {${types.map((type, index) => `${literal(fields[index] ?? "")}: ${literal(type)}`).join(", ")}})`;
   const nested = await nestedTypes(connection, decided, context.signal);
 

@@ -1,6 +1,9 @@
 /** What is wrong with a zstd file, as the end of a sentence about it. */
 export class ZstdFault extends Error {}
 
+/** A sound file that takes more than it holds to read. */
+export class ZstdLimit extends ZstdFault {}
+
 /** The state machine of Finite State Entropy: RFC 8878, section 4.1. */
 export interface FseTable {
   log: number;

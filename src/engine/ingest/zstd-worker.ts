@@ -3,7 +3,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { WorkerReply } from "../run-worker.ts";
 import { openXxh64 } from "./hash.ts";
 import { cutShort, decodeZstd, type ReadBytes } from "./zstd.ts";
-import { ZstdFault } from "./zstd-tables.ts";
+import { ZstdFault, ZstdLimit } from "./zstd-tables.ts";
 
 export interface ZstdTask {
   from: string;
@@ -22,10 +22,11 @@ try {
   parentPort?.postMessage({ done: null } satisfies ZstdReply);
 } catch (error) {
   if (!(error instanceof ZstdFault)) throw error;
+  const isLimit = error instanceof ZstdLimit;
   const failed = {
     kind: "invalid",
-    message: `is not a zstd file that can be read: ${error.message}.`,
-    hint: "Compress it again, or ingest the uncompressed file.",
+    message: `is a ${isLimit ? "zstd file that cannot be read" : "damaged zstd file"}: ${error.message}.`,
+    hint: isLimit ? "Ingest the uncompressed file." : "Compress it again, or ingest the uncompressed file.",
   } as const;
   parentPort?.postMessage({ failed } satisfies ZstdReply);
 }

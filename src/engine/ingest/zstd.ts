@@ -1,5 +1,5 @@
 import { BLOCK_BYTES, decodeBlock, type Frame } from "./zstd-block.ts";
-import { damaged, ZstdFault } from "./zstd-tables.ts";
+import { damaged, ZstdFault, ZstdLimit } from "./zstd-tables.ts";
 
 const FRAME_MAGIC = 0xfd2fb528;
 const SKIPPABLE_MAGIC = 0x184d2a50;
@@ -93,7 +93,7 @@ function readHeader(read: ReadBytes, start: number): FrameHeader {
   const dictionaryAt = start + 1 + Number(!isSingleSegment);
   const sizeAt = dictionaryAt + dictionaryBytes;
   if (dictionaryBytes > 0 && read(dictionaryAt, dictionaryBytes).readUIntLE(0, dictionaryBytes) !== 0) {
-    throw new ZstdFault("it was compressed with a dictionary, which is not part of it");
+    throw new ZstdLimit("it was compressed with a dictionary, which is not part of it");
   }
   const contentBytes = sizeBytes === 0 ? undefined : sizeOf(read(sizeAt, sizeBytes));
   let windowBytes = contentBytes ?? 0;
@@ -102,7 +102,7 @@ function readHeader(read: ReadBytes, start: number): FrameHeader {
     windowBytes = 2 ** (10 + (window >> 3)) * (1 + (window & 7) / 8);
   }
   if (windowBytes > MAX_WINDOW_BYTES) {
-    throw new ZstdFault(`it needs a window of ${windowBytes} bytes to decompress, more than 128 MiB`);
+    throw new ZstdLimit(`it needs a window of ${windowBytes} bytes to decompress, more than 128 MiB`);
   }
   return { blocks: sizeAt + sizeBytes, windowBytes, contentBytes, hasChecksum: (descriptor & 4) !== 0 };
 }
