@@ -123,7 +123,7 @@ async function openStart(
     const head = await readHead(path, Math.min(length, MAX_HEAD_BYTES), offset);
     const bytes = head.toString("latin1");
     const complete = head.length < Math.min(length, MAX_HEAD_BYTES);
-    const lines = bytes.trimStart().match(/[\r\n]+/g)?.length ?? 0;
+    const lines = bytes.match(/(?:^|[\r\n])[^#\s]/g)?.length ?? 0;
     if (lines >= HEAD_LINES || complete || length >= MAX_HEAD_BYTES) {
       return { bytes, complete, offset, line: skipLines + 1 };
     }
