@@ -123,7 +123,7 @@ async function openStart(
     const head = await readHead(path, Math.min(length, MAX_HEAD_BYTES), offset);
     const bytes = head.toString("latin1");
     const complete = head.length < Math.min(length, MAX_HEAD_BYTES);
-    const lines = bytes.trimStart().match(/[\r\n]+/g)?.length ?? 0;
+    const lines = bytes.match(/(?:^|[\r\n])[^#\s]/g)?.length ?? 0;
     if (lines >= HEAD_LINES || complete || length >= MAX_HEAD_BYTES) {
       return { bytes, complete, offset, line: skipLines + 1 };
     }
@@ -145,12 +145,13 @@ function readPastComments(start: Start, from: number, delimiters: string[], opti
   let comments = 0;
   let lastComment: number | undefined;
   let at = from;
-  for (const [line] of start.bytes.slice(from).matchAll(/[^\r\n]*(?:\r\n|\r|\n)/g)) {
+  for (let end = lineEnd(start, at); end !== undefined; end = lineEnd(start, at)) {
+    const line = start.bytes.slice(at, end);
     if (/^#(?:[\s#!%]|$)/.test(line)) {
       comments++;
       lastComment = at;
     } else if (line.trim() !== "") break;
-    at += line.length;
+    at = end;
   }
   if (at >= start.bytes.length) return readFrom(start, from, delimiters, { ...options, titles: true });
   const after = readFrom(start, at, delimiters, { ...options, titles: true });
@@ -286,6 +287,14 @@ function skippedLines(start: Start, end: number): Layout["skipped"] {
 
 function lineAt(start: Start, at: number): number {
   return start.line + (start.bytes.slice(0, at).match(/\r\n|\r|\n/g)?.length ?? 0);
+}
+
+/** After the line end that follows `at`. */
+function lineEnd(start: Start, at: number): number | undefined {
+  const { bytes } = start;
+  let end = at;
+  while (end < bytes.length && bytes[end] !== "\n" && bytes[end] !== "\r") end++;
+  return end < bytes.length ? lineEndAfter(start, end) : undefined;
 }
 
 function lineEndAfter({ bytes }: Start, end: number): number {

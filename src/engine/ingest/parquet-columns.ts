@@ -28,6 +28,7 @@ export async function joinColumns(
   async function* content(): AsyncGenerator<Buffer> {
     yield MAGIC;
     for (const { path, dataEnd } of footers) {
+      if (dataEnd === MAGIC.length) continue;
       yield* createReadStream(path, { start: MAGIC.length, end: dataEnd - 1 }) as AsyncIterable<Buffer>;
     }
     yield Buffer.concat([joined, length, MAGIC]);

@@ -67,17 +67,19 @@ it("refuses more than 20,000 columns before it reads on", async () => {
 
 it("names equal columns apart, and judges hostile heads, in little time", async () => {
   const started = performance.now();
+  const equal = await lake.file("equal.csv", `${across(3000, () => "a")}\n`);
+  expect((await lake.ingest({ name: "equal", source: { path: equal } })).columns.at(-1)?.name).toBe("a_2999");
   const heads = [
-    `${across(3000, () => "a")}\n`,
     `a,b\n${" ".repeat(2 ** 20)}x,x@${".a".repeat(2 ** 19)} \n`,
     `${"\n".repeat(2 ** 20)}a,b\n1,2\n`,
     `${"# x\n".repeat(2 ** 14)}a,b\n1,2\n`,
   ];
   for (const [index, head] of heads.entries()) {
     const path = await lake.file(`head${index}.csv`, head);
-    await lake.ingest({ name: `head${index}`, source: { path } }).catch((error: unknown) => {
-      expect(error).toMatchObject({ kind: "limit" });
-    });
+    expect((await lake.ingest({ name: `head${index}`, source: { path } })).columns.map(({ name }) => name)).toEqual([
+      "a",
+      "b",
+    ]);
   }
   expect(performance.now() - started).toBeLessThan(40_000);
 }, 120_000);
