@@ -27,6 +27,8 @@ export interface OpenRequest {
   file: FoundFile;
   /** Undefined: told from name and content. */
   format: Format | undefined;
+  /** The caller says in which encoding it is. */
+  isText: boolean;
   /** Of this ingest, for work in progress. */
   folder: string;
 }
@@ -91,7 +93,7 @@ async function closeSource(): Promise<void> {
   await handle?.close();
 }
 
-async function openSource({ file, format, folder }: OpenRequest): Promise<Opened> {
+async function openSource({ file, format, isText, folder }: OpenRequest): Promise<Opened> {
   const { path, label, bytes, device, inode } = file;
   const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
@@ -99,7 +101,7 @@ async function openSource({ file, format, folder }: OpenRequest): Promise<Opened
     if (dev !== device || ino !== inode) throw exchanged(label);
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(DETECT_BYTES), 0, DETECT_BYTES, 0);
     const head = buffer.subarray(0, bytesRead);
-    const found = detect(label, format, head, bytes);
+    const found = detect(label, format, head, bytes, isText);
     const link = await linkTo(handle, path, folder);
     return { handle, source: { path: link, label, bytes, ...found } };
   } catch (error) {

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { Transform, type TransformCallback } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { LakeError } from "../errors.ts";
-import { BadText, detectEncoding, isNeverUtf8, isUtf8Head, openDecoder } from "./csv-encoding.ts";
 import type { Dialect } from "./csv-lines.ts";
 import { decompress } from "./decompress.ts";
+import { BadText, detectEncoding, isNeverUtf8, isUtf8Head, openDecoder } from "./encoding.ts";
 import type { ConvertContext, Encoding, Source } from "./types.ts";
 
 /** A text that DuckDB reads best: a plain file in UTF-8. */

@@ -34,13 +34,14 @@ const NAMES: Record<Format, string> = {
 
 /**
  * What a source is, from its name, the format that was asked for, and its first `DETECT_BYTES`. Its content outdoes its
- * name; a format that was asked for has to agree with it. Throws `invalid` for what is no table, whatever it is called.
+ * name; a format that was asked for has to agree with it. `isText`: the caller says in which encoding. Throws `invalid` for what is no table, whatever it is called.
  */
 export function detect(
   label: string,
   asked: Format | undefined,
   head: Buffer,
   bytes: number,
+  isText = false,
 ): Pick<Source, "format" | "compression"> {
   const compression = detectCompression(head);
   const isWhole = bytes === head.length && (compression === "none" || bytes <= GZIP_BYTES);
@@ -50,15 +51,21 @@ export function detect(
       hint: "A CSV file needs at least a header line.",
     });
   }
-  return { format: formatOf(label, asked, start ?? Buffer.alloc(0), compression, isWhole), compression };
+  return {
+    format: formatOf(label, asked, { start: start ?? Buffer.alloc(0), compression, isWhole, isText }),
+    compression,
+  };
 }
 
 function formatOf(
   label: string,
   asked: Format | undefined,
-  start: Buffer,
-  compression: Compression,
-  isWhole: boolean,
+  {
+    start,
+    compression,
+    isWhole,
+    isText,
+  }: { start: Buffer; compression: Compression; isWhole: boolean; isText: boolean },
 ): Format {
   refuseForeign(label, start, compression, isWhole);
   const expected = asked ?? formatOfName(label);
@@ -67,7 +74,7 @@ function formatOf(
   if (found && asked && found !== asked) throw mismatch(label, asked, found);
   if (found) return found;
   if (start.length === 0) return expected ?? "csv";
-  if (isBinary(start)) {
+  if (!isText && isBinary(start)) {
     // Arrow streams of old begin with a length, and a file that is damaged may begin with anything.
     if (isBytes) return expected;
     throw refused(label, { what: "binary data of a kind that is not known", hint: readable() }, compression);

@@ -1,4 +1,5 @@
 import { isUtf8 } from "node:buffer";
+import { utf16Of } from "./encoding.ts";
 
 /** A kind of file that cannot be loaded, as a message names it, and what its owner can do. */
 export interface Foreign {
@@ -194,43 +195,6 @@ export function isBinary(head: Buffer): boolean {
   // The last character may be cut.
   const isText = [0, 1, 2, 3].some((cut) => isUtf8(head.subarray(0, head.length - cut)));
   return isText ? controls > 3 && controls > head.length * 0.05 : controls > head.length * 0.01;
-}
-
-/** By byte order mark, or by where the zeros are: text as UTF-16 has one in every delimiter and line end. */
-export function utf16Of(head: Buffer): "utf-16le" | "utf-16be" | undefined {
-  if (head[0] === 0xff && head[1] === 0xfe) return "utf-16le";
-  if (head[0] === 0xfe && head[1] === 0xff) return "utf-16be";
-  if (!head.includes(0)) return undefined;
-  // JSON begins with a character of ASCII: RFC 4627, section 3.
-  const [first, second] = [head[0] as number, head[1] as number];
-  if (isJsonStart(first) && second === 0) return "utf-16le";
-  if (first === 0 && isJsonStart(second)) return "utf-16be";
-  if (isUtf16(head, 1)) return "utf-16le";
-  return isUtf16(head, 0) ? "utf-16be" : undefined;
-}
-
-function isJsonStart(byte: number): boolean {
-  return byte === 91 || byte === 123;
-}
-
-/** `zero` is the place in a pair of bytes where characters below U+0100 have theirs. */
-function isUtf16(head: Buffer, zero: 0 | 1): boolean {
-  const pairs = head.length >> 1;
-  let zeros = 0;
-  let others = 0;
-  let lineEnds = 0;
-  let broken = 0;
-  for (let at = 0; at < 2 * pairs; at += 2) {
-    const [high, low] = [head[at + zero] as number, head[at + 1 - zero] as number];
-    if (low === 0) others += 1;
-    if (high === 0) zeros += 1;
-    const isEnd = low === 10 || low === 13;
-    if (high === 0 && isEnd) lineEnds += 1;
-    else if (isEnd || high === 10 || high === 13) broken += 1;
-  }
-  if (zeros > pairs * 0.4 && others < pairs * 0.05) return true;
-  // Scripts other than Latin have zeros in delimiters and line ends alone.
-  return others === 0 && zeros >= 4 && lineEnds > broken;
 }
 
 /** The start as text, without byte order mark and leading white space; what is not UTF-8 is garbled in it. */

@@ -161,7 +161,8 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
   });
   const { file } = source;
   const conversion = await openConversion(scope, file.label, settings);
-  const { format } = await conversion.open({ file, format: job.request.format, folder }, job.signal);
+  const isText = job.request.csv?.encoding !== undefined;
+  const { format } = await conversion.open({ file, format: job.request.format, isText, folder }, job.signal);
   const onBadRows = job.request.onBadRows ?? "fail";
   const csv = readCsvOptions(job.request.csv, format);
   const reading = [file.bytes, format, onBadRows, job.rules.schemaChange, ...(csv ? [csv] : [])];

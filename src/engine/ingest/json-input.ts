@@ -1,10 +1,9 @@
 import { isAscii, isUtf8 } from "node:buffer";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import type { ErrorKind } from "../errors.ts";
-import { utf16Of } from "./foreign.ts";
+import { utf16Of, windows1252 } from "./encoding.ts";
 import { skipSpace, type Window } from "./json-tokens.ts";
-
-export type Encoding = "utf-8" | "utf-16le" | "utf-16be" | "windows-1252";
+import type { Encoding } from "./types.ts";
 
 /** What ends the reading, as the end of a sentence about the source. */
 export class Refusal extends Error {
@@ -35,8 +34,6 @@ export const MAX_RECORD_BYTES = 64 * 1024 ** 2;
 const CHUNK_BYTES = 1024 ** 2;
 const HEAD_BYTES = 64 * 1024;
 const NEWLINE = 10;
-/** What the bytes 0x80 to 0x9f stand for. https://encoding.spec.whatwg.org/index-windows-1252.txt */
-const WINDOWS_1252 = "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008dŽ\u008f\u0090‘’“”•–—˜™š›œ\u009džŸ";
 /** A byte becomes three at most, in any of the encodings. */
 const GROWTH = 3;
 
@@ -117,12 +114,9 @@ function appendDecoded(read: Read, encoding: Exclude<Encoding, "utf-8">): (windo
   };
 }
 
-/** Node's own decoder for windows-1252 takes it for latin1 in some releases, and loses 27 characters. */
 function decode1252(bytes: Buffer): string {
   const text = bytes.toString("latin1");
-  return isAscii(bytes)
-    ? text
-    : text.replace(/[\x80-\x9f]/g, (char) => WINDOWS_1252[char.charCodeAt(0) - 0x80] ?? char);
+  return isAscii(bytes) ? text : windows1252(text);
 }
 
 function openUtf16(encoding: "utf-16le" | "utf-16be"): (bytes: Buffer, isLast: boolean) => string {

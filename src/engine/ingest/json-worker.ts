@@ -4,7 +4,6 @@ import type { ErrorKind } from "../errors.ts";
 import type { WorkerReply } from "../run-worker.ts";
 import { createOutput, type Output } from "./json-copy.ts";
 import {
-  type Encoding,
   type Input,
   isWindows1252,
   MAX_RECORD_BYTES,
@@ -16,6 +15,7 @@ import {
 import { type ColumnSurvey, createScanner, type Scanner, type ScanOptions, TooManyKeys } from "./json-scan.ts";
 import { fault, JsonFault, NOT_UTF8 } from "./json-tokens.ts";
 import { areFieldNames, decideType, needsVerbatim } from "./json-types.ts";
+import type { Encoding } from "./types.ts";
 
 export interface JsonTask {
   path: string;

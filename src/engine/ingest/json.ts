@@ -139,13 +139,11 @@ async function convert(
     );
   } catch (error) {
     if (!(error instanceof LakeError) || nested.size === 0) throw error;
-    const isTooMuch = error.kind === "limit" && error.message.includes("more memory");
-    // What DuckDB cannot put into a STRUCT after all, or not within its memory, JSON still holds as it is.
-    if (error.kind !== "invalid" && !isTooMuch) throw error;
-    const reason = "its fields take more memory than an ingest may use (ingest_memory); kept as JSON";
+    // What DuckDB cannot put into a STRUCT after all, JSON still holds as it is.
+    if (error.kind !== "invalid") throw error;
     return write(
       decided.map(({ type }) => (type === "NESTED" ? "JSON" : type)),
-      isTooMuch ? [...kept, ...[...nested.keys()].flatMap((index) => nestedNote(survey.columns[index], reason))] : kept,
+      kept,
     );
   }
 }

@@ -130,5 +130,5 @@ describe.each(["utf-16le", "utf-16be"] as const)("%s", (encoding) => {
 
 it("refuses UTF-32 by name", async () => {
   const bytes = Buffer.from([0xff, 0xfe, 0, 0, 0x61, 0, 0, 0, 0x2c, 0, 0, 0]);
-  expect((await refused(bytes)).message).toBe("bad.csv is UTF-32.");
+  expect((await refused(bytes)).message).toContain("bad.csv is text in UTF-32");
 });

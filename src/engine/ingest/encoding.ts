@@ -11,13 +11,27 @@ const UNDEFINED_IN_1252 = /[\x81\x8d\x8f\x90\x9d]/;
 /** By byte order mark, or by where the zeros are: text as UTF-16 has one in every delimiter and line end. */
 export function detectEncoding(head: Buffer, label: string): Encoding {
   if (head.length >= 4 && ["fffe0000", "0000feff"].includes(head.toString("hex", 0, 4))) {
-    throw new LakeError("invalid", `${label} is UTF-32.`, { hint: "Save it as UTF-8." });
+    throw new LakeError("invalid", `${label} is text in UTF-32, which cannot be loaded. Nothing was ingested.`, {
+      hint: "Save it as UTF-8.",
+    });
   }
-  if (head[0] === 0xff && head[1] === 0xfe) return "utf-16le";
-  if (head[0] === 0xfe && head[1] === 0xff) return "utf-16be";
-  if (!head.includes(0)) return "utf-8";
+  return utf16Of(head) ?? "utf-8";
+}
+
+export function utf16Of(head: Buffer): "utf-16le" | "utf-16be" | undefined {
+  const [first, second] = [head[0], head[1]];
+  if (first === 0xff && second === 0xfe) return "utf-16le";
+  if (first === 0xfe && second === 0xff) return "utf-16be";
+  if (!head.includes(0)) return undefined;
+  // JSON begins with a character of ASCII: RFC 4627, section 3.
+  if (isJsonStart(first) && second === 0) return "utf-16le";
+  if (first === 0 && isJsonStart(second)) return "utf-16be";
   if (looksLikeUtf16(head, 1)) return "utf-16le";
-  return looksLikeUtf16(head, 0) ? "utf-16be" : "utf-8";
+  return looksLikeUtf16(head, 0) ? "utf-16be" : undefined;
+}
+
+function isJsonStart(byte: number | undefined): boolean {
+  return byte === 0x5b || byte === 0x7b;
 }
 
 /** `zero` is the place in a pair of bytes where characters below U+0100 have theirs; few others end in one, such as 一. */
@@ -62,6 +76,11 @@ export function openDecoder(encoding: Encoding, strict: boolean): Decoder {
   return openUtf16(encoding === "utf-16be");
 }
 
+/** Of bytes as Latin-1. */
+export function windows1252(latin1: string): string {
+  return latin1.replace(/[\x80-\x9f]/g, (char) => WINDOWS_1252[char.charCodeAt(0) - 0x80] ?? char);
+}
+
 /** Node's own decoder for windows-1252 takes it for latin1 in some releases, and loses 27 characters. */
 function open1252(strict: boolean): Decoder {
   let lines = 1;
@@ -71,7 +90,7 @@ function open1252(strict: boolean): Decoder {
       const bad = strict ? text.search(UNDEFINED_IN_1252) : -1;
       if (bad >= 0) throw new BadText(lines + countLines(text.slice(0, bad)));
       if (strict) lines += countLines(text);
-      return text.replace(/[\x80-\x9f]/g, (char) => WINDOWS_1252[char.charCodeAt(0) - 0x80] ?? char);
+      return windows1252(text);
     },
     end: () => "",
   };
