@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { findNode22, install } from "../support/own-packages.ts";
 
@@ -59,7 +60,7 @@ export async function startDriver({ folder, args = [], node22 = false }: Driver)
   await install(path);
   const node = node22 ? await findNode22() : process.execPath;
   // Nothing of this machine: no keys, no telemetry, no configuration.
-  const env = { PATH: process.env.PATH, HOME: path, MCP_USE_ANONYMIZED_TELEMETRY: "false" };
+  const env = { PATH: process.env.PATH, HOME: join(path, "node_modules/.home"), MCP_USE_ANONYMIZED_TELEMETRY: "false" };
   const child = spawn(node, ["driver.mjs", ...args], { cwd: path, env, stdio: ["ignore", "pipe", "pipe", "ipc"] });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
