@@ -139,6 +139,13 @@ function testSql({ client, open, call }: Under): void {
     },
   );
 
+  if (!client.validates && client.starts !== "itself") {
+    test("may write null for what it leaves out, and texts for numbers", async () => {
+      const nulls = { sql: "FROM range(9) ORDER BY ALL", params: null, timeout_ms: null, max_rows: "2" };
+      expect(await call("sql", nulls)).toMatchObject({ rows: [[0], [1]], truncated: true });
+    });
+  }
+
   test("is told what is wrong with a call, and what to do", async () => {
     const refused = await said(open().driven.call("sql", { sql: "SELECT nope FROM workers" }));
     expect(refused.error).toMatch(/Referenced column "nope" not found/);

@@ -30,6 +30,8 @@ export interface Driven extends AsyncDisposable {
   resources(): Promise<string[]>;
   read(uri: string): Promise<string>;
   declared(): Promise<Record<string, object>>;
+  /** What one driver alone can do. */
+  ask(operation: string, given?: unknown): Promise<unknown>;
   close(): Promise<void>;
   /** The client goes away without a word. */
   kill(): Promise<void>;
@@ -105,6 +107,7 @@ function asking(child: ChildProcess, output: () => string): Omit<Driven, "output
     resources: () => ask("resources") as Promise<string[]>,
     read: (uri) => ask("read", uri) as Promise<string>,
     declared: () => ask("declared") as Promise<Record<string, object>>,
+    ask: (operation, given) => ask(operation, given),
     close: async () => void (await ask("close")),
     kill,
     [Symbol.asyncDispose]: kill,

@@ -37,6 +37,8 @@ drive(async (server) => {
         mcpConfig: { convertSchemasToStrict: process.argv[2] === "strict" },
       });
       await run(agent, "Which tools are there?");
+      const loose = sent.filter(({ strict }) => strict !== (process.argv[2] === "strict"));
+      if (loose.length > 0) throw new Error(`Not as strict as asked for: ${loose.map(({ name }) => name)}`);
       return Object.fromEntries(sent.map(({ name, parameters }) => [name, parameters]));
     },
     close: () => client.close(),

@@ -15,6 +15,29 @@ drive(async (server) => {
     read: async (uri) => (await client.readResource({ uri })).contents[0].text,
     declared: async () =>
       Object.fromEntries((await client.listTools()).tools.map((tool) => [tool.name, tool.inputSchema])),
+    protocol: async () => {
+      const told = [];
+      // Of kinds that the client does not know, too.
+      client.fallbackNotificationHandler = async ({ method, params }) => void told.push({ method, ...params });
+      client.onerror = (error) => void told.push({ error: error.message });
+      const dataset = "lakehouse://datasets/told";
+      await client.ping();
+      await client.subscribeResource({ uri: dataset });
+      const load = (text) => client.callTool({ name: "ingest", arguments: { name: "told", text } });
+      await load("a\n1\n");
+      await load("a\n2\n");
+      const first = await client.listResources();
+      const last = first.nextCursor === undefined ? first : await client.listResources({ cursor: first.nextCursor });
+      const templates = (await client.listResourceTemplates()).resourceTemplates.map(({ uriTemplate }) => uriTemplate);
+      const ref = { type: "ref/resource", uri: "lakehouse://datasets/{name}" };
+      const { completion } = await client.complete({ ref, argument: { name: "name", value: "tol" } });
+      const prompts = (await client.listPrompts()).prompts.map(({ name }) => name);
+      const { messages } = await client.getPrompt({ name: "explore-dataset", arguments: { dataset: "told" } });
+      await client.unsubscribeResource({ uri: dataset });
+      await client.ping();
+      const level = await client.setLoggingLevel("debug").catch(({ message }) => message);
+      return { told, last: last.resources.length, templates, completion: completion.values, prompts, messages, level };
+    },
     close: () => client.close(),
   };
 });
