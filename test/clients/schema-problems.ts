@@ -28,6 +28,8 @@ function problemsAt(path: string, schema: Schema): string[] {
   const types = (Array.isArray(type) ? type : [type]).map((each) => String(each).toLowerCase());
   if (anyOf === undefined && !types.every((each) => TYPES.includes(each))) problems.push(`${at}: has the type ${type}`);
   if (types.includes("array") && items === undefined) problems.push(`${at}: says nothing of its items`);
+  // Some fill in that there are none, and drop what a model writes.
+  if (types.includes("object") && Object.keys(properties).length === 0) problems.push(`${at}: an object of nothing`);
   if (schema.const !== undefined) problems.push(`${at}: const`);
   if (schema.enum?.some((each) => typeof each !== "string")) problems.push(`${at}: values that are no strings`);
   const values = typeof additionalProperties === "object" ? (additionalProperties as Schema) : undefined;
