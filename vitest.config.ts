@@ -12,10 +12,18 @@ export default defineConfig({
           ...shared,
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/real/**", "test/s3/**"],
+          exclude: ["test/real/**", "test/s3/**", "test/clients/**"],
         },
       },
       { test: { ...shared, testTimeout: 240_000, name: "real", include: ["test/real/**/*.test.ts"] } },
+      {
+        test: {
+          ...shared,
+          name: "clients",
+          include: ["test/clients/*.test.ts"],
+          globalSetup: ["test/clients/setup.ts"],
+        },
+      },
       {
         test: {
           ...shared,

@@ -11,7 +11,7 @@ export const catalogList = defineTool({
   description: "List the datasets, a page at a time: names, sizes, versions. Search matches names and column names.",
   input: z.strictObject({
     search: z.string().max(200).optional().describe("Words that the name or a column name contains."),
-    kind: z.enum(["table", "vectors"]).optional(),
+    kind: z.enum(["table", "vectors"]).optional().describe("Tables alone, or vector indexes alone."),
     cursor: z.string().max(1000).optional().describe("next_cursor of the last page."),
     limit: z.int().min(1).max(1000).default(100).describe("Datasets a page."),
   }),

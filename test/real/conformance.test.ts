@@ -1,11 +1,10 @@
-import { execFile, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify, stripVTControlCharacters } from "node:util";
+import { stripVTControlCharacters } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { findNode22 } from "../support/own-packages.ts";
 import { openWorkspace } from "./process.ts";
 import { serve } from "./serve.ts";
 
@@ -19,8 +18,7 @@ let node22: string;
 const table: string[] = [];
 
 beforeAll(async () => {
-  if (!(await isInstalled())) await promisify(execFile)("npm", ["ci"], { cwd: FOLDER });
-  node22 = findNode22();
+  node22 = await findNode22();
 }, 300_000);
 afterAll(() => void process.stdout.write(`\n${table.join("\n")}\n`));
 
@@ -53,20 +51,3 @@ test.each(["2026-07-28", "2025-11-25"])(
   },
   180_000,
 );
-
-async function isInstalled(): Promise<boolean> {
-  const text = (path: string) => readFile(join(FOLDER, path), "utf8").catch(() => "{}");
-  const { dependencies } = JSON.parse(await text("package.json"));
-  const { version } = JSON.parse(await text("node_modules/@modelcontextprotocol/conformance/package.json"));
-  return version === dependencies["@modelcontextprotocol/conformance"] && existsSync(SUITE);
-}
-
-/** From the package for this machine; where there is none, the Node that runs the tests has to be new enough. */
-function findNode22(): string {
-  const platform = process.platform === "win32" ? "win" : process.platform;
-  const binary = process.platform === "win32" ? "node.exe" : "node";
-  const packed = join(FOLDER, `node_modules/node-${platform}-${process.arch}/bin`, binary);
-  if (existsSync(packed)) return packed;
-  if (Number(process.versions.node.split(".")[0]) >= 22) return process.execPath;
-  throw new Error(`The conformance suite needs Node 22: there is none in ${packed}. Run these tests with Node 22.`);
-}

@@ -1,0 +1,3 @@
+import { testClient } from "./contract.ts";
+
+testClient({ name: "ADK", folder: "adk", starts: "server", lacks: ["progress"] });

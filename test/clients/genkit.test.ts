@@ -1,0 +1,3 @@
+import { testClient } from "./contract.ts";
+
+testClient({ name: "Genkit", folder: "genkit", validates: true, lacks: ["progress", "cancel"] });

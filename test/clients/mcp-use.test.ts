@@ -1,0 +1,3 @@
+import { testClient } from "./contract.ts";
+
+testClient({ name: "mcp-use", folder: "mcp-use" });
