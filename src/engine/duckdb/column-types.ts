@@ -1,0 +1,30 @@
+import { DuckDBListType, DuckDBMapType, DuckDBStructType, type DuckDBType } from "@duckdb/node-api";
+import { type Connection, translateDuckError } from "./duckdb.ts";
+
+/** A type as a tree, for those who look into it. */
+export type TypeTree =
+  | { kind: "plain"; name: string }
+  | { kind: "struct"; fields: { name: string; type: TypeTree }[] }
+  | { kind: "list"; item: TypeTree }
+  | { kind: "map"; key: TypeTree; value: TypeTree };
+
+/** Names and types of the columns of a query. Short: it is run for no rows. */
+export async function columnTypes(connection: Connection, select: string): Promise<{ name: string; type: TypeTree }[]> {
+  try {
+    const result = await connection.raw.run(`SELECT * FROM (${select}) LIMIT 0`);
+    const names = result.columnNames();
+    return result.columnTypes().map((type, index) => ({ name: names[index] ?? "", type: treeOf(type) }));
+  } catch (error) {
+    throw translateDuckError(error);
+  }
+}
+
+function treeOf(type: DuckDBType): TypeTree {
+  if (type instanceof DuckDBListType) return { kind: "list", item: treeOf(type.valueType) };
+  if (type instanceof DuckDBMapType) {
+    return { kind: "map", key: treeOf(type.keyType), value: treeOf(type.valueType) };
+  }
+  if (!(type instanceof DuckDBStructType)) return { kind: "plain", name: String(type) };
+  const fields = type.entryTypes.map((inner, index) => ({ name: type.entryNames[index] ?? "", type: treeOf(inner) }));
+  return { kind: "struct", fields };
+}

@@ -1,0 +1,136 @@
+import { constants } from "node:fs";
+import { chmod, copyFile, open } from "node:fs/promises";
+import { openPauses, type ParquetFooter, type Pauses } from "./parquet-footer.ts";
+import {
+  intBytes,
+  type RawField,
+  rawFields,
+  T,
+  ThriftReader,
+  textBytes,
+  writeList,
+  writeStruct,
+} from "./thrift-compact.ts";
+
+/** How a schema element is to be read instead. The pages stay as they are, so only a type of the same bytes will do. */
+export interface Reread {
+  /** `plain`: the physical type without what it means. `interval`: 12 bytes, as months, days and milliseconds. */
+  as: "plain" | "interval" | "list" | "map" | "same";
+  /** Instead of its own name. */
+  name?: string;
+}
+
+/**
+ * Writes `to`: a copy of the Parquet file with another footer behind it, in which the elements of `rereads` (by index in
+ * the schema) are of another type. Their statistics are left out, since they are of the old type.
+ */
+export async function writeReread(
+  from: string,
+  to: string,
+  footer: ParquetFooter,
+  rereads: ReadonlyMap<number, Reread>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const leaves = footer.leaves.map(({ index }) => rereads.get(index));
+  const bytes = await rewriteFooter(footer.bytes, rereads, leaves, openPauses(signal));
+  await copyFile(from, to, constants.COPYFILE_FICLONE);
+  await chmod(to, 0o600);
+  const handle = await open(to, "r+");
+  try {
+    // The old footer stays where it is, as bytes that nothing refers to; the eight after it are the old end mark.
+    const { size } = await handle.stat();
+    const tail = Buffer.alloc(8);
+    tail.writeUInt32LE(bytes.length);
+    tail.write("PAR1", 4, "latin1");
+    await handle.write(Buffer.concat([bytes, tail]), 0, bytes.length + tail.length, size);
+  } finally {
+    await handle.close();
+  }
+}
+
+async function rewriteFooter(
+  footer: Uint8Array,
+  rereads: ReadonlyMap<number, Reread>,
+  leaves: readonly (Reread | undefined)[],
+  pauses: Pauses,
+): Promise<Uint8Array> {
+  const fields = rawFields(new ThriftReader(footer));
+  for (const field of fields) {
+    if (field.id === 2) {
+      field.value = await mapList(field.value, pauses, (element, index) => {
+        const reread = rereads.get(index);
+        return reread ? writeStruct(rereadElement(rawFields(element), reread)) : undefined;
+      });
+    } else if (field.id === 4) {
+      field.value = await mapList(field.value, pauses, (group) => rereadGroup(group, leaves, pauses));
+    }
+  }
+  return writeStruct(fields);
+}
+
+/** `map` gives the element that begins at the reader anew, or undefined to keep it. */
+async function mapList(
+  list: Uint8Array,
+  pauses: Pauses,
+  map: (element: ThriftReader, index: number) => Uint8Array | undefined | Promise<Uint8Array>,
+): Promise<Uint8Array> {
+  const reader = new ThriftReader(list);
+  const { type, count } = reader.list();
+  const elements: Uint8Array[] = [];
+  for (let index = 0; index < count; index++) {
+    const from = reader.at;
+    reader.skip(type);
+    elements.push((await map(new ThriftReader(list, from), index)) ?? list.subarray(from, reader.at));
+    if (pauses.isDue()) await pauses.take();
+  }
+  return writeList(type, elements);
+}
+
+/** Numbers of `ConvertedType`. */
+const CONVERTED = { map: 1, list: 3, interval: 21 } as const;
+const FIXED_LEN_BYTE_ARRAY = 7;
+const INT96_BYTES = 12;
+/** Fields of `SchemaElement`, with what replaces them. */
+const MEANING = [6, 7, 8, 10];
+
+function rereadElement(fields: RawField[], { as, name }: Reread): RawField[] {
+  const replaced = new Map<number, RawField>();
+  const put = (id: number, value: number): void => {
+    replaced.set(id, { id, type: T.i32, value: intBytes(value) });
+  };
+  if (name !== undefined) replaced.set(4, { id: 4, type: T.binary, value: textBytes(name) });
+  if (as === "interval") {
+    put(1, FIXED_LEN_BYTE_ARRAY);
+    put(2, INT96_BYTES);
+  }
+  if (as !== "plain" && as !== "same") put(6, CONVERTED[as]);
+  const kept = fields.filter(({ id }) => !replaced.has(id) && (as === "same" || !MEANING.includes(id)));
+  return [...kept, ...replaced.values()].sort((a, b) => a.id - b.id);
+}
+
+async function rereadGroup(
+  group: ThriftReader,
+  leaves: readonly (Reread | undefined)[],
+  pauses: Pauses,
+): Promise<Uint8Array> {
+  const fields = rawFields(group);
+  for (const field of fields) {
+    if (field.id !== 1) continue;
+    field.value = await mapList(field.value, pauses, (chunk, index) => {
+      const reread = leaves[index];
+      return reread && reread.as !== "same" ? rereadChunk(rawFields(chunk), reread) : undefined;
+    });
+  }
+  return writeStruct(fields);
+}
+
+/** `ColumnChunk`: of its metadata, the type and the statistics. */
+function rereadChunk(fields: RawField[], { as }: Reread): Uint8Array {
+  for (const field of fields) {
+    if (field.id !== 3) continue;
+    const metadata = rawFields(new ThriftReader(field.value)).filter(({ id }) => id !== 12);
+    for (const inner of metadata) if (inner.id === 1 && as === "interval") inner.value = intBytes(FIXED_LEN_BYTE_ARRAY);
+    field.value = writeStruct(metadata);
+  }
+  return writeStruct(fields);
+}
