@@ -38,6 +38,12 @@ export function unreadable(label: string, error: unknown, node?: SchemaNode): un
   const text = error.cause.message;
   const reason = JSON.stringify(firstLine(text).slice(0, MAX_REASON));
   const where = node ? `${label}: column ${columnName(node)}` : label;
+  if (/^Conversion Error/.test(text)) {
+    return new LakeError("invalid", `${where} has a value that DuckDB cannot read. It says: ${reason}`, {
+      hint: "Write it as NULL where it stands for a missing value, or the column as text or a plain number.",
+      cause: error,
+    });
+  }
   return /Not implemented|unsupported|only supported|not supported/i.test(text)
     ? new LakeError("invalid", `${where} holds something that DuckDB cannot read. It says: ${reason}`, {
         hint: "Write it with plainer types or encodings.",
@@ -68,7 +74,7 @@ function isDuckError(error: unknown): error is LakeError & { cause: Error } {
 
 /** The first value that a rule refuses. */
 async function findOutside({ connection, label, ruled, signal }: Trial): Promise<LakeError | undefined> {
-  for (const { node, rule, values } of ruled) {
+  for (const { path, rule, values } of ruled) {
     const [row] = await connection
       .rows<{ shown: string }>(
         `SELECT ${rule.show("v")} AS shown FROM (${values}) WHERE v IS NOT NULL AND (${rule.check("v")}) IS NOT TRUE LIMIT 1`,
@@ -78,7 +84,7 @@ async function findOutside({ connection, label, ruled, signal }: Trial): Promise
     if (!row) continue;
     return new LakeError(
       "invalid",
-      `${label}: column ${columnName(node)} has a value that no ${rule.type} has: ${JSON.stringify(row.shown)}. Allowed: ${rule.allowed}.`,
+      `${label}: column ${columnName({ path: [path] })} has a value that no ${rule.type} has: ${JSON.stringify(row.shown)}. Allowed: ${rule.allowed}.`,
       { hint: "Write it as NULL where it stands for a missing value, or the column as a plain number." },
     );
   }

@@ -7,6 +7,8 @@ import type { Shape } from "./parquet-shape.ts";
 /** A leaf whose values are checked or made into something else, and where they are. */
 export interface RuledLeaf {
   node: SchemaNode;
+  /** Names from the column down to the leaf, without those that lists and maps have inside. */
+  path: string;
   rule: LeafRule;
   /** Place among the top-level columns. */
   column: number;
@@ -17,6 +19,7 @@ export interface RuledLeaf {
 /** A top-level column: as the file has it, and as DuckDB does. */
 export interface ReadColumn {
   name: string;
+  node: SchemaNode;
   shape: Shape;
   type: TypeTree;
 }
@@ -27,30 +30,31 @@ export function ruledLeaves(
   rules: ReadonlyMap<SchemaNode, LeafRule>,
   from: string,
 ): RuledLeaf[] {
-  return columns.flatMap(({ name, shape }, column) => {
+  return columns.flatMap(({ name, node, shape }, column) => {
     const found: RuledLeaf[] = [];
-    const visit = (inner: Shape, values: string): void => {
+    const visit = (inner: Shape, path: string, values: string): void => {
       const step = (expression: string): string => `SELECT ${expression} AS v FROM (${values})`;
       if (inner.kind === "leaf") {
         const rule = rules.get(inner.node);
-        if (rule) found.push({ node: inner.node, rule, column, values });
+        if (rule) found.push({ node: inner.node, path, rule, column, values });
       } else if (inner.kind === "struct") {
-        for (const [index, field] of inner.fields.entries()) visit(field, step(`struct_extract_at(v, ${index + 1})`));
+        for (const [index, field] of inner.fields.entries())
+          visit(field, `${path}.${inner.node.children[index]?.name}`, step(`struct_extract_at(v, ${index + 1})`));
       } else if (inner.kind === "list") {
-        visit(inner.item, step("unnest(v)"));
+        visit(inner.item, path, step("unnest(v)"));
       } else if (inner.kind === "map") {
-        visit(inner.key, step("unnest(map_keys(v))"));
-        visit(inner.value, step("unnest(map_values(v))"));
+        visit(inner.key, path, step("unnest(map_keys(v))"));
+        visit(inner.value, path, step("unnest(map_values(v))"));
       }
     };
-    visit(shape, `SELECT ${identifier(name)} AS v FROM ${from}`);
+    visit(shape, node.name, `SELECT ${identifier(name)} AS v FROM ${from}`);
     return found;
   });
 }
 
 /** Paths that DuckDB gives to fields of structs because two of them differ at most by case, or one has no name. */
 export function renamedFields(columns: readonly ReadColumn[]): { from: string; to: string }[] {
-  return columns.flatMap(({ name, shape, type }) => {
+  return columns.flatMap(({ name, node, shape, type }) => {
     const found: { from: string; to: string }[] = [];
     const visit = (inner: Shape, innerType: TypeTree, from: string, to: string): void => {
       if (inner.kind === "struct" && innerType.kind === "struct") {
@@ -69,7 +73,7 @@ export function renamedFields(columns: readonly ReadColumn[]): { from: string; t
         visit(inner.value, innerType.value, from, to);
       }
     };
-    visit(shape, type, shape.node.name, name);
+    visit(shape, type, node.name, name);
     return found;
   });
 }
@@ -93,9 +97,8 @@ function kept(
     case "variant":
       return `CAST(${value} AS JSON)`;
     case "leaf": {
-      const text = keptAsText(shape.node, type, value);
       const rule = rules.get(shape.node);
-      if (!rule) return text;
+      if (!rule) return undefined;
       const made = rule.make?.(value) ?? value;
       return `CASE WHEN ${value} IS NULL OR (${rule.check(value)}) THEN ${made} ELSE error('a value is outside of its type') END`;
     }
@@ -125,11 +128,4 @@ function kept(
       return `map_from_entries(list_transform(map_entries(${value}), lambda ${item}: ${pair}))`;
     }
   }
-}
-
-/** Texts whose meaning only the newer annotation tells, which DuckDB reads as bytes. */
-function keptAsText({ logical }: SchemaNode, type: TypeTree, value: string): string | undefined {
-  if (type.kind !== "plain" || type.name !== "BLOB") return undefined;
-  if (logical?.kind === "JSON") return `CAST(decode(${value}) AS JSON)`;
-  return logical?.kind === "STRING" || logical?.kind === "ENUM" ? `decode(${value})` : undefined;
 }

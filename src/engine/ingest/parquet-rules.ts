@@ -49,11 +49,12 @@ function ruleOf(leaf: SchemaNode, range: Range | undefined): LeafRule | undefine
     case "DECIMAL":
       return decimal(leaf, logical, range);
     case "DATE":
-      return guard(path, range, -MAX_DAYS, MAX_DAYS, {
+      return ends(path, range, -MAX_DAYS, MAX_DAYS, {
         type: "DATE",
         allowed: "years -5877641 to 5881580",
+        unit: "days since 1970",
         bare: (value) => `(${value} - DATE '1970-01-01')`,
-        show: (value) => `concat(${value} - DATE '1970-01-01', ' days since 1970')`,
+        make: (value) => `(DATE '1970-01-01' + ${value})`,
       });
     case "TIME":
       return time(logical.unit);
@@ -81,20 +82,44 @@ function isWithin(range: Range | undefined, min: bigint, max: bigint): boolean {
   return (range.min ?? min) >= min && (range.max ?? max) <= max;
 }
 
+interface Ends extends Pick<LeafRule, "type" | "allowed"> {
+  /** What the numbers are, in words. */
+  unit: string;
+  /** SQL of the number behind a value of DuckDB's type. */
+  bare(value: string): string;
+  /** SQL of the value behind a number. */
+  make(value: string): string;
+}
+
 /**
- * For types that DuckDB reads safely, and of which only the ends mean something else. Some writers leave such values out
- * of their statistics (fastparquet its NaT), and DuckDB would leave out a check that those make needless: `xor` hides it
- * from them. Inside of lists and structs, where a check costs more, statistics are believed.
+ * For types of which DuckDB takes the ends for something else. Where statistics do not say that all is within, the column
+ * is read as numbers. Where they do, a check remains: some writers leave out what is at the ends (fastparquet its NaT).
+ * DuckDB would leave out a check that statistics make needless: `xor` hides it from them. Inside of lists and structs,
+ * where a check costs more, statistics are believed.
  */
-function guard(
+function ends(
   path: string[],
   range: Range | undefined,
   min: bigint,
   max: bigint,
-  { bare, ...words }: Pick<LeafRule, "type" | "allowed" | "show"> & { bare(value: string): string },
+  { type, allowed, unit, bare, make }: Ends,
 ): LeafRule | undefined {
-  if (path.length > 1 && isWithin(range, min, max)) return undefined;
-  return { ...words, check: (value) => `xor(${bare(value)}, 0) BETWEEN ${min} AND ${max}` };
+  const words = { type, allowed };
+  if (!isWithin(range, min, max)) {
+    return {
+      ...words,
+      reread: { meaning: "none" },
+      check: (value) => `${value} BETWEEN ${min} AND ${max}`,
+      make,
+      show: (value) => `concat(${value}, ' ${unit}')`,
+    };
+  }
+  if (path.length > 1) return undefined;
+  return {
+    ...words,
+    check: (value) => `xor(${bare(value)}, 0) BETWEEN ${min} AND ${max}`,
+    show: (value) => `concat(coalesce(CAST(${bare(value)} AS VARCHAR), 'infinite'), ' ${unit}')`,
+  };
 }
 
 function timestamp(
@@ -103,34 +128,39 @@ function timestamp(
   range: Range | undefined,
 ): LeafRule | undefined {
   const type = `TIMESTAMP(${unit}${utc ? ", UTC" : ""})`;
-  if (unit !== "ns") {
-    const scale = unit === "ms" ? 1000n : 1n;
-    return guard(path, range, MIN_MICROS / scale, MAX_64 / scale, {
-      type,
-      allowed: "290309-12-22 BC to 294247-01-10",
-      bare: (value) => `epoch_us(${value})`,
-      show: (value) => `concat(epoch_us(${value}), ' microseconds since 1970')`,
-    });
-  }
-  const show = (value: string): string => `concat(${value}, ' nanoseconds since 1970')`;
-  const allowed = "1677-09-22 to 2262-04-11";
-  if (!utc) {
-    return guard(path, range, MIN_NANOS, MAX_64, {
-      type,
-      allowed,
-      bare: (value) => `epoch_ns(${value})`,
-      show: (value) => show(`epoch_ns(${value})`),
-    });
-  }
-  // DuckDB's type with a time zone has microseconds, to which it would cut the values.
+  if (unit === "ns") return utc ? zonedNanos(type) : nanos(type, path, range);
+  const scale = unit === "ms" ? 1000n : 1n;
+  return ends(path, range, MIN_MICROS / scale, MAX_64 / scale, {
+    type,
+    allowed: "290309-12-22 BC to 294247-01-10",
+    unit: `${unit === "ms" ? "milliseconds" : "microseconds"} since 1970`,
+    // In milliseconds, so that the bounds are those of the numbers in the file.
+    bare: (value) => (unit === "ms" ? `epoch_ms(${value})` : `epoch_us(${value})`),
+    make: (value) => `make_timestamp${utc ? "tz" : ""}(${value} * ${scale})`,
+  });
+}
+
+const NANOS = { allowed: "1677-09-22 to 2262-04-11", unit: "nanoseconds since 1970" };
+
+function nanos(type: string, path: string[], range: Range | undefined): LeafRule | undefined {
+  return ends(path, range, MIN_NANOS, MAX_64, {
+    ...NANOS,
+    type,
+    bare: (value) => `epoch_ns(${value})`,
+    make: (value) => `make_timestamp_ns(${value})`,
+  });
+}
+
+/** DuckDB's type with a time zone has microseconds, to which it would cut the values. */
+function zonedNanos(type: string): LeafRule {
   return {
     type,
-    allowed,
-    reread: { as: "plain" },
-    show,
+    allowed: NANOS.allowed,
+    reread: { meaning: "none" },
+    show: (value) => `concat(${value}, ' ${NANOS.unit}')`,
     isWhole: (value) => `${value} % 1000 = 0`,
     check: (value) => `${value} BETWEEN ${-MAX_64} AND ${MAX_64}`,
-    make: (value) => `CAST(make_timestamp(${value} // 1000) AS TIMESTAMPTZ)`,
+    make: (value) => `make_timestamptz(${value} // 1000)`,
     fine: {
       type: "TIMESTAMP_NS",
       reason: "it has nanoseconds, which a type with a time zone cannot hold; the values are in UTC",
@@ -150,7 +180,7 @@ function time(unit: Unit): LeafRule {
   return {
     type: `TIME(${unit})`,
     allowed: "00:00:00 to before 24:00:00",
-    reread: { as: "plain" },
+    reread: { meaning: "none" },
     check: (value) => `${value} BETWEEN 0 AND ${DAY[unit] - 1n}`,
     make: make[unit],
     show: (value) => `concat(${value}, ' ${words} since midnight')`,
@@ -170,7 +200,7 @@ function int96(): LeafRule {
   return {
     type: "INT96",
     allowed: "moments from 1677-09-22 to 2262-04-10, or of whole microseconds from 288000 BC to 292000",
-    reread: { as: "interval" },
+    reread: { meaning: { converted: 21 }, isBytes: true },
     isWhole: (value) => `${nanos(value)} % 1000 = 0`,
     check: (value) => `${days(value)} BETWEEN -106000000 AND 106000000`,
     make: (value) => `make_timestamp(${days(value)} * 86400000000 + ${nanos(value)} // 1000)`,
@@ -198,7 +228,7 @@ function narrowInteger(logical: Extract<Logical, { kind: "INTEGER" }>): LeafRule
   return {
     type: `${logical.signed ? "INT" : "UINT"}_${logical.bits}`,
     allowed: `${min} to ${max}`,
-    reread: { as: "plain" },
+    reread: { meaning: "none" },
     check: (value) => `${value} BETWEEN ${min} AND ${max}`,
     make: (value) => `CAST(${value} AS ${type})`,
     show: (value) => `CAST(${value} AS VARCHAR)`,
@@ -218,7 +248,7 @@ function decimal(
     const step = `CAST('${scaled("1", scale)}' AS DECIMAL(${scale + 1},${scale}))`;
     return {
       ...words,
-      reread: { as: "plain" },
+      reread: { meaning: "none" },
       check: (value) => `${value} BETWEEN ${-most} AND ${most}`,
       make: (value) => `CAST(CAST(${value} AS DECIMAL(19,0)) * ${step} AS ${type})`,
       show: (value) => `concat(${value}, ' units of ${scaled("1", scale)}')`,
@@ -295,6 +325,10 @@ function holders(logical: Logical): string[] {
     case "LIST":
     case "VARIANT":
       return [];
+    case "STRING":
+    case "ENUM":
+    case "JSON":
+      return ["BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"];
     default:
       return ["BYTE_ARRAY"];
   }

@@ -1,6 +1,6 @@
 import { LakeError } from "../errors.ts";
 import type { Reread } from "../parquet/parquet-rewrite.ts";
-import { columnName, type SchemaNode } from "../parquet/parquet-schema.ts";
+import { columnName, type OldMeaning, oldMeaning, type SchemaNode } from "../parquet/parquet-schema.ts";
 
 /** What DuckDB makes of a schema element: lists and maps take several elements in Parquet, and one type in DuckDB. */
 export type Shape =
@@ -35,6 +35,9 @@ function isKeyValue(node: SchemaNode, parent: SchemaNode | undefined): boolean {
   return node.isKeyValue || (parent?.logical?.kind === "MAP" && parent.children.length === 1);
 }
 
+const LIST: OldMeaning = { converted: 3 };
+const MAP: OldMeaning = { converted: 1 };
+
 export interface Regroup {
   node: SchemaNode;
   /** Where the result is of another type than the file says. */
@@ -42,9 +45,10 @@ export interface Regroup {
 }
 
 /**
- * Groups that are sound and that DuckDB does not read as they are: maps without values become lists of their keys, the
- * oldest way to write a map becomes the usual one, fields without a name get one. Adds what to read instead to `rereads`.
- * Throws `invalid` for a group that no type is made of.
+ * What is sound and DuckDB does not read as it is: of types said by the newer annotation alone it reads some as plain
+ * numbers and bytes; maps without values become lists of their keys; the oldest way to write a map becomes the usual one;
+ * fields without a name get one. Adds what to read instead to `rereads`. Throws `invalid` for a group that no type is made
+ * of.
  */
 export function regroup(root: SchemaNode, label: string, rereads: Map<number, Reread>): Regroup[] {
   const found: Regroup[] = [];
@@ -54,13 +58,15 @@ export function regroup(root: SchemaNode, label: string, rereads: Map<number, Re
   }));
   for (let next = todo.pop(); next; next = todo.pop()) {
     const { node, parent } = next;
+    const meaning = node.isNew && node.logical ? oldMeaning(node.logical) : undefined;
+    if (meaning) rereads.set(node.index, { meaning });
     if (node.physical !== undefined || node.logical?.kind === "VARIANT") continue;
     const refuse = (what: string, hint: string): LakeError =>
       new LakeError("invalid", `${label}: column ${columnName(node)} ${what}.`, { hint });
     if (node.children.length === 0)
       throw refuse("is a STRUCT without fields", "Leave the column out, or give it a field.");
     if (node.isKeyValue && parent?.logical?.kind !== "MAP" && node.repetition !== "REPEATED") {
-      rereads.set(node.index, { as: "map" });
+      rereads.set(node.index, { meaning: MAP });
       node.logical = { kind: "MAP" };
       node.isKeyValue = false;
     }
@@ -70,8 +76,8 @@ export function regroup(root: SchemaNode, label: string, rereads: Map<number, Re
       }
       if (node.children.length === 1) {
         const map = parent ?? node;
-        rereads.set(map.index, { as: "list" });
-        rereads.set(node.index, { as: map === node ? "list" : "plain" });
+        rereads.set(map.index, { meaning: LIST });
+        if (map !== node) rereads.set(node.index, { meaning: "none" });
         map.logical = { kind: "LIST" };
         node.isKeyValue = false;
         found.push({ node: map, note: { from: "MAP without values", reason: "its keys are kept as a list" } });
@@ -90,6 +96,6 @@ function nameFields(node: SchemaNode, rereads: Map<number, Reread>): void {
     const taken = new Set(node.children.map(({ name }) => name.toLowerCase()));
     let name = `C${index}`;
     while (taken.has(name.toLowerCase())) name = `${name}_1`;
-    rereads.set(child.index, { ...(rereads.get(child.index) ?? { as: "same" }), name });
+    rereads.set(child.index, { ...rereads.get(child.index), name });
   }
 }

@@ -92,7 +92,7 @@ async function reencode(
   const converted = await settleFine(connection, context, ruled, rules, read);
   const suspects = read.map((column) => ({
     select: keptColumn(column, rules) ?? identifier(column.name),
-    node: column.shape.node,
+    node: column.node,
   }));
   const select = `SELECT ${suspects.map((suspect, index) => selectAs(suspect.select, read[index]?.name ?? "")).join(", ")} FROM ${from}`;
   try {
@@ -101,9 +101,7 @@ async function reencode(
       rowBytes: footer.rows > 0 ? footer.uncompressedBytes / footer.rows : 0,
       atMostRows: footer.rows,
     });
-    const renamed = read.flatMap(({ name, shape }) =>
-      shape.node.name === name ? [] : [{ from: shape.node.name, to: name }],
-    );
+    const renamed = read.flatMap(({ name, node }) => (node.name === name ? [] : [{ from: node.name, to: name }]));
     return {
       columns,
       files,
@@ -134,7 +132,7 @@ async function readColumns(
   }
   return root.children.flatMap((node, index) => {
     const column = columns[index];
-    return column ? [{ ...column, shape: shapeOf(node) }] : [];
+    return column ? [{ ...column, node, shape: shapeOf(node) }] : [];
   });
 }
 
@@ -151,7 +149,7 @@ async function settleFine(
 ): Promise<IngestNotes["converted"]> {
   const converted: IngestNotes["converted"] = [];
   for (const leaf of ruled) {
-    const { rule, node, column, values } = leaf;
+    const { rule, node, path, column, values } = leaf;
     if (!rule.isWhole || !rule.fine) continue;
     const has = target?.columns.find(({ name }) => name === read[column]?.name)?.type;
     const [row] =
@@ -165,7 +163,7 @@ async function settleFine(
     leaf.rule = { ...rule, ...rule.fine, type: rule.type };
     rules.set(node, leaf.rule);
     if (rule.fine.reason === undefined) continue;
-    converted.push({ column: node.path.join("."), from: rule.type, to: rule.fine.type, reason: rule.fine.reason });
+    converted.push({ column: path, from: rule.type, to: rule.fine.type, reason: rule.fine.reason });
   }
   return converted;
 }

@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { chmod, copyFile, open } from "node:fs/promises";
 import { openPauses, type ParquetFooter, type Pauses } from "./parquet-footer.ts";
+import type { OldMeaning } from "./parquet-schema.ts";
 import {
   intBytes,
   type RawField,
@@ -14,8 +15,10 @@ import {
 
 /** How a schema element is to be read instead. The pages stay as they are, so only a type of the same bytes will do. */
 export interface Reread {
-  /** `plain`: the physical type without what it means. `interval`: 12 bytes, as months, days and milliseconds. */
-  as: "plain" | "interval" | "list" | "map" | "same";
+  /** What it means instead, as the older annotation; `none` for the physical type alone. */
+  meaning?: OldMeaning | "none";
+  /** INT96 as the 12 bytes that it has. */
+  isBytes?: boolean;
   /** Instead of its own name. */
   name?: string;
 }
@@ -86,26 +89,28 @@ async function mapList(
   return writeList(type, elements);
 }
 
-/** Numbers of `ConvertedType`. */
-const CONVERTED = { map: 1, list: 3, interval: 21 } as const;
 const FIXED_LEN_BYTE_ARRAY = 7;
 const INT96_BYTES = 12;
-/** Fields of `SchemaElement`, with what replaces them. */
+/** Fields of `SchemaElement`: `converted_type`, `scale`, `precision`, and the newer `logicalType`. */
 const MEANING = [6, 7, 8, 10];
 
-function rereadElement(fields: RawField[], { as, name }: Reread): RawField[] {
+function rereadElement(fields: RawField[], { meaning, isBytes, name }: Reread): RawField[] {
   const replaced = new Map<number, RawField>();
-  const put = (id: number, value: number): void => {
-    replaced.set(id, { id, type: T.i32, value: intBytes(value) });
+  const put = (id: number, value: number | undefined): void => {
+    if (value !== undefined) replaced.set(id, { id, type: T.i32, value: intBytes(value) });
   };
   if (name !== undefined) replaced.set(4, { id: 4, type: T.binary, value: textBytes(name) });
-  if (as === "interval") {
+  if (isBytes) {
     put(1, FIXED_LEN_BYTE_ARRAY);
     put(2, INT96_BYTES);
   }
-  if (as !== "plain" && as !== "same") put(6, CONVERTED[as]);
-  const kept = fields.filter(({ id }) => !replaced.has(id) && (as === "same" || !MEANING.includes(id)));
-  return [...kept, ...replaced.values()].sort((a, b) => a.id - b.id);
+  if (meaning !== undefined && meaning !== "none") {
+    put(6, meaning.converted);
+    put(7, meaning.scale);
+    put(8, meaning.precision);
+  }
+  const kept = fields.filter(({ id }) => !replaced.has(id) && (meaning === undefined || !MEANING.includes(id)));
+  return [...kept, ...replaced.values()].sort((left, right) => left.id - right.id);
 }
 
 async function rereadGroup(
@@ -118,18 +123,18 @@ async function rereadGroup(
     if (field.id !== 1) continue;
     field.value = await mapList(field.value, pauses, (chunk, index) => {
       const reread = leaves[index];
-      return reread && reread.as !== "same" ? rereadChunk(rawFields(chunk), reread) : undefined;
+      return reread?.meaning ? rereadChunk(rawFields(chunk), reread) : undefined;
     });
   }
   return writeStruct(fields);
 }
 
 /** `ColumnChunk`: of its metadata, the type and the statistics. */
-function rereadChunk(fields: RawField[], { as }: Reread): Uint8Array {
+function rereadChunk(fields: RawField[], { isBytes }: Reread): Uint8Array {
   for (const field of fields) {
     if (field.id !== 3) continue;
     const metadata = rawFields(new ThriftReader(field.value)).filter(({ id }) => id !== 12);
-    for (const inner of metadata) if (inner.id === 1 && as === "interval") inner.value = intBytes(FIXED_LEN_BYTE_ARRAY);
+    for (const inner of metadata) if (inner.id === 1 && isBytes) inner.value = intBytes(FIXED_LEN_BYTE_ARRAY);
     field.value = writeStruct(metadata);
   }
   return writeStruct(fields);

@@ -38,6 +38,8 @@ export interface SchemaNode {
   length: number;
   repetition: "REQUIRED" | "OPTIONAL" | "REPEATED";
   logical: Logical | undefined;
+  /** `logical` is said by the newer annotation alone, of which DuckDB does not know all. */
+  isNew: boolean;
   /** `ConvertedType.MAP_KEY_VALUE`, which old writers put where MAP belongs, or on the group inside of it. */
   isKeyValue: boolean;
   children: SchemaNode[];
@@ -148,6 +150,7 @@ function nodeOf(
     length: element.length,
     repetition,
     logical: element.logical ?? oldLogical(element),
+    isNew: element.converted === undefined,
     isKeyValue: element.converted === 2,
     children: [],
     maxDefinition: (parent?.maxDefinition ?? 0) + (repetition === "REQUIRED" ? 0 : 1),
@@ -282,10 +285,11 @@ function oldLogical({ converted, precision, scale }: Element): Logical | undefin
       return { kind: "DATE" };
     case 7:
     case 8:
-      return { kind: "TIME", unit: converted === 7 ? "ms" : "us", utc: true };
+      return { kind: "TIME", unit: converted === 7 ? "ms" : "us", utc: false };
     case 9:
     case 10:
-      return { kind: "TIMESTAMP", unit: converted === 9 ? "ms" : "us", utc: true };
+      // In UTC by the format's text, yet written for local times too: without a time zone, as DuckDB reads it.
+      return { kind: "TIMESTAMP", unit: converted === 9 ? "ms" : "us", utc: false };
     case 19:
       return { kind: "JSON" };
     case 20:
@@ -297,3 +301,25 @@ function oldLogical({ converted, precision, scale }: Element): Logical | undefin
       return { kind: "INTEGER", bits: 8 << ((converted - 11) % 4), signed: converted >= 15 };
   }
 }
+
+export interface OldMeaning {
+  converted: number;
+  precision?: number;
+  scale?: number;
+}
+
+/** `logical` as the older annotation says it; undefined where that cannot, or DuckDB reads the newer one. */
+export function oldMeaning(logical: Logical): OldMeaning | undefined {
+  switch (logical.kind) {
+    case "DECIMAL":
+      return { converted: 5, precision: logical.precision, scale: logical.scale };
+    case "INTEGER":
+      return { converted: (logical.signed ? 15 : 11) + Math.log2(logical.bits / 8) };
+    default: {
+      const converted = OLD[logical.kind];
+      return converted === undefined ? undefined : { converted };
+    }
+  }
+}
+
+const OLD: Partial<Record<Logical["kind"], number>> = { STRING: 0, MAP: 1, LIST: 3, ENUM: 4, DATE: 6, JSON: 19 };
