@@ -14,6 +14,8 @@ export interface RuledLeaf {
   column: number;
   /** SQL of one row for each value of the leaf, as `v`. */
   values: string;
+  /** SQL of the value in a row, where the leaf is a column. */
+  value: string | undefined;
 }
 
 /** A top-level column: as the file has it, and as DuckDB does. */
@@ -36,7 +38,8 @@ export function ruledLeaves(
       const step = (expression: string): string => `SELECT ${expression} AS v FROM (${values})`;
       if (inner.kind === "leaf") {
         const rule = rules.get(inner.node);
-        if (rule) found.push({ node: inner.node, path, rule, column, values });
+        const value = shape.kind === "leaf" ? identifier(name) : undefined;
+        if (rule) found.push({ node: inner.node, path, rule, column, values, value });
       } else if (inner.kind === "struct") {
         for (const [index, field] of inner.fields.entries())
           visit(field, `${path}.${inner.node.children[index]?.name}`, step(`struct_extract_at(v, ${index + 1})`));

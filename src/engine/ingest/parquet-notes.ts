@@ -13,7 +13,9 @@ export function writersNotes(
   return [...durations(arrowFields(metadata.get("ARROW:schema")), []), ...geometries(metadata.get("geo"))].flatMap(
     (note) => {
       const to = typeOf.get(note.path[0] ?? "");
-      return to === undefined ? [] : [{ column: note.path.join("."), from: note.from, to, reason: note.reason }];
+      return to === undefined || (note.only !== undefined && note.only !== to)
+        ? []
+        : [{ column: note.path.join("."), from: note.from, to, reason: note.reason }];
     },
   );
 }
@@ -22,6 +24,8 @@ interface Note {
   path: string[];
   from: string;
   reason: string;
+  /** Where it is kept as this type. */
+  only?: string;
 }
 
 /** Whole numbers in Parquet, whose unit only the Arrow schema has. */
@@ -54,7 +58,7 @@ function geometries(text: string | undefined): Note[] {
     const { columns } = JSON.parse(text) as { columns?: Record<string, { encoding?: unknown } | null> };
     return Object.entries(columns ?? {}).flatMap(([name, column]) =>
       column?.encoding === "WKB"
-        ? [{ path: [name], from: "geometry (WKB)", reason: "the bytes are Well-Known Binary" }]
+        ? [{ path: [name], from: "geometry (WKB)", reason: "the bytes are Well-Known Binary", only: "BLOB" }]
         : [],
     );
   } catch {

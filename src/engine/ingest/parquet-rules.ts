@@ -206,7 +206,8 @@ function int96(): LeafRule {
     make: (value) => `make_timestamp(${days(value)} * 86400000000 + ${nanos(value)} // 1000)`,
     fine: {
       type: "TIMESTAMP_NS",
-      check: (value) => `${days(value)} BETWEEN -106750 AND 106750 AND ${nanos(value)} BETWEEN 0 AND ${DAY.ns}`,
+      check: (value) =>
+        `${days(value)} BETWEEN -106750 AND 106750 AND ${nanos(value)} BETWEEN ${-DAY.ns} AND ${DAY.ns}`,
       make: (value) => `make_timestamp_ns(${days(value)} * ${DAY.ns} + ${nanos(value)})`,
     },
     show: (value) => `concat('day ', ${days(value)}, ' since 1970, ', ${nanos(value)}, ' nanoseconds')`,

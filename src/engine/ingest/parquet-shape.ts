@@ -52,6 +52,7 @@ export interface Regroup {
  */
 export function regroup(root: SchemaNode, label: string, rereads: Map<number, Reread>): Regroup[] {
   const found: Regroup[] = [];
+  nameFields(root, rereads, false);
   const todo: { node: SchemaNode; parent: SchemaNode | undefined }[] = root.children.map((node) => ({
     node,
     parent: undefined,
@@ -60,7 +61,11 @@ export function regroup(root: SchemaNode, label: string, rereads: Map<number, Re
     const { node, parent } = next;
     const meaning = node.isNew && node.logical ? oldMeaning(node.logical) : undefined;
     if (meaning) rereads.set(node.index, { meaning });
-    if (node.physical !== undefined || node.logical?.kind === "VARIANT") continue;
+    if (node.logical?.kind === "VARIANT") {
+      found.push({ node, note: { from: "VARIANT", reason: "its values are kept as JSON" } });
+      continue;
+    }
+    if (node.physical !== undefined) continue;
     const refuse = (what: string, hint: string): LakeError =>
       new LakeError("invalid", `${label}: column ${columnName(node)} ${what}.`, { hint });
     if (node.children.length === 0)
@@ -83,16 +88,19 @@ export function regroup(root: SchemaNode, label: string, rereads: Map<number, Re
         found.push({ node: map, note: { from: "MAP without values", reason: "its keys are kept as a list" } });
       }
     }
-    nameFields(node, rereads);
+    nameFields(node, rereads, true);
     for (const child of node.children) todo.push({ node: child, parent: node });
   }
   return found;
 }
 
-/** As DuckDB does for columns, and not for fields. A LIST's or a MAP's inner groups have names that nobody sees. */
-function nameFields(node: SchemaNode, rereads: Map<number, Reread>): void {
+/**
+ * Fields without a name, and columns and fields with a NUL in theirs, which is the end of a statement. DuckDB itself names
+ * columns that have none. A LIST's or a MAP's inner groups have names that nobody sees.
+ */
+function nameFields(node: SchemaNode, rereads: Map<number, Reread>, isEmptyNamed: boolean): void {
   for (const [index, child] of node.children.entries()) {
-    if (child.name !== "") continue;
+    if (!child.name.includes("\0") && !(child.name === "" && isEmptyNamed)) continue;
     const taken = new Set(node.children.map(({ name }) => name.toLowerCase()));
     let name = `C${index}`;
     while (taken.has(name.toLowerCase())) name = `${name}_1`;

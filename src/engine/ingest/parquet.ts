@@ -7,7 +7,7 @@ import { type ParquetFooter, readFooter } from "../parquet/parquet-footer.ts";
 import { checkPages } from "../parquet/parquet-pages.ts";
 import { type Reread, writeReread } from "../parquet/parquet-rewrite.ts";
 import type { SchemaNode } from "../parquet/parquet-schema.ts";
-import { blame, selectAs, unreadable } from "./parquet-blame.ts";
+import { blame, type Suspect, selectAs, unreadable } from "./parquet-blame.ts";
 import { keptColumn, type ReadColumn, type RuledLeaf, renamedFields, ruledLeaves } from "./parquet-columns.ts";
 import { writersNotes } from "./parquet-notes.ts";
 import { type LeafRule, leafRules } from "./parquet-rules.ts";
@@ -37,12 +37,10 @@ export const convertParquet: Converter = async (source, context) => {
     rules.set(leaf, rule);
     if (rule.reread) rereads.set(leaf.index, { ...rereads.get(leaf.index), ...rule.reread });
   }
-  const copy = join(context.folder, "source.parquet");
-  if (rereads.size > 0) await writeReread(source.path, copy, footer, rereads, context.signal);
-  const path = rereads.size > 0 ? copy : source.path;
   const connection = await context.duck.connect();
   try {
-    const converted = await reencode(connection, source, context, { path, footer, rules });
+    const readable = await openReadable(connection, source, context, { footer, rereads });
+    const converted = await reencode(connection, source, context, { ...readable, footer, rules });
     for (const { node, note } of regrouped) {
       const [column = ""] = node.path;
       const to = converted.columns[footer.root.children.findIndex(({ name }) => name === column)]?.type ?? "";
@@ -51,9 +49,41 @@ export const convertParquet: Converter = async (source, context) => {
     return converted;
   } finally {
     connection.close();
-    await rm(copy, { force: true });
+    for (const name of COPIES) await rm(join(context.folder, name), { force: true });
   }
 };
+
+/** Of the source, with another footer. */
+const COPIES = ["source.parquet", "bare.parquet"] as const;
+
+interface Readable {
+  /** SQL of what DuckDB reads: the source, or a copy of it. */
+  from: string;
+  read: ReadColumn[];
+}
+
+/** The source as DuckDB can read it, and its columns. */
+async function openReadable(
+  connection: Connection,
+  source: Source,
+  { folder, signal }: ConvertContext,
+  { footer, rereads }: { footer: ParquetFooter; rereads: ReadonlyMap<number, Reread> },
+): Promise<Readable> {
+  const [copy, bare] = COPIES.map((name) => join(folder, name)) as [string, string];
+  if (rereads.size > 0) await writeReread(source.path, copy, footer, { rereads, signal });
+  const readFrom = async (path: string): Promise<Readable> => {
+    const from = readParquet([path]);
+    return { from, read: await readColumns(connection, source, footer, from) };
+  };
+  try {
+    return await readFrom(rereads.size > 0 ? copy : source.path);
+  } catch (error) {
+    // DuckDB refuses what older versions of GeoParquet note about columns, which are bytes without it.
+    if (!footer.metadata.has("geo")) throw error;
+    await writeReread(source.path, bare, footer, { rereads, withoutNotes: true, signal });
+    return readFrom(bare);
+  }
+}
 
 /** What the file says about itself, when it is consistent and within the limits. */
 async function checkFile(source: Source, { signal, maxRows }: ConvertContext): Promise<ParquetFooter> {
@@ -73,8 +103,7 @@ async function checkFile(source: Source, { signal, maxRows }: ConvertContext): P
   }
 }
 
-interface Checked {
-  path: string;
+interface Checked extends Readable {
   footer: ParquetFooter;
   rules: Map<SchemaNode, LeafRule>;
 }
@@ -83,19 +112,16 @@ async function reencode(
   connection: Connection,
   source: Source,
   context: ConvertContext,
-  { path, footer, rules }: Checked,
+  { from, read, footer, rules }: Checked,
 ): Promise<Converted> {
   const { signal } = context;
-  const from = readParquet([path]);
-  const read = await readColumns(connection, source, footer, from);
   const ruled = ruledLeaves(read, rules, from);
-  const converted = await settleFine(connection, context, ruled, rules, read);
-  const suspects = read.map((column) => ({
-    select: keptColumn(column, rules) ?? identifier(column.name),
-    node: column.node,
-  }));
-  const select = `SELECT ${suspects.map((suspect, index) => selectAs(suspect.select, read[index]?.name ?? "")).join(", ")} FROM ${from}`;
+  const suspects = (): Suspect[] =>
+    read.map((column) => ({ select: keptColumn(column, rules) ?? identifier(column.name), node: column.node }));
   try {
+    const converted = await settleFine(connection, context, ruled, rules, read, from);
+    const kept = suspects().map(({ select }, index) => selectAs(select, read[index]?.name ?? ""));
+    const select = `SELECT ${kept.join(", ")} FROM ${from}`;
     const columns = await describe(connection, select, signal);
     const files = await writeParquet(connection, select, columns, context, {
       rowBytes: footer.rows > 0 ? footer.uncompressedBytes / footer.rows : 0,
@@ -113,7 +139,7 @@ async function reencode(
       },
     };
   } catch (error) {
-    throw await blame(error, { connection, label: source.label, from, suspects, ruled, signal });
+    throw await blame(error, { connection, label: source.label, from, suspects: suspects(), ruled, signal });
   }
 }
 
@@ -143,29 +169,50 @@ async function readColumns(
 async function settleFine(
   connection: Connection,
   { signal, target }: ConvertContext,
-  ruled: RuledLeaf[],
+  ruled: readonly RuledLeaf[],
   rules: Map<SchemaNode, LeafRule>,
   read: readonly ReadColumn[],
+  from: string,
 ): Promise<IngestNotes["converted"]> {
   const converted: IngestNotes["converted"] = [];
-  for (const leaf of ruled) {
-    const { rule, node, path, column, values } = leaf;
-    if (!rule.isWhole || !rule.fine) continue;
+  const open = ruled.filter(({ rule }) => rule.fine);
+  const isWhole = await askWhole(connection, open, from, signal);
+  for (const [index, leaf] of open.entries()) {
+    const { rule, node, path, column } = leaf;
+    if (!rule.fine) continue;
     const has = target?.columns.find(({ name }) => name === read[column]?.name)?.type;
-    const [row] =
-      has === rule.fine.type
-        ? []
-        : await connection.rows<{ whole: boolean }>(
-            `SELECT coalesce(bool_and(${rule.isWhole("v")}), true) AS whole FROM (${values}) WHERE v IS NOT NULL`,
-            { signal },
-          );
-    if (row?.whole) continue;
+    if (isWhole[index] && has !== rule.fine.type) continue;
     leaf.rule = { ...rule, ...rule.fine, type: rule.type };
     rules.set(node, leaf.rule);
     if (rule.fine.reason === undefined) continue;
     converted.push({ column: path, from: rule.type, to: rule.fine.type, reason: rule.fine.reason });
   }
   return converted;
+}
+
+/** Columns that are asked about with one statement. */
+const ASKED_AT_ONCE = 64;
+
+async function askWhole(
+  connection: Connection,
+  leaves: readonly RuledLeaf[],
+  from: string,
+  signal: AbortSignal | undefined,
+): Promise<boolean[]> {
+  const asked: boolean[] = [];
+  for (let at = 0; at < leaves.length; at += ASKED_AT_ONCE) {
+    const some = leaves.slice(at, at + ASKED_AT_ONCE).map(({ rule, value, values }, index) => {
+      const whole = `coalesce(bool_and(${rule.isWhole?.(value ?? "v") ?? "true"}), true)`;
+      return `${value === undefined ? `(SELECT ${whole} FROM (${values}))` : whole} AS c${index}`;
+    });
+    const isAll = leaves.slice(at, at + ASKED_AT_ONCE).every(({ value }) => value === undefined);
+    const [row] = await connection.rows<Record<string, boolean>>(
+      `SELECT ${some.join(", ")}${isAll ? "" : ` FROM ${from}`}`,
+      { signal },
+    );
+    asked.push(...some.map((_, index) => row?.[`c${index}`] === true));
+  }
+  return asked;
 }
 
 /** Throws `limit` when a source says that it has more rows than one ingest may write. */

@@ -23,19 +23,27 @@ export interface Reread {
   name?: string;
 }
 
+export interface RereadOptions {
+  /** By index in the schema. */
+  rereads: ReadonlyMap<number, Reread>;
+  /** Leaves out what the writer noted, of which DuckDB takes some for types. */
+  withoutNotes?: boolean;
+  signal?: AbortSignal | undefined;
+}
+
 /**
- * Writes `to`: a copy of the Parquet file with another footer behind it, in which the elements of `rereads` (by index in
- * the schema) are of another type. Their statistics are left out, since they are of the old type.
+ * Writes `to`: a copy of the Parquet file with another footer behind it, in which the elements of `rereads` are of another
+ * type. Their statistics are left out, since they are of the old type.
  */
 export async function writeReread(
   from: string,
   to: string,
   footer: ParquetFooter,
-  rereads: ReadonlyMap<number, Reread>,
-  signal: AbortSignal | undefined,
+  { rereads, withoutNotes = false, signal }: RereadOptions,
 ): Promise<void> {
   const leaves = footer.leaves.map(({ index }) => rereads.get(index));
-  const bytes = await rewriteFooter(footer.bytes, rereads, leaves, openPauses(signal));
+  const pauses = openPauses(signal);
+  const bytes = await rewriteFooter(footer.bytes, rereads, leaves, withoutNotes, pauses);
   await copyFile(from, to, constants.COPYFILE_FICLONE);
   await chmod(to, 0o600);
   const handle = await open(to, "r+");
@@ -55,9 +63,10 @@ async function rewriteFooter(
   footer: Uint8Array,
   rereads: ReadonlyMap<number, Reread>,
   leaves: readonly (Reread | undefined)[],
+  withoutNotes: boolean,
   pauses: Pauses,
 ): Promise<Uint8Array> {
-  const fields = rawFields(new ThriftReader(footer));
+  const fields = rawFields(new ThriftReader(footer)).filter(({ id }) => !(withoutNotes && id === 5));
   for (const field of fields) {
     if (field.id === 2) {
       field.value = await mapList(field.value, pauses, (element, index) => {
