@@ -8,12 +8,18 @@ export type TypeTree =
   | { kind: "list"; item: TypeTree }
   | { kind: "map"; key: TypeTree; value: TypeTree };
 
-/** Names and types of the columns of a query. Short: it is run for no rows. */
+/** Names and types of the columns of a query, which is not run: running has room for 2,048 rows of each column. */
 export async function columnTypes(connection: Connection, select: string): Promise<{ name: string; type: TypeTree }[]> {
   try {
-    const result = await connection.raw.run(`SELECT * FROM (${select}) LIMIT 0`);
-    const names = result.columnNames();
-    return result.columnTypes().map((type, index) => ({ name: names[index] ?? "", type: treeOf(type) }));
+    const prepared = await connection.raw.prepare(select);
+    try {
+      return Array.from({ length: prepared.columnCount }, (_, index) => ({
+        name: prepared.columnName(index),
+        type: treeOf(prepared.columnType(index)),
+      }));
+    } finally {
+      prepared.destroySync();
+    }
   } catch (error) {
     throw translateDuckError(error);
   }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { ColumnStats } from "../catalog/types.ts";
 import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
+import { joinColumns } from "../parquet/parquet-join.ts";
 import type { ConvertContext, ParquetFile } from "./types.ts";
 
 export interface WriteOptions {
@@ -22,6 +23,11 @@ const GROUP_COLUMNS = 64;
 const GROUP_BYTES = 24 * 1024 ** 2;
 const MIN_GROUP_ROWS = 128;
 const DICTIONARY_BYTES = 32 * 1024 ** 2;
+/**
+ * Columns that one statement writes. DuckDB has room for 2,048 rows of each however few there are, some 100 kB for a text:
+ * more columns go to files of their own, which are then joined. The same number everywhere, for the same bytes.
+ */
+const COLUMNS_AT_ONCE = 1024;
 
 /**
  * Writes the rows of `select` (which yields `columns`, by name) to Parquet files in `context.folder`, in the order the
@@ -48,30 +54,30 @@ export async function writeParquet(
     if (!types.has(name)) return `CAST(NULL AS ${type}) AS ${identifier(name)}`;
     return types.get(name) === type ? identifier(name) : `CAST(${identifier(name)} AS ${type}) AS ${identifier(name)}`;
   });
-  const copyOptions = [
-    "FORMAT parquet",
-    "COMPRESSION zstd",
-    `ROW_GROUP_SIZE ${groupRows(settled.length, options.rowBytes ?? 0)}`,
-    ...dictionaryOptions(settled.length),
-    `FIELD_IDS {${settled.map(({ id, name }) => `${identifier(name)}: ${id}`).join(", ")}}`,
-    "RETURN_STATS",
-  ].join(", ");
   const copy = async (from: string, name: string, onProgress?: (fraction: number) => void): Promise<ParquetFile> => {
     const path = join(context.folder, name);
-    const [row] = await connection.rows<CopyRow>(`COPY (${from}) TO ${literal(path)} (${copyOptions})`, {
-      signal: context.signal,
-      onProgress: onProgress && ((percent) => onProgress(percent / 100)),
-    });
-    if (!row) throw new LakeError("internal", "DuckDB wrote a file and did not say so.");
-    return {
-      path,
-      bytes: Number(row.file_size_bytes),
-      rows: Number(row.count),
-      stats: columnStats(
-        row,
-        settled.map(({ name: column }) => column),
-      ),
-    };
+    const parts: ParquetFile[] = [];
+    for (let at = 0; at < settled.length; at += COLUMNS_AT_ONCE) {
+      const some = settled.slice(at, at + COLUMNS_AT_ONCE);
+      const isAll = some.length === settled.length;
+      const copied = isAll ? from : `SELECT ${some.map((column) => identifier(column.name)).join(", ")} FROM (${from})`;
+      const to = isAll ? path : join(context.folder, `columns-${parts.length}.parquet`);
+      const settings = copyOptions(some, settled.length, options.rowBytes ?? 0);
+      const [row] = await connection.rows<CopyRow>(`COPY (${copied}) TO ${literal(to)} (${settings})`, {
+        signal: context.signal,
+        onProgress: onProgress && ((percent) => onProgress((at + (some.length * percent) / 100) / settled.length)),
+      });
+      if (!row) throw new LakeError("internal", "DuckDB wrote a file and did not say so.");
+      const stats = columnStats(row, some);
+      parts.push({ path: to, bytes: Number(row.file_size_bytes), rows: Number(row.count), stats });
+    }
+    const [first] = parts;
+    if (!first) throw new LakeError("internal", "A table has no columns.");
+    if (parts.length === 1) return first;
+    const paths = parts.map((part) => part.path);
+    const bytes = await joinColumns(paths, path);
+    await Promise.all(paths.map((part) => rm(part)));
+    return { path, bytes, rows: first.rows, stats: Object.assign({}, ...parts.map(({ stats }) => stats)) };
   };
 
   const isShort = options.atMostRows !== undefined && options.atMostRows <= context.maxRows;
@@ -105,6 +111,18 @@ export async function writeParquet(
   return files;
 }
 
+/** For the columns `some` of a table of `columns`. */
+function copyOptions(some: readonly { id: number; name: string }[], columns: number, rowBytes: number): string {
+  return [
+    "FORMAT parquet",
+    "COMPRESSION zstd",
+    `ROW_GROUP_SIZE ${groupRows(columns, rowBytes)}`,
+    ...dictionaryOptions(columns),
+    `FIELD_IDS {${some.map(({ id, name }) => `${identifier(name)}: ${id}`).join(", ")}}`,
+    "RETURN_STATS",
+  ].join(", ");
+}
+
 interface CopyRow {
   count: string;
   file_size_bytes: string;
@@ -125,7 +143,7 @@ function dictionaryOptions(columns: number): string[] {
 }
 
 /** Statistics of top-level columns; nested columns have theirs per leaf, which says nothing about the column. */
-function columnStats(row: CopyRow, names: string[]): Record<string, ColumnStats> {
+function columnStats(row: CopyRow, columns: readonly { name: string }[]): Record<string, ColumnStats> {
   const byKey = new Map(
     (row.column_statistics ?? []).map(({ key, value }) => [
       key,
@@ -133,7 +151,7 @@ function columnStats(row: CopyRow, names: string[]): Record<string, ColumnStats>
     ]),
   );
   const stats: Record<string, ColumnStats> = {};
-  for (const name of names) {
+  for (const { name } of columns) {
     const found = byKey.get(identifier(name));
     if (found) {
       stats[name] = {

@@ -256,6 +256,30 @@ test("what is at the limits is read", async () => {
   expect([none.rows, none.columns]).toEqual([0, [{ name: "c", type: "BIGINT" }]]);
 });
 
+test("9,000 columns of texts are read in 256 MiB", async () => {
+  const names = Array.from({ length: 9000 }, (_, at) => `c${at}`);
+  const file = parquetFile({
+    elements: names.map((name) => element(name, { type: "BYTE_ARRAY", converted: 0 })),
+    chunks: names.map((name) => ({
+      type: "BYTE_ARRAY" as const,
+      path: [name],
+      values: plain("BYTE_ARRAY", [name, "", "é"]),
+      count: 3,
+    })),
+    rows: 3,
+  });
+  // Reading all of them back takes more room than there is.
+  const read = "SELECT c0, c4500, c8999";
+  const source = await bench.source("survey.parquet", file, "parquet");
+  const { columns, rows, values } = await bench.convert(convertParquet, source, {}, read);
+  expect([columns.length, rows]).toEqual([9000, 3]);
+  expect(values).toEqual([
+    { c0: "c0", c4500: "c4500", c8999: "c8999" },
+    { c0: "", c4500: "", c8999: "" },
+    { c0: "é", c4500: "é", c8999: "é" },
+  ]);
+});
+
 test("a dictionary whose place old writers give as that of the data, or as 0, is read", async () => {
   const values = Buffer.concat([plain("INT64", [7])]);
   const index = Buffer.from([1, 2, 0]);
