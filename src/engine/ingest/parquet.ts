@@ -87,7 +87,12 @@ async function openReadable(
 
 /** What the file says about itself, when it is consistent and within the limits. */
 async function checkFile(source: Source, { signal, maxRows }: ConvertContext): Promise<ParquetFooter> {
-  const handle = await open(source.path, "r");
+  const handle = await open(source.path, "r").catch((cause: unknown) => {
+    throw new LakeError("conflict", `${source.label} can no longer be opened.`, {
+      hint: "Call again when it is no longer moved or written to.",
+      cause,
+    });
+  });
   try {
     const footer = await readFooter(handle, source.label, signal);
     refuseTooManyRows(source, footer.rows, maxRows);
