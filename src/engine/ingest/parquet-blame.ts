@@ -29,6 +29,8 @@ export async function blame(error: unknown, trial: Trial): Promise<unknown> {
   if (outside) return outside;
   if (signal?.aborted) return error;
   const found = await findColumn(trial);
+  // A disk that fails is nothing that the file did.
+  if (!found && error.kind === "unavailable") return error;
   return unreadable(label, found?.error ?? error, found?.node);
 }
 

@@ -50,40 +50,21 @@ export async function writeParquet(
     ? await context.target.settle(columns)
     : columns.map((column, index) => ({ id: index + 1, ...column }));
   const types = new Map(columns.map((column) => [column.name, column.type]));
-  const projection = settled.map(({ name, type }) => {
+  const projected = ({ name, type }: { name: string; type: string }): string => {
     if (!types.has(name)) return `CAST(NULL AS ${type}) AS ${identifier(name)}`;
     return types.get(name) === type ? identifier(name) : `CAST(${identifier(name)} AS ${type}) AS ${identifier(name)}`;
-  });
-  const copy = async (from: string, name: string, onProgress?: (fraction: number) => void): Promise<ParquetFile> => {
-    const path = join(context.folder, name);
-    const parts: ParquetFile[] = [];
-    for (let at = 0; at < settled.length; at += COLUMNS_AT_ONCE) {
-      const some = settled.slice(at, at + COLUMNS_AT_ONCE);
-      const isAll = some.length === settled.length;
-      const copied = isAll ? from : `SELECT ${some.map((column) => identifier(column.name)).join(", ")} FROM (${from})`;
-      const to = isAll ? path : join(context.folder, `columns-${parts.length}.parquet`);
-      const settings = copyOptions(some, settled.length, options.rowBytes ?? 0);
-      const [row] = await connection.rows<CopyRow>(`COPY (${copied}) TO ${literal(to)} (${settings})`, {
-        signal: context.signal,
-        onProgress: onProgress && ((percent) => onProgress((at + (some.length * percent) / 100) / settled.length)),
-      });
-      if (!row) throw new LakeError("internal", "DuckDB wrote a file and did not say so.");
-      const stats = columnStats(row, some);
-      parts.push({ path: to, bytes: Number(row.file_size_bytes), rows: Number(row.count), stats });
-    }
-    const [first] = parts;
-    if (!first) throw new LakeError("internal", "A table has no columns.");
-    if (parts.length === 1) return first;
-    const paths = parts.map((part) => part.path);
-    const bytes = await joinColumns(paths, path);
-    await Promise.all(paths.map((part) => rm(part)));
-    return { path, bytes, rows: first.rows, stats: Object.assign({}, ...parts.map(({ stats }) => stats)) };
   };
+  const copy = (
+    selectOf: (some: readonly Settled[]) => string,
+    name: string,
+    onProgress?: (fraction: number) => void,
+  ): Promise<ParquetFile> =>
+    copyColumns(connection, context, { columns: settled, selectOf, name, rowBytes: options.rowBytes ?? 0, onProgress });
 
   const isShort = options.atMostRows !== undefined && options.atMostRows <= context.maxRows;
   const limit = isShort ? "" : ` LIMIT ${context.maxRows + 1}`;
   const whole = await copy(
-    `SELECT ${projection.join(", ")} FROM (${select})${limit}`,
+    (some) => `SELECT ${some.map(projected).join(", ")} FROM (${select})${limit}`,
     "part-0.parquet",
     context.onProgress,
   );
@@ -99,16 +80,58 @@ export async function writeParquet(
   const files: ParquetFile[] = [];
   const step = Math.ceil(whole.rows / parts);
   for (let from = 0; from < whole.rows; from += step) {
-    const rows = `SELECT * EXCLUDE (file_row_number) FROM read_parquet(${literal(whole.path)}, file_row_number = true)`;
+    const rows = `read_parquet(${literal(whole.path)}, file_row_number = true)`;
+    const range = `file_row_number >= ${from} AND file_row_number < ${from + step}`;
     files.push(
       await copy(
-        `${rows} WHERE file_row_number >= ${from} AND file_row_number < ${from + step}`,
+        (some) => `SELECT ${some.map(({ name }) => identifier(name)).join(", ")} FROM ${rows} WHERE ${range}`,
         `part-${files.length + 1}.parquet`,
       ),
     );
   }
   await rm(whole.path);
   return files;
+}
+
+interface Copy {
+  columns: readonly Settled[];
+  /** SQL of the rows with these columns. */
+  selectOf(some: readonly Settled[]): string;
+  /** Of the file, in the ingest's folder. */
+  name: string;
+  rowBytes: number;
+  onProgress: ((fraction: number) => void) | undefined;
+}
+
+type Settled = { id: number; name: string; type: string };
+
+/** Writes one file, `COLUMNS_AT_ONCE` columns at a time. */
+async function copyColumns(
+  connection: Connection,
+  { folder, signal }: ConvertContext,
+  { columns, selectOf, name, rowBytes, onProgress }: Copy,
+): Promise<ParquetFile> {
+  const path = join(folder, name);
+  const parts: ParquetFile[] = [];
+  for (let at = 0; at < columns.length; at += COLUMNS_AT_ONCE) {
+    const some = columns.slice(at, at + COLUMNS_AT_ONCE);
+    const to = some.length === columns.length ? path : join(folder, `columns-${parts.length}.parquet`);
+    const settings = copyOptions(some, columns.length, rowBytes);
+    const [row] = await connection.rows<CopyRow>(`COPY (${selectOf(some)}) TO ${literal(to)} (${settings})`, {
+      signal,
+      onProgress: onProgress && ((percent) => onProgress((at + (some.length * percent) / 100) / columns.length)),
+    });
+    if (!row) throw new LakeError("internal", "DuckDB wrote a file and did not say so.");
+    const stats = columnStats(row, some);
+    parts.push({ path: to, bytes: Number(row.file_size_bytes), rows: Number(row.count), stats });
+  }
+  const [first] = parts;
+  if (!first) throw new LakeError("internal", "A table has no columns.");
+  if (parts.length === 1) return first;
+  const paths = parts.map((part) => part.path);
+  const bytes = await joinColumns(paths, path);
+  await Promise.all(paths.map((part) => rm(part)));
+  return { path, bytes, rows: first.rows, stats: Object.assign({}, ...parts.map(({ stats }) => stats)) };
 }
 
 /** For the columns `some` of a table of `columns`. */
