@@ -23,7 +23,7 @@ export async function checkPages(
   for (const [index, start] of chunks.start.entries()) {
     const leaf = leaves[index % leaves.length];
     const values = chunks.values[index] ?? 0;
-    if (leaf && values > 0) await walkChunk(walk, leaf, start, values, chunks.codec[index] === 0);
+    if (leaf && values > 0) await walkChunk(walk, leaf, start, values, chunks.codec[index] ?? 0);
   }
 }
 
@@ -36,7 +36,7 @@ interface Walk {
   end: number;
 }
 
-async function walkChunk(walk: Walk, leaf: SchemaNode, start: number, values: number, isPlain: boolean): Promise<void> {
+async function walkChunk(walk: Walk, leaf: SchemaNode, start: number, values: number, codec: number): Promise<void> {
   const { window, label, pauses, end } = walk;
   let at = start;
   let pages = 0;
@@ -44,7 +44,7 @@ async function walkChunk(walk: Walk, leaf: SchemaNode, start: number, values: nu
     if (pauses.isDue()) await pauses.take();
     if (at >= end) throw damaged(label, `column ${columnName(leaf)} ends after ${found} of ${values} values`);
     const { header, length } = await readHeader(window, at, leaf, label);
-    checkPage(header, leaf, label, isPlain, pages);
+    checkPage(header, leaf, label, codec, pages);
     const next = at + length + header.compressed;
     if (next > end) throw damaged(label, `column ${columnName(leaf)} has a page that is longer than the file`);
     walk.walked += next - at;
@@ -147,7 +147,7 @@ function readBody(reader: ThriftReader, header: PageHeader, body: number): void 
   });
 }
 
-function checkPage(header: PageHeader, leaf: SchemaNode, label: string, isPlain: boolean, pages: number): void {
+function checkPage(header: PageHeader, leaf: SchemaNode, label: string, codec: number, pages: number): void {
   const column = `column ${columnName(leaf)}`;
   const { type, compressed, uncompressed, values } = header;
   if (!isSize(compressed) || !isSize(uncompressed)) throw damaged(label, `${column} has a page without a size`);
@@ -165,9 +165,13 @@ function checkPage(header: PageHeader, leaf: SchemaNode, label: string, isPlain:
     throw damaged(label, `${column} has a page with the header of another kind`);
   }
   if (!isSize(values)) throw damaged(label, `${column} has a page without a number of values`);
-  const copied = isPlain || (type === PAGE.dataV2 && !header.isCompressed);
+  const copied = codec === 0 || (type === PAGE.dataV2 && !header.isCompressed);
   if (copied && compressed !== uncompressed) {
     throw damaged(label, `${column} has a page of ${compressed} bytes that is not compressed and says ${uncompressed}`);
+  }
+  const most = MOST_UNPACKED[codec];
+  if (most !== undefined && uncompressed > most * compressed + UNPACKED_SLACK) {
+    throw damaged(label, `${column} has a page of ${compressed} bytes that says it unpacks to ${uncompressed}`);
   }
   if (type === PAGE.dictionary) {
     if (pages > 0) throw damaged(label, `${column} has a dictionary after its first page`);
@@ -185,6 +189,13 @@ function checkPage(header: PageHeader, leaf: SchemaNode, label: string, isPlain:
   }
   checkEncoding(header, leaf, label);
 }
+
+/**
+ * How many bytes one may become, by codec: Snappy's longest copy is 64 of 3, LZ4's 255 of 1, and deflate's 1,032 of 1. Brotli
+ * and Zstandard have no bound. A reader has room for what the header says before it unpacks.
+ */
+const MOST_UNPACKED: Record<number, number> = { 1: 22, 2: 1033, 7: 256 };
+const UNPACKED_SLACK = 1024;
 
 function isSize(value: number): boolean {
   return value >= 0 && value < 2 ** 31;

@@ -124,6 +124,12 @@ const CASES: [string, Buffer, "invalid" | "limit", RegExp][] = [
     "limit",
     /page of 2147483647 bytes; 1073741824 are the most/,
   ],
+  [
+    "a page that unpacks to more than its codec can",
+    page({ 2: i32(2 ** 30) }),
+    "invalid",
+    /page of 24 bytes that says it unpacks to 1073741824/,
+  ],
   ["a page that is longer than the file", page({ 3: i32(65536) }), "invalid", /longer than the file/],
   [
     "fewer values than the footer says",
