@@ -20,6 +20,8 @@ export interface Converting {
     converter: Converter,
     source: Source,
     overrides?: Partial<ConvertContext>,
+    /** What to read back. Default: all. */
+    select?: string,
   ): Promise<Converted & { values: Record<string, unknown>[] }>;
   /** Runs SQL in an unlocked DuckDB, to make source files: `$folder` stands for the folder. */
   make(sql: string): Promise<void>;
@@ -38,7 +40,7 @@ export async function openConverting(): Promise<Converting> {
       await writeFile(path, data);
       return { path, label: basename(name), format, compression, bytes: (await stat(path)).size };
     },
-    async convert(converter, source, overrides = {}) {
+    async convert(converter, source, overrides = {}, select = "") {
       const scope = openScope();
       const output = join(folder, `run-${runs++}`);
       await mkdir(join(output, "out"), { recursive: true });
@@ -60,7 +62,7 @@ export async function openConverting(): Promise<Converting> {
         });
         const connection = await duck.connect();
         const values = await connection.rows(
-          `FROM read_parquet(${literalList(converted.files.map(({ path }) => path))}) LIMIT 100`,
+          `${select} FROM read_parquet(${literalList(converted.files.map(({ path }) => path))}) LIMIT 100`,
         );
         connection.close();
         return { ...converted, values };

@@ -179,6 +179,7 @@ async function notesOf(
     skipped_rows:
       skipped && skipped.count > 0 ? { count: skipped.count, lines: skipped.first.map(lineAndReason) } : null,
     renamed_columns: sniffed.renamed,
+    converted: [],
     encoding: reading.text.encoding === "utf-8" ? null : reading.text.encoding,
     dialect: dialectOf(attempt, columns),
   };

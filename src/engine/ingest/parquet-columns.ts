@@ -1,134 +1,134 @@
-import { createReadStream, createWriteStream } from "node:fs";
-import { open } from "node:fs/promises";
-import { pipeline } from "node:stream/promises";
-import { LakeError } from "../errors.ts";
-import { decodeStruct, encodeStruct, type ListValue, type StructValue } from "./thrift.ts";
+import type { TypeTree } from "../duckdb/column-types.ts";
+import { identifier } from "../duckdb/duckdb.ts";
+import type { SchemaNode } from "../parquet/parquet-schema.ts";
+import type { LeafRule } from "./parquet-rules.ts";
+import type { Shape } from "./parquet-shape.ts";
 
-/**
- * Puts the columns of several Parquet files, which have the same rows in the same row groups, beside each other in one
- * file. Pages are copied as they are; only footers are read and written. It is how tables are written that are too wide for
- * DuckDB's memory, which takes 32 KiB for each column at least. https://parquet.apache.org/docs/file-format/metadata/
- */
-export async function joinColumns(
-  paths: readonly string[],
-  to: string,
-  signal: AbortSignal | undefined,
-): Promise<number> {
-  const footers: Footer[] = [];
-  let offset = MAGIC.length;
-  for (const path of paths) {
-    const footer = await readFooter(path);
-    footers.push({ ...footer, shift: offset - MAGIC.length });
-    offset += footer.dataEnd - MAGIC.length;
-  }
-  const joined = encodeStruct(joinFooters(footers));
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(joined.length);
-  const write = createWriteStream(to, { mode: 0o600 });
-  async function* content(): AsyncGenerator<Buffer> {
-    yield MAGIC;
-    for (const { path, dataEnd } of footers) {
-      if (dataEnd === MAGIC.length) continue;
-      yield* createReadStream(path, { start: MAGIC.length, end: dataEnd - 1 }) as AsyncIterable<Buffer>;
-    }
-    yield Buffer.concat([joined, length, MAGIC]);
-  }
-  await pipeline(content, write, { signal });
-  return offset + joined.length + length.length + MAGIC.length;
-}
-
-const MAGIC = Buffer.from("PAR1");
-
-/** Field ids of parquet.thrift. */
-const META = { schema: 2, rows: 3, groups: 4, orders: 7 } as const;
-const ELEMENT = { children: 5 } as const;
-const GROUP = { columns: 1, bytes: 2, rows: 3, offset: 5, compressed: 6 } as const;
-const CHUNK = { offset: 2, meta: 3, offsetIndex: 4, columnIndex: 6 } as const;
-const CHUNK_META = { data: 9, index: 10, dictionary: 11, bloom: 14 } as const;
-
-interface Footer {
+/** A leaf whose values are checked or made into something else, and where they are. */
+export interface RuledLeaf {
+  node: SchemaNode;
+  /** Names from the column down to the leaf, without those that lists and maps have inside. */
   path: string;
-  meta: StructValue;
-  dataEnd: number;
-  /** By how much its offsets grow in the joined file. */
-  shift: number;
+  rule: LeafRule;
+  /** Place among the top-level columns. */
+  column: number;
+  /** SQL of one row for each value of the leaf, as `v`. */
+  values: string;
+  /** SQL of the value in a row, where the leaf is a column. */
+  value: string | undefined;
 }
 
-async function readFooter(path: string): Promise<Omit<Footer, "shift">> {
-  const file = await open(path, "r");
-  try {
-    const { size } = await file.stat();
-    const tail = await file.read(Buffer.alloc(8), 0, 8, size - 8);
-    const length = tail.buffer.readUInt32LE(0);
-    const { buffer } = await file.read(Buffer.alloc(length), 0, length, size - 8 - length);
-    return { path, meta: decodeStruct(buffer), dataEnd: size - 8 - length };
-  } finally {
-    await file.close();
-  }
+/** A top-level column: as the file has it, and as DuckDB does. */
+export interface ReadColumn {
+  name: string;
+  node: SchemaNode;
+  shape: Shape;
+  type: TypeTree;
 }
 
-function joinFooters(footers: Footer[]): StructValue {
-  const [first] = footers;
-  if (!first) throw new LakeError("internal", "No files to join.");
-  const rows = footers.map(({ meta }) => numberAt(meta, META.rows));
-  if (rows.some((count) => count !== rows[0]))
-    throw new LakeError("internal", "Columns have different numbers of rows.");
-  const [root, ...elements] = listAt(first.meta, META.schema).items as StructValue[];
-  const others = footers.slice(1).flatMap(({ meta }) => listAt(meta, META.schema).items.slice(1) as StructValue[]);
-  if (root) setNumber(root, ELEMENT.children, elements.length + others.length);
-  listAt(first.meta, META.schema).items = [root as StructValue, ...elements, ...others];
+/** Finds the leaves that have a rule, and the fields that DuckDB renames. `from` is SQL that a query can select from. */
+export function ruledLeaves(
+  columns: readonly ReadColumn[],
+  rules: ReadonlyMap<SchemaNode, LeafRule>,
+  from: string,
+): RuledLeaf[] {
+  return columns.flatMap(({ name, node, shape }, column) => {
+    const found: RuledLeaf[] = [];
+    const visit = (inner: Shape, path: string, values: string): void => {
+      const step = (expression: string): string => `SELECT ${expression} AS v FROM (${values})`;
+      if (inner.kind === "leaf") {
+        const rule = rules.get(inner.node);
+        const value = shape.kind === "leaf" ? identifier(name) : undefined;
+        if (rule) found.push({ node: inner.node, path, rule, column, values, value });
+      } else if (inner.kind === "struct") {
+        for (const [index, field] of inner.fields.entries())
+          visit(field, `${path}.${inner.node.children[index]?.name}`, step(`struct_extract_at(v, ${index + 1})`));
+      } else if (inner.kind === "list") {
+        visit(inner.item, path, step("unnest(v)"));
+      } else if (inner.kind === "map") {
+        visit(inner.key, path, step("unnest(map_keys(v))"));
+        visit(inner.value, path, step("unnest(map_values(v))"));
+      }
+    };
+    visit(shape, node.name, `SELECT ${identifier(name)} AS v FROM ${from}`);
+    return found;
+  });
+}
 
-  const groups = footers.map((footer) => shifted(footer));
-  const joined = groups[0] ?? [];
-  for (const [index, group] of joined.entries()) {
-    for (const other of groups.slice(1)) {
-      const beside = other[index];
-      if (!beside || numberAt(beside, GROUP.rows) !== numberAt(group, GROUP.rows)) {
-        throw new LakeError("internal", "Columns have different row groups.");
+/** Paths that DuckDB gives to fields of structs because two of them differ at most by case, or one has no name. */
+export function renamedFields(columns: readonly ReadColumn[]): { from: string; to: string }[] {
+  return columns.flatMap(({ name, node, shape, type }) => {
+    const found: { from: string; to: string }[] = [];
+    const visit = (inner: Shape, innerType: TypeTree, from: string, to: string): void => {
+      if (inner.kind === "struct" && innerType.kind === "struct") {
+        for (const [index, field] of inner.fields.entries()) {
+          const given = innerType.fields[index]?.name ?? "";
+          const own = inner.node.children[index]?.name ?? "";
+          const paths = [`${from}.${own}`, `${to}.${given}`] as const;
+          if (own !== given) found.push({ from: paths[0], to: paths[1] });
+          const fieldType = innerType.fields[index]?.type;
+          if (fieldType) visit(field, fieldType, ...paths);
+        }
+      } else if (inner.kind === "list" && innerType.kind === "list") {
+        visit(inner.item, innerType.item, from, to);
+      } else if (inner.kind === "map" && innerType.kind === "map") {
+        visit(inner.key, innerType.key, from, to);
+        visit(inner.value, innerType.value, from, to);
       }
-      listAt(group, GROUP.columns).items.push(...listAt(beside, GROUP.columns).items);
-      for (const field of [GROUP.bytes, GROUP.compressed]) {
-        if (group.has(field)) setNumber(group, field, numberAt(group, field) + numberAt(beside, field));
-      }
+    };
+    visit(shape, type, node.name, name);
+    return found;
+  });
+}
+
+/** SQL of the column as it is kept, or undefined where it is kept as it is read. */
+export function keptColumn(column: ReadColumn, rules: ReadonlyMap<SchemaNode, LeafRule>): string | undefined {
+  return kept(column.shape, column.type, identifier(column.name), rules, 0);
+}
+
+function kept(
+  shape: Shape,
+  type: TypeTree,
+  value: string,
+  rules: ReadonlyMap<SchemaNode, LeafRule>,
+  depth: number,
+): string | undefined {
+  const inside = (inner: Shape, innerType: TypeTree | undefined, from: string): string | undefined =>
+    innerType && kept(inner, innerType, from, rules, depth + 1);
+  const item = `x${depth}`;
+  switch (shape.kind) {
+    case "variant":
+      return `CAST(${value} AS JSON)`;
+    case "leaf": {
+      const rule = rules.get(shape.node);
+      if (!rule) return undefined;
+      const made = rule.make?.(value) ?? value;
+      return `CASE WHEN ${value} IS NULL OR (${rule.check(value)}) THEN ${made} ELSE error('a value is outside of its type') END`;
+    }
+    case "struct": {
+      if (type.kind !== "struct") return undefined;
+      const fields = shape.fields.map((field, index) =>
+        inside(field, type.fields[index]?.type, `struct_extract_at(${value}, ${index + 1})`),
+      );
+      if (fields.every((field) => field === undefined)) return undefined;
+      const packed = fields.map(
+        (field, index) =>
+          `${identifier(type.fields[index]?.name ?? "")} := ${field ?? `struct_extract_at(${value}, ${index + 1})`}`,
+      );
+      return `CASE WHEN ${value} IS NULL THEN NULL ELSE struct_pack(${packed.join(", ")}) END`;
+    }
+    case "list": {
+      if (type.kind !== "list") return undefined;
+      const made = inside(shape.item, type.item, item);
+      return made && `list_transform(${value}, lambda ${item}: ${made})`;
+    }
+    case "map": {
+      if (type.kind !== "map") return undefined;
+      const key = inside(shape.key, type.key, `${item}.key`);
+      const held = inside(shape.value, type.value, `${item}.value`);
+      if (key === undefined && held === undefined) return undefined;
+      const pair = `struct_pack(k := ${key ?? `${item}.key`}, v := ${held ?? `${item}.value`})`;
+      return `map_from_entries(list_transform(map_entries(${value}), lambda ${item}: ${pair}))`;
     }
   }
-  if (first.meta.has(META.orders)) {
-    const orders = footers.flatMap(({ meta }) => listAt(meta, META.orders).items);
-    listAt(first.meta, META.orders).items = orders;
-  }
-  return first.meta;
-}
-
-/** The row groups of a file, with offsets for where its pages will be. */
-function shifted({ meta, shift }: Footer): StructValue[] {
-  const groups = listAt(meta, META.groups).items as StructValue[];
-  for (const group of groups) {
-    shiftNumber(group, GROUP.offset, shift);
-    for (const chunk of listAt(group, GROUP.columns).items as StructValue[]) {
-      // An offset of 0 is none.
-      for (const field of [CHUNK.offset, CHUNK.offsetIndex, CHUNK.columnIndex]) shiftNumber(chunk, field, shift);
-      const described = chunk.get(CHUNK.meta)?.value as StructValue;
-      for (const field of Object.values(CHUNK_META)) shiftNumber(described, field, shift);
-    }
-  }
-  return groups;
-}
-
-function shiftNumber(struct: StructValue, field: number, by: number): void {
-  if (struct.has(field) && numberAt(struct, field) > 0) setNumber(struct, field, numberAt(struct, field) + by);
-}
-
-function numberAt(struct: StructValue, field: number): number {
-  return Number(struct.get(field)?.value ?? 0);
-}
-
-function setNumber(struct: StructValue, field: number, value: number): void {
-  const found = struct.get(field);
-  if (found) found.value = BigInt(value);
-}
-
-function listAt(struct: StructValue, field: number): ListValue {
-  const found = struct.get(field)?.value;
-  if (!found) throw new LakeError("internal", `A Parquet footer has no field ${field}.`);
-  return found as ListValue;
 }

@@ -1,13 +1,25 @@
-import { type Connection, identifier, literal, literalList } from "../duckdb/duckdb.ts";
+import { open, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { columnTypes } from "../duckdb/column-types.ts";
+import { identifier, type LocalConnection, literalList } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
+import { type ParquetFooter, readFooter } from "../parquet/parquet-footer.ts";
+import { checkPages } from "../parquet/parquet-pages.ts";
+import { type Reread, writeReread } from "../parquet/parquet-rewrite.ts";
+import type { SchemaNode } from "../parquet/parquet-schema.ts";
+import { blame, type Suspect, selectAs, unreadable } from "./parquet-blame.ts";
+import { keptColumn, type ReadColumn, type RuledLeaf, renamedFields, ruledLeaves } from "./parquet-columns.ts";
+import { writersNotes } from "./parquet-notes.ts";
+import { type LeafRule, leafRules } from "./parquet-rules.ts";
+import { regroup, shapeOf } from "./parquet-shape.ts";
 import type { ConvertContext, Converted, Converter, IngestNotes, Source } from "./types.ts";
 import { writeParquet } from "./write.ts";
 
 /**
- * Parquet as it is on disk becomes Parquet as the lake wants it: our field ids, compression and row groups. Values and
- * types stay; repeated and empty column names are changed and reported. The footer is judged before any work:
- * `limit` for more rows than `context.maxRows`, `invalid` for what is damaged, encrypted or holds a type that DuckDB
- * would round.
+ * Parquet as it is on disk becomes Parquet as the lake wants it: our field ids, compression and row groups. The footer and
+ * the page headers are checked before DuckDB opens the file. Values stay exact: those outside of their type are refused by
+ * column, and types that DuckDB would cut are read as plain numbers first. Changed names and types are reported. Throws
+ * `limit` for more rows than `context.maxRows`, `invalid` for what is damaged, encrypted or cannot be read.
  */
 export const convertParquet: Converter = async (source, context) => {
   if (source.compression !== "none") {
@@ -15,43 +27,197 @@ export const convertParquet: Converter = async (source, context) => {
       hint: "Decompress it first; Parquet compresses its own pages.",
     });
   }
+  const footer = await checkFile(source, context);
+  const rereads = new Map<number, Reread>();
+  const regrouped = regroup(footer.root, source.label, rereads);
+  const rules = new Map<SchemaNode, LeafRule>();
+  for (const [index, rule] of leafRules(footer, source.label).entries()) {
+    const leaf = footer.leaves[index];
+    if (!rule || !leaf) continue;
+    rules.set(leaf, rule);
+    if (rule.reread) rereads.set(leaf.index, { ...rereads.get(leaf.index), ...rule.reread });
+  }
   const connection = await context.duck.connect();
   try {
-    return await reencode(connection, source, context);
-  } catch (error) {
-    throw sourceError(error, source);
+    const readable = await openReadable(connection, source, context, { footer, rereads });
+    const converted = await reencode(connection, source, context, { ...readable, footer, rules });
+    for (const { node, note } of regrouped) {
+      const [column = ""] = node.path;
+      const to = converted.columns[footer.root.children.findIndex(({ name }) => name === column)]?.type ?? "";
+      if (note) converted.notes.converted.push({ column: node.path.join("."), to, ...note });
+    }
+    return converted;
   } finally {
     connection.close();
+    for (const name of COPIES) await rm(join(context.folder, name), { force: true });
   }
 };
 
-async function reencode(connection: Connection, source: Source, context: ConvertContext): Promise<Converted> {
-  const { signal } = context;
-  const [footer] = await connection.rows<{ rows: string; groups: string; bytes: string }>(
-    `SELECT
-       (SELECT num_rows FROM parquet_file_metadata(${literal(source.path)})) AS rows,
-       sum(group_rows) AS groups, sum(group_bytes) AS bytes
-     FROM (SELECT any_value(row_group_num_rows) AS group_rows, sum(total_uncompressed_size) AS group_bytes
-           FROM parquet_metadata(${literal(source.path)}) GROUP BY row_group_id)`,
-    { signal },
-  );
-  const rows = Math.max(Number(footer?.rows ?? 0), Number(footer?.groups ?? 0));
-  refuseTooManyRows(source, rows, context.maxRows);
-  const names = await topLevelNames(connection, source, signal);
-  const columns = await describeParquet(connection, [source.path], signal);
-  const files = await writeParquet(connection, selectParquet(columns, [source.path]), columns, context, {
-    rowBytes: rows > 0 ? Number(footer?.bytes ?? 0) / rows : 0,
-  });
-  const renamed = columns.flatMap(({ name }, index) => {
-    const from = names[index];
-    return from === undefined || from === name ? [] : [{ from, to: name }];
-  });
-  return {
-    columns,
-    files,
-    rows: files.reduce((sum, file) => sum + file.rows, 0),
-    notes: { ...noNotes(), renamed_columns: renamed },
+/** Of the source, with another footer. */
+const COPIES = ["source.parquet", "bare.parquet"] as const;
+
+interface Readable {
+  /** SQL of what DuckDB reads: the source, or a copy of it. */
+  from: string;
+  read: ReadColumn[];
+}
+
+/** The source as DuckDB can read it, and its columns. */
+async function openReadable(
+  connection: LocalConnection,
+  source: Source,
+  { folder, signal }: ConvertContext,
+  { footer, rereads }: { footer: ParquetFooter; rereads: ReadonlyMap<number, Reread> },
+): Promise<Readable> {
+  const [copy, bare] = COPIES.map((name) => join(folder, name)) as [string, string];
+  if (rereads.size > 0) await writeReread(source.path, copy, footer, { rereads, signal });
+  const readFrom = async (path: string): Promise<Readable> => {
+    const from = readParquet([path]);
+    return { from, read: await readColumns(connection, source, footer, from) };
   };
+  try {
+    return await readFrom(rereads.size > 0 ? copy : source.path);
+  } catch (error) {
+    // DuckDB refuses what older versions of GeoParquet note about columns, which are bytes without it.
+    if (!footer.metadata.has("geo")) throw error;
+    await writeReread(source.path, bare, footer, { rereads, withoutNotes: true, signal });
+    return readFrom(bare);
+  }
+}
+
+/** What the file says about itself, when it is consistent and within the limits. */
+async function checkFile(source: Source, { signal, maxRows }: ConvertContext): Promise<ParquetFooter> {
+  const handle = await open(source.path, "r").catch((cause: unknown) => {
+    throw new LakeError("conflict", `${source.label} can no longer be opened.`, {
+      hint: "Call again when it is no longer moved or written to.",
+      cause,
+    });
+  });
+  try {
+    const footer = await readFooter(handle, source.label, signal);
+    refuseTooManyRows(source, footer.rows, maxRows);
+    if (footer.leaves.length === 0) {
+      throw new LakeError("invalid", `${source.label} has no columns.`, {
+        hint: "A dataset needs at least one column.",
+      });
+    }
+    await checkPages(handle, footer, source.label, signal);
+    return footer;
+  } finally {
+    await handle.close();
+  }
+}
+
+interface Checked extends Readable {
+  footer: ParquetFooter;
+  rules: Map<SchemaNode, LeafRule>;
+}
+
+async function reencode(
+  connection: LocalConnection,
+  source: Source,
+  context: ConvertContext,
+  { from, read, footer, rules }: Checked,
+): Promise<Converted> {
+  const { signal } = context;
+  const ruled = ruledLeaves(read, rules, from);
+  const suspects = (): Suspect[] =>
+    read.map((column) => ({ select: keptColumn(column, rules) ?? identifier(column.name), node: column.node }));
+  try {
+    const converted = await settleFine(connection, context, ruled, rules, read, from);
+    const kept = suspects().map(({ select }, index) => selectAs(select, read[index]?.name ?? ""));
+    const select = `SELECT ${kept.join(", ")} FROM ${from}`;
+    const columns = await describe(connection, select, signal);
+    const files = await writeParquet(connection, () => select, columns, context, {
+      rowBytes: footer.rows > 0 ? footer.uncompressedBytes / footer.rows : 0,
+      atMostRows: footer.rows,
+    });
+    const renamed = read.flatMap(({ name, node }) => (node.name === name ? [] : [{ from: node.name, to: name }]));
+    return {
+      columns,
+      files,
+      rows: files.reduce((sum, file) => sum + file.rows, 0),
+      notes: {
+        ...noNotes(),
+        renamed_columns: [...renamed, ...renamedFields(read)],
+        converted: [...converted, ...writersNotes(footer, columns)],
+      },
+    };
+  } catch (error) {
+    throw await blame(error, { connection, label: source.label, from, suspects: suspects(), ruled, signal });
+  }
+}
+
+/** The file's columns under the names and types that DuckDB reads them with. */
+async function readColumns(
+  connection: LocalConnection,
+  source: Source,
+  { root }: ParquetFooter,
+  from: string,
+): Promise<ReadColumn[]> {
+  const columns = await columnTypes(connection, `FROM ${from}`).catch((error: unknown) => {
+    throw unreadable(source.label, error);
+  });
+  if (columns.length !== root.children.length) {
+    throw new LakeError("internal", `DuckDB reads ${columns.length} columns of ${root.children.length}.`);
+  }
+  return root.children.flatMap((node, index) => {
+    const column = columns[index];
+    return column ? [{ ...column, node, shape: shapeOf(node) }] : [];
+  });
+}
+
+/**
+ * Decides for each leaf whose finer part DuckDB's usual type has no room for, whether its values have one: then, or where
+ * the dataset has the finer type already, its rule becomes the finer one.
+ */
+async function settleFine(
+  connection: LocalConnection,
+  { signal, target }: ConvertContext,
+  ruled: readonly RuledLeaf[],
+  rules: Map<SchemaNode, LeafRule>,
+  read: readonly ReadColumn[],
+  from: string,
+): Promise<IngestNotes["converted"]> {
+  const converted: IngestNotes["converted"] = [];
+  const open = ruled.filter(({ rule }) => rule.fine);
+  const isWhole = await askWhole(connection, open, from, signal);
+  for (const [index, leaf] of open.entries()) {
+    const { rule, node, path, column } = leaf;
+    if (!rule.fine) continue;
+    const has = target?.columns.find(({ name }) => name === read[column]?.name)?.type;
+    if (isWhole[index] && has !== rule.fine.type) continue;
+    leaf.rule = { ...rule, ...rule.fine, type: rule.type };
+    rules.set(node, leaf.rule);
+    if (rule.fine.reason === undefined) continue;
+    converted.push({ column: path, from: rule.type, to: rule.fine.type, reason: rule.fine.reason });
+  }
+  return converted;
+}
+
+/** Columns that are asked about with one statement. */
+const ASKED_AT_ONCE = 64;
+
+async function askWhole(
+  connection: LocalConnection,
+  leaves: readonly RuledLeaf[],
+  from: string,
+  signal: AbortSignal | undefined,
+): Promise<boolean[]> {
+  const asked: boolean[] = [];
+  for (let at = 0; at < leaves.length; at += ASKED_AT_ONCE) {
+    const some = leaves.slice(at, at + ASKED_AT_ONCE).map(({ rule, value, values }, index) => {
+      const whole = `coalesce(bool_and(${rule.isWhole?.(value ?? "v") ?? "true"}), true)`;
+      return `${value === undefined ? `(SELECT ${whole} FROM (${values}))` : whole} AS c${index}`;
+    });
+    const isAll = leaves.slice(at, at + ASKED_AT_ONCE).every(({ value }) => value === undefined);
+    const [row] = await connection.rows<Record<string, boolean>>(
+      `SELECT ${some.join(", ")}${isAll ? "" : ` FROM ${from}`}`,
+      { signal },
+    );
+    asked.push(...some.map((_, index) => row?.[`c${index}`] === true));
+  }
+  return asked;
 }
 
 /** Throws `limit` when a source says that it has more rows than one ingest may write. */
@@ -63,15 +229,22 @@ export function refuseTooManyRows(source: Source, rows: number, maxRows: number)
 }
 
 /** Columns of Parquet files that have one schema, under the names DuckDB gives them. */
-export async function describeParquet(
-  connection: Connection,
+export function describeParquet(
+  connection: LocalConnection,
   paths: string[],
   signal: AbortSignal | undefined,
 ): Promise<{ name: string; type: string }[]> {
-  const described = await connection.rows<{ column_name: string; column_type: string }>(
-    `DESCRIBE FROM ${readParquet(paths)}`,
-    { signal },
-  );
+  return describe(connection, `FROM ${readParquet(paths)}`, signal);
+}
+
+async function describe(
+  connection: LocalConnection,
+  select: string,
+  signal: AbortSignal | undefined,
+): Promise<{ name: string; type: string }[]> {
+  const described = await connection.rows<{ column_name: string; column_type: string }>(`DESCRIBE ${select}`, {
+    signal,
+  });
   return described.map(({ column_name, column_type }) => ({ name: column_name, type: column_type }));
 }
 
@@ -80,97 +253,9 @@ export function selectParquet(columns: readonly { name: string }[], paths: strin
 }
 
 export function noNotes(): IngestNotes {
-  return { kept_as_text: [], skipped_rows: null, renamed_columns: [], encoding: null, dialect: null };
+  return { kept_as_text: [], skipped_rows: null, renamed_columns: [], encoding: null, dialect: null, converted: [] };
 }
 
 function readParquet(paths: string[]): string {
   return `read_parquet(${literalList(paths)}, hive_partitioning = false)`;
-}
-
-/** A list takes three levels, and DuckDB twice as long to read with every list in a list. */
-const MAX_LEVELS = 48;
-
-interface SchemaElement {
-  name: string;
-  num_children: string | null;
-  type: string | null;
-  converted_type: string | null;
-  logical_type: string | null;
-  precision: string | null;
-}
-
-/** Names of the top-level columns as the file has them; DuckDB shows them only after making them unique. */
-async function topLevelNames(connection: Connection, source: Source, signal: AbortSignal | undefined) {
-  const elements = await connection.rows<SchemaElement>(
-    `SELECT name, num_children, type, converted_type, logical_type, precision
-     FROM parquet_schema(${literal(source.path)})`,
-    { signal },
-  );
-  const names: string[] = [];
-  // The schema is a tree written depth first, each element followed by its children.
-  const open: { name: string; left: number }[] = [];
-  for (const element of elements) {
-    const parent = open.at(-1);
-    if (parent) {
-      parent.left -= 1;
-      if (open.length === 1) names.push(element.name);
-      refuseRounded(source, element, [...open.slice(1).map(({ name }) => name), element.name].join("."));
-    }
-    if (open.length > MAX_LEVELS) {
-      throw new LakeError("invalid", `${source.label} nests its types deeper than ${MAX_LEVELS} levels.`, {
-        hint: "Write the inner levels as JSON text.",
-      });
-    }
-    open.push({ name: element.name, left: Number(element.num_children ?? 0) });
-    while (open.at(-1)?.left === 0) open.pop();
-  }
-  return names;
-}
-
-/** DuckDB reads decimals of more than 38 digits as DOUBLE. */
-function refuseRounded(source: Source, element: SchemaElement, path: string): void {
-  if (element.converted_type !== "DECIMAL" && !element.logical_type?.startsWith("Decimal")) return;
-  if (Number(element.precision ?? 0) <= 38) return;
-  throw new LakeError(
-    "invalid",
-    `${source.label}: column "${path}" is a DECIMAL(${element.precision}); 38 digits fit.`,
-    {
-      hint: "Write it as DECIMAL(38, s) or as text.",
-    },
-  );
-}
-
-/** DuckDB's words about a file, in terms of what the caller named. */
-function sourceError(error: unknown, source: Source): unknown {
-  if (!(error instanceof LakeError) || error.kind === "limit" || error.kind === "conflict") return error;
-  if (!error.message.includes(source.path)) {
-    // Damage inside a page surfaces without the file's name.
-    if (error.kind !== "internal" && !/TProtocol|Parquet|decompress|Thrift/i.test(error.message)) return error;
-  }
-  const text = `${error.message} ${error.cause instanceof Error ? error.cause.message : ""}`;
-  const [what, hint] = explain(text);
-  return new LakeError("invalid", `${source.label} ${what}`, { hint, cause: error });
-}
-
-function explain(text: string): [what: string, hint: string] {
-  if (/encrypt/i.test(text)) return ["is an encrypted Parquet file.", "Write it again without encryption."];
-  if (/at least one non-root column/.test(text)) {
-    return ["has no columns.", "A dataset needs at least one column."];
-  }
-  if (/magic bytes|too small/.test(text)) {
-    return [
-      "is not a Parquet file, or is cut short: its last four bytes are not PAR1.",
-      "Check that it was copied completely, or pass the right `format`.",
-    ];
-  }
-  if (/Not implemented|Unsupported|not supported/i.test(text)) {
-    return [`holds something DuckDB cannot read: ${reason(text)}`, "Write it with plainer types or encodings."];
-  }
-  return [`is damaged: ${reason(text)}`, "Write the file again and retry."];
-}
-
-/** The last clause of DuckDB's first line: the part after labels and paths. */
-function reason(text: string): string {
-  const line = (text.split("\n", 1)[0] ?? "").replace(/'[^']*\/[^']*'|"[^"]*\/[^"]*"/g, "the file");
-  return line.replace(/^(?:[A-Z][A-Za-z ]+ error: |DuckDB could not read or write: )/, "").trim();
 }

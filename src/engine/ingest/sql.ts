@@ -1,5 +1,5 @@
 import { identifier } from "../duckdb/duckdb.ts";
-import type { ConvertContext, Converted } from "./types.ts";
+import { type ConvertContext, type Converted, NO_NOTES } from "./types.ts";
 import { writeParquet } from "./write.ts";
 
 /** A query that passed the guard: statements that make its datasets visible, and what to run. */
@@ -32,7 +32,7 @@ export async function convertQuery({ sql, views }: Plan, context: ConvertContext
       columns,
       files,
       rows: files.reduce((sum, file) => sum + file.rows, 0),
-      notes: { kept_as_text: [], skipped_rows: null, renamed_columns: [], encoding: null, dialect: null },
+      notes: NO_NOTES,
     };
   } finally {
     connection.close();

@@ -74,6 +74,8 @@ export interface IngestNotes {
   renamed_columns: { from: string; to: string }[];
   /** Set when the source was not UTF-8. */
   encoding: string | null;
+  /** Columns, or fields inside of them as a path, kept as another type than the source has, or without its meaning. */
+  converted: { column: string; from: string; to: string; reason: string }[];
   /** For CSV and TSV. */
   dialect: CsvDialect | null;
 }
@@ -150,6 +152,7 @@ export const NO_NOTES: IngestNotes = {
   kept_as_text: [],
   skipped_rows: null,
   renamed_columns: [],
+  converted: [],
   encoding: null,
   dialect: null,
 };

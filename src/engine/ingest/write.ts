@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Column, ColumnStats } from "../catalog/types.ts";
 import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
-import { joinColumns } from "./parquet-columns.ts";
+import { joinColumns } from "../parquet/parquet-join.ts";
 import type { ConvertContext, ParquetFile } from "./types.ts";
 
 export interface WriteOptions {
@@ -129,7 +129,7 @@ function leavesOf(type: string): number {
 async function copyInPieces(
   columns: readonly Column[],
   copy: (piece: readonly Column[], name: string) => Promise<ParquetFile>,
-  { folder, signal, onProgress }: ConvertContext,
+  { folder, onProgress }: ConvertContext,
 ): Promise<ParquetFile> {
   const pieces: ParquetFile[] = [];
   for (let at = 0; at < columns.length; at += COPIED_COLUMNS) {
@@ -138,7 +138,7 @@ async function copyInPieces(
   }
   const path = join(folder, "part-0.parquet");
   const paths = pieces.map((piece) => piece.path);
-  const bytes = await joinColumns(paths, path, signal);
+  const bytes = await joinColumns(paths, path);
   for (const piece of paths) await rm(piece);
   return { path, bytes, rows: pieces[0]?.rows ?? 0, stats: Object.assign({}, ...pieces.map(({ stats }) => stats)) };
 }

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rename, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -38,6 +38,35 @@ const schema = (path: string) =>
   );
 
 describe("writeParquet", () => {
+  it("writes more columns than fit at once as one file, with all their rows, ids and statistics", async () => {
+    const names = Array.from({ length: 2500 }, (_, at) => `c${at}`);
+    const columns = names.map((name, at) => ({ name, type: at % 2 === 0 ? "BIGINT" : "VARCHAR" }));
+    const select = `SELECT ${names.map((name, at) => (at % 2 === 0 ? `i + ${at} AS ${name}` : `'v' || (i % 5) AS ${name}`)).join(", ")} FROM range(3000) t(i)`;
+    const [file, ...more] = await writeParquet(connection, () => select, columns, context);
+    const path = literal(file?.path ?? "");
+    expect([file?.rows, more, (await stat(file?.path ?? "")).size]).toEqual([3000, [], file?.bytes]);
+    expect((await readdir(join(folder, "out"))).length).toBe(1);
+    expect([file?.stats.c0, file?.stats.c2499]).toEqual([
+      { min: "0", max: "2999", nulls: 0 },
+      { min: "v0", max: "v4", nulls: 0 },
+    ]);
+    const elements = await schema(file?.path ?? "");
+    expect(elements).toEqual(names.map((name, at) => ({ name, field_id: String(at + 1) })));
+    expect(
+      await connection.rows(
+        `SELECT count(DISTINCT c0) AS first, min(c2498 - c0) AS least, max(c2498 - c0) AS most, count(*) FILTER (c1023 = c1025) AS same, max(c2499) AS last FROM ${path}`,
+      ),
+    ).toEqual([{ first: "3000", least: "2498", most: "2498", same: "3000", last: "v4" }]);
+    expect(
+      await connection.rows(
+        `SELECT row_group_num_rows AS rows, count(*) AS columns FROM parquet_metadata(${path}) GROUP BY ALL ORDER BY ALL`,
+      ),
+    ).toEqual([
+      { rows: "952", columns: "2500" },
+      { rows: "2048", columns: "2500" },
+    ]);
+  });
+
   it("sets field ids, and gives statistics of the top level", async () => {
     const columns = [
       { name: 'a "b"', type: "INTEGER" },
