@@ -32,6 +32,7 @@ export const ingested = z.object({
       .nullable(),
     renamed_columns: z.array(z.object({ from: z.string(), to: z.string() })),
     encoding: z.string().nullable(),
+    converted: z.array(z.object({ column: z.string(), from: z.string(), to: z.string(), reason: z.string() })),
     dialect: z.object({ delimiter: z.string(), quote: z.string(), header: z.boolean() }).nullable(),
   }),
 });
@@ -111,6 +112,9 @@ export function ingestedText(result: z.output<typeof ingested>): string {
   }
   const facts = [
     ...notes.renamed_columns.map(({ from, to }) => `renamed: ${JSON.stringify(from)} → ${to}`),
+    ...notes.converted.map(
+      ({ column, from, to, reason }) => `converted: ${JSON.stringify(column)} from ${from} to ${to}. ${reason}`,
+    ),
     ...notes.kept_as_text.map(
       ({ column, inferred, line, value, reason }) =>
         `kept as text: ${column} (looked like ${inferred}${line === null ? "" : `; line ${line}`} has ${JSON.stringify(value)}: ${reason})`,

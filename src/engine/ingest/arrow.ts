@@ -2,7 +2,6 @@ import { rm } from "node:fs/promises";
 import { identifier, literalList } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import { arrowToParquet } from "../parquet/arrow-ipc.ts";
-import { readBack } from "../parquet/arrow-ipc-types.ts";
 import { describeParquet, noNotes } from "./parquet.ts";
 import type { Converter } from "./types.ts";
 import { writeParquet } from "./write.ts";
@@ -22,17 +21,21 @@ export const convertArrow: Converter = async (source, context) => {
     });
   }
   const { signal, onProgress } = context;
-  const { files: parts, fields } = await arrowToParquet(
-    { path: source.path, folder: context.folder, maxRows: context.maxRows },
-    source.label,
-    { signal, onProgress: onProgress && ((fraction) => onProgress(fraction * FIRST_PART)) },
-  );
+  const {
+    files: parts,
+    fields,
+    converted,
+    renamed: inner,
+  } = await arrowToParquet({ path: source.path, folder: context.folder, maxRows: context.maxRows }, source.label, {
+    signal,
+    onProgress: onProgress && ((fraction) => onProgress(fraction * FIRST_PART)),
+  });
   const connection = await context.duck.connect();
   try {
     const read = await describeParquet(connection, parts, signal);
     const projection = read.map(({ name }, index) => {
-      const field = fields[index];
-      return `${field ? readBack(field, identifier(name)) : identifier(name)} AS ${identifier(name)}`;
+      const cast = fields[index]?.cast;
+      return cast === undefined ? identifier(name) : `CAST(${identifier(name)} AS ${cast}) AS ${identifier(name)}`;
     });
     const select = `SELECT ${projection.join(", ")} FROM read_parquet(${literalList(parts)}, hive_partitioning = false)`;
     const described = await connection.rows<{ column_name: string; column_type: string }>(`DESCRIBE ${select}`, {
@@ -52,7 +55,7 @@ export const convertArrow: Converter = async (source, context) => {
       columns,
       files,
       rows: files.reduce((sum, file) => sum + file.rows, 0),
-      notes: { ...noNotes(), renamed_columns: renamed },
+      notes: { ...noNotes(), renamed_columns: [...renamed, ...inner], converted },
     };
   } finally {
     connection.close();

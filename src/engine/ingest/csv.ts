@@ -119,6 +119,7 @@ async function notesOf(attempt: Attempt, kept: Kept[], rows: number, rejects: st
     skipped_rows:
       skipped && skipped.count > 0 ? { count: skipped.count, lines: skipped.first.map(lineAndReason) } : null,
     renamed_columns: sniffed.renamed,
+    converted: [],
     encoding: reading.text.encoding === "utf-8" ? null : reading.text.encoding,
     dialect: { delimiter: sniffed.delimiter, quote: sniffed.quote, header: sniffed.header },
   };

@@ -80,7 +80,7 @@ export function selectParquet(columns: readonly { name: string }[], paths: strin
 }
 
 export function noNotes(): IngestNotes {
-  return { kept_as_text: [], skipped_rows: null, renamed_columns: [], encoding: null, dialect: null };
+  return { kept_as_text: [], skipped_rows: null, renamed_columns: [], encoding: null, converted: [], dialect: null };
 }
 
 function readParquet(paths: string[]): string {

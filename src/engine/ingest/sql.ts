@@ -1,7 +1,7 @@
 import { identifier } from "../duckdb/duckdb.ts";
 import { failedOnCopies } from "../query/damaged-copies.ts";
 import type { Store } from "../store/store.ts";
-import type { ConvertContext, Converted } from "./types.ts";
+import { type ConvertContext, type Converted, NO_NOTES } from "./types.ts";
 import { writeParquet } from "./write.ts";
 
 /** A query that passed the guard: statements that make its datasets visible, and what to run. */
@@ -38,7 +38,7 @@ export async function convertQuery(
       columns,
       files,
       rows: files.reduce((sum, file) => sum + file.rows, 0),
-      notes: { kept_as_text: [], skipped_rows: null, renamed_columns: [], encoding: null, dialect: null },
+      notes: NO_NOTES,
     };
   } catch (error) {
     return await failedOnCopies(store, keys, error);

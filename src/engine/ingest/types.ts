@@ -52,6 +52,8 @@ export interface IngestNotes {
   renamed_columns: { from: string; to: string }[];
   /** Set when the source was not UTF-8. */
   encoding: string | null;
+  /** Columns whose type holds the same values in another way than the source, and how. */
+  converted: { column: string; from: string; to: string; reason: string }[];
   /** For CSV and TSV. */
   dialect: { delimiter: string; quote: string; header: boolean } | null;
 }
@@ -113,5 +115,6 @@ export const NO_NOTES: IngestNotes = {
   skipped_rows: null,
   renamed_columns: [],
   encoding: null,
+  converted: [],
   dialect: null,
 };
