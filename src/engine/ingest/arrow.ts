@@ -1,5 +1,5 @@
 import { rm } from "node:fs/promises";
-import { identifier, literalList } from "../duckdb/duckdb.ts";
+import { type Connection, identifier, literalList } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import { arrowToParquet } from "../parquet/arrow-ipc.ts";
 import { describeParquet, noNotes } from "./parquet.ts";
@@ -45,6 +45,14 @@ export const convertArrow: Converter = async (source, context) => {
     const files = await writeParquet(connection, select, columns, {
       ...context,
       onProgress: onProgress && ((fraction) => onProgress(FIRST_PART + fraction * (1 - FIRST_PART))),
+    }).catch(async (error: unknown) => {
+      if (!(error instanceof LakeError && error.kind === "invalid")) throw error;
+      const wrong = await failingCast(connection, parts, read, fields);
+      if (wrong === undefined) throw error;
+      throw new LakeError("invalid", `${source.label}: column ${JSON.stringify(wrong)} holds text that is not JSON.`, {
+        hint: "Correct it, or write the column as plain text, without the extension type arrow.json.",
+        cause: error,
+      });
     });
     await Promise.all(parts.map((path) => rm(path)));
     const renamed = columns.flatMap(({ name }, index) => {
@@ -61,3 +69,23 @@ export const convertArrow: Converter = async (source, context) => {
     connection.close();
   }
 };
+
+/** The first column with a value that its cast refuses; only JSON is cast from what may be anything. */
+async function failingCast(
+  connection: Connection,
+  parts: string[],
+  read: readonly { name: string }[],
+  fields: readonly { cast: string | undefined }[],
+): Promise<string | undefined> {
+  for (const [index, { name }] of read.entries()) {
+    const cast = fields[index]?.cast;
+    if (cast === undefined || !/\bJSON\b/.test(cast)) continue;
+    const tried = `SELECT count(CAST(${identifier(name)} AS ${cast})) FROM read_parquet(${literalList(parts)})`;
+    const isRight = await connection.rows(tried).then(
+      () => true,
+      () => false,
+    );
+    if (!isRight) return name;
+  }
+  return undefined;
+}

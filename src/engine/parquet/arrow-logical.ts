@@ -42,7 +42,7 @@ export function planLogical(field: ArrowField, planning: Planning): Plan {
     case "Bool":
       return plan("Bool", [], "BOOLEAN", readBits);
     case "Int":
-      return planInteger(field);
+      return planInteger(field, about);
     case "FloatingPoint":
       return planFloat(field);
     case "Utf8":
@@ -124,9 +124,18 @@ function integer(bits: number, isSigned: boolean): FlatFields {
   return [{ int: bits }, { byte: Number(isSigned) }];
 }
 
-function planInteger({ type: { bits, isSigned }, extension }: ArrowField): Plan {
+function planInteger({ type: { bits, isSigned }, extension }: ArrowField, { path, refuse }: About): Plan {
+  // Not in the format, but polars writes them. Parquet has none either.
+  if (bits === 128 && isSigned) {
+    return plan("Decimal", decimal(MOST_DIGITS, 0), `DECIMAL(${MOST_DIGITS},0)`, (batch) =>
+      decimals(readFixed(batch, 16), MOST_DIGITS, 0, batch.memory, refuse),
+    );
+  }
   const name = { 8: "TINYINT", 16: "SMALLINT", 32: "INTEGER", 64: "BIGINT" }[bits];
-  if (name === undefined) throw new ArrowFormatError(`integers of ${bits} bits`);
+  if (name === undefined) {
+    const message = `: column ${path} has integers of ${bits} bits, which Arrow does not have.`;
+    throw new Refusal("invalid", message, "Write it as int64, decimal128(38, 0) or text.");
+  }
   if (extension?.name === "arrow.bool8" && bits === 8) {
     return plan("Bool", [], "BOOLEAN", (batch) => bitsOfBytes(readFixed(batch, 1), batch.memory));
   }
@@ -173,9 +182,13 @@ function planDecimal({ type }: ArrowField, { path, refuse }: About): Plan {
     throw new Refusal("invalid", message, "Write it as decimal128(38, s) or as text.");
   }
   const point = Math.max(0, scale);
-  return plan("Decimal", [{ int: digits }, { int: point }, { int: 128 }], `DECIMAL(${digits},${point})`, (batch) =>
+  return plan("Decimal", decimal(digits, point), `DECIMAL(${digits},${point})`, (batch) =>
     decimals(readFixed(batch, bits / 8), precision, shift, batch.memory, refuse),
   );
+}
+
+function decimal(digits: number, point: number): FlatFields {
+  return [{ int: digits }, { int: point }, { int: 128 }];
 }
 
 function planDate({ type: { unit } }: ArrowField, { refuse, tellInfinity }: About): Plan {

@@ -10,14 +10,12 @@ import {
   DateMillisecond,
   Decimal,
   Dictionary,
-  DurationMicrosecond,
   Field,
   FixedSizeBinary,
   FixedSizeList,
   Float16,
   Int32,
   Int64,
-  IntervalMonthDayNano,
   LargeUtf8,
   List,
   Map_,
@@ -121,37 +119,6 @@ describe("types", () => {
       const { columns, values } = await convert(tableToIPC(column(type, [given, null]), form));
       expect(columns).toEqual([{ name: "a", type: kept }]);
       expect(values).toEqual([{ a: value }, { a: null }]);
-    }
-  });
-
-  const refused: [name: string, type: DataType, given: unknown, message: string][] = [
-    ["duration", new DurationMicrosecond(), 5n, 'column "a" has the Arrow type Duration microsecond'],
-    [
-      "interval",
-      new IntervalMonthDayNano(),
-      new Int32Array([1, 2, 3, 0]),
-      'column "a" has the Arrow type Interval month-day-nano',
-    ],
-    [
-      "50 digits",
-      new Decimal(2, 50, 256),
-      new Uint32Array([150, 0, 0, 0, 0, 0, 0, 0]),
-      'column "a" is a decimal of 50 digits',
-    ],
-    [
-      "seconds in a struct",
-      new Struct([new Field("x", new TimeSecond(), true)]),
-      { x: 1 },
-      'column "a.x" has a Time second inside',
-    ],
-  ];
-  test.each(refused)("refused by name: %s", async (_name, type, given, message) => {
-    for (const form of FORMS) {
-      expect(await failure(tableToIPC(column(type, [given]), form))).toMatchObject({
-        kind: "invalid",
-        message: expect.stringContaining(`some.arrow: ${message}`),
-        hint: expect.any(String),
-      });
     }
   });
 });
