@@ -1,4 +1,4 @@
-import { allocate, type Column, column, int32s, type Memory, offsetReader } from "./arrow-column.ts";
+import { allocate, type Column, claim, column, int32s, isValid, type Memory, offsetReader } from "./arrow-column.ts";
 import { ArrowFormatError } from "./arrow-errors.ts";
 
 /** Rows `from` to `to` without the values of the others: what a large batch is cut into. */
@@ -14,7 +14,7 @@ export function sliceColumn(whole: Column, from: number, to: number, memory: Mem
     case "bits":
       return column(layout, length, { ...parts, data: sliceBits(whole.data, from, to, memory) });
     case "view":
-      return viewsAsBytes(whole, from, to, validity, memory);
+      return sliceViews(whole, from, to, validity, memory);
     case "struct":
       return column(layout, length, {
         ...parts,
@@ -56,40 +56,28 @@ export function sliceBits(bits: Uint8Array, from: number, to: number, memory: Me
   return sliced;
 }
 
-/** Views share buffers with rows that are left out, so the texts are copied. */
-function viewsAsBytes(
-  { data, buffers, validity: all }: Column,
-  from: number,
-  to: number,
-  validity: Uint8Array | undefined,
-  memory: Memory,
-): Column {
-  const words = int32s(data);
+/** Views share buffers with rows that are left out, so the texts that are not in the view itself are copied into one. */
+function sliceViews(whole: Column, from: number, to: number, validity: Uint8Array | undefined, memory: Memory): Column {
   const length = to - from;
-  const offsets = allocate(memory, 4 * (length + 1));
-  const ends = int32s(offsets);
+  const data = allocate(memory, 16 * length);
+  data.set(whole.data.subarray(16 * from, 16 * to));
+  const words = int32s(data);
   const texts: Uint8Array[] = [];
   let total = 0;
-  for (let row = from; row < to; row++) {
-    if (all === undefined || (((all[row >> 3] ?? 0) >> (row & 7)) & 1) === 1) {
-      const size = words[4 * row] ?? 0;
-      // Up to twelve bytes are in the view itself.
-      const start = size <= 12 ? 16 * row + 4 : (words[4 * row + 3] ?? 0);
-      const buffer = size <= 12 ? data : buffers[words[4 * row + 2] ?? -1];
-      if (size < 0 || start < 0 || buffer === undefined || start + size > buffer.length) {
-        throw new ArrowFormatError("a view outside its buffers");
-      }
-      texts.push(buffer.subarray(start, start + size));
-      total += size;
-      if (total > memory.left) throw new ArrowFormatError("views that repeat their texts without end");
+  for (let row = 0; row < length; row++) {
+    if (!isValid(whole, from + row)) words.fill(0, 4 * row, 4 * row + 4);
+    const size = words[4 * row] ?? 0;
+    if (size <= 12) continue;
+    const buffer = whole.buffers[words[4 * row + 2] ?? -1];
+    const start = words[4 * row + 3] ?? -1;
+    if (buffer === undefined || start < 0 || start + size > buffer.length) {
+      throw new ArrowFormatError("a view outside its buffers");
     }
-    ends[row - from + 1] = total;
+    texts.push(buffer.subarray(start, start + size));
+    words[4 * row + 2] = 0;
+    words[4 * row + 3] = total;
+    total += size;
+    claim(memory, size);
   }
-  const bytes = allocate(memory, total);
-  let at = 0;
-  for (const text of texts) {
-    bytes.set(text, at);
-    at += text.length;
-  }
-  return column("bytes", length, { validity, offsets, data: bytes });
+  return column("view", length, { validity, width: 16, data, buffers: [Buffer.concat(texts, total)] });
 }

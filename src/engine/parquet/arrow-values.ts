@@ -55,7 +55,8 @@ export function daysOfMillis(moments: Column, memory: Memory, refuse: Refuse): C
   const days = int32s(data);
   each(moments, (value, index) => {
     const day = value / DAY_MS;
-    if (!Number.isInteger(day)) refuse(`${exact(moments, index)} ms`, "is not a whole day; as a timestamp[ms] it can be kept");
+    if (!Number.isInteger(day))
+      refuse(`${exact(moments, index)} ms`, "is not a whole day; as a timestamp[ms] it can be kept");
     if (Math.abs(day) >= 2 ** 31 - 1) refuse(exact(moments, index), "is beyond what a date can be in DuckDB");
     days[index] = day;
   });

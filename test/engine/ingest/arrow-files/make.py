@@ -165,6 +165,33 @@ rows = pa.table({"n": [1, None, 3] * 300, "s": ["a" * 30, None, "b"] * 300, "d":
 write("lz4.arrow", rows, compression="lz4")
 write("zstd.arrow", rows, stream=True, compression="zstd")
 
+def few(count, make):
+    return [make(at) for at in range(count % 4)]
+
+
+def rows_of(make):
+    return [None if row % 5 == 3 else make(row) for row in range(61)]
+
+
+write(
+    "layouts.arrow",
+    pa.table(
+        {
+            "n": pa.array(range(61)),
+            "bool": pa.array(rows_of(lambda r: r % 3 == 0)),
+            "text": pa.array(rows_of(lambda r: "x" * (r % 7)), pa.large_string()),
+            "view": pa.array(rows_of(lambda r: f"{r}" * (r % 9)), pa.string_view()),
+            "word": pa.array(rows_of(lambda r: f"w{r % 3}")).dictionary_encode(),
+            "bools": pa.array(rows_of(lambda r: few(r, lambda at: None if at == 1 else r % 2 == 0)), pa.list_(pa.bool_())),
+            "views": pa.array(rows_of(lambda r: few(r, lambda at: f"{at}" * r)), pa.list_(pa.string_view())),
+            "lists": pa.array(rows_of(lambda r: few(r, lambda at: [at, None, r][:at])), pa.list_(pa.list_(pa.int16()))),
+            "pair": pa.array(rows_of(lambda r: [r % 2 == 0, None]), pa.list_(pa.bool_(), 2)),
+            "struct": pa.array(rows_of(lambda r: {"a": r if r % 2 else None, "b": few(r, str)})),
+            "map": pa.array(rows_of(lambda r: few(r, lambda at: (f"k{at}", {"v": r}))), pa.map_(pa.string(), pa.struct([("v", pa.int8())]))),
+        }
+    ),
+)
+
 frame = pl.DataFrame(
     {
         "cat": pl.Series(["a", "b", None], dtype=pl.Categorical),
