@@ -53,6 +53,7 @@ export async function writeParquet(
     "COMPRESSION zstd",
     `ROW_GROUP_SIZE ${groupRows(settled.length, options.rowBytes ?? 0)}`,
     ...dictionaryOptions(settled.length),
+    ...geometryOptions(settled),
     `FIELD_IDS {${settled.map(({ id, name }) => `${identifier(name)}: ${id}`).join(", ")}}`,
     "RETURN_STATS",
   ].join(", ");
@@ -116,6 +117,11 @@ function groupRows(columns: number, rowBytes: number): number {
   const byColumns = (GROUP_ROWS * GROUP_COLUMNS) / Math.max(columns, GROUP_COLUMNS);
   const byBytes = rowBytes > 0 ? GROUP_BYTES / rowBytes : GROUP_ROWS;
   return Math.max(MIN_GROUP_ROWS, Math.floor(Math.min(GROUP_ROWS, byColumns, byBytes)));
+}
+
+/** As GeoParquet, which is the default, those with M, nested ones and columns of NULLs come back as bytes. */
+function geometryOptions(columns: readonly { type: string }[]): string[] {
+  return columns.some(({ type }) => type.includes("GEOMETRY")) ? ["GEOPARQUET_VERSION 'NONE'"] : [];
 }
 
 /** Every column of a row group has its dictionary in memory, up to 1 MB of it unless told otherwise. */
