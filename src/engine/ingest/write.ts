@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { ColumnStats } from "../catalog/types.ts";
 import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
+import { assertNameable, assertReadable } from "./readable.ts";
 import type { ConvertContext, ParquetFile } from "./types.ts";
 
 export interface WriteOptions {
@@ -43,6 +44,7 @@ export async function writeParquet(
   const settled = context.target
     ? await context.target.settle(columns)
     : columns.map((column, index) => ({ id: index + 1, ...column }));
+  await assertNameable(connection, settled);
   const types = new Map(columns.map((column) => [column.name, column.type]));
   const projection = settled.map(({ name, type }) => {
     if (!types.has(name)) return `CAST(NULL AS ${type}) AS ${identifier(name)}`;
@@ -87,6 +89,7 @@ export async function writeParquet(
       hint: "Ingest part of it, or raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
     });
   }
+  await assertReadable(connection, whole.path, settled);
   const parts = Math.ceil(whole.bytes / (options.fileBytes ?? FILE_BYTES));
   if (parts <= 1) return [whole];
 

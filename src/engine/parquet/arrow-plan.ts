@@ -72,6 +72,10 @@ export function planColumns(fields: readonly ArrowField[]): { plans: Plan[]; tol
 }
 
 function planField(field: ArrowField, planning: Planning): Plan {
+  if (field.name.includes("\0")) {
+    const path = JSON.stringify(planning.path.join("."));
+    throw new Refusal("invalid", `: the name of column ${path} has a NUL character in it.`, "Rename it in the source.");
+  }
   return field.dictionary ? planDictionary(field, field.dictionary, planning) : planValues(field, planning);
 }
 
