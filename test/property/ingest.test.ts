@@ -41,7 +41,12 @@ afterAll(async () => {
 });
 
 const MAX = { maxRows: 100, maxBytes: 2 ** 22 };
-const COPIES = { parquet: "FORMAT parquet, GEOPARQUET_VERSION 'NONE'", json: "FORMAT json, ARRAY true", ndjson: "FORMAT json", csv: "FORMAT csv" };
+const COPIES = {
+  parquet: "FORMAT parquet, GEOPARQUET_VERSION 'NONE'",
+  json: "FORMAT json, ARRAY true",
+  ndjson: "FORMAT json",
+  csv: "FORMAT csv",
+};
 type Kind = "sql" | keyof typeof COPIES;
 const FILES = ["parquet", "json", "ndjson", "csv"] as const;
 
@@ -212,8 +217,8 @@ test(
         endOnFailure: true,
       },
     );
-    // Else nothing was put to the test.
-    expect(loaded).toBeGreaterThan(0);
+    // Else too little was put to the test.
+    expect(loaded).toBeGreaterThan(RUNS / 3);
   },
   60_000 + RUNS * 10_000,
 );

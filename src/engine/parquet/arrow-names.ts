@@ -4,7 +4,7 @@ import type { ArrowField, ArrowType } from "./arrow-ipc-format.ts";
 export function arrowTypeName(field: ArrowField): string {
   const plain = plainName(field);
   const name = field.dictionary ? `dictionary<values=${plain}>` : plain;
-  return field.extension ? `extension<${field.extension.name.slice(0, 100)}>` : name;
+  return field.extension ? `extension<${plainText(field.extension.name)}>` : name;
 }
 
 function plainName({ type, children }: ArrowField): string {
@@ -21,7 +21,7 @@ function plainName({ type, children }: ArrowField): string {
     case "Time":
       return `time${timeBits(type)}[${type.unit}]`;
     case "Timestamp":
-      return `timestamp[${type.unit}${type.zone === "" ? "" : `, tz=${type.zone.slice(0, 50)}`}]`;
+      return `timestamp[${type.unit}${type.zone === "" ? "" : `, tz=${plainText(type.zone)}`}]`;
     case "Duration":
     case "Interval":
       return `${type.kind.toLowerCase()}[${type.unit}]`;
@@ -42,6 +42,11 @@ function plainName({ type, children }: ArrowField): string {
     default:
       return snake(type.kind).replace("utf8", "string");
   }
+}
+
+/** Text of the file in a sentence of ours. */
+function plainText(text: string): string {
+  return /^[\w+:/.-]{1,60}$/.test(text) ? text : JSON.stringify(text.slice(0, 60));
 }
 
 export function timeBits({ unit }: ArrowType): 32 | 64 {

@@ -1,9 +1,11 @@
+import { readFile } from "node:fs/promises";
 import { Table, writeParquet } from "parquet-wasm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openWriter, STREAMED } from "../../../src/commands/formats.ts";
 import { type Column, column } from "../../../src/engine/parquet/arrow-column.ts";
 import { batchMessage, type OutField, outField, schemaMessage } from "../../../src/engine/parquet/arrow-encode.ts";
 import { toStream } from "../../../src/engine/parquet/arrow-ipc-reader.ts";
-import { type Lake, openLake } from "../../support/lake.ts";
+import { type Lake, openLake, textOf } from "../../support/lake.ts";
 
 let lake: Lake;
 beforeAll(async () => {
@@ -121,6 +123,35 @@ test("a name that no statement can hold is refused", async () => {
       expect(result.isError).toBe(true);
       expect(JSON.stringify(result.content)).toMatch(/NUL character|cannot be written in SQL/);
     }
+  }
+});
+
+test("a map's key that occurs twice is shown twice, in every way a result leaves", async () => {
+  const file = await readFile(new URL("arrow-files/nested.arrow", import.meta.url));
+  await lake.call("ingest", { name: "maps", path: await lake.file("nested.arrow", file) });
+  const sql = "SELECT twice, {'m': twice} AS s FROM maps";
+  const shown = [
+    { key: "a", value: 1 },
+    { key: "a", value: 2 },
+  ];
+  const result = await lake.raw("sql", { sql });
+  expect(result.structuredContent).toMatchObject({
+    rows: [
+      [shown, { m: shown }],
+      [null, { m: null }],
+      [{}, { m: {} }],
+    ],
+  });
+  expect(textOf(result)).toContain(JSON.stringify(shown));
+  for (const format of STREAMED) {
+    let text = "";
+    await lake.engine.stream(sql, {
+      onRows: async (rows, columns) => {
+        text += openWriter(format, columns).rows(rows);
+      },
+    });
+    const found = format === "csv" ? text.replaceAll('""', '"') : text;
+    expect(found.split(JSON.stringify(shown)), format).toHaveLength(3);
   }
 });
 
