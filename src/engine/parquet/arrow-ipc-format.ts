@@ -1,4 +1,4 @@
-import { ArrowFormatError } from "./arrow-errors.ts";
+import { ArrowFormatError, Refusal } from "./arrow-errors.ts";
 import { type FlatTable, readFlat } from "./flatbuffer.ts";
 
 /**
@@ -81,7 +81,11 @@ export function readMessage(metadata: Uint8Array): ArrowMessage {
   const batch = kind === "dictionary" ? header?.table(1) : kind === "batch" ? header : undefined;
   if ((kind === "batch" || kind === "dictionary") && !batch) throw new ArrowFormatError("a message without its header");
   if (kind !== "other" && message.short(0, 0) < MIN_VERSION) {
-    throw new ArrowFormatError("it is of a format version before 0.8");
+    throw new Refusal(
+      "invalid",
+      "is of an Arrow version before 0.8.",
+      "Write it again with a newer one, or as Parquet.",
+    );
   }
   const codec = batch?.table(3);
   return {
@@ -143,19 +147,25 @@ export function readSchema(metadata: Uint8Array): ArrowSchema {
   const budget = { fields: MAX_FIELDS };
   return {
     isBigEndian: schema.short(0, 0) === 1,
-    fields: schema.tables(1).map((field) => readField(field, 0, budget)),
+    fields: schema.tables(1).map((field) => readField(field, [], budget)),
   };
 }
 
 /** The encoding lets fields share children, so a small schema could stand for an endless one: hence the budget. */
-function readField(field: FlatTable, depth: number, budget: { fields: number }): ArrowField {
-  if (depth > MAX_DEPTH) throw new ArrowFormatError(`types nested deeper than ${MAX_DEPTH}`);
+function readField(field: FlatTable, above: string[], budget: { fields: number }): ArrowField {
+  if (above.length > MAX_DEPTH) {
+    const message = `: column ${JSON.stringify(above[0])} nests its types deeper than ${MAX_DEPTH} levels.`;
+    throw new Refusal("invalid", message, "Write the inner levels as JSON text.");
+  }
   budget.fields -= 1;
-  if (budget.fields < 0) throw new ArrowFormatError(`more than ${MAX_FIELDS} fields`);
+  if (budget.fields < 0) {
+    throw new Refusal("limit", `has more than ${MAX_FIELDS} fields.`, "Write it as several files with fewer columns.");
+  }
+  const name = field.text(0);
   const encoding = field.table(4);
   const index = encoding?.table(1);
   return {
-    name: field.text(0),
+    name,
     type: readType(TYPES[field.byte(2, 0)] ?? "?", field.table(3)),
     dictionary: encoding && {
       id: String(encoding.long(0)),
@@ -163,7 +173,7 @@ function readField(field: FlatTable, depth: number, budget: { fields: number }):
       isSigned: index ? index.byte(1, 0) === 1 : true,
     },
     extension: readExtension(field),
-    children: field.tables(5).map((child) => readField(child, depth + 1, budget)),
+    children: field.tables(5).map((child) => readField(child, [...above, name], budget)),
   };
 }
 

@@ -70,9 +70,11 @@ function flatTable(view: DataView, at: number): FlatTable {
   };
 }
 
+const STRICT = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 function utf8(bytes: Uint8Array): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    return STRICT.decode(bytes);
   } catch {
     throw new ArrowFormatError("a name that is not UTF-8");
   }

@@ -98,3 +98,14 @@ test("what Arrow does not have is refused by name", async () => {
   );
   expect(await refusal("Decimal", [{ int: 38 }, { int: -1 }, { int: 128 }], 128, 1n)).toContain("39 digits; 38 fit");
 });
+
+test("types nested too deep are refused by the column's name, and are no damage", async () => {
+  let field = { ...outField("Int", [{ int: 8 }, { byte: 1 }]), name: "element" };
+  for (let level = 0; level < 20; level++) field = { ...outField("List", [], [field]), name: "element" };
+  const path = join(folder, "deep.arrow");
+  await writeFile(path, toStream([schemaMessage([{ ...field, name: "deep" }])]));
+  await expect(arrowToParquet({ path, folder, maxRows: 10 }, "deep.arrow", {})).rejects.toMatchObject({
+    kind: "invalid",
+    message: 'deep.arrow: column "deep" nests its types deeper than 16 levels.',
+  });
+});
