@@ -3,7 +3,7 @@ import { type Connection, identifier, literalList } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import { arrowToParquet } from "../parquet/arrow-ipc.ts";
 import { describeParquet, noNotes } from "./parquet.ts";
-import type { Converter } from "./types.ts";
+import type { ConvertContext, Converter } from "./types.ts";
 import { writeParquet } from "./write.ts";
 
 /** Part of the progress that reaching Parquet takes; encoding it our way takes the rest. */
@@ -33,7 +33,11 @@ export const convertArrow: Converter = async (source, context) => {
   const connection = await context.duck.connect();
   try {
     const read = await describeParquet(connection, parts, signal);
+    const fine = read.filter((_, index) => fields[index]?.isZonedNanos).map(({ name }) => name);
+    const whole = await wholeMicros(connection, parts, fine, context);
+    const told = converted.filter(({ column, to }) => !(to === "TIMESTAMP_NS" && isIn(whole, column, read, fields)));
     const projection = read.map(({ name }, index) => {
+      if (whole.has(name)) return `CAST(${identifier(name)} AS TIMESTAMP) AT TIME ZONE 'UTC' AS ${identifier(name)}`;
       const cast = fields[index]?.cast;
       return cast === undefined ? identifier(name) : `CAST(${identifier(name)} AS ${cast}) AS ${identifier(name)}`;
     });
@@ -63,7 +67,7 @@ export const convertArrow: Converter = async (source, context) => {
       columns,
       files,
       rows: files.reduce((sum, file) => sum + file.rows, 0),
-      notes: { ...noNotes(), renamed_columns: [...renamed, ...inner], converted },
+      notes: { ...noNotes(), renamed_columns: [...renamed, ...inner], converted: told },
     };
   } finally {
     connection.close();
@@ -88,4 +92,33 @@ async function failingCast(
     if (!isRight) return name;
   }
   return undefined;
+}
+
+/** Those of the columns of nanoseconds without a part of a microsecond, unless the dataset has nanoseconds already. */
+async function wholeMicros(
+  connection: Connection,
+  parts: string[],
+  names: readonly string[],
+  { target, signal }: ConvertContext,
+): Promise<Set<string>> {
+  const open = names.filter(
+    (name) => !target?.columns.some((column) => column.name === name && column.type === "TIMESTAMP_NS"),
+  );
+  if (open.length === 0) return new Set();
+  const asked = open.map((name, at) => `bool_and(epoch_ns(${identifier(name)}) % 1000 = 0) AS c${at}`);
+  const [row] = await connection.rows<Record<string, boolean | null>>(
+    `SELECT ${asked.join(", ")} FROM read_parquet(${literalList(parts)}, hive_partitioning = false)`,
+    { signal },
+  );
+  return new Set(open.filter((_, at) => row?.[`c${at}`] !== false));
+}
+
+/** Whether a column of the file, by the name that it has there, is one of `names`. */
+function isIn(
+  names: ReadonlySet<string>,
+  column: string,
+  read: readonly { name: string }[],
+  fields: readonly { name: string; isZonedNanos: boolean }[],
+): boolean {
+  return fields.some((field, at) => field.isZonedNanos && field.name === column && names.has(read[at]?.name ?? ""));
 }

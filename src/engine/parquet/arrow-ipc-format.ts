@@ -45,19 +45,14 @@ export interface ArrowType {
   zone: string;
 }
 
-export interface ArrowSchema {
-  isBigEndian: boolean;
-  fields: ArrowField[];
-}
-
 export const MESSAGE_KINDS = ["other", "schema", "dictionary", "batch"] as const;
 export const TYPES =
   "? Null Int FloatingPoint Binary Utf8 Bool Decimal Date Time Timestamp Interval List Struct Union FixedSizeBinary FixedSizeList Map Duration LargeBinary LargeUtf8 LargeList RunEndEncoded BinaryView Utf8View ListView LargeListView".split(
     " ",
   );
-const TIME_UNITS = ["s", "ms", "us", "ns"];
+const TIME_UNITS = ["second", "millisecond", "microsecond", "nanosecond"];
 const UNITS: Record<string, string[]> = {
-  Date: ["day", "ms"],
+  Date: ["day", "millisecond"],
   Time: TIME_UNITS,
   Timestamp: TIME_UNITS,
   Duration: TIME_UNITS,
@@ -141,14 +136,21 @@ function wrapSchema(footer: Uint8Array, at: number, version: number): Uint8Array
 }
 
 /** Fields of a schema message. */
-export function readSchema(metadata: Uint8Array): ArrowSchema {
+export function readSchema(metadata: Uint8Array): ArrowField[] {
+  const budget = { fields: MAX_FIELDS };
+  return schemaOf(metadata)
+    .tables(1)
+    .map((field) => readField(field, [], budget));
+}
+
+export function isBigEndian(metadata: Uint8Array): boolean {
+  return schemaOf(metadata).short(0, 0) === 1;
+}
+
+function schemaOf(metadata: Uint8Array): FlatTable {
   const schema = readFlat(metadata).table(2);
   if (!schema) throw new ArrowFormatError("a schema message without a schema");
-  const budget = { fields: MAX_FIELDS };
-  return {
-    isBigEndian: schema.short(0, 0) === 1,
-    fields: schema.tables(1).map((field) => readField(field, [], budget)),
-  };
+  return schema;
 }
 
 /** The encoding lets fields share children, so a small schema could stand for an endless one: hence the budget. */

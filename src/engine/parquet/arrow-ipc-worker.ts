@@ -6,7 +6,7 @@ import type { ErrorKind } from "../errors.ts";
 import type { WorkerReply } from "../run-worker.ts";
 import { NoMemory } from "./arrow-column.ts";
 import { ArrowFormatError, Refusal } from "./arrow-errors.ts";
-import { readSchema } from "./arrow-ipc-format.ts";
+import { isBigEndian, readSchema } from "./arrow-ipc-format.ts";
 import { type LocatedMessage, readAt, readMessages } from "./arrow-ipc-reader.ts";
 import { planColumns, type Told } from "./arrow-plan.ts";
 import { MAX_BATCH_BYTES, openRewriter, type Piece, type Rewriter } from "./arrow-rewrite.ts";
@@ -22,7 +22,7 @@ export interface ArrowTask {
 /** Parquet files with the columns of the source, which are to be cast where `cast` says so. */
 export interface ArrowRewritten extends Told {
   files: string[];
-  fields: { name: string; cast: string | undefined }[];
+  fields: { name: string; cast: string | undefined; isZonedNanos: boolean }[];
   rows: number;
 }
 
@@ -50,7 +50,7 @@ async function convert({ path, folder, maxRows }: ArrowTask): Promise<ArrowRewri
       files.push(file);
       reply({ progress: end / size });
     }
-    const fields = planned.plans.map(({ out, cast }) => ({ name: out.name, cast }));
+    const fields = planned.plans.map(({ out, cast, isZonedNanos = false }) => ({ name: out.name, cast, isZonedNanos }));
     return { files, fields, rows, ...planned.told };
   } finally {
     closeSync(fd);
@@ -92,8 +92,8 @@ function survey(fd: number, size: number, maxRows: number): { planned: ReturnTyp
 }
 
 function plan({ metadata }: LocatedMessage): ReturnType<typeof planColumns> {
-  const { isBigEndian, fields } = readSchema(metadata);
-  if (isBigEndian) {
+  const fields = readSchema(metadata);
+  if (isBigEndian(metadata)) {
     throw new Refusal(
       "invalid",
       "holds big-endian numbers.",

@@ -3,7 +3,7 @@ import { allocate, type Column, column } from "./arrow-column.ts";
 import { outField } from "./arrow-encode.ts";
 import { ArrowFormatError, Refusal } from "./arrow-errors.ts";
 import type { ArrowField } from "./arrow-ipc-format.ts";
-import { arrowTypeName, timeBits } from "./arrow-names.ts";
+import { arrowTypeName, shortUnit, timeBits } from "./arrow-names.ts";
 import type { Plan, Planning } from "./arrow-plan.ts";
 import {
   bitsOfBytes,
@@ -69,7 +69,7 @@ export function planLogical(field: ArrowField, planning: Planning): Plan {
     case "Timestamp":
       return planTimestamp(field, about);
     case "Duration":
-      about.tell("BIGINT", `Parquet has no durations: the numbers count ${UNIT_NAMES[type.unit]}.`);
+      about.tell("BIGINT", `Parquet has no durations: the numbers count ${type.unit}s.`);
       return plan("Int", integer(64, true), "BIGINT", (batch) => readFixed(batch, 8));
     case "Interval":
       return planInterval(field, about);
@@ -83,8 +83,6 @@ export function planLogical(field: ArrowField, planning: Planning): Plan {
       );
   }
 }
-
-const UNIT_NAMES: Record<string, string> = { s: "seconds", ms: "milliseconds", us: "microseconds", ns: "nanoseconds" };
 
 /** Who speaks of a field. */
 interface About {
@@ -204,7 +202,7 @@ const TICKS: Record<string, number> = { s: 1, ms: 1e3, us: 1e6, ns: 1e9 };
 const UNIT_CODES: Record<string, number> = { s: 0, ms: 1, us: 2, ns: 3 };
 
 function planTime({ type }: ArrowField, { refuse }: About): Plan {
-  const { unit } = type;
+  const unit = shortUnit(type);
   const bits = timeBits(type);
   const stored = unit === "s" ? "ms" : unit;
   return plan(
@@ -219,7 +217,9 @@ function planTime({ type }: ArrowField, { refuse }: About): Plan {
 }
 
 /** DuckDB has no nanoseconds with a zone, so those lose the zone, which is told, and not their digits. */
-function planTimestamp({ type: { unit, zone } }: ArrowField, { refuse, tell, tellInfinity }: About): Plan {
+function planTimestamp({ type }: ArrowField, { refuse, tell, tellInfinity }: About): Plan {
+  const { zone } = type;
+  const unit = shortUnit(type);
   const isZoned = zone !== "";
   const duck = unit === "ns" ? "TIMESTAMP_NS" : isZoned ? "TIMESTAMP WITH TIME ZONE" : "TIMESTAMP";
   if (isZoned && unit === "ns") {
@@ -230,12 +230,13 @@ function planTimestamp({ type: { unit, zone } }: ArrowField, { refuse, tell, tel
   const infinity = tellInfinity(duck);
   const stored = unit === "s" ? "us" : unit;
   const flat: FlatFields = [{ short: UNIT_CODES[stored] ?? 2 }, isZoned && unit !== "ns" ? { text: "UTC" } : undefined];
-  return plan("Timestamp", flat, duck, (batch) => {
+  const planned = plan("Timestamp", flat, duck, (batch) => {
     const moments = readFixed(batch, 8);
     return unit === "s"
       ? microsOfSeconds(moments, batch.memory, refuse)
       : checkMoments(moments, unit as "ms" | "us" | "ns", refuse, infinity);
   });
+  return isZoned && unit === "ns" ? { ...planned, isZonedNanos: true } : planned;
 }
 
 /** Parquet's own counts whole milliseconds and cannot be negative. */

@@ -19,12 +19,12 @@ function plainName({ type, children }: ArrowField): string {
     case "Date":
       return type.unit === "day" ? "date32" : "date64";
     case "Time":
-      return `time${timeBits(type)}[${type.unit}]`;
+      return `time${timeBits(type)}[${shortUnit(type)}]`;
     case "Timestamp":
-      return `timestamp[${type.unit}${type.zone === "" ? "" : `, tz=${plainText(type.zone)}`}]`;
+      return `timestamp[${shortUnit(type)}${type.zone === "" ? "" : `, tz=${plainText(type.zone)}`}]`;
     case "Duration":
     case "Interval":
-      return `${type.kind.toLowerCase()}[${type.unit}]`;
+      return `${type.kind.toLowerCase()}[${shortUnit(type)}]`;
     case "FixedSizeBinary":
       return `fixed_size_binary[${type.size}]`;
     case "?":
@@ -49,8 +49,14 @@ function plainText(text: string): string {
   return /^[\w+:/.-]{1,60}$/.test(text) ? text : JSON.stringify(text.slice(0, 60));
 }
 
+const SHORT: Record<string, string> = { second: "s", millisecond: "ms", microsecond: "us", nanosecond: "ns" };
+
+export function shortUnit({ unit }: ArrowType): string {
+  return SHORT[unit] ?? unit;
+}
+
 export function timeBits({ unit }: ArrowType): 32 | 64 {
-  return unit === "s" || unit === "ms" ? 32 : 64;
+  return unit === "second" || unit === "millisecond" ? 32 : 64;
 }
 
 function snake(kind: string): string {

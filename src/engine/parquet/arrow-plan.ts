@@ -34,6 +34,8 @@ export interface Plan {
   /** The type that DuckDB reads it as, and the one it is cast to where that is another. */
   duck: string;
   cast?: string;
+  /** Nanoseconds in UTC: where none has a part of a microsecond, a type with a time zone holds them. */
+  isZonedNanos?: boolean;
   read(batch: BatchReader): Column;
 }
 

@@ -92,6 +92,13 @@ describe("types", () => {
       "1970-01-01 00:00:05+00",
     ],
     [
+      "timestamp in nanoseconds with a zone, of whole microseconds",
+      new TimestampNanosecond("Asia/Tokyo"),
+      5000,
+      "TIMESTAMP WITH TIME ZONE",
+      "1970-01-01 00:00:05+00",
+    ],
+    [
       "timestamp with a zone",
       new TimestampMicrosecond("Asia/Tokyo"),
       5000,
@@ -121,6 +128,18 @@ describe("types", () => {
       expect(values).toEqual([{ a: value }, { a: null }]);
     }
   });
+});
+
+test("nanoseconds with a zone stay such where the dataset has them", async () => {
+  const data = tableToIPC(column(new TimestampNanosecond("UTC"), [5000]), "file");
+  const types: string[] = [];
+  for (const type of ["TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"]) {
+    const known = [{ id: 1, name: "a", type }];
+    const { columns, notes } = await convert(data, { target: { columns: known, settle: async () => known } });
+    types.push(columns[0]?.type ?? "");
+    expect(notes.converted.map(({ to }) => to)).toEqual(type === "TIMESTAMP_NS" ? [type] : []);
+  }
+  expect(types).toEqual(["TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"]);
 });
 
 describe("batches", () => {

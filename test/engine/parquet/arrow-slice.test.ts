@@ -24,7 +24,7 @@ function rewrite(bytes: number): { rewriter: Rewriter; pieces: Piece[]; planned:
   const path = fileURLToPath(new URL("../ingest/arrow-files/layouts.arrow", import.meta.url));
   const fd = openSync(path, "r");
   const [schema, ...others] = [...readMessages(fd, fstatSync(fd).size)];
-  const planned = planColumns(readSchema(schema?.metadata ?? new Uint8Array()).fields);
+  const planned = planColumns(readSchema(schema?.metadata ?? new Uint8Array()));
   const rewriter = openRewriter(planned);
   const pieces: Piece[] = [];
   for (const message of others) {
