@@ -184,8 +184,8 @@ function reportOf({ file, dataset, corrected }: Wanted, result: IngestResult, se
   if (notes.encoding !== null) lines.push(`read as ${notes.encoding}`);
   if (notes.dialect !== null) lines.push(...aboutDialect(notes.dialect));
   for (const { from: old, to } of notes.renamed_columns) lines.push(`column ${JSON.stringify(old)} renamed to ${to}`);
-  for (const { column, from, to, reason } of notes.converted) {
-    lines.push(`column ${JSON.stringify(column)} converted from ${from} to ${to} (${reason})`);
+  for (const { column, from: old, to, reason } of notes.converted) {
+    lines.push(`column ${JSON.stringify(column)} converted from ${old} to ${to}: ${reason}`);
   }
   for (const { column, inferred, line, value, reason } of notes.kept_as_text) {
     const where = line === null ? "one value is" : `line ${line} has`;

@@ -31,7 +31,9 @@ export const ingested = z.object({
       .object({ count: z.int(), lines: z.array(z.object({ line: z.int(), reason: z.string() })) })
       .nullable(),
     renamed_columns: z.array(z.object({ from: z.string(), to: z.string() })),
-    converted: z.array(z.object({ column: z.string(), from: z.string(), to: z.string(), reason: z.string() })),
+    converted: z
+      .array(z.object({ column: z.string(), from: z.string(), to: z.string(), reason: z.string() }))
+      .optional(),
     encoding: z.string().nullable(),
     dialect: z
       .object({
@@ -145,8 +147,8 @@ export function ingestedText(result: z.output<typeof ingested>): string {
   }
   const facts = [
     ...notes.renamed_columns.map(({ from, to }) => `renamed: ${JSON.stringify(from)} → ${to}`),
-    ...notes.converted.map(
-      ({ column, from, to, reason }) => `converted: ${JSON.stringify(column)} from ${from} to ${to} (${reason})`,
+    ...(notes.converted ?? []).map(
+      ({ column, from, to, reason }) => `converted: ${JSON.stringify(column)} from ${from} to ${to}. ${reason}`,
     ),
     ...notes.kept_as_text.map(
       ({ column, inferred, line, value, reason }) =>

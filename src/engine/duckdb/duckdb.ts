@@ -265,8 +265,13 @@ export function literal(value: string): string {
   return `'${value.replaceAll("'", "''")}'`;
 }
 
-/** `name` as a quoted SQL identifier. */
+/** `name` as a quoted SQL identifier. Throws `invalid` for one that no statement can hold. */
 export function identifier(name: string): string {
+  if (name.includes("\0")) {
+    throw new LakeError("invalid", `The name ${JSON.stringify(name.slice(0, 100))} has a NUL character in it.`, {
+      hint: "Rename it in the source.",
+    });
+  }
   return `"${name.replaceAll('"', '""')}"`;
 }
 

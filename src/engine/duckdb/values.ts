@@ -44,8 +44,9 @@ export class NoRoom extends Error {}
 /**
  * Reads the cell of one row as JSON. Exact where JSON numbers are not: integers beyond 2^53, DECIMAL, HUGEINT and
  * BIGNUM are texts, as are NaN and the infinities. Moments are ISO 8601 (`infinity` where they are), INTERVAL and BIT
- * are DuckDB's text, BLOB and GEOMETRY base64, JSON its text. A MAP with text keys is an object, any other a list of
- * `{key, value}`; a UNION is `{tag: value}`; a STRUCT without names is a list. Throws `NoRoom`.
+ * are DuckDB's text, BLOB and GEOMETRY (as WKB) base64, JSON its text. A MAP is an object where its keys are texts and
+ * none comes twice, else a list of `{key, value}`; a UNION is `{tag: value}`; a STRUCT without names is a list, and one
+ * in which a name comes twice a list of `{key, value}`. Throws `NoRoom`.
  */
 export type CellReader = (row: number, room: Room) => Json;
 
@@ -144,7 +145,7 @@ function structReader(vector: Vector, type: DuckDBStructType, count: number): Ce
     if (!valid(row)) return take(room, 1, null);
     take(room, 2 + fields.length);
     const values = fields.map((field) => field(row, room));
-    return unnamed ? values : object(type.entryNames, values);
+    return unnamed ? values : named(type.entryNames, values);
   };
 }
 
@@ -152,22 +153,21 @@ function structReader(vector: Vector, type: DuckDBStructType, count: number): Ce
 function mapReader(vector: Vector, type: DuckDBMapType, count: number): CellReader {
   const { entry, size } = entries(vector, count);
   const valid = validity(vector, count);
-  const pairs = lazy(() => {
+  const entriesOf = lazy(() => {
     const child = bindings.list_vector_get_child(vector);
     return {
       key: cellReader(bindings.struct_vector_get_child(child, 0), type.keyType, size),
       value: cellReader(bindings.struct_vector_get_child(child, 1), type.valueType, size),
     };
   });
-  const named = type.keyType.typeId === DuckDBTypeId.VARCHAR || type.keyType.typeId === DuckDBTypeId.ENUM;
+  const isText = type.keyType.typeId === DuckDBTypeId.VARCHAR || type.keyType.typeId === DuckDBTypeId.ENUM;
   return (row, room) => {
     if (!valid(row)) return take(room, 1, null);
     const [offset, length] = entry(row);
     take(room, 2 + 4 * length);
-    const keys = readItems(pairs().key, offset, length, room);
-    const values = readItems(pairs().value, offset, length, room);
-    if (named) return object(keys.map(String), values);
-    return keys.map((key, index) => ({ key, value: values[index] ?? null }));
+    const keys = readItems(entriesOf().key, offset, length, room);
+    const values = readItems(entriesOf().value, offset, length, room);
+    return isText ? named(keys.map(String), values) : pairs(keys, values);
   };
 }
 
@@ -237,6 +237,15 @@ function lazy<T>(make: () => T): () => T {
     made ??= { value: make() };
     return made.value;
   };
+}
+
+/** An object, unless it would drop a value because a key comes twice: Parquet files have such maps. */
+function named(keys: readonly string[], values: readonly Json[]): Json {
+  return new Set(keys).size === keys.length ? object(keys, values) : pairs(keys, values);
+}
+
+function pairs(keys: readonly Json[], values: readonly Json[]): Json {
+  return keys.map((key, index) => ({ key, value: values[index] ?? null }));
 }
 
 function object(keys: readonly string[], values: readonly Json[]): Json {

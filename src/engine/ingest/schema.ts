@@ -33,7 +33,7 @@ export function openTarget(newest: Head | undefined, rules: SchemaRules): Target
 /** What queries refuse to cast to, they must not find in a column either: DuckDB casts what is beside it by itself. */
 function assertTypes(columns: readonly Plain[]): void {
   for (const { name, type } of columns) {
-    const bare = type.replace(/"(?:[^"]|"")*"/g, "q");
+    const bare = type.replace(/"(?:[^"]|"")*"/g, "q").replace(/'(?:[^']|'')*'/g, "e");
     const refuse = (hint: string): LakeError =>
       new LakeError("invalid", `Column ${shown(name)} is of type ${type.slice(0, 100)}.`, { hint });
     if (/\b(?:VARIANT|BIGNUM)\b/.test(bare)) throw refuse("Write it as text, JSON, a STRUCT or a DECIMAL first.");
@@ -42,8 +42,8 @@ function assertTypes(columns: readonly Plain[]): void {
   }
 }
 
-/** Where the name of a first field should be, its type: no table can be made of that. */
-const UNNAMED_FIELD = /\bSTRUCT\((?:\w+[(),[]|TIME(?:STAMP)? WITH TIME ZONE\b)/;
+/** Where the name of a field should be, its type, or nothing between two spaces: no table can be made of that. */
+const UNNAMED_FIELD = /\bSTRUCT\((?:\w+[(),[]|TIME(?:STAMP)? WITH TIME ZONE\b)|[(,] {2}|\( /;
 
 function settle(columns: readonly Plain[], live: Head, lastId: number, rules: SchemaRules): Column[] {
   const incoming = new Map(columns.map((column) => [column.name, column]));

@@ -4,6 +4,7 @@ import type { Column, ColumnStats } from "../catalog/types.ts";
 import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import { joinColumns } from "../parquet/parquet-join.ts";
+import { assertNameable, assertReadable } from "./readable.ts";
 import type { ConvertContext, ParquetFile } from "./types.ts";
 
 export interface WriteOptions {
@@ -48,6 +49,7 @@ export async function writeParquet(
   const settled = context.target
     ? await context.target.settle(columns)
     : columns.map((column, index) => ({ id: index + 1, ...column }));
+  await assertNameable(connection, settled);
   const types = new Map(columns.map((column) => [column.name, column.type]));
   const project = ({ name, type }: Column): string => {
     if (!types.has(name)) return `CAST(NULL AS ${type}) AS ${identifier(name)}`;
@@ -60,6 +62,7 @@ export async function writeParquet(
       "COMPRESSION zstd",
       `ROW_GROUP_SIZE ${groupRows(leaves, options.rowBytes ?? 0)}`,
       ...dictionaryOptions(leaves),
+      ...geometryOptions(settled),
       `FIELD_IDS {${written.map(({ id, name }) => `${identifier(name)}: ${id}`).join(", ")}}`,
       "RETURN_STATS",
     ].join(", ");
@@ -97,6 +100,7 @@ export async function writeParquet(
       hint: "Ingest part of it, or raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
     });
   }
+  await assertReadable(connection, whole.path, settled);
   const parts = Math.ceil(whole.bytes / (options.fileBytes ?? FILE_BYTES));
   if (parts <= 1) return [whole];
 
@@ -154,6 +158,11 @@ function groupRows(columns: number, rowBytes: number): number {
   const byColumns = (GROUP_ROWS * GROUP_COLUMNS) / Math.max(columns, GROUP_COLUMNS);
   const byBytes = rowBytes > 0 ? GROUP_BYTES / rowBytes : GROUP_ROWS;
   return Math.max(MIN_GROUP_ROWS, Math.floor(Math.min(GROUP_ROWS, byColumns, byBytes)));
+}
+
+/** As GeoParquet, which is the default, those with M, nested ones and columns of NULLs come back as bytes. */
+function geometryOptions(columns: readonly { type: string }[]): string[] {
+  return columns.some(({ type }) => type.includes("GEOMETRY")) ? ["GEOPARQUET_VERSION 'NONE'"] : [];
 }
 
 /** Every column of a row group has its dictionary in memory, up to 1 MB of it unless told otherwise. */

@@ -1,5 +1,6 @@
 import { readSync } from "node:fs";
-import { ArrowFormatError, type ArrowMessage, readFooter, readMessage } from "./arrow-ipc-format.ts";
+import { ArrowFormatError } from "./arrow-errors.ts";
+import { type ArrowMessage, readFooter, readMessage } from "./arrow-ipc-format.ts";
 
 export interface LocatedMessage extends ArrowMessage {
   metadata: Uint8Array;

@@ -4,17 +4,12 @@ import { parentPort, workerData } from "node:worker_threads";
 import { Compression, Table, WriterPropertiesBuilder, writeParquet } from "parquet-wasm";
 import type { ErrorKind } from "../errors.ts";
 import type { WorkerReply } from "../run-worker.ts";
-import {
-  type ArrowField,
-  ArrowFormatError,
-  decompressMessage,
-  readSchema,
-  unpackedLength,
-} from "./arrow-ipc-format.ts";
-import { type IpcMessage, type LocatedMessage, readAt, readMessages, toStream } from "./arrow-ipc-reader.ts";
-import type { sliceBatch } from "./arrow-ipc-slice.ts";
-import { findUnsupported } from "./arrow-ipc-types.ts";
-import { unpackLz4Frame } from "./lz4.ts";
+import { NoMemory } from "./arrow-column.ts";
+import { ArrowFormatError, Refusal } from "./arrow-errors.ts";
+import { isBigEndian, readSchema } from "./arrow-ipc-format.ts";
+import { type LocatedMessage, readAt, readMessages } from "./arrow-ipc-reader.ts";
+import { planColumns, type Told } from "./arrow-plan.ts";
+import { MAX_BATCH_BYTES, openRewriter, type Piece, type Rewriter } from "./arrow-rewrite.ts";
 
 /** What the worker gets as `workerData`. */
 export interface ArrowTask {
@@ -24,31 +19,17 @@ export interface ArrowTask {
   maxRows: number;
 }
 
-interface Converted {
+/** Parquet files with the columns of the source, which are to be cast where `cast` says so. */
+export interface ArrowRewritten extends Told {
   files: string[];
-  fields: ArrowField[];
+  fields: { name: string; cast: string | undefined; isZonedNanos: boolean }[];
   rows: number;
 }
 
-type ArrowReply = WorkerReply<Converted>;
-
-class Refusal extends Error {
-  readonly kind: ErrorKind;
-  readonly hint: string;
-
-  constructor(kind: ErrorKind, message: string, hint: string) {
-    super(message);
-    this.kind = kind;
-    this.hint = hint;
-  }
-}
+type ArrowReply = WorkerReply<ArrowRewritten>;
 
 /** Bytes of batches in one Parquet file: several of its copies are in memory at once. */
 const GROUP_BYTES = 16 * 1024 ** 2;
-/** Batches from here on are sliced. */
-const SLICED_BYTES = 2 * GROUP_BYTES;
-const MAX_BATCH_BYTES = 256 * 1024 ** 2;
-const REWRITE = "Write it without compression or with LZ4, one dictionary per column, or as Parquet.";
 
 try {
   reply({ done: await convert(workerData as ArrowTask) });
@@ -56,51 +37,45 @@ try {
   reply({ failed: describe(error) });
 }
 
-async function convert({ path, folder, maxRows }: ArrowTask): Promise<Converted> {
+async function convert({ path, folder, maxRows }: ArrowTask): Promise<ArrowRewritten> {
   const fd = openSync(path, "r");
   try {
     const { size } = fstatSync(fd);
-    const { fields, rows, largest } = survey(fd, size, maxRows);
-    // apache-arrow takes a quarter of a second to load, and few files need it.
-    const slice = largest > SLICED_BYTES ? (await import("./arrow-ipc-slice.ts")).sliceBatch : undefined;
+    const { planned, rows } = survey(fd, size, maxRows);
+    const rewriter = openRewriter(planned);
     const files: string[] = [];
-    for (const { stream, end } of groups(fd, size, slice)) {
+    for (const { pieces, end } of groups(fd, size, rewriter)) {
       const file = join(folder, `arrow-${files.length}.parquet`);
-      writeFileSync(file, toParquet(stream));
+      writeFileSync(file, toParquet(rewriter, pieces));
       files.push(file);
       reply({ progress: end / size });
     }
-    return { files, fields, rows };
+    const fields = planned.plans.map(({ out, cast, isZonedNanos = false }) => ({ name: out.name, cast, isZonedNanos }));
+    return { files, fields, rows, ...planned.told };
   } finally {
     closeSync(fd);
   }
 }
 
 /** Reads every header once, so that nothing is converted of a source that cannot be converted whole. */
-function survey(fd: number, size: number, maxRows: number): { fields: ArrowField[]; rows: number; largest: number } {
+function survey(fd: number, size: number, maxRows: number): { planned: ReturnType<typeof planColumns>; rows: number } {
   if (readAt(fd, 0, Math.min(4, size)).toString("latin1") === "FEA1") {
     throw new Refusal("invalid", "is a Feather version 1 file.", "Write it as Feather version 2 or Arrow IPC.");
   }
-  let fields: ArrowField[] | undefined;
+  let planned: ReturnType<typeof planColumns> | undefined;
   let rows = 0;
-  let largest = 0;
   for (const message of readMessages(fd, size)) {
-    if (!fields && message.kind !== "schema") throw new ArrowFormatError("it does not begin with a schema");
+    if (!planned && message.kind !== "schema") throw new ArrowFormatError("it does not begin with a schema");
     if (message.kind === "schema") {
-      if (fields) throw new ArrowFormatError("it has two schemas");
-      fields = readSchema(message.metadata);
-      const unsupported = findUnsupported(fields);
-      if (fields.length === 0) throw new Refusal("invalid", "has no columns.", "A dataset needs at least one column.");
-      if (unsupported)
-        throw new Refusal(
-          "invalid",
-          `: ${unsupported}.`,
-          "Leave it out, or cast it (a duration to int64, say), before writing the file.",
-        );
+      if (planned) throw new ArrowFormatError("it has two schemas");
+      planned = plan(message);
     }
-    if (message.isDelta) throw new Refusal("invalid", "has dictionaries that grow (deltas).", REWRITE);
     if (message.compression === "zstd") {
-      throw new Refusal("invalid", "has ZSTD-compressed buffers, which cannot be read.", REWRITE);
+      throw new Refusal(
+        "invalid",
+        "has ZSTD-compressed buffers, which cannot be read.",
+        "Write it without compression or with LZ4, or as Parquet.",
+      );
     }
     rows += message.kind === "batch" ? message.rows : 0;
     if (rows > maxRows) {
@@ -110,81 +85,85 @@ function survey(fd: number, size: number, maxRows: number): { fields: ArrowField
         "Ingest part of it, or raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
       );
     }
-    if (message.bodyLength > MAX_BATCH_BYTES) throw tooLarge();
-    // Compressed ones may be any size.
-    largest = Math.max(largest, message.compression === "none" ? message.bodyLength : MAX_BATCH_BYTES);
+    if (message.bodyLength > MAX_BATCH_BYTES) throw new NoMemory();
   }
-  if (!fields) throw new ArrowFormatError("it has no schema");
-  return { fields, rows, largest };
+  if (!planned) throw new ArrowFormatError("it has no schema");
+  return { planned, rows };
 }
 
-/**
- * Batches in streams of about `GROUP_BYTES`, each complete with the schema and the dictionaries it needs. A batch much
- * larger than that comes in slices, as far as its types allow.
- */
-function* groups(
-  fd: number,
-  size: number,
-  slice: typeof sliceBatch | undefined,
-): Generator<{ stream: Uint8Array; end: number }> {
-  let schema: IpcMessage = { metadata: new Uint8Array(), body: new Uint8Array() };
-  const dictionaries = new Map<string, IpcMessage>();
-  let batches: IpcMessage[] = [];
+function plan({ metadata }: LocatedMessage): ReturnType<typeof planColumns> {
+  const fields = readSchema(metadata);
+  if (isBigEndian(metadata)) {
+    throw new Refusal(
+      "invalid",
+      "holds big-endian numbers.",
+      "Write it again on a little-endian machine, or as Parquet.",
+    );
+  }
+  if (fields.length === 0) throw new Refusal("invalid", "has no columns.", "A dataset needs at least one column.");
+  return planColumns(fields);
+}
+
+/** Batches in pieces of about `GROUP_BYTES`, each of which goes with the dictionaries as they were. */
+function* groups(fd: number, size: number, rewriter: Rewriter): Generator<{ pieces: Piece[]; end: number }> {
+  let pieces: Piece[] = [];
   let bytes = 0;
   let written = 0;
-  const flush = (): Uint8Array => {
-    const stream = toStream([schema, ...dictionaries.values(), ...batches]);
-    batches = [];
+  const flush = (end: number): { pieces: Piece[]; end: number } => {
+    const flushed = { pieces, end };
+    pieces = [];
     bytes = 0;
     written += 1;
-    return stream;
+    return flushed;
   };
   for (const message of readMessages(fd, size)) {
-    const { kind, bodyOffset, bodyLength } = message;
-    const end = bodyOffset + bodyLength;
-    if (kind === "schema") schema = load(fd, message);
+    const { kind, metadata, bodyOffset, bodyLength } = message;
+
+    if (kind !== "dictionary" && kind !== "batch") continue;
+    const body = readAt(fd, bodyOffset, bodyLength);
     if (kind === "dictionary") {
-      // A dictionary that comes again replaces the earlier one for the batches after it.
-      if (batches.length > 0) yield { stream: flush(), end };
-      dictionaries.set(message.dictionaryId, load(fd, message));
-    }
-    if (kind !== "batch") continue;
-    const batch = load(fd, message);
-    const rows = Math.ceil((message.rows * GROUP_BYTES) / batch.body.length);
-    const slices =
-      batch.body.length > SLICED_BYTES ? slice?.([schema, ...dictionaries.values()], batch, rows) : undefined;
-    if (slices) {
-      if (batches.length > 0) yield { stream: flush(), end: bodyOffset };
-      for (const stream of slices) yield { stream, end: bodyOffset };
-      written += 1;
+      // A dictionary that comes again is another one for the batches after it.
+      if (pieces.length > 0) yield flush(bodyOffset);
+      rewriter.dictionary(message, { metadata, body });
       continue;
     }
-    batches.push(batch);
-    bytes += batch.body.length;
-    if (bytes >= GROUP_BYTES) yield { stream: flush(), end };
+    for (const piece of rewriter.batch(message, { metadata, body }, GROUP_BYTES)) {
+      pieces.push(piece);
+      bytes += piece.bytes;
+      if (bytes >= GROUP_BYTES) yield flush(bodyOffset);
+    }
   }
-  if (batches.length > 0 || written === 0) yield { stream: flush(), end: size };
+  if (pieces.length > 0 || written === 0) yield flush(size);
 }
 
-function load(fd: number, { metadata, bodyOffset, bodyLength, compression }: LocatedMessage): IpcMessage {
-  const body = readAt(fd, bodyOffset, bodyLength);
-  if (compression === "none") return { metadata, body };
-  if (unpackedLength(metadata, body) > MAX_BATCH_BYTES) throw tooLarge();
-  return decompressMessage(metadata, body, unpackLz4Frame);
-}
-
-function tooLarge(): Refusal {
-  const most = MAX_BATCH_BYTES / 1024 ** 2;
-  return new Refusal("limit", `has a record batch of more than ${most} MiB.`, "Write it in batches of fewer rows.");
-}
-
-function toParquet(stream: Uint8Array): Uint8Array {
-  const properties = new WriterPropertiesBuilder().setCompression(Compression.SNAPPY).build();
-  return writeParquet(Table.fromIPCStream(stream), properties);
+function toParquet(rewriter: Rewriter, pieces: readonly Piece[]): Uint8Array {
+  const properties = (): ReturnType<WriterPropertiesBuilder["build"]> =>
+    new WriterPropertiesBuilder().setCompression(Compression.SNAPPY).build();
+  try {
+    return writeParquet(Table.fromIPCStream(rewriter.stream(pieces)), properties());
+  } catch (error) {
+    // The native code does not say which column it dislikes: that is found by asking it about each.
+    for (const [column, name] of rewriter.names.entries()) {
+      try {
+        writeParquet(Table.fromIPCStream(rewriter.stream(pieces, column)), properties());
+      } catch (cause) {
+        throw new ArrowFormatError(`column ${JSON.stringify(name)}: ${damage(cause)}`);
+      }
+    }
+    throw error;
+  }
 }
 
 function describe(error: unknown): { kind: ErrorKind; message: string; hint: string } {
   if (error instanceof Refusal) return { kind: error.kind, message: error.message, hint: error.hint };
+  if (error instanceof NoMemory) {
+    const most = MAX_BATCH_BYTES / 1024 ** 2;
+    return {
+      kind: "limit",
+      message: `has a record batch of more than ${most} MiB.`,
+      hint: "Write it in batches of fewer rows.",
+    };
+  }
   return {
     kind: "invalid",
     message: `is not an Arrow IPC file or stream, or is damaged: ${damage(error)}.`,

@@ -1,6 +1,5 @@
 import { runWorker } from "../run-worker.ts";
-import type { ArrowField } from "./arrow-ipc-format.ts";
-import type { ArrowTask } from "./arrow-ipc-worker.ts";
+import type { ArrowRewritten, ArrowTask } from "./arrow-ipc-worker.ts";
 
 /**
  * Rewrites an Arrow IPC file or stream as Parquet files in `folder`, in a worker thread, a group of record batches at a
@@ -11,6 +10,6 @@ export function arrowToParquet(
   task: ArrowTask,
   label: string,
   options: { signal?: AbortSignal | undefined; onProgress?: ((fraction: number) => void) | undefined },
-): Promise<{ files: string[]; fields: ArrowField[]; rows: number }> {
+): Promise<ArrowRewritten> {
   return runWorker(import.meta.url, "arrow-ipc-worker", task, label, options);
 }

@@ -27,7 +27,7 @@ export function explained(error: unknown, localRoot: string): LakeError {
   }
   const translated = translateDuckError(error, [localRoot]);
   const [, name] = CELL_LIMIT_RAISED.exec(translated.message) ?? [];
-  if (name === undefined) return translated;
+  if (name === undefined) return withAverages(translated);
   return new LakeError(
     "limit",
     `${name}() would take or make a value that is too large: ${MAX_CELL_TEXT} characters or ${MAX_CELL_ITEMS} items, for some functions less; ${MAX_ROW_CELL} characters or ${Math.floor((MAX_ROW_CELL * MAX_CELL_ITEMS) / MAX_CELL_TEXT)} items, and less with several calls, where every row makes one.`,
@@ -43,6 +43,24 @@ function namesIn(manifests: readonly Manifest[]): string[] {
       ...Array.from(type.matchAll(/"((?:[^"]|"")+)"/g), ([, field = ""]) => field),
     ]),
   );
+}
+
+/** SUMMARIZE averages whatever it is given, and fails as a whole over a column whose values have no average. */
+function withAverages(error: LakeError): LakeError {
+  const isNanoTime = error.message.includes("'avg(TIME_NS)'");
+  if (
+    !isNanoTime &&
+    !/STDDEV_SAMP is out of range|AVG is out of range|HUGEINT addition|destination type INT64|Date out of range in timestamp/.test(
+      error.message,
+    )
+  ) {
+    return error;
+  }
+  if (error.hint !== undefined) return error;
+  const hint = isNanoTime
+    ? 'SUMMARIZE, too, averages: cast such columns, as in SUMMARIZE SELECT * REPLACE (CAST("time" AS TIME) AS "time") FROM t.'
+    : "If this is SUMMARIZE: some values are too large or too small to be averaged. Leave that column out, as in SUMMARIZE SELECT * EXCLUDE (c) FROM t.";
+  return new LakeError(error.kind, error.message, { hint, cause: error.cause });
 }
 
 /** DuckDB offers other names only when the column was not qualified. */

@@ -113,6 +113,13 @@ const cases: [sql: string, type: string, value: Json][] = [
   ["union_value(k := 'x')::UNION(n INTEGER, k VARCHAR)", 'UNION("n" INTEGER, "k" VARCHAR)', { k: "x" }],
   ["NULL::UNION(n INTEGER)", 'UNION("n" INTEGER)', null],
   ["'POINT(1 2)'::GEOMETRY", "GEOMETRY", "AQEAAAAAAAAAAADwPwAAAAAAAABA"],
+  ["'POINT ZM (1 2 3 4)'::GEOMETRY", "GEOMETRY", "AbkLAAAAAAAAAADwPwAAAAAAAABAAAAAAAAACEAAAAAAAAAQQA=="],
+  ["INTERVAL '-14 months'", "INTERVAL", "-1 year -2 months"],
+  ["to_microseconds(-9223372036854775807)", "INTERVAL", "-2562047788:00:54.775807"],
+  ["'00000001'::BIT", "BIT", "00000001"],
+  ["'infinity'::TIMESTAMP_MS", "TIMESTAMP_MS", "infinity"],
+  ['struct_pack("a " := 1, "a" := 2)', 'STRUCT("a " INTEGER, "a" INTEGER)', { "a ": 1, a: 2 }],
+  ["row(1)", 'STRUCT("" INTEGER)', [1]],
 ];
 
 describe("every type leaves as JSON", () => {
@@ -156,6 +163,18 @@ describe("every type leaves as JSON", () => {
 test("a key named __proto__ is a key", async () => {
   const { rows } = await lake.query.query("SELECT {'__proto__': 1}, map(['__proto__'], [2])");
   expect(JSON.stringify(rows)).toBe('[[{"__proto__":1},{"__proto__":2}]]');
+});
+
+test.each([
+  "SELECT TIME_NS '00:00:00.000000001' AS c",
+  "SELECT DATE '5881580-07-10' AS c",
+  "SELECT TIMESTAMP '-infinity' AS c",
+  "SELECT unnest([1.7e308, -1.7e308, 1.7e308]) AS c",
+  "SELECT unnest([99999999999999999999999999999999999999::DECIMAL(38,0), 99999999999999999999999999999999999999]) AS c",
+])("a SUMMARIZE that DuckDB cannot average says what to do: %s", async (select) => {
+  await expect(lake.query.query(`SUMMARIZE ${select}`)).rejects.toMatchObject({
+    hint: expect.stringContaining("SUMMARIZE SELECT *"),
+  });
 });
 
 test("a type of many words is cut", async () => {

@@ -1,0 +1,96 @@
+import { openBatch } from "./arrow-batch.ts";
+import { type Column, concat, type Memory } from "./arrow-column.ts";
+import { batchMessage, dictionaryMessage, schemaMessage } from "./arrow-encode.ts";
+import { ArrowFormatError } from "./arrow-errors.ts";
+import type { ArrowMessage } from "./arrow-ipc-format.ts";
+import { type IpcMessage, toStream } from "./arrow-ipc-reader.ts";
+import { dictionaryValues, type planColumns } from "./arrow-plan.ts";
+import { sliceColumn } from "./arrow-slice.ts";
+
+/** Rows of a batch as columns that can be written. */
+export interface Piece {
+  rows: number;
+  columns: Column[];
+  bytes: number;
+}
+
+/** Turns the messages of a file, in their order, into streams of the types that Parquet has. */
+export interface Rewriter {
+  names: string[];
+  dictionary(message: ArrowMessage, data: IpcMessage): void;
+  /** A batch much larger than `bytes` comes in slices of about that. */
+  batch(message: ArrowMessage, data: IpcMessage, bytes: number): Iterable<Piece>;
+  /** One stream of the pieces, with the dictionaries as they are now; `column` alone where that is given. */
+  stream(pieces: readonly Piece[], column?: number): Uint8Array;
+}
+
+/** Of a batch, as it is and as it becomes. */
+export const MAX_BATCH_BYTES = 256 * 1024 ** 2;
+
+export function openRewriter({ plans, dictionaries }: ReturnType<typeof planColumns>): Rewriter {
+  const names = plans.map(({ out }) => out.name);
+  return {
+    names,
+    dictionary({ dictionaryId, isDelta, compression }, data) {
+      for (const dictionary of dictionaries.filter(({ id }) => id === dictionaryId)) {
+        const memory = { left: MAX_BATCH_BYTES };
+        const batch = openBatch(data, compression !== "none", memory);
+        const column = `column ${JSON.stringify(dictionary.column)}`;
+        const values = named(column, () => dictionary.plan.read(batch));
+        dictionary.values =
+          isDelta && dictionary.values
+            ? named(column, () => concat(dictionaryValues(dictionary), values, memory))
+            : values;
+      }
+    },
+    *batch({ compression }, data, bytes) {
+      const memory: Memory = { left: MAX_BATCH_BYTES };
+      const batch = openBatch(data, compression !== "none", memory);
+      const columns = plans.map((plan, index) =>
+        named(`column ${JSON.stringify(names[index])}`, () => {
+          const column = plan.read(batch);
+          if (column.length !== batch.rows) throw new ArrowFormatError("not as many values as the batch has rows");
+          return column;
+        }),
+      );
+      // What decoding took, and the bytes that it left as they were.
+      const size = data.body.length + MAX_BATCH_BYTES - memory.left;
+      if (size <= 2 * bytes || batch.rows < 2) {
+        yield { rows: batch.rows, columns, bytes: size };
+        return;
+      }
+      const rows = Math.max(8, Math.ceil((batch.rows * bytes) / size / 8) * 8);
+      for (let from = 0; from < batch.rows; from += rows) {
+        const to = Math.min(batch.rows, from + rows);
+        const sliced = columns.map((column, index) =>
+          named(`column ${JSON.stringify(names[index])}`, () =>
+            sliceColumn(column, from, to, { left: MAX_BATCH_BYTES }),
+          ),
+        );
+        yield { rows: to - from, columns: sliced, bytes: (size * (to - from)) / batch.rows };
+      }
+    },
+    stream(pieces, only) {
+      const kept = only === undefined ? plans : plans.slice(only, only + 1);
+      const schema = schemaMessage(kept.map(({ out }) => out));
+      const written = dictionaries.flatMap((dictionary) =>
+        dictionary.out === undefined ? [] : [dictionaryMessage(dictionary.out, dictionaryValues(dictionary))],
+      );
+      const batches = pieces.map(({ rows, columns }) =>
+        batchMessage(rows, only === undefined ? columns : columns.slice(only, only + 1)),
+      );
+      return toStream([schema, ...written, ...batches]);
+    },
+  };
+}
+
+/** What is wrong inside of a column, with its name. */
+function named<Result>(column: string, read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof ArrowFormatError) throw new ArrowFormatError(`${column}: ${error.message}`);
+    if (error instanceof RangeError) throw new ArrowFormatError(`${column}: its contents contradict each other`);
+    throw error;
+  }
+}

@@ -1,0 +1,111 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { column } from "../../../src/engine/parquet/arrow-column.ts";
+import { batchMessage, outField, schemaMessage } from "../../../src/engine/parquet/arrow-encode.ts";
+import { arrowToParquet } from "../../../src/engine/parquet/arrow-ipc.ts";
+import { toStream } from "../../../src/engine/parquet/arrow-ipc-reader.ts";
+import type { FlatFields } from "../../../src/engine/parquet/flatbuffer.ts";
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "arrow-values-"));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** A file with one column of one such value: what no library writes, but many a program does. */
+async function refusal(kind: string, type: FlatFields, bits: number, value: bigint): Promise<string> {
+  const data = new Uint8Array(bits / 8);
+  for (let at = 0; at < data.length; at++) data[at] = Number((value >> BigInt(8 * at)) & 0xffn);
+  const field = { ...outField(kind, type), name: "when" };
+  const batch = batchMessage(1, [column("fixed", 1, { width: bits / 8, data })]);
+  const path = join(folder, "values.arrow");
+  await writeFile(path, toStream([schemaMessage([field]), batch]));
+  return arrowToParquet({ path, folder, maxRows: 10 }, "values.arrow", {}).then(
+    () => "it was accepted",
+    (error: { kind: string; message: string; hint: string }) => `${error.kind} ${error.message} ${error.hint}`,
+  );
+}
+
+const S = { short: 0 };
+const MS = { short: 1 };
+const US = { short: 2 };
+const NS = { short: 3 };
+const UTC = { text: "UTC" };
+const LEAST = -(2n ** 63n);
+const MOST = 2n ** 63n - 1n;
+
+const OUTSIDE: [type: string, kind: string, fields: FlatFields, bits: number, values: bigint[]][] = [
+  ["time32[s]", "Time", [S, { int: 32 }], 32, [-1n, 86_401n, 2n ** 31n - 1n, -(2n ** 31n)]],
+  ["time32[ms]", "Time", [MS, { int: 32 }], 32, [-1n, 86_400_001n, 2n ** 31n - 1n, -(2n ** 31n)]],
+  ["time64[us]", "Time", [US, { int: 64 }], 64, [-1n, 86_400_000_001n, MOST, LEAST]],
+  ["time64[ns]", "Time", [NS, { int: 64 }], 64, [-1n, 86_400_000_000_001n, MOST, LEAST]],
+  ["date32", "Date", [{ short: 0 }], 32, [-(2n ** 31n)]],
+  ["date64", "Date", [{ short: 1 }], 64, [1n, -1n, MOST, LEAST, 86_400_000n * 2n ** 31n]],
+  ["timestamp[s]", "Timestamp", [S], 64, [MOST, LEAST, 9_223_372_036_855n, -9_223_372_022_401n]],
+  ["timestamp[ms]", "Timestamp", [MS], 64, [MOST, LEAST, 9_223_372_036_854_776n, -9_223_372_022_400_001n]],
+  ["timestamp[us]", "Timestamp", [US], 64, [LEAST, LEAST + 2n, -9_223_372_022_400_000_001n]],
+  ["timestamp[us, tz=UTC]", "Timestamp", [US, UTC], 64, [LEAST, -9_223_372_022_400_000_001n]],
+  ["timestamp[ns]", "Timestamp", [NS], 64, [LEAST, LEAST + 2n, -9_223_286_400_000_000_001n]],
+  ["timestamp[ns, tz=UTC]", "Timestamp", [NS, UTC], 64, [LEAST, -9_223_286_400_000_000_001n]],
+  ["decimal32(2, 0)", "Decimal", [{ int: 2 }, { int: 0 }, { int: 32 }], 32, [100n, -100n, -(2n ** 31n)]],
+  ["decimal64(2, 1)", "Decimal", [{ int: 2 }, { int: 1 }, { int: 64 }], 64, [100n, MOST, LEAST]],
+  [
+    "decimal128(5, 2)",
+    "Decimal",
+    [{ int: 5 }, { int: 2 }, { int: 128 }],
+    128,
+    [10n ** 5n, 2n ** 64n + 5n, -(2n ** 127n)],
+  ],
+  ["decimal128(38, 0)", "Decimal", [{ int: 38 }, { int: 0 }, { int: 128 }], 128, [10n ** 38n, -(10n ** 38n)]],
+  [
+    "decimal256(5, -2)",
+    "Decimal",
+    [{ int: 5 }, { int: -2 }, { int: 256 }],
+    256,
+    [10n ** 5n, 2n ** 128n, -(2n ** 255n)],
+  ],
+];
+
+test.each(OUTSIDE)("a value outside of %s is refused by its name", async (type, kind, fields, bits, values) => {
+  for (const value of values) {
+    const said = await refusal(kind, fields, bits, value);
+    expect(said).toContain(`invalid values.arrow: column "when" is a ${type} and holds ${value}`);
+    expect(said).toContain("Correct the value");
+  }
+});
+
+const INSIDE: [type: string, kind: string, fields: FlatFields, bits: number, values: bigint[]][] = [
+  ["time32[s]", "Time", [S, { int: 32 }], 32, [0n, 86_400n]],
+  ["time64[us]", "Time", [US, { int: 64 }], 64, [0n, 86_400_000_000n]],
+  ["date32", "Date", [{ short: 0 }], 32, [2n ** 31n - 1n, -(2n ** 31n) + 1n]],
+  ["date64", "Date", [{ short: 1 }], 64, [86_400_000n * (2n ** 31n - 2n), -86_400_000n * (2n ** 31n - 2n)]],
+  ["timestamp[s]", "Timestamp", [S], 64, [9_223_372_036_854n, -9_223_372_022_400n]],
+  ["timestamp[us]", "Timestamp", [US], 64, [MOST, LEAST + 1n, -9_223_372_022_400_000_000n]],
+  ["timestamp[ns]", "Timestamp", [NS], 64, [MOST, LEAST + 1n, -9_223_286_400_000_000_000n]],
+  ["decimal128(38, 0)", "Decimal", [{ int: 38 }, { int: 0 }, { int: 128 }], 128, [10n ** 38n - 1n, 1n - 10n ** 38n]],
+];
+
+test.each(INSIDE)("the ends of %s are inside", async (_type, kind, fields, bits, values) => {
+  for (const value of values) expect(await refusal(kind, fields, bits, value)).toBe("it was accepted");
+});
+
+test("what Arrow does not have is refused by name", async () => {
+  expect(await refusal("Int", [{ int: 24 }, { byte: 1 }], 32, 1n)).toContain('column "when" has integers of 24 bits');
+  expect(await refusal("Decimal", [{ int: 39 }, { int: 2 }, { int: 256 }], 256, 1n)).toContain(
+    'column "when" is a decimal256(39, 2), a decimal of 39 digits; 38 fit.',
+  );
+  expect(await refusal("Decimal", [{ int: 38 }, { int: -1 }, { int: 128 }], 128, 1n)).toContain("39 digits; 38 fit");
+});
+
+test("types nested too deep are refused by the column's name, and are no damage", async () => {
+  let field = { ...outField("Int", [{ int: 8 }, { byte: 1 }]), name: "element" };
+  for (let level = 0; level < 20; level++) field = { ...outField("List", [], [field]), name: "element" };
+  const path = join(folder, "deep.arrow");
+  await writeFile(path, toStream([schemaMessage([{ ...field, name: "deep" }])]));
+  await expect(arrowToParquet({ path, folder, maxRows: 10 }, "deep.arrow", {})).rejects.toMatchObject({
+    kind: "invalid",
+    message: 'deep.arrow: column "deep" nests its types deeper than 16 levels.',
+  });
+});
