@@ -4,6 +4,7 @@ import type { CsvOptions, IngestRequest } from "../engine/ingest/types.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
 import { bytesOf, countOf, fence, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
+import { jsonObject } from "./vector-schema.ts";
 
 const column = z.object({ name: z.string(), type: z.string() });
 
@@ -99,12 +100,9 @@ export const ingest = defineTool({
       .max(100)
       .optional()
       .describe("CSV: texts that are NULL in every column, such as - or missing."),
-    types: z
-      .record(z.string(), z.string())
+    types: jsonObject
       .optional()
-      .describe(
-        'CSV: types of columns by name, as in {"zip": "VARCHAR"}: a value that does not fit is an error. Unset: inferred.',
-      ),
+      .describe('CSV: types of columns, as JSON: {"zip": "VARCHAR"}. A value that does not fit is an error.'),
     background,
   }),
   output: orJob(ingested),
@@ -193,7 +191,7 @@ type CsvArguments = {
   delimiter?: string | undefined;
   encoding?: CsvOptions["encoding"];
   null_values?: string[] | undefined;
-  types?: Record<string, string> | undefined;
+  types?: Record<string, unknown> | undefined;
 };
 
 function csvOptions({

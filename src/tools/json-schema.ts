@@ -36,23 +36,26 @@ export function inputSchema(schema: z.ZodObject): JsonSchema {
  */
 export function advertised(schema: z.ZodObject, io: "input" | "output"): Record<string, unknown> {
   return io === "input"
-    ? plain(inputSchema(schema) as Record<string, unknown>)
-    : plain(z.toJSONSchema(schema, { io }) as Record<string, unknown>);
+    ? plain(inputSchema(schema) as Record<string, unknown>, LEFT_OUT)
+    : plain(z.toJSONSchema(schema, { io }) as Record<string, unknown>, LEFT_OUT_OF_RESULTS);
 }
 
-const LEFT_OUT = new Set(["$schema", "default", "minLength", "maxLength", "propertyNames", "json"]);
+const NEVER = ["$schema", "default", "minLength", "maxLength", "propertyNames", "json"];
+const LEFT_OUT: ReadonlySet<string> = new Set(NEVER);
+/** Fields may be added to results. */
+const LEFT_OUT_OF_RESULTS: ReadonlySet<string> = new Set([...NEVER, "additionalProperties"]);
 
-function plain(schema: Record<string, unknown>): Record<string, unknown> {
-  const left = Object.entries(schema).filter(([key, value]) => !LEFT_OUT.has(key) && !isBoundOfSafe(value));
+function plain(schema: Record<string, unknown>, leftOut: ReadonlySet<string>): Record<string, unknown> {
+  const left = Object.entries(schema).filter(([key, value]) => !leftOut.has(key) && !isBoundOfSafe(value));
   const made = Object.fromEntries(
     left.map(([key, value]) => {
       if (key === "properties") {
         const properties = Object.entries(value as Record<string, Record<string, unknown>>);
-        return [key, Object.fromEntries(properties.map(([name, property]) => [name, plain(property)]))];
+        return [key, Object.fromEntries(properties.map(([name, property]) => [name, plain(property, leftOut)]))];
       }
-      if (key === "items") return [key, plain(value as Record<string, unknown>)];
+      if (key === "items") return [key, plain(value as Record<string, unknown>, leftOut)];
       if (key === "additionalProperties") return [key, value !== false];
-      if (key === "anyOf") return [key, (value as Record<string, unknown>[]).map(plain)];
+      if (key === "anyOf") return [key, (value as Record<string, unknown>[]).map((each) => plain(each, leftOut))];
       return [key, value];
     }),
   );

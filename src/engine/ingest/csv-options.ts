@@ -96,11 +96,12 @@ function readNullValues(values: string[]): string[] {
   });
 }
 
-function readTypes(types: Record<string, string>): Record<string, string> {
+function readTypes(types: Readonly<Record<string, unknown>>): Record<string, string> {
   return Object.fromEntries(Object.entries(types).map(([column, type]) => [column, readType(column, type)]));
 }
 
-function readType(column: string, given: string): string {
+function readType(column: string, asked: unknown): string {
+  const given = typeof asked === "string" ? asked : String(JSON.stringify(asked));
   const type = given.trim().toUpperCase().replace(/\s+/g, " ");
   const plain = ALIASES[type] ?? type;
   if (PLAIN.includes(plain)) return plain;

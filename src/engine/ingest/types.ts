@@ -18,12 +18,15 @@ export interface CsvOptions {
   encoding?: Encoding | "latin1" | undefined;
   /** Texts that are NULL in every column, besides the empty one. */
   nullValues?: string[] | undefined;
-  /** Types of columns by name. */
-  types?: Record<string, string> | undefined;
+  /** Types of columns by name; anything but texts is refused. */
+  types?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** Checked, and in one spelling. */
-export type KnownCsvOptions = Omit<CsvOptions, "encoding"> & { encoding?: Encoding | undefined };
+export interface KnownCsvOptions extends Omit<CsvOptions, "encoding" | "types"> {
+  encoding?: Encoding | undefined;
+  types?: Record<string, string> | undefined;
+}
 
 export type FileSource = { path: string } | { text: string } | { upload: string };
 
