@@ -37,13 +37,17 @@ export function inputSchema(schema: z.ZodObject): JsonSchema {
 export function advertised(schema: z.ZodObject, io: "input" | "output"): Record<string, unknown> {
   return io === "input"
     ? plain(inputSchema(schema) as Record<string, unknown>, LEFT_OUT)
-    : plain(z.toJSONSchema(schema, { io }) as Record<string, unknown>, LEFT_OUT_OF_RESULTS);
+    : ofResult(z.toJSONSchema(schema, { io }) as Record<string, unknown>);
+}
+
+/** Fields may be added, and what is inside of which is for the reader; each word here costs every conversation. */
+function ofResult(schema: Record<string, unknown>): Record<string, unknown> {
+  return { ...plain(schema, LEFT_OUT_OF_RESULTS), ...(schema.required !== undefined && { required: schema.required }) };
 }
 
 const NEVER = ["$schema", "default", "minLength", "maxLength", "propertyNames", "json"];
 const LEFT_OUT: ReadonlySet<string> = new Set(NEVER);
-/** Fields may be added to results. */
-const LEFT_OUT_OF_RESULTS: ReadonlySet<string> = new Set([...NEVER, "additionalProperties"]);
+const LEFT_OUT_OF_RESULTS: ReadonlySet<string> = new Set([...NEVER, "additionalProperties", "required"]);
 
 function plain(schema: Record<string, unknown>, leftOut: ReadonlySet<string>): Record<string, unknown> {
   const left = Object.entries(schema).filter(([key, value]) => !leftOut.has(key) && !isBoundOfSafe(value));
@@ -55,7 +59,11 @@ function plain(schema: Record<string, unknown>, leftOut: ReadonlySet<string>): R
       }
       if (key === "items") return [key, plain(value as Record<string, unknown>, leftOut)];
       if (key === "additionalProperties") return [key, value !== false];
-      if (key === "anyOf") return [key, (value as Record<string, unknown>[]).map((each) => plain(each, leftOut))];
+      if (key === "anyOf") {
+        const each = (value as Record<string, unknown>[]).map((one) => plain(one, leftOut));
+        const arePlain = leftOut === LEFT_OUT_OF_RESULTS && each.every((one) => Object.keys(one).length === 1);
+        return arePlain ? ["type", each.map(({ type }) => type)] : [key, each];
+      }
       return [key, value];
     }),
   );

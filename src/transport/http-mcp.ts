@@ -15,13 +15,12 @@ import { answer, refuse, refuseRpc, tooMany } from "./http-answer.ts";
 import { readJson } from "./http-body.ts";
 import { openSharedPlaces, type SharedPlaces, shareOf } from "./http-limits.ts";
 import { openLoopTurns } from "./http-loop-turns.ts";
-import { messagesOf, openSessions, requestOf, requestsOf } from "./http-sessions.ts";
+import { openSessions, requestOf, requestsOf } from "./http-sessions.ts";
 import { openTokenWatch } from "./http-token-watch.ts";
 import { sendKeptAlive, untilGone } from "./http-web.ts";
 
 /** Of a message that begins what stays: a session or a subscription, with which the SDK keeps what it says. */
 const MAX_KEPT_BYTES = 2 ** 18;
-const MAX_NAME_CHARS = 1_024;
 const LISTEN = "subscriptions/listen";
 const CLIENT_CLOSED = 499;
 
@@ -164,8 +163,6 @@ export function openMcp(settings: McpSettings): McpEndpoint {
     if (!("json" in message)) return refuseRpc(request, response, message);
 
     const body = message.json;
-    const long = longNameIn(body);
-    if (long !== undefined) return refuseRpc(request, response, long);
     const requests = requestsOf(body).length;
     // Notifications and answers need no place: what ends a call has to get through when all places are taken.
     const listens = requestOf(body)?.method === LISTEN;
@@ -211,28 +208,6 @@ interface Exchange {
   request: IncomingMessage;
   response: ServerResponse;
   caller: Caller;
-}
-
-/**
- * What names something and is longer than any name: it would be looked up, compared with headers, and repeated in errors
- * as a whole.
- */
-function longNameIn(body: unknown): (Refusal & { code: number }) | undefined {
-  for (const message of messagesOf(body)) {
-    const { id, method, params } = (message ?? {}) as Record<string, unknown>;
-    const { uri, name, ref } = (params ?? {}) as Record<string, unknown>;
-    const { uri: template, name: prompt } = (ref ?? {}) as Record<string, unknown>;
-    const named = { id, method, "params.uri": uri, "params.name": name, "ref.uri": template, "ref.name": prompt };
-    for (const [where, value] of Object.entries(named)) {
-      if (typeof value !== "string" || value.length <= MAX_NAME_CHARS) continue;
-      return {
-        status: 400,
-        code: ProtocolErrorCode.InvalidParams,
-        message: `${where} has ${value.length} characters, more than ${MAX_NAME_CHARS}. Name what tools/list or resources/list has.`,
-      };
-    }
-  }
-  return undefined;
 }
 
 /** The tool that a message calls, if it has the form of a call. */

@@ -12,7 +12,7 @@ const LIMITS = {
 };
 
 /** More than any of ours has. The SDK repeats them in its errors. */
-const MAX_CHARS: Readonly<Record<string, number>> = { method: 128, name: 128, uri: 512, protocolVersion: 128 };
+const MAX_CHARS: Readonly<Record<string, number>> = { method: 128, name: 128, uri: 512, protocolVersion: 128, id: 200 };
 const MAX_BATCH = 100;
 
 const PARSE_ERROR = -32700;
@@ -56,6 +56,7 @@ function assertShort(message: unknown): void {
   const of = fieldsOf(ref);
   const revision = fieldsOf(meta)["io.modelcontextprotocol/protocolVersion"];
   const found = [
+    ["id", id],
     ["method", method],
     ["name", name],
     ["uri", uri],
@@ -67,7 +68,7 @@ function assertShort(message: unknown): void {
   for (const [field, value] of found) {
     const most = MAX_CHARS[field] ?? 0;
     if (typeof value !== "string" || value.length <= most) continue;
-    const short = typeof id === "number" || (typeof id === "string" && id.length <= 200) ? id : undefined;
+    const short = typeof id === "number" || (typeof id === "string" && field !== "id") ? id : undefined;
     const message = `The message is refused: its ${field} has ${value.length} characters, and may have ${most}.`;
     throw new MessageError(INVALID_REQUEST, message, short);
   }

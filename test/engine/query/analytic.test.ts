@@ -5,7 +5,7 @@ import { TPCH, TPCH_TABLES } from "./analytic/tpch.ts";
 
 let lake: ParquetLake;
 beforeAll(async () => {
-  lake = await openParquetLake();
+  lake = await openParquetLake({ queryMemoryBytes: 2 ** 31 });
   for (const [name, select] of Object.entries(TPCH_TABLES)) await lake.write(name, select);
 });
 afterAll(() => lake[Symbol.asyncDispose]());
