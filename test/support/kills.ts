@@ -120,7 +120,8 @@ async function oneRound(world: World, ledgers: Ledger[], tag: string): Promise<v
 }
 
 function start({ workspace, env }: World): Promise<ServerProcess> {
-  return workspace.start({ env: { ...env, LAKEHOUSE_EMBED_PROVIDER: "builtin" } });
+  const own = { LAKEHOUSE_EMBED_PROVIDER: "builtin", LAKEHOUSE_MAX_RESULT_BYTES: "1MiB" };
+  return workspace.start({ env: { ...env, ...own } });
 }
 
 /** Opening, reading the catalog, sweeping up after others. */

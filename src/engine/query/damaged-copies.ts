@@ -15,8 +15,10 @@ const GONE = /^IO Error: Cannot open file /;
 /** The path comes early, and what callers can make long comes late. */
 const LOOKED_AT = 4_000;
 
-function messageOf(error: unknown): string {
-  const cause = error instanceof LakeError ? error.cause : error;
+/** As DuckDB said it, in whatever words of ours that has been put since. */
+export function messageOf(error: unknown): string {
+  let cause = error;
+  while (cause instanceof LakeError) ({ cause } = cause);
   return cause instanceof Error ? cause.message.slice(0, LOOKED_AT) : "";
 }
 

@@ -4,7 +4,7 @@ import { translateDuckError } from "../duckdb/duckdb.ts";
 import { withoutLongNames } from "../duckdb/short-names.ts";
 import { LakeError } from "../errors.ts";
 import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT, MAX_ROW_CELL } from "./cell-limits.ts";
-import { isDamage } from "./damaged-copies.ts";
+import { isDamage, messageOf } from "./damaged-copies.ts";
 import type { Judged } from "./guard.ts";
 import type { Resolved } from "./relations.ts";
 import { HIT_COLUMNS } from "./vector-hits.ts";
@@ -13,8 +13,7 @@ const CELL_LIMIT_RAISED = new RegExp(`${CELL_LIMIT}(\\w{1,40})`);
 
 /** DuckDB refuses every statement after an INTERNAL or FATAL error. */
 export function isFatal(error: unknown): boolean {
-  const cause = error instanceof LakeError ? error.cause : error;
-  return cause instanceof Error && /^(FATAL|INTERNAL) Error|database has been invalidated/.test(cause.message);
+  return /^(FATAL|INTERNAL) Error|database has been invalidated/.test(messageOf(error));
 }
 
 /** Errors of DuckDB and of the cell limits in our words. */
