@@ -68,6 +68,8 @@ export interface RecordQuery {
   leftOut?: ReadonlySet<number>;
   /** The line on which the file starts, where it is the rest of another one. */
   firstLine: number;
+  /** Reads no further than the last wanted record; the count is then that of the records before. */
+  linesOnly?: boolean;
 }
 
 export interface Records {
@@ -81,7 +83,7 @@ export interface Records {
 /** Counts the records of a file and finds their lines. Quoted fields may span lines. */
 export async function scanRecords(
   path: string,
-  { dialect, columns, ordinals, leftOut = new Set(), firstLine }: RecordQuery,
+  { dialect, columns, ordinals, leftOut = new Set(), firstLine, linesOnly = false }: RecordQuery,
   signal: AbortSignal | undefined,
 ): Promise<Records> {
   const lines = new Map<number, number>();
@@ -103,6 +105,7 @@ export async function scanRecords(
     count++;
   };
   for await (const chunk of createReadStream(path, { signal })) {
+    if (linesOnly && lines.size === wanted.size) return { lines, count, open: undefined };
     for (const byte of chunk as Buffer) {
       if (offset < BOM.length && byte === BOM[offset]) {
         offset++;

@@ -124,7 +124,7 @@ async function refuseGiven(attempt: Attempt, kept: Kept[]): Promise<void> {
   const leftOut = attempt.reading.skipBadRows
     ? (await readRejects(attempt, "rejects_check")).offsets
     : new Set<number>();
-  const query = { ...recordsOf(attempt, ordinals), leftOut };
+  const query = { ...recordsOf(attempt, ordinals), leftOut, linesOnly: true };
   const { lines } = await scanRecords(attempt.reading.text.path, query, attempt.context.signal);
   const line = ordinals.length > 0 ? lines.get(ordinals[0] ?? 0) : undefined;
   const where = `${attempt.source.label}${line === undefined ? "" : `, line ${line}`}, column ${JSON.stringify(column)}`;
@@ -165,6 +165,7 @@ async function notesOf(
           kept.flatMap(({ row }) => (row === null ? [] : [ordinal(row)])),
         ),
         leftOut: skipped?.offsets ?? new Set(),
+        linesOnly: skipped === undefined,
       },
       context.signal,
     );
