@@ -11,6 +11,7 @@ import type { VectorRows } from "./vectors.ts";
  * DuckDB. Everything then throws `limit` or `unavailable`.
  */
 export interface RemoteDuck {
+  /** A process in which that takes longer than some seconds is ended. */
   connect(): Promise<RemoteConnection>;
   isAlive(): boolean;
   /** Ends the process at once. */
@@ -41,6 +42,9 @@ export interface RemoteConnection extends Connection {
 /** What a process has besides what DuckDB counts: the program, plans, vectors and results under way. */
 const BASE_BYTES = 320 * 2 ** 20;
 const COUNTED = 1.5;
+/** Opening takes a tenth of a second, and many times as long where all processors are busy. */
+const OPEN_MS = 30_000;
+const CONNECT_MS = 5_000;
 
 /** Opens a locked instance, as `openDuck`, and runs `setup` in it. It is closed with the scope. */
 export async function openRemoteDuck(
@@ -56,7 +60,7 @@ export async function openRemoteDuck(
       throw explained(error);
     });
   try {
-    await call("duck.open", { settings, setup });
+    await call("duck.open", { settings, setup }, { signal: AbortSignal.timeout(OPEN_MS) });
   } catch (error) {
     worker.kill("closed");
     throw error;
@@ -66,7 +70,10 @@ export async function openRemoteDuck(
     if (worker.isAlive()) void worker.call("duck.close", {}).then(worker.giveBack, () => worker.kill("closed"));
   });
   return {
-    connect: async () => connectionOf(worker, call, await call<number>("duck.connect", {})),
+    connect: async () => {
+      const id = await call<number>("duck.connect", {}, { signal: AbortSignal.timeout(CONNECT_MS) });
+      return connectionOf(worker, call, id);
+    },
     isAlive: worker.isAlive,
     kill: () => worker.kill("closed"),
   };

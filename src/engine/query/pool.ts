@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { RemoteConnection } from "../duckdb/remote.ts";
-import { LakeError, throwIfAborted } from "../errors.ts";
+import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 import { GRACE_MS } from "../process/processes.ts";
 import { type Occupancy, openTurns } from "../turns.ts";
 import type { HotTables } from "./hot-tables.ts";
@@ -76,12 +76,30 @@ export function openPool(
   }
 
   /** The first session that is free, which may be another than the one that is opened meanwhile. */
-  function acquire(): Promise<Session> {
+  function acquire(signal: AbortSignal): Promise<Session> {
     for (let free = idle.pop(); free; free = idle.pop()) {
       if (free.session.isAlive()) return Promise.resolve(free.session);
       void remove(free.session, true);
     }
-    const free = new Promise<Session>((take, fail) => wanting.push({ take, fail }));
+    const free = new Promise<Session>((resolve, reject) => {
+      const settled = (): void => signal.removeEventListener("abort", leave);
+      const want = {
+        take: (session: Session) => {
+          settled();
+          resolve(session);
+        },
+        fail: (error: unknown) => {
+          settled();
+          reject(error);
+        },
+      };
+      const leave = (): void => {
+        wanting.splice(wanting.indexOf(want), 1);
+        reject(cancelled(signal));
+      };
+      wanting.push(want);
+      signal.addEventListener("abort", leave, { once: true });
+    });
     if (all.size + opening < limits.maxRunning) grow();
     return free;
   }
@@ -115,7 +133,7 @@ export function openPool(
   }
 
   async function attempt<Result>(signal: AbortSignal, work: (session: Session) => Promise<Result>): Promise<Result> {
-    const session = await acquire();
+    const session = await acquire(signal);
     let sound = false;
     try {
       throwIfAborted(signal);

@@ -76,6 +76,25 @@ test("a caller with a name never has all sessions, and others pass it in the que
   await pool.close();
 });
 
+test("who waits for a session is answered when its time is over, and the session is for the next", async () => {
+  const { open } = opener();
+  let opened = (): void => undefined;
+  const slowly = (): Promise<Session> =>
+    new Promise((resolve) => {
+      opened = () => void open().then(resolve);
+    });
+  const pool = openPool({ maxRunning: 1, maxWaiting: 8 }, slowly, isBroken);
+  const stop = new AbortController();
+  const waiting = pool.run(stop.signal, undefined, async () => "never").catch((error: unknown) => error);
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  stop.abort(new LakeError("limit", "too long"));
+  expect(await waiting).toMatchObject({ kind: "limit" });
+  const next = pool.run(never, undefined, async () => "next");
+  opened();
+  expect(await next).toBe("next");
+  await pool.close();
+});
+
 test("closing answers who waits", async () => {
   const { open } = opener();
   const pool = openPool({ maxRunning: 1, maxWaiting: 8 }, open, isBroken);
