@@ -14,6 +14,8 @@ export interface RemoteDuck {
   /** A process in which that takes longer than some seconds is ended. */
   connect(): Promise<RemoteConnection>;
   isAlive(): boolean;
+  /** Whether what earlier statements have left in memory takes the room of the next one. */
+  isFull(): boolean;
   /** Ends the process at once. */
   kill(): void;
 }
@@ -54,7 +56,8 @@ export async function openRemoteDuck(
   onEnd?: OnEnd,
 ): Promise<RemoteDuck> {
   const worker = await takeProcess("statements", onEnd);
-  worker.limitMemory(BASE_BYTES + COUNTED * settings.memoryBytes);
+  const maxBytes = BASE_BYTES + COUNTED * settings.memoryBytes;
+  worker.limitMemory(maxBytes);
   const call = <Result>(method: string, args: object, options?: CallOptions): Promise<Result> =>
     worker.call<Result>(method, args, options).catch((error: unknown) => {
       throw explained(error);
@@ -75,6 +78,7 @@ export async function openRemoteDuck(
       return connectionOf(worker, call, id);
     },
     isAlive: worker.isAlive,
+    isFull: () => (worker.residentBytes() ?? 0) > maxBytes - settings.memoryBytes,
     kill: () => worker.kill("closed"),
   };
 }

@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 
 /** How often a process that is at work is looked at. */
@@ -10,9 +11,7 @@ const PAGE_BYTES = 4096;
 /** Bytes that a process has in memory; undefined when it has ended or the system does not tell. */
 export async function residentBytes(pid: number): Promise<number | undefined> {
   if (process.platform === "linux") {
-    const statm = await readFile(`/proc/${pid}/statm`, "latin1").catch(() => "");
-    const pages = Number(statm.split(" ")[1]);
-    return statm === "" || !Number.isFinite(pages) ? undefined : pages * PAGE_BYTES;
+    return pagesIn(await readFile(`/proc/${pid}/statm`, "latin1").catch(() => ""));
   }
   if (process.platform === "win32") return undefined;
   return new Promise((resolve) => {
@@ -21,6 +20,22 @@ export async function residentBytes(pid: number): Promise<number | undefined> {
       resolve(error || !Number.isFinite(kib) ? undefined : kib * 1024);
     });
   });
+}
+
+/** The same at once, where the system tells without delay. */
+export function residentNow(pid: number): number | undefined {
+  if (process.platform !== "linux") return undefined;
+  try {
+    return pagesIn(readFileSync(`/proc/${pid}/statm`, "latin1"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** proc(5): size, resident, … in pages. */
+function pagesIn(statm: string): number | undefined {
+  const pages = Number(statm.split(" ")[1]);
+  return Number.isFinite(pages) ? pages * PAGE_BYTES : undefined;
 }
 
 /** Calls `onMore` when a process has more than `maxBytes` in memory, until the returned function is called. */

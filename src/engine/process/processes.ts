@@ -4,7 +4,7 @@ import { serialize } from "node:v8";
 import { cancelled, throwIfAborted } from "../errors.ts";
 import { openFrames } from "./frames.ts";
 import { launch } from "./launch.ts";
-import { residentBytes, watchMemory } from "./memory.ts";
+import { residentBytes, residentNow, watchMemory } from "./memory.ts";
 import { errorOf, type Reply, type Request } from "./messages.ts";
 
 /** Why a process has ended: it was too large, it did not stop, it was not needed any more, or by itself. */
@@ -40,6 +40,8 @@ export interface WorkerProcess {
   /** Ends the process when it has more than so many bytes in memory, while it works. */
   limitMemory(maxBytes: number): void;
   isAlive(): boolean;
+  /** Bytes that it has in memory, where the system tells at once. */
+  residentBytes(): number | undefined;
   /** Ends it at once, whatever it does. */
   kill(ending: Ending): void;
   /** Whoever took it is done: it is kept for the next one, unless it has become large. */
@@ -156,6 +158,7 @@ async function start(kind: Kind): Promise<Running> {
   const running: Running = {
     pid: child.pid ?? 0,
     isAlive: () => alive && ending === undefined,
+    residentBytes: () => residentNow(running.pid),
     limitMemory: (bytes) => {
       maxBytes = bytes;
     },

@@ -105,6 +105,7 @@ async function openSession({ store, settings }: Parts): Promise<Session> {
       shown: new Map(),
       hot,
       isAlive: duck.isAlive,
+      isFull: duck.isFull,
       renew: async () => {
         session.connection.close();
         session.shown.clear();

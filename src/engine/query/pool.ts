@@ -12,6 +12,8 @@ export interface Session {
   shown: Map<string, string>;
   hot: HotTables;
   isAlive(): boolean;
+  /** Whether earlier statements have left too much in memory for another one. */
+  isFull(): boolean;
   /** Gives it a new connection, which sees nothing. */
   renew(): Promise<void>;
   /** `now`: whatever it does. */
@@ -122,7 +124,7 @@ export function openPool(
   async function release(session: Session, sound: boolean): Promise<void> {
     if (closed) return;
     try {
-      if (!session.isAlive()) throw new Error("It has ended.");
+      if (!session.isAlive() || session.isFull()) throw new Error("It is of no use any more.");
       if (!sound || session.shown.size >= MAX_SHOWN) await session.renew();
       offer(session);
     } catch {

@@ -5,15 +5,17 @@ import { openPool, type Session } from "../../../src/engine/query/pool.ts";
 const never = new AbortController().signal;
 
 function opener() {
-  const sessions: (Session & { closed: boolean; renewed: number })[] = [];
+  const sessions: (Session & { closed: boolean; full: boolean; renewed: number })[] = [];
   const open = async (): Promise<Session> => {
     const session = {
       connection: {} as Session["connection"],
       shown: new Map(),
       hot: {} as Session["hot"],
       closed: false,
+      full: false,
       renewed: 0,
       isAlive: () => !session.closed,
+      isFull: () => session.full,
       renew: async () => {
         session.renewed++;
       },
@@ -36,6 +38,17 @@ test("one after the other they use one session", async () => {
   expect(sessions).toHaveLength(1);
   await pool.close();
   expect(sessions[0]?.closed).toBe(true);
+});
+
+test("a session in which statements have left too much is closed, and the next one is new", async () => {
+  const { sessions, open } = opener();
+  const pool = openPool({ maxRunning: 1, maxWaiting: 8 }, open, isBroken);
+  await pool.run(never, undefined, async () => {
+    if (sessions[0]) sessions[0].full = true;
+  });
+  expect(await pool.run(never, undefined, async () => "next")).toBe("next");
+  expect(sessions.map(({ closed }) => closed)).toEqual([true, false]);
+  await pool.close();
 });
 
 test("an error that breaks an instance ends its process, a refusal changes nothing, anything else renews", async () => {
