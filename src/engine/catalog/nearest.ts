@@ -47,3 +47,8 @@ export function didYouMean(wanted: string, names: Iterable<string>): string {
 export function shown(name: string): string {
   return /^[\p{L}\p{N}_@][\p{L}\p{N}_@-]{0,59}$/u.test(name) ? name : JSON.stringify(name.slice(0, 60));
 }
+
+/** The same, always in quotes. */
+export function quoted(name: string): string {
+  return JSON.stringify(name.length > 60 ? `${name.slice(0, 60)}…` : name);
+}

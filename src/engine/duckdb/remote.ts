@@ -70,7 +70,9 @@ export async function openRemoteDuck(
   }
   scope.defer(() => {
     // Closing an instance takes up to 60 ms, which nobody has to wait for.
-    if (worker.isAlive()) void worker.call("duck.close", {}).then(worker.giveBack, () => worker.kill("closed"));
+    if (!worker.isAlive()) return;
+    const closing = worker.call("duck.close", {}, { signal: AbortSignal.timeout(CONNECT_MS) });
+    void closing.then(worker.giveBack).catch(() => worker.kill("closed"));
   });
   return {
     connect: async () => {

@@ -1,3 +1,4 @@
+import { quoted } from "../catalog/nearest.ts";
 import { LakeError } from "../errors.ts";
 import { linesOfOffsets } from "./csv-lines.ts";
 import type { Attempt } from "./csv-read.ts";
@@ -97,7 +98,7 @@ export function addOpenRecord(bad: BadRows, { offset, line }: { offset: number; 
 export function badRowsError(label: string, bad: BadRows): LakeError {
   const [row] = bad.first;
   const more = bad.count > 1 ? ` (the first of ${bad.count} such rows)` : "";
-  const where = row?.column == null ? "" : `, column ${JSON.stringify(row.column)}`;
+  const where = row?.column == null ? "" : `, column ${quoted(row.column)}`;
   return new LakeError("invalid", `${label}, line ${row?.line}${where}: ${row?.reason}${more}. Nothing was ingested.`, {
     hint: `Repair the file, or call again with on_bad_rows: "skip" to leave out ${bad.count === 1 ? "that row" : "those rows"}.`,
   });

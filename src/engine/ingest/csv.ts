@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { quoted } from "../catalog/nearest.ts";
 import { LakeError } from "../errors.ts";
 import { chooseCandidates, type Kept, keepMisfits, keepWords, sampleRows, selectTyped } from "./csv-check.ts";
 import { sniffCsv } from "./csv-dialect.ts";
@@ -127,7 +128,7 @@ async function refuseGiven(attempt: Attempt, kept: Kept[]): Promise<void> {
   const query = { ...recordsOf(attempt, ordinals), leftOut, linesOnly: true };
   const { lines } = await scanRecords(attempt.reading.text.path, query, attempt.context.signal);
   const line = ordinals.length > 0 ? lines.get(ordinals[0] ?? 0) : undefined;
-  const where = `${attempt.source.label}${line === undefined ? "" : `, line ${line}`}, column ${JSON.stringify(column)}`;
+  const where = `${attempt.source.label}${line === undefined ? "" : `, line ${line}`}, column ${quoted(column)}`;
   throw new LakeError(
     "invalid",
     `${where}: ${JSON.stringify(value)} cannot be read as ${inferred}: ${reason}. Nothing was ingested.`,
@@ -258,5 +259,5 @@ async function describeDamage(attempt: Attempt, error: LakeError): Promise<LakeE
 }
 
 function lineAndReason({ line, column, reason }: BadRows["first"][number]): { line: number; reason: string } {
-  return { line, reason: column === null ? reason : `column ${JSON.stringify(column)}: ${reason}` };
+  return { line, reason: column === null ? reason : `column ${quoted(column)}: ${reason}` };
 }

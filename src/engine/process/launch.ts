@@ -18,11 +18,14 @@ export async function launch(): Promise<ChildProcess> {
   const program = fileURLToPath(compiledFile(import.meta.url, "main.js"));
   const node = [process.execPath, `--max-old-space-size=${HEAP_MIB}`, program];
   const [command, ...rest] = [...(await wrapper()), ...node];
-  return spawn(command as string, rest, {
+  const child = spawn(command as string, rest, {
     stdio: ["ignore", "ignore", "pipe", "pipe"],
     cwd: tmpdir(),
     env: environment(),
   });
+  // Told to whoever waits for it; an error that nobody listens to would end this process.
+  child.on("error", () => undefined);
+  return child;
 }
 
 /** Where the system's libraries are found; nothing that says who runs this or what it may use. */

@@ -14,6 +14,19 @@ export type Reply =
   | { id: number; error: ErrorData }
   | { id: number; event: unknown };
 
+/** Throws for what has not the form of a reply. */
+export function replyIn(body: Buffer): Reply {
+  const reply: unknown = JSON.parse(body.toString("utf8"));
+  if (!isRecord(reply) || typeof reply.id !== "number" || ("error" in reply && !isRecord(reply.error))) {
+    throw new Error("It is no reply.");
+  }
+  return reply as unknown as Reply;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
+
 export interface ErrorData {
   kind: ErrorKind;
   message: string;

@@ -5,7 +5,7 @@ import { cancelled, throwIfAborted } from "../errors.ts";
 import { openFrames } from "./frames.ts";
 import { launch } from "./launch.ts";
 import { residentBytes, residentNow, watchMemory } from "./memory.ts";
-import { errorOf, type Reply, type Request } from "./messages.ts";
+import { errorOf, type Reply, type Request, replyIn } from "./messages.ts";
 
 /** Why a process has ended: it was too large, it did not stop, it was not needed any more, or by itself. */
 export type Ending = "memory" | "stuck" | "closed" | "crash";
@@ -89,7 +89,14 @@ interface Call {
 
 async function start(kind: Kind): Promise<Running> {
   const child = await launch();
-  const channel = child.stdio[3] as Duplex;
+  const gone = new Promise<string>((resolve) => {
+    child.once("error", (error) => resolve(error.message));
+    child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
+  });
+  const streams = child.stdio as unknown as readonly (Duplex | null)[] | undefined;
+  const channel = streams?.[3];
+  // The system has no more processes or file descriptors.
+  if (!channel) throw new ProcessEnded("crash", await gone, "");
   const calls = new Map<number, Call>();
   let made = 0;
   let maxBytes = Number.POSITIVE_INFINITY;
@@ -102,10 +109,6 @@ async function start(kind: Kind): Promise<Running> {
     said = `${said}${text.toString("utf8")}`.slice(-SAID_CHARS);
   });
 
-  const gone = new Promise<string>((resolve) => {
-    child.once("error", (error) => resolve(error.message));
-    child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
-  });
   let alive = true;
   void gone.then((how) => {
     alive = false;
@@ -118,23 +121,31 @@ async function start(kind: Kind): Promise<Running> {
   });
 
   const send = (request: Request): Promise<void> => frames.send(serialize(request));
-  const frames = openFrames(
-    channel,
-    (body) => {
-      const reply = JSON.parse(body.toString("utf8")) as Reply;
-      const call = calls.get(reply.id);
-      if (!call) return;
-      if ("event" in reply) {
-        const more = (): void => void send({ id: reply.id, more: true });
-        Promise.resolve(call.onEvent?.(reply.event)).then(more, (error: unknown) => {
-          call.reject(error);
-          void send({ id: reply.id, abort: true });
-        });
-      } else if ("error" in reply) call.reject(errorOf(reply.error));
-      else call.resolve(reply.result);
-    },
-    () => kill("crash"),
-  );
+  /** What is no reply ends the process that sent it: it may be a foreign file's by now. */
+  const onFrame = (body: Buffer): void => {
+    let reply: Reply;
+    try {
+      reply = replyIn(body);
+    } catch {
+      kill("crash");
+      return;
+    }
+    const call = calls.get(reply.id);
+    if (!call) return;
+    if ("event" in reply) void useEvent(reply.id, call, reply.event);
+    else if ("error" in reply) call.reject(errorOf(reply.error));
+    else call.resolve(reply.result);
+  };
+  async function useEvent(id: number, call: Call, event: unknown): Promise<void> {
+    try {
+      await call.onEvent?.(event);
+      await send({ id, more: true });
+    } catch (error) {
+      call.reject(error);
+      await send({ id, abort: true });
+    }
+  }
+  const frames = openFrames(channel, onFrame, () => kill("crash"));
 
   function kill(why: Ending): void {
     ending ??= why;
@@ -144,7 +155,7 @@ async function start(kind: Kind): Promise<Running> {
   function setBusy(busy: boolean): void {
     if (busy) {
       child.ref();
-      (channel as unknown as Socket).ref();
+      (channel as Socket).ref();
       if (maxBytes < Number.POSITIVE_INFINITY)
         stopWatching ??= watchMemory(running.pid, maxBytes, () => kill("memory"));
     } else {
@@ -172,6 +183,8 @@ async function start(kind: Kind): Promise<Running> {
       if (!alive) throw new ProcessEnded(ending ?? "crash", await gone, said);
       const id = made++;
       const answer = new Promise<unknown>((resolve, reject) => calls.set(id, { resolve, reject, onEvent }));
+      // It may be refused while the message is still on its way.
+      answer.catch(() => undefined);
       let stuck: NodeJS.Timeout | undefined;
       const onAbort = (): void => {
         void send({ id, abort: true });

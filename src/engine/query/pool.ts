@@ -68,7 +68,8 @@ export function openPool(
 
   async function remove(session: Session, now = false): Promise<void> {
     all.delete(session);
-    await session.close(now);
+    // What stays of its folder for temporary files is the system's to sweep.
+    await session.close(now).catch(() => undefined);
   }
 
   function offer(session: Session): void {
@@ -112,7 +113,7 @@ export function openPool(
       .finally(() => opening--)
       .then(
         (session) => {
-          if (closed) return session.close(true);
+          if (closed) return remove(session, true);
           all.add(session);
           offer(session);
           return undefined;
@@ -121,6 +122,7 @@ export function openPool(
       );
   }
 
+  /** Never throws. */
   async function release(session: Session, sound: boolean): Promise<void> {
     if (closed) return;
     try {

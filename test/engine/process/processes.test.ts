@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { openRemoteDuck } from "../../../src/engine/duckdb/remote.ts";
 import { LakeError } from "../../../src/engine/errors.ts";
+import { replyIn } from "../../../src/engine/process/messages.ts";
 import { ProcessEnded, takeProcess } from "../../../src/engine/process/processes.ts";
 import { inScope } from "../../../src/engine/scope.ts";
 
@@ -102,6 +103,40 @@ test("signals to the whole group leave it alone", async () => {
   await worker.call("duck.close", {});
   expect(worker.isAlive()).toBe(true);
   worker.kill("closed");
+});
+
+test("a process that dies while a large message is on its way fails the call, and nothing else", async () => {
+  const worker = await takeProcess("conversions");
+  process.kill(worker.pid, "SIGSTOP");
+  const failing = thrown(worker.call("duck.open", { settings: SETTINGS, setup: ["x".repeat(8_000_000)] }));
+  process.kill(worker.pid, "SIGKILL");
+  // Its end is noticed before the message is taken for sent.
+  const until = performance.now() + 50;
+  while (performance.now() < until);
+  expect(await failing).toBeInstanceOf(ProcessEnded);
+});
+
+test("what is no reply is told from one", () => {
+  for (const text of ["", "{", "null", "1", '"x"', "[]", "{}", '{"id":"1"}', '{"id":1,"error":null}']) {
+    expect(() => replyIn(Buffer.from(text)), text).toThrow();
+  }
+  expect(replyIn(Buffer.from('{"id":1,"result":null}'))).toEqual({ id: 1, result: null });
+});
+
+test("an event that its reader cannot use fails the call", async () => {
+  await inScope(async (scope) => {
+    const duck = await openRemoteDuck(scope, SETTINGS);
+    const connection = await duck.connect();
+    const statement = { sql: "SELECT 1 AS one", explain: false };
+    const limits = { params: undefined, maxRows: 1, maxBytes: 1000, signal: new AbortController().signal };
+    const failed = thrown(
+      connection.pour(statement, limits, undefined, () => {
+        throw new Error("no use");
+      }),
+    );
+    expect(await failed).toMatchObject({ message: "no use" });
+    expect(await connection.rows("SELECT 'on'::VARCHAR AS goes")).toEqual([{ goes: "on" }]);
+  });
 });
 
 test("an unknown method is an error, not the end", async () => {
