@@ -17,6 +17,7 @@ export const ingested = z.object({
   schema_fingerprint: z.string(),
   unchanged: z.boolean().describe("The dataset already held exactly this; no new version."),
   columns: z.array(column),
+  columns_total: z.int().optional(),
   rows_written: z.int().describe("Rows this call added or replaced the dataset with."),
   notes: z.object({
     kept_as_text: z.array(
@@ -35,6 +36,7 @@ export const ingested = z.object({
     converted: z
       .array(z.object({ column: z.string(), from: z.string(), to: z.string(), reason: z.string() }))
       .optional(),
+    more: z.int().optional(),
     encoding: z.string().nullable(),
     dialect: z
       .object({
@@ -123,11 +125,38 @@ export const ingest = defineTool({
       caller,
       background: args.background,
     });
-    return "result" in performed ? performed.result : started(performed.jobId);
+    return "result" in performed ? viewOfIngest(performed.result) : started(performed.jobId);
   },
   text: (result) =>
     result.job_id === undefined ? ingestedText(result as z.output<typeof ingested>) : startedText(result.job_id),
 });
+
+const MAX_COLUMNS = 300;
+/** Of each kind. */
+const MAX_NOTES = 50;
+
+/** What a caller is told of a wide table: its thousands of columns would be more than a result may be. */
+export function viewOfIngest<Result extends z.output<typeof ingested>>(result: Result): Result {
+  const { columns, notes } = result;
+  const { kept_as_text, renamed_columns, converted = [] } = notes;
+  const more = [kept_as_text, renamed_columns, converted].reduce(
+    (sum, list) => sum + Math.max(0, list.length - MAX_NOTES),
+    0,
+  );
+  if (columns.length <= MAX_COLUMNS && more === 0) return result;
+  return {
+    ...result,
+    columns: columns.slice(0, MAX_COLUMNS),
+    ...(columns.length > MAX_COLUMNS && { columns_total: columns.length }),
+    notes: {
+      ...notes,
+      kept_as_text: kept_as_text.slice(0, MAX_NOTES),
+      renamed_columns: renamed_columns.slice(0, MAX_NOTES),
+      converted: converted.slice(0, MAX_NOTES),
+      ...(more > 0 && { more }),
+    },
+  };
+}
 
 export function ingestedText(result: z.output<typeof ingested>): string {
   const { notes } = result;
@@ -158,6 +187,11 @@ export function ingestedText(result: z.output<typeof ingested>): string {
     result.columns.map(({ name, type }) => [name, type]),
   );
   lines.push(fence([columns, ...facts].join("\n")));
+  const { columns_total: total } = result;
+  if (total !== undefined) {
+    lines.push(`The first ${result.columns.length} of ${total} columns: DESCRIBE ${result.name} in sql lists all.`);
+  }
+  if (notes.more !== undefined) lines.push(`${countOf(notes.more, "more note")} of these kinds are left out.`);
   return lines.join("\n");
 }
 

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/errors.ts";
 import { JOB_KINDS, JOB_STATES, type JobKind, type JobRecord } from "../engine/jobs/types.ts";
-import { ingested, ingestedText } from "./ingest.ts";
+import { ingested, ingestedText, viewOfIngest } from "./ingest.ts";
 import { waitWith } from "./job-start.ts";
 import { built, builtText, viewOfBuild } from "./vector-index-create.ts";
 
@@ -64,13 +64,13 @@ export function jobText(job: JobView): string {
 
 /** What the tool would have said of its `result`. */
 export function outcomeText(kind: JobKind, result: Record<string, unknown>): string {
-  return kind === "ingest" ? ingestedText(ingested.parse(result)) : builtText(built.parse(result), true);
+  return kind === "ingest" ? ingestedText(viewOfIngest(ingested.parse(result))) : builtText(built.parse(result), true);
 }
 
 function resultOf(record: JobRecord, engine: Engine): Record<string, unknown> | undefined {
   if (record.kind === "ingest") {
     const { success, data } = ingested.safeParse(record.result);
-    if (success) return data;
+    if (success) return viewOfIngest(data);
   } else {
     const { success, data } = built.safeParse(record.result && viewOfBuild(record.result, engine));
     if (success) return data;

@@ -126,3 +126,14 @@ test("vectors that do not fit into text are in the structured content", async ()
   expect(structured.vectors).toHaveLength(64);
   expect((await sized("embed", { texts: texts.slice(0, 2) })).text).toContain("base64");
 });
+
+test("an ingest of thousands of columns tells of the first, and of how many there are", async () => {
+  const header = Array.from({ length: 3_000 }, (_, at) => `column_${at}`).join(",");
+  const codes = Array.from({ length: 3_000 }, (_, at) => `00${at}`).join(",");
+  const { text, structured } = await sized("ingest", { name: "columns", text: `${header}\n${codes}\n${codes}\n` });
+  expect(structured).toMatchObject({ columns_total: 3_000, columns: { length: 300 } });
+  expect(Buffer.byteLength(JSON.stringify(structured))).toBeLessThan(2 * MAX_BYTES);
+  expect(text).toContain("The first 300 of 3000 columns");
+  const { rows } = await lake.call<{ rows: unknown[] }>("sql", { sql: "SELECT column_2999 FROM columns" });
+  expect(rows).toEqual([["002999"], ["002999"]]);
+});

@@ -101,7 +101,7 @@ function drift(
     ["removed", changes.removed.map(({ name, type }) => `${shown(name)} ${type}`)],
     ["changed", changes.changed.map(({ name, from, to }) => `${shown(name)} ${from} → ${to}`)],
   ] as const;
-  const list = parts.flatMap(([what, names]) => (names.length > 0 ? [`${what}: ${names.join(", ")}`] : []));
+  const list = parts.flatMap(([what, names]) => (names.length > 0 ? [`${what}: ${listed(names)}`] : []));
   const hint =
     mode === "replace"
       ? 'Call again with schema_change: "allow" to replace the schema as well, or ingest under another name.'
@@ -115,6 +115,13 @@ function drift(
       hint,
     },
   );
+}
+
+const LISTED = 20;
+
+function listed(names: readonly string[]): string {
+  const more = names.length > LISTED ? `, … ${names.length - LISTED} more` : "";
+  return `${names.slice(0, LISTED).join(", ")}${more}`;
 }
 
 /** Whether files written for `columns` may follow `current`: another writer may have changed it since `settle`. */
