@@ -12,7 +12,7 @@ export default defineConfig({
           ...shared,
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/real/**", "test/s3/**", "test/clients/**"],
+          exclude: ["**/node_modules/**", "test/real/**", "test/s3/**", "test/clients/**"],
         },
       },
       { test: { ...shared, testTimeout: 240_000, name: "real", include: ["test/real/**/*.test.ts"] } },
