@@ -33,7 +33,8 @@ export type Params = readonly unknown[] | Readonly<Record<string, unknown>>;
 
 /** An instance in this process. */
 export interface Duck {
-  connect(): Promise<LocalConnection>;
+  /** `hidePaths` are roots to remove from its messages, besides those of the instance. */
+  connect(hidePaths?: readonly string[]): Promise<LocalConnection>;
 }
 
 /** One connection runs one statement at a time. */
@@ -100,13 +101,13 @@ export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Du
   }
   setup.closeSync();
   return {
-    connect: async () => {
+    connect: async (hidePaths = []) => {
       const connection = await instance.connect();
       if (settings.progress) {
         await connection.run("SET enable_progress_bar_print = false");
         await connection.run("SET enable_progress_bar = true");
       }
-      return wrap(connection, settings.hidePaths ?? []);
+      return wrap(connection, [...hidePaths, ...(settings.hidePaths ?? [])]);
     },
   };
 }

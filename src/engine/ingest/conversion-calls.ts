@@ -1,8 +1,8 @@
 import { constants } from "node:fs";
-import { type FileHandle, mkdir, open, symlink } from "node:fs/promises";
+import { access, type FileHandle, mkdir, open, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Head } from "../catalog/types.ts";
-import { openDuck } from "../duckdb/duckdb.ts";
+import { type Duck, openDuck } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import type { Handler, Told } from "../process/serve.ts";
 import { openScope, type Scope } from "../scope.ts";
@@ -63,10 +63,12 @@ const CONVERTERS: Record<Format, () => Promise<Converter>> = {
 interface Opened {
   handle: FileHandle;
   source: Source;
+  /** The file is a copy, in the folder of its ingest. */
+  isCopy: boolean;
 }
 
 let opened: Opened | undefined;
-/** Instances that are no longer needed: closing one takes up to 60 ms, which no answer has to wait for. */
+/** What is no longer needed: closing an instance takes up to 60 ms, which no answer has to wait for. */
 let closing: Promise<unknown> = Promise.resolve();
 
 export const calls: Readonly<Record<string, Handler>> = {
@@ -78,14 +80,67 @@ export const calls: Readonly<Record<string, Handler>> = {
   },
   "ingest.convert": async (request: ConvertRequest, told: Told): Promise<ConvertResult> => {
     await closing;
-    const scope = openScope();
+    const instance = await takeInstance(request);
+    let isClean = false;
     try {
-      return await convert(scope, request, told);
+      const result = await convert(instance.duck, request, told);
+      // What notes bad rows leaves tables behind.
+      isClean = isShared(request) && request.onBadRows === "fail";
+      return result;
     } finally {
-      closing = Promise.allSettled([scope.close(), closeSource()]);
+      closing = Promise.allSettled([isClean ? keep(instance) : instance.scope.close(), closeSource()]);
     }
   },
 };
+
+interface Instance {
+  duck: Duck;
+  scope: Scope;
+  /** Of its settings: another ingest with the same ones can use it. */
+  key: string;
+  tempFolder: string;
+}
+
+/** Opening an instance takes as long as all that a small file needs, so the next one gets the instance of the last. */
+let kept: Instance | undefined;
+
+function isShared({ query }: ConvertRequest): boolean {
+  return query === undefined && opened?.isCopy === true;
+}
+
+/** The kept one when its settings are those of this request, else a new one. */
+async function takeInstance(request: ConvertRequest): Promise<Instance> {
+  const { folder } = request;
+  // The folder of this process, which every ingest of it has a folder in.
+  const root = dirname(folder);
+  const tempFolder = join(root, "tmp");
+  const settings = {
+    memoryBytes: request.memoryBytes,
+    threads: request.threads,
+    tempFolder,
+    maxTempBytes: request.maxTempBytes,
+    folders: isShared(request) ? [root] : [folder, ...(request.query?.folders ?? [])],
+    files: isShared(request) || !opened ? [] : [opened.source.path],
+    progress: true,
+  };
+  const key = JSON.stringify(settings);
+  const last = kept;
+  kept = undefined;
+  if (last?.key === key) return last;
+  await last?.scope.close();
+  const scope = openScope();
+  return { duck: await openDuck(scope, settings), scope, key, tempFolder };
+}
+
+/** One that has written to disk looks for its folder, which goes with the ingest. */
+async function keep(instance: Instance): Promise<void> {
+  const hasSpilled = await access(instance.tempFolder).then(
+    () => true,
+    () => false,
+  );
+  if (hasSpilled) await instance.scope.close();
+  else kept = instance;
+}
 
 async function closeSource(): Promise<void> {
   const { handle } = opened ?? {};
@@ -102,8 +157,10 @@ async function openSource({ file, format, isText, folder }: OpenRequest): Promis
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(DETECT_BYTES), 0, DETECT_BYTES, 0);
     const head = buffer.subarray(0, bytesRead);
     const found = detect(label, format, head, bytes, isText);
-    const link = await linkTo(handle, path, folder);
-    return { handle, source: { path: link, label, bytes, ...found } };
+    const isCopy = bytes <= COPIED_BYTES;
+    const inside = join(folder, "source");
+    await (isCopy ? copyTo(inside, handle, bytes) : linkTo(inside, handle, path));
+    return { handle, source: { path: inside, label, bytes, ...found }, isCopy };
   } catch (error) {
     await handle.close();
     throw error;
@@ -121,32 +178,28 @@ function exchanged(label: string): LakeError {
  * to may change. Only Linux names what is open; elsewhere the file is compared with what was looked at, before and after.
  * DuckDB would take some names for patterns, and believe others that end in `.gz`.
  */
-async function linkTo(handle: FileHandle, path: string, folder: string): Promise<string> {
-  const link = join(folder, "source");
+async function linkTo(link: string, handle: FileHandle, path: string): Promise<void> {
   await symlink(process.platform === "linux" ? `/proc/self/fd/${handle.fd}` : path, link);
-  return link;
 }
 
-async function convert(scope: Scope, request: ConvertRequest, { signal, emit }: Told): Promise<ConvertResult> {
+/** Up to so many bytes are copied: what is in the folder needs no permission of its own, so the instance can be kept. */
+const COPIED_BYTES = 2 ** 20;
+
+async function copyTo(copy: string, handle: FileHandle, bytes: number): Promise<void> {
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(bytes), 0, bytes, 0);
+  await writeFile(copy, buffer.subarray(0, bytesRead), { mode: 0o600 });
+}
+
+async function convert(duck: Duck, request: ConvertRequest, { signal, emit }: Told): Promise<ConvertResult> {
   const { folder, query, maxRows, onBadRows, csv } = request;
   const output = join(folder, "out");
   await mkdir(output);
-  const files = query || !opened ? [] : [opened.source.path];
-  const duck = await openDuck(scope, {
-    memoryBytes: request.memoryBytes,
-    threads: request.threads,
-    tempFolder: join(folder, "tmp"),
-    maxTempBytes: request.maxTempBytes,
-    folders: [output, ...(query?.folders ?? [])],
-    files,
-    progress: true,
-    hidePaths: [output, ...request.hidePaths, ...files.map(dirname)],
-  });
+  const hidePaths = [output, ...request.hidePaths, folder];
   const target = openTarget(request.current, request.rules);
   let settled: Head["columns"] = [];
   let telling = false;
   const context: ConvertContext = {
-    duck,
+    duck: { connect: () => duck.connect(hidePaths) },
     folder: output,
     onBadRows,
     maxRows,

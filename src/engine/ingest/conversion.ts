@@ -7,6 +7,8 @@ import type { Source } from "./types.ts";
 
 /** A process that reads one source: its file, its folder, and nothing else. */
 export interface Conversion {
+  /** Of its process, a UUID. */
+  readonly id: string;
   /** Opens the file and tells what it is. Throws `conflict` when its name leads elsewhere by now, `invalid`. */
   open(request: OpenRequest, signal: AbortSignal): Promise<Pick<Source, "format" | "compression">>;
   /** Turns what was opened, or a query, into Parquet files in the folder. */
@@ -20,10 +22,9 @@ export interface Conversion {
 const BASE_BYTES = 768 * 2 ** 20;
 const COUNTED = 1.5;
 
-/** `label` is the source as errors name it. The process goes back with the scope. */
+/** The process goes back with the scope. */
 export async function openConversion(
   scope: Scope,
-  label: string,
   { ingestMemoryBytes: memoryBytes, log }: Pick<EngineSettings, "ingestMemoryBytes" | "log">,
 ): Promise<Conversion> {
   const worker = await takeProcess("conversions", (ending, how) => {
@@ -31,12 +32,16 @@ export async function openConversion(
   });
   worker.limitMemory(BASE_BYTES + COUNTED * memoryBytes);
   scope.defer(() => worker.giveBack());
+  let label = "The query";
   const explained = (error: unknown): never => {
     throw error instanceof ProcessEnded ? endedOn(label, error) : error;
   };
   return {
-    open: (request, signal) =>
-      worker.call<Pick<Source, "format" | "compression">>("ingest.open", request, { signal }).catch(explained),
+    id: worker.id,
+    open: (request, signal) => {
+      label = request.file.label;
+      return worker.call<Pick<Source, "format" | "compression">>("ingest.open", request, { signal }).catch(explained);
+    },
     convert: (request, { signal, onProgress }) =>
       worker
         .call<ConvertResult>("ingest.convert", request, {

@@ -94,6 +94,20 @@ function textsOf(sample: readonly Cell[][], index: number, { csv }: ConvertConte
   });
 }
 
+/**
+ * Whether the statement that writes the table is check enough: writing a few rows in vain costs no more than a check. Not
+ * where the dataset's columns are others, which is said before anything is written.
+ */
+export function isWrittenAtOnce({ sniffed, context }: Attempt, columns: readonly CsvColumn[]): boolean {
+  if (!sniffed.sampleIsAll || isWide(sniffed)) return false;
+  const known = new Map(context.target?.columns.map(({ name, type }) => [name, type]));
+  if (known.size > 0 && known.size !== columns.length) return false;
+  return columns.every(({ name, candidate }, index) => {
+    const sameType = known.size === 0 || known.get(name) === (sniffed.types[index] ?? "VARCHAR");
+    return sameType && exchangedFormat(candidate?.format ?? null) === undefined;
+  });
+}
+
 export function sampleRows({ sniffed }: Attempt): number {
   const { rowBytes, names } = sniffed;
   return Math.max(100, Math.floor(Math.min(SAMPLE_ROWS, SAMPLE_BYTES / rowBytes, SAMPLE_CELLS / names.length)));

@@ -1,7 +1,15 @@
 import { stat } from "node:fs/promises";
 import { quoted } from "../catalog/nearest.ts";
 import { LakeError } from "../errors.ts";
-import { chooseCandidates, type Kept, keepMisfits, keepWords, sampleRows, selectTyped } from "./csv-check.ts";
+import {
+  chooseCandidates,
+  isWrittenAtOnce,
+  type Kept,
+  keepMisfits,
+  keepWords,
+  sampleRows,
+  selectTyped,
+} from "./csv-check.ts";
 import { sniffCsv } from "./csv-dialect.ts";
 import { readLayout } from "./csv-layout.ts";
 import { type RecordQuery, scanRecords } from "./csv-lines.ts";
@@ -40,8 +48,9 @@ export const convertCsv: Converter = async (source, context) => {
       longRows: false,
       skipBadRows: false,
     };
+    let attempts = 0;
     const prepare = async (): Promise<Attempt> => {
-      await dropRejects(connection);
+      if (attempts++ > 0) await dropRejects(connection);
       const sniffed = await sniffCsv(connection, reading, source, context, bufferOptions(reading, false));
       return { connection, source, context, reading, sniffed };
     };
@@ -95,7 +104,8 @@ async function convert(attempt: Attempt): Promise<Converted> {
   const { connection, context, sniffed } = attempt;
   const columns = chooseCandidates(attempt);
   const kept = keepWords(attempt, columns);
-  kept.push(...(await keepMisfits(attempt, columns, isWide(sniffed) ? undefined : sampleRows(attempt))));
+  if (!isWrittenAtOnce(attempt, columns))
+    kept.push(...(await keepMisfits(attempt, columns, isWide(sniffed) ? undefined : sampleRows(attempt))));
   await refuseGiven(attempt, kept);
   const options = { rowBytes: sniffed.rowBytes, ...(isWide(sniffed) && { atMostRows: await atMostRows(attempt) }) };
 

@@ -1,3 +1,5 @@
+import { randomUUID } from "node:crypto";
+import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { putDataFiles } from "../catalog/data-files.ts";
@@ -120,9 +122,13 @@ async function ingest(
 
   const scope = openScope();
   try {
-    const folder = await openSpoolFolder(scope, spoolOf(store.localRoot));
-    const budget = openBudget(scope, folder, settings, options.signal);
-    const context = { ...parts, request, rules, current, isWhole, folder, signal: budget, options };
+    const conversion = await openConversion(scope, settings);
+    const root = await openSpoolFolder(scope, spoolOf(store.localRoot), conversion.id);
+    const signal = openBudget(scope, root, settings, options.signal);
+    // Never twice the same: DuckDB remembers files by their names.
+    const folder = join(root, randomUUID());
+    await mkdir(folder);
+    const context = { ...parts, request, rules, current, isWhole, conversion, folder, signal, options };
     if ("sql" in request.source) return await ingestQuery(scope, context, request.source.sql);
     if (!("upload" in request.source)) return await ingestFile(scope, context, request.source);
     const upload = await parts.uploads.take(scope, options.caller, request.source.upload);
@@ -144,6 +150,7 @@ interface Job extends IngestParts {
   current: Manifest | Head | undefined;
   /** Otherwise the same source is no repeat: it brings back what is missing. */
   isWhole: boolean;
+  conversion: Conversion;
   folder: string;
   hasher: Hasher;
   signal: AbortSignal;
@@ -151,7 +158,7 @@ interface Job extends IngestParts {
 }
 
 async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<IngestResult> {
-  const { current, folder, hasher, settings } = job;
+  const { current, conversion, folder, hasher, settings } = job;
   const source = await openSource(scope, from, {
     maxIngestBytes: settings.maxIngestBytes,
     allow: [...settings.allow, ...(job.options.roots ?? [])],
@@ -160,7 +167,6 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
     isRemote: job.options.caller !== undefined,
   });
   const { file } = source;
-  const conversion = await openConversion(scope, file.label, settings);
   const isText = job.request.csv?.encoding !== undefined;
   const { format } = await conversion.open({ file, format: job.request.format, isText, folder }, job.signal);
   const onBadRows = job.request.onBadRows ?? "fail";
@@ -178,7 +184,7 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
   const signal = AbortSignal.any([job.signal, known.signal]);
   let converted: ConvertResult;
   try {
-    converted = await convert(job, conversion, rules, {
+    converted = await convert(job, rules, {
       format,
       signal,
       onBadRows,
@@ -198,13 +204,12 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
 }
 
 async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestResult> {
-  const { signal, store, settings } = job;
+  const { signal, store } = job;
   readCsvOptions(job.request.csv, "sql");
   const rules: SchemaRules = { ...job.rules, inferred: false };
   const plan = await job.query.plan(sql, { signal, caller: job.options.caller, files: scope });
-  const conversion = await openConversion(scope, "The query", settings);
   const query = { plan, folders: [join(store.localRoot, "data")] };
-  const converting = convert(job, conversion, rules, {
+  const converting = convert(job, rules, {
     format: "sql",
     signal,
     onBadRows: "fail",
@@ -227,8 +232,7 @@ interface How extends Pick<ConvertRequest, "onBadRows" | "csv" | "hidePaths" | "
 
 /** Runs a conversion in its process: it can read its source, and write the ingest's folder. */
 function convert(
-  { current, folder, settings, store, options }: Job,
-  conversion: Conversion,
+  { current, conversion, folder, settings, store, options }: Job,
   rules: SchemaRules,
   { format, signal, onBadRows, csv, hidePaths, query }: How,
 ): Promise<ConvertResult> {

@@ -14,9 +14,9 @@ export function spoolOf(localRoot: string): string {
   return join(localRoot, ".spool");
 }
 
-/** A folder for one ingest, removed with the scope whatever happens. */
-export async function openSpoolFolder(scope: Scope, spool: string): Promise<string> {
-  const folder = join(spool, `ingest.${hostname()}.${process.pid}.${PROCESS}.${randomUUID()}`);
+/** A folder for work in progress, removed with the scope whatever happens. `id` is a UUID. */
+export async function openSpoolFolder(scope: Scope, spool: string, id: string = randomUUID()): Promise<string> {
+  const folder = join(spool, `ingest.${hostname()}.${process.pid}.${PROCESS}.${id}`);
   await mkdir(spool, { recursive: true });
   // Not `recursive`: on a read-only disk that fails with ENOENT, which says nothing.
   await mkdir(folder, { mode: 0o700 });

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { serialize } from "node:v8";
@@ -32,6 +33,8 @@ export interface CallOptions {
 /** A process that somebody works with. */
 export interface WorkerProcess {
   readonly pid: number;
+  /** A UUID; numbers of processes come again. */
+  readonly id: string;
   /**
    * Runs `method` there. When `signal` aborts, the process is told, and a call that has not ended a second later ends the
    * process. Throws what the method throws, the cancellation, or `ProcessEnded`.
@@ -168,6 +171,7 @@ async function start(kind: Kind): Promise<Running> {
 
   const running: Running = {
     pid: child.pid ?? 0,
+    id: randomUUID(),
     isAlive: () => alive && ending === undefined,
     residentBytes: () => residentNow(running.pid),
     limitMemory: (bytes) => {
