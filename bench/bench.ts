@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { packageVersion } from "../demo/server.ts";
 import { benchCatalog } from "./catalog.ts";
 import { type Context, openContext } from "./context.ts";
+import { benchCopilot } from "./copilot.ts";
 import { benchEmbed } from "./embed.ts";
 import { benchHttp } from "./http.ts";
 import { benchIngest } from "./ingest.ts";
@@ -21,7 +22,7 @@ import { benchVectors } from "./vectors.ts";
 
 const USAGE = `npm run bench -- [--only NAME]... [--rows N] [--sizes N,N] [--quick] [--json]
 
-  --only NAME  ingest, sql, small, many, start, catalog, embed, http, mixed, uploads, vectors or s3 (starts a Ceph RGW); may be
+  --only NAME  ingest, sql, copilot, small, many, start, catalog, embed, http, mixed, uploads, vectors or s3 (starts a Ceph RGW); may be
                repeated (default: all)
   --rows N     rows of the workers table (default 500000, with --quick 20000)
   --sizes N,N  vectors in an index (default 100000, with --quick 10000); several show how the figures grow
@@ -34,6 +35,7 @@ Every figure stands beside the bare library, measured in turn in the same run. N
 const CAPABILITIES: Record<string, (context: Context) => Promise<Report>> = {
   ingest: benchIngest,
   sql: benchSql,
+  copilot: benchCopilot,
   small: benchSmall,
   many: benchMany,
   start: benchStart,
