@@ -21,21 +21,15 @@ const CASES: Case[] = [
   { what: "statements of an analyst, each new, 4 connections", connections: 4, statements: adHoc },
 ];
 
-/** Without one of the caches, each. */
-const WITHOUT = {
-  "all caches": [],
-  "no table cache": ["--table-cache-bytes", "0"],
-  "no result cache": ["--query-cache-bytes", "0"],
-  "no cache": ["--table-cache-bytes", "0", "--query-cache-bytes", "0"],
-};
+const LAKES = { "result cache": [], "no cache": ["--query-cache-bytes", "0"] };
 
-/** What the caches are worth: a co-pilot that asks the same again, and an analyst who does not. */
+/** What the result cache is worth: a co-pilot that asks the same again, and an analyst who does not. */
 export async function benchCopilot(context: Context): Promise<Report> {
   const folder = await context.folder();
   const served = new Map<string, Served>();
   const figures: Figure[] = [];
   try {
-    for (const [name, flags] of Object.entries(WITHOUT)) {
+    for (const [name, flags] of Object.entries(LAKES)) {
       const lake = await serveLake(join(folder, name.replaceAll(" ", "-")), ["--embed-provider", "builtin", ...flags]);
       served.set(name, lake);
       await load(lake);

@@ -63,11 +63,6 @@ export const configSchema = z.strictObject({
   query_cache_bytes: size(0)
     .prefault("32MiB")
     .describe("Results kept in memory, for statements that would give the same again while their data stays. 0: none."),
-  table_cache_bytes: size(0)
-    .prefault("64MiB")
-    .describe(
-      "Datasets that are asked for often, kept decoded in `query_memory`: those with files of a sixteenth of this. 0: none.",
-    ),
   max_temp_bytes: size().prefault("10GiB").describe("Disk that queries, and each `ingest`, may spill to."),
   threads: count().optional().describe("Threads DuckDB uses. Unset: one a core."),
   query_timeout: duration().prefault("30s").describe("Longest a query may run, when it does not say."),

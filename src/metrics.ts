@@ -99,7 +99,6 @@ export function openMetrics({ engine, http }: MetricsSources): Metrics {
         ...ofEngine(stats),
         ...ofUploads(uploads),
         ...ofResults(stats),
-        ...ofHotTables(stats),
         ...ofCopies(stats),
         ...ofEmbedding(stats),
         ...ofProcess(),
@@ -186,16 +185,6 @@ function ofResults({ results }: EngineStats): Family[] {
     gauge("lakehouse_query_cache_entries", "Results that are kept.", results.entries),
     gauge("lakehouse_query_cache_bytes", "What they take, as accounted.", results.bytes),
     gauge("lakehouse_query_cache_max_bytes", "What they may take.", results.maxBytes),
-  ];
-}
-
-function ofHotTables({ hot: { tables, bytes, maxBytes, hits, misses } }: EngineStats): Family[] {
-  return [
-    counter("lakehouse_table_cache_hits_total", "Small datasets that a statement read from memory.", hits),
-    counter("lakehouse_table_cache_misses_total", "Small datasets that a statement read from their files.", misses),
-    gauge("lakehouse_table_cache_entries", "Small datasets in memory.", tables),
-    gauge("lakehouse_table_cache_bytes", "What they take.", bytes),
-    gauge("lakehouse_table_cache_max_bytes", "What they may take.", maxBytes),
   ];
 }
 

@@ -30,7 +30,6 @@ export function engineSettings(
     ingestMemoryBytes: config.ingest_memory,
     queryMemoryBytes: config.query_memory,
     queryCacheBytes: config.query_cache_bytes,
-    tableCacheBytes: config.table_cache_bytes,
     maxTempBytes: config.max_temp_bytes,
     threads: config.threads ?? defaultThreads(),
     queryTimeoutMs: config.query_timeout,

@@ -23,8 +23,6 @@ export interface EngineSettings {
   queryMemoryBytes: number;
   /** Results kept in memory; 0 for none. Default: 32 MiB. */
   queryCacheBytes?: number | undefined;
-  /** Small datasets kept in memory, decoded; 0 for none. Default: 64 MiB. */
-  tableCacheBytes?: number | undefined;
   /** Disk that DuckDB may spill to, for queries and for each ingest. */
   maxTempBytes: number;
   threads: number;

@@ -3,7 +3,6 @@ import type { Catalog } from "./catalog/types.ts";
 import type { EmbedStatus } from "./embed/embedder.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import type { Jobs } from "./jobs/jobs.ts";
-import type { HotStats } from "./query/hot-tables.ts";
 import type { KeptStats } from "./query/kept-results.ts";
 import type { QueryEngine } from "./query/types.ts";
 import type { CopyStats, Store } from "./store/store.ts";
@@ -19,8 +18,6 @@ export interface EngineStats {
   queries: Occupancy;
   /** Results in memory. */
   results: KeptStats;
-  /** Small datasets in memory. */
-  hot: HotStats;
   ingests: Occupancy;
   /** Jobs of this process that have not ended. */
   jobs: number;
@@ -44,7 +41,6 @@ export interface OpenParts {
 }
 
 const NOTHING: KeptStats = { entries: 0, bytes: 0, maxBytes: 0, hits: 0, misses: 0 };
-const NONE: HotStats = { tables: 0, bytes: 0, maxBytes: 0, hits: 0, misses: 0 };
 const NOBODY: Occupancy = { running: 0, waiting: 0 };
 
 export function statsOf({ store, catalog, query, ingest, vectors, jobs }: OpenParts, embed: EmbedStatus): EngineStats {
@@ -52,7 +48,6 @@ export function statsOf({ store, catalog, query, ingest, vectors, jobs }: OpenPa
     catalog: catalog && sizesOf(catalog),
     queries: query?.occupancy() ?? NOBODY,
     results: query?.kept() ?? NOTHING,
-    hot: query?.hot() ?? NONE,
     ingests: ingest?.occupancy() ?? NOBODY,
     jobs: jobs?.running() ?? 0,
     buildsWaiting: jobs?.waiting() ?? 0,

@@ -10,10 +10,9 @@ import type { Store } from "../store/store.ts";
 import { CELL_LIMITS } from "./cell-limits.ts";
 import { type FunctionNames, loadFunctionNames } from "./functions.ts";
 import type { Judged } from "./guard.ts";
-import { HOT_SCHEMA, openHotTables } from "./hot-tables.ts";
 import { openPool, type Pool, type Session } from "./pool.ts";
 import { isFatal } from "./query-errors.ts";
-import { datasetSelect, openRelations, type Relations } from "./relations.ts";
+import { openRelations, type Relations } from "./relations.ts";
 import { loadRepeatable } from "./repeatable.ts";
 import { VECTOR_MACRO } from "./vector-hits.ts";
 
@@ -37,12 +36,8 @@ interface Parts {
 }
 
 const KEPT_VERDICTS = 500;
-/** Of tables in memory, unless told. */
-const HOT_BYTES = 64 * 2 ** 20;
-/** Of a session's memory, which they are in, at most one part in so many. */
-const HOT_SHARE = 4;
 /** The macros that statements stand on. */
-const SETUP = [...CELL_LIMITS, ...VECTOR_MACRO, `CREATE SCHEMA ${HOT_SCHEMA}`];
+const SETUP = [...CELL_LIMITS, ...VECTOR_MACRO];
 
 /** Opens the pool, and its first session, which knows what functions DuckDB has. */
 export async function openInstances(scope: Scope, parts: Parts): Promise<Opened> {
@@ -86,24 +81,9 @@ async function openSession({ store, settings }: Parts): Promise<Session> {
       SETUP,
       (ending, how) => settings.log("warn", "a process of statements has ended", { ending, how }),
     );
-    const hot = openHotTables(scope, {
-      maxBytes: Math.min(settings.tableCacheBytes ?? HOT_BYTES, memoryBytes / HOT_SHARE),
-      connect: duck.connect,
-      select: async (manifest, files, connection) => {
-        // Statements have fetched what they need; the rest is not worth fetching.
-        const isHere =
-          store.remote?.hold(
-            manifest.files.map(({ key }) => key),
-            files,
-          ) ?? true;
-        return isHere ? datasetSelect(manifest, store, files, connection) : undefined;
-      },
-      log: settings.log,
-    });
     const session: Session = {
       connection: await duck.connect(),
       shown: new Map(),
-      hot,
       isAlive: duck.isAlive,
       isFull: duck.isFull,
       renew: async () => {

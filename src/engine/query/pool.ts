@@ -3,14 +3,12 @@ import type { RemoteConnection } from "../duckdb/remote.ts";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
 import { GRACE_MS } from "../process/processes.ts";
 import { type Occupancy, openTurns } from "../turns.ts";
-import type { HotTables } from "./hot-tables.ts";
 
 /** A worker process that runs one statement at a time, with an instance of its own. */
 export interface Session {
   connection: RemoteConnection;
   /** What the connection sees: relation name → what it stands for. */
   shown: Map<string, string>;
-  hot: HotTables;
   isAlive(): boolean;
   /** Whether earlier statements have left too much in memory for another one. */
   isFull(): boolean;
@@ -36,7 +34,6 @@ export interface Pool {
     work: (session: Session) => Promise<Result>,
   ): Promise<Result>;
   occupancy(): Occupancy;
-  sessions(): readonly Session[];
   /** Ends what runs, refuses whoever waits and whoever comes. */
   close(): Promise<void>;
 }
@@ -164,7 +161,6 @@ export function openPool(
       }
     },
     occupancy: turns.occupancy,
-    sessions: () => [...all],
     close: async () => {
       closed = true;
       clearInterval(shrink);

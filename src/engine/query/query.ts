@@ -11,7 +11,6 @@ import { judgeCondition } from "./condition.ts";
 import { damagedCopies } from "./damaged-copies.ts";
 import { hideIn } from "./explain.ts";
 import type { Judged } from "./guard.ts";
-import { statsOfAll } from "./hot-tables.ts";
 import { type Opened, openInstances } from "./instance.ts";
 import { type Content, openKeptResults } from "./kept-results.ts";
 import { brokenOff, closedError, explained, timedOut, tooPatient, withColumns } from "./query-errors.ts";
@@ -124,9 +123,9 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     sql: string,
     options: QueryOptions,
     work: Searched<Result>,
-    reads?: Reads,
+    files?: Scope,
   ): Promise<Result> {
-    return inTime(options, (open, signal) => searched(open, signal, sql, options, work, reads));
+    return inTime(options, (open, signal) => searched(open, signal, sql, options, work, files));
   }
 
   async function searched<Result>(
@@ -135,7 +134,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     sql: string,
     { params, caller, nesting }: QueryOptions,
     work: Searched<Result>,
-    { files, hot }: Reads = { files: undefined, hot: true },
+    files?: Scope,
   ): Promise<Result> {
     const copies = openScope();
     const held = openHeld(files ?? copies);
@@ -165,7 +164,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         const outcome = await open.pool
           .run(signal, caller, async (session) => {
             try {
-              return { result: await work({ session, open, signal, params, held, hot }, found) };
+              return { result: await work({ session, open, signal, params, held }, found) };
             } catch (error) {
               if (error instanceof SearchesNeeded || error instanceof FilesNeeded) return error;
               throw error;
@@ -290,7 +289,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         const keys = [...turn.held.keys.keys()];
         return { sql: judged.sql, views, datasets: readFrom(resolved, searches, found), keys };
       };
-      return onSearched(sql, options, planned, { files, hot: false });
+      return onSearched(sql, options, planned, files);
     },
     texts: (sql, options, onTexts, onRestart) =>
       onSearched(sql, options, async (turn, found) => {
@@ -309,7 +308,6 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         if (where.length <= KEPT_VERDICT_CHARS) opened.conditions.set(where, true);
       }),
     kept: results.stats,
-    hot: () => newest && statsOfAll(newest.pool.sessions().map(({ hot }) => hot.stats())),
     occupancy: () => newest?.pool.occupancy() ?? { running: 0, waiting: 0 },
     warm: async () => {
       await opened();
@@ -317,11 +315,6 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   };
 }
 
-/** Its files stay until the scope closes, or it ends; `hot` as in `Held`. */
-interface Reads {
-  files: Scope | undefined;
-  hot: boolean;
-}
 type Searched<Result> = (turn: Turn, found: FoundByKey) => Promise<Result>;
 
 function statementOf({ sql, explain }: Judged): Statement {

@@ -7,7 +7,6 @@ import type { Scope } from "../scope.ts";
 import type { Store } from "../store/store.ts";
 import { catalogTable } from "./catalog-tables.ts";
 import type { Judged } from "./guard.ts";
-import type { HotTables } from "./hot-tables.ts";
 import { liveItems } from "./live-items.ts";
 import type { Session } from "./pool.ts";
 import type { DatasetRef, Verdict } from "./tree.ts";
@@ -17,8 +16,6 @@ export interface Relation {
   name: string;
   /** The same stamp means the same content: nothing has to be done again. */
   stamp: string;
-  /** Read from a table of DuckDB's, not from files. */
-  hot: boolean;
   statements: (connection: Connection) => AsyncIterable<string>;
 }
 
@@ -38,11 +35,8 @@ export interface RelationParts {
 const LOADS_AHEAD = 16;
 
 export interface Relations {
-  /**
-   * Fixes the version of every dataset a statement names, as `held` has it; read from `hot` what is there. Throws
-   * `not_found`.
-   */
-  resolve(verdict: Verdict, held: Held, hot?: HotTables): Promise<Resolved>;
+  /** Fixes the version of every dataset a statement names, as `held` has it. Throws `not_found`. */
+  resolve(verdict: Verdict, held: Held): Promise<Resolved>;
   /** The same with these manifests in place of some, which have some of their files. */
   narrow(resolved: Resolved, manifests: ReadonlyMap<string, Manifest>, held: Held): Resolved;
   /** Whether all files that will be read are held; of those that are local copies, what is there is held now. */
@@ -91,16 +85,14 @@ export function openRelations({ store, catalog }: RelationParts): Relations {
       }),
       manifests: new Map([...resolved.manifests, ...manifests]),
     }),
-    resolve: async (verdict, held, hot) => {
+    resolve: async (verdict, held) => {
       const loaded = await loadManifests(verdict.datasets, catalog, held);
-      const datasets = loaded.map(({ ref: { relation }, manifest }) => {
-        const table = hot?.take(manifest, held.scope);
-        return table ? hotRelation(relation, manifest, table) : datasetRelation(relation, manifest, store, held.scope);
-      });
+      const datasets = loaded.map(({ ref: { relation }, manifest }) =>
+        datasetRelation(relation, manifest, store, held.scope),
+      );
       const builtins = verdict.builtins.map((name) => ({
         name,
         stamp: `${revision}`,
-        hot: false,
         statements: () => catalogTable(name, catalog),
       }));
       const read = loaded.map(({ manifest }) => `${manifest.name}@${manifest.version}`);
@@ -144,7 +136,7 @@ async function loadManifests(refs: DatasetRef[], catalog: Catalog, { newest }: H
 }
 
 function missingKeys({ relations, manifests }: Resolved, { keys }: Held): string[] {
-  const read = relations.flatMap(({ name, hot }) => (hot ? [] : (manifests.get(name)?.files ?? [])));
+  const read = relations.flatMap(({ name }) => manifests.get(name)?.files ?? []);
   const named = read.map(({ key }) => key);
   return [...new Set(named)].filter((key) => !keys.has(key));
 }
@@ -153,21 +145,9 @@ function datasetRelation(name: string, manifest: Manifest, store: Store, files: 
   return {
     name,
     stamp: stampOf(manifest),
-    hot: false,
     statements: async function* (connection) {
       const select = await datasetSelect(manifest, store, files, connection);
       yield `CREATE OR REPLACE TEMP VIEW ${identifier(name)} AS ${select}`;
-    },
-  };
-}
-
-function hotRelation(name: string, { commitId }: Manifest, table: string): Relation {
-  return {
-    name,
-    stamp: `${commitId} hot`,
-    hot: true,
-    statements: async function* () {
-      yield `CREATE OR REPLACE TEMP VIEW ${identifier(name)} AS FROM ${table}`;
     },
   };
 }

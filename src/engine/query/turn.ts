@@ -17,8 +17,6 @@ export interface Turn {
   signal: AbortSignal;
   params: Params | undefined;
   held: Held;
-  /** Whether it runs here, where tables are in memory. */
-  hot: boolean;
 }
 
 /** Thrown when local copies of files have to be fetched, which must not keep a place on the pool. */
@@ -78,7 +76,7 @@ export function refuseData(): never {
 /** What a statement will read, all of it held. Throws `FilesNeeded`. */
 export async function resolveHeld(turn: Turn, judged: Judged): Promise<Resolved> {
   const { relations } = turn.open;
-  const whole = await relations.resolve(judged, turn.held, turn.hot ? turn.session.hot : undefined);
+  const whole = await relations.resolve(judged, turn.held);
   // With all files at hand there is nothing to save but looking into each, and a view of its own costs a statement more.
   if (relations.areHeld(whole, turn.held)) return whole;
   const resolved = relations.narrow(whole, await needed(turn, judged, whole), turn.held);
@@ -88,11 +86,10 @@ export async function resolveHeld(turn: Turn, judged: Judged): Promise<Resolved>
 
 const MAX_ANSWER_BYTES = 8 * 2 ** 20;
 
-function needed({ session, signal, params }: Turn, { filters }: Judged, { relations, manifests }: Resolved) {
-  const fromFiles = new Set(relations.filter(({ hot }) => !hot).map(({ name }) => name));
+function needed({ session, signal, params }: Turn, { filters }: Judged, { manifests }: Resolved) {
   return neededFiles({
     filters,
-    manifests: new Map([...manifests].filter(([name]) => fromFiles.has(name))),
+    manifests,
     param: (name) => given(params, name),
     ask: async (sql) => {
       const limits = { params, maxRows: Number.POSITIVE_INFINITY, maxBytes: MAX_ANSWER_BYTES, signal };

@@ -2,7 +2,6 @@ import type { Params } from "../duckdb/duckdb.ts";
 import type { Json } from "../duckdb/values.ts";
 import type { Scope } from "../scope.ts";
 import type { Occupancy } from "../turns.ts";
-import type { HotStats } from "./hot-tables.ts";
 import type { KeptStats } from "./kept-results.ts";
 
 export interface Asking {
@@ -88,8 +87,6 @@ export interface QueryEngine {
   occupancy(): Occupancy;
   /** Results in memory. */
   kept(): KeptStats;
-  /** Undefined before the first statement. */
-  hot(): HotStats | undefined;
   /** Opens DuckDB now rather than with the first statement. */
   warm(): Promise<void>;
 }

@@ -10,7 +10,6 @@ function opener() {
     const session = {
       connection: {} as Session["connection"],
       shown: new Map(),
-      hot: {} as Session["hot"],
       closed: false,
       full: false,
       renewed: 0,

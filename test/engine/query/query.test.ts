@@ -11,7 +11,6 @@ beforeAll(async () => {
     maxConcurrentQueries: 2,
     maxQueuedQueries: 4,
     queryMemoryBytes: 512 * 2 ** 20,
-    tableCacheBytes: 0,
   });
   await lake.write(
     "workers",
