@@ -1,9 +1,9 @@
-import { readFile } from "node:fs/promises";
+import { copyFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { convertParquet } from "../../../src/engine/ingest/parquet.ts";
 import { type Converting, openConverting } from "../../support/converting.ts";
-import { readParquet } from "../../support/ingesting.ts";
+import { openIngesting, readParquet } from "../../support/ingesting.ts";
 import { type ElementOptions, logical, oneColumn, statistics, type TypeName } from "../../support/parquet-file.ts";
 
 let bench: Converting;
@@ -186,4 +186,30 @@ test("a TIME WITH TIME ZONE of DuckDB's is in UTC in the file, which is told", a
   expect(notes.converted).toEqual([
     { column: "l", from: "TIME WITH TIME ZONE", to: "TIME", reason: "DuckDB wrote the times in UTC" },
   ]);
+});
+
+test("a dataset's own file loads into another, with the same bytes, whatever the query made", async () => {
+  await using lake = await openIngesting();
+  const values = ENDS.flatMap(([type, , ...texts], at) => {
+    const some = texts.map((text) => `CAST('${text}' AS ${type})`);
+    return [`${some[0]} AS c${at}`, `[${some.join(", ")}] AS l${at}`, `MAP {'k': {'a': ${some[1]}}} AS m${at}`];
+  });
+  const others = [
+    "CAST('infinity' AS TIMESTAMP_S) AS s",
+    "TIMETZ '24:00:00+00' AS z",
+    "INTERVAL '2000 hours 1 microsecond' AS v",
+  ];
+  await lake.ingest({ name: "first", source: { sql: `SELECT ${[...values, ...others].join(", ")}` } });
+  const [file] = (await lake.catalog.load("first")).files;
+  const path = join(lake.inbox, "first.parquet");
+  await copyFile(await lake.store.localPath(file?.key ?? ""), path);
+  const { notes, columns } = await lake.ingest({ name: "second", source: { path: "first.parquet" } });
+  expect(notes.converted).toEqual([]);
+  expect(columns.slice(-3).map(({ type }) => type)).toEqual(["TIMESTAMP", "VARCHAR", "VARCHAR"]);
+  const [row] = await lake.rows("first");
+  expect(await lake.rows("second")).toEqual([row]);
+  // The conversion gives the same bytes, so that it is known to be the same data.
+  const again = await lake.ingest({ name: "first", source: { path: "first.parquet" }, mode: "append" });
+  expect(again.unchanged).toBe(true);
+  expect(row).toMatchObject({ c0: "24:00:00", s: "infinity", z: "24:00:00+00", v: "2000:00:00.000001" });
 });
