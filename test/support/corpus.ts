@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 
 /** A file that a fuzzer loads in every run. */
-export interface Kept {
+interface Kept {
   name: string;
   bytes: Buffer;
   /** `hostile-` files must be refused; `found-` ones, which a fuzzer kept, may load or be refused; the others must load. */
