@@ -169,11 +169,7 @@ describe("types", () => {
   const BOOLEAN = "A BOOLEAN is written as true or false";
   const UUID = "A UUID is written as 32 hexadecimal digits";
   it.each([
-    ...["2", "-0", "007", "+1", "0x1F", "1_000", "1,000", "1,5", "2020-02-30"].map((text) => [
-      "DATE",
-      text,
-      DATE,
-    ]),
+    ...["2", "-0", "007", "+1", "0x1F", "1_000", "1,000", "1,5", "2020-02-30"].map((text) => ["DATE", text, DATE]),
     ...["2", "10", "007", "01:02:99", "1,5"].map((text) => ["TIME", text, TIME]),
     ...["2", "1700000000", "007", "2020-01-01 25:00:00"].map((text) => ["TIMESTAMP", text, TIMESTAMP]),
     ["TIMESTAMPTZ", "2020-01-01 00:00:00", "and Z or an offset such as +02:00."],
