@@ -84,7 +84,7 @@ async function loadAndLook(kind: Kind, columns: readonly GeneratedColumn[]): Pro
   }
   const { manifest } = await engine.describe(name);
   const names = manifest.columns.map((column) => column.name);
-  if (given.read !== undefined) await compare(name, given.read, columns, manifest.columns);
+  if (given.read !== undefined) await compare(kind, name, given.read, columns, manifest.columns);
   await look(name, names, ROWS);
   try {
     await engine.ingest({ name, source: other.source, mode: "append" });
@@ -117,6 +117,7 @@ function refusedByName(error: unknown, file: string, columns: readonly Generated
 
 /** Every value is what DuckDB reads from the source: as text, and as a result where the type is the same. */
 async function compare(
+  kind: Kind,
   name: string,
   read: string,
   columns: readonly GeneratedColumn[],
@@ -130,8 +131,11 @@ async function compare(
     const quoted = identifier(column.name);
     if (to === "JSON" && from !== "JSON") continue;
     const asText = `CAST(${quoted} AS VARCHAR)`;
+    // DuckDB reads these from Parquet as TIME WITH TIME ZONE in UTC, and as a UNION's fields without names.
+    const isOther = kind === "parquet" && /TIME WITH TIME ZONE|STRUCT\([A-Z]+[,)]/.test(from);
+    const rightText = isOther ? `CAST(CAST(${quoted} AS ${to}) AS VARCHAR)` : asText;
     const [right, got] = [
-      await bare.rows<{ v: string | null }>(`SELECT ${asText} AS v FROM ${read} ORDER BY n`),
+      await bare.rows<{ v: string | null }>(`SELECT ${rightText} AS v FROM ${read} ORDER BY n`),
       await engine.query(`SELECT ${asText} FROM ${name} ORDER BY n`, MAX),
     ];
     expect(got.rows.flat(), `${column.name} ${from} → ${to}`).toEqual(right.map(({ v }) => v));

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { keepFound, readCorpus } from "../support/corpus.ts";
 import { readParquet } from "../support/ingesting.ts";
 import { element, int96, levels, logical, oneColumn, parquetFile, plain } from "../support/parquet-file.ts";
 import { mutant, openRandom } from "../support/parquet-mutants.ts";
@@ -9,22 +10,44 @@ import { openWorkspace, type ServerProcess, type Workspace } from "./process.ts"
 /** More rounds and other seeds find more: LAKEHOUSE_FUZZ_ROUNDS=5000 LAKEHOUSE_FUZZ_SEED=7. */
 const ROUNDS = Number(process.env.LAKEHOUSE_FUZZ_ROUNDS ?? 200);
 const SEED = Number(process.env.LAKEHOUSE_FUZZ_SEED ?? 1);
+/** Made by make.py there, or found here. */
+const CORPUS = new URL("../engine/ingest/parquet-files/", import.meta.url);
+
+test("every file of the corpus loads, or is refused by name where it is hostile", async () => {
+  const corpus = await readCorpus(CORPUS, ".parquet");
+  for (const kind of ["sound", "hostile"])
+    expect(
+      corpus.some((kept) => kept.kind === kind),
+      kind,
+    ).toBe(true);
+  await using workspace = await openWorkspace();
+  const server = await workspace.start();
+  for (const { name, bytes, kind } of corpus) {
+    const told = await outcome(workspace, server, bytes).catch((error: unknown) => {
+      throw new Error(name, { cause: error });
+    });
+    if (kind !== "found") expect(told, name).toBe(kind === "sound" ? "loaded" : "refused");
+  }
+});
 
 test(`${ROUNDS} damaged Parquet files load or are refused by name, and the server lives`, {
   timeout: 60_000 + ROUNDS * 2000,
 }, async () => {
   await using workspace = await openWorkspace();
-  const seeds = await seedFiles(workspace);
+  const made = await seedFiles(workspace);
+  const kept = (await readCorpus(CORPUS, ".parquet")).filter(({ kind }) => kind !== "hostile");
+  const seeds = [...made, ...kept.map(({ bytes }) => bytes)];
   const server = await workspace.start();
   const outcomes = { loaded: 0, refused: 0 };
-  for (const [index, seed] of seeds.entries()) {
+  for (const [index, seed] of made.entries()) {
     expect(await outcome(workspace, server, seed), `seed ${index}`).toBe("loaded");
   }
   for (let round = 0; round < ROUNDS; round++) {
     const random = openRandom(SEED * 1_000_003 + round);
     const bytes = mutant(seeds[random(seeds.length)] ?? Buffer.alloc(0), random);
-    const told = await outcome(workspace, server, bytes).catch((error: unknown) => {
-      throw new Error(`Seed ${SEED}, round ${round}: ${bytes.toString("base64")}`, { cause: error });
+    const told = await outcome(workspace, server, bytes).catch(async (error: unknown) => {
+      const keptAs = await keepFound(CORPUS, `${SEED}-${round}.parquet`, bytes);
+      throw new Error(`Seed ${SEED}, round ${round}. ${keptAs}`, { cause: error });
     });
     outcomes[told] += 1;
   }

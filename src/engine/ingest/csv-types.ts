@@ -144,13 +144,22 @@ export function exchangedFormat(format: string | null): string | undefined {
   return format.replace("%d", "\0").replace("%m", "%d").replace("\0", "%m");
 }
 
+const NUMERIC = /^(?:U?(?:TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DOUBLE|FLOAT|DECIMAL\(.*\))$/;
+
 /** Why `text` cannot be a `type` without loss, for the note to the caller. */
 export function misfitReason(type: string, text: string): string {
   const value = text.trim();
+  if (/^(?:[-–—.?*]+|n\.a\.)$/i.test(value)) return "it may stand for no value, which null_values would say";
+  if (NUMERIC.test(type)) return numberReason(type, value);
+  if (type.startsWith("TIME") && /\.[0-9]{7,}/.test(value)) return "finer than a microsecond";
+  return `not ${a(type)}`;
+}
+
+function numberReason(type: string, value: string): string {
+  if (type.startsWith("U") && /^-0*[1-9][0-9]*$/.test(value)) return `below 0, the least that ${a(type)} holds`;
   if (/^-0+$/.test(value)) return "the sign of zero would be lost";
   if (/^[+-]?0[0-9]/.test(value)) return "leading zeros would be lost";
   if (/^\+[0-9]/.test(value)) return "the plus sign would be lost";
-  if (/^(?:[-–—.?*]+|n\.a\.)$/i.test(value)) return "it may stand for no value, which null_values would say";
   if (/^[+-]?0[xXbBoO]/.test(value)) return "digits of another base may be a code";
   if (/^[+-]?[0-9]+(_[0-9]+)+$/.test(value)) return "the underscores would be lost";
   if (/^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?$/.test(value)) return "it has a thousands separator";
@@ -160,10 +169,41 @@ export function misfitReason(type: string, text: string): string {
   if ((type === "DOUBLE" || type === "FLOAT") && /^-?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?$/.test(value)) {
     return `more digits than ${a(type)} holds`;
   }
-  if (type.startsWith("TIME") && /\.[0-9]{7,}/.test(value)) return "finer than a microsecond";
   return `not ${a(type)}`;
 }
 
+const DATE_FORM = "YYYY-MM-DD";
+const TIME_FORM = "HH:MM or HH:MM:SS, with up to 6 digits of a second";
+const FORMS: Record<string, string> = {
+  BOOLEAN: "true or false, t or f, yes or no, y or n, 1 or 0",
+  DATE: DATE_FORM,
+  TIME: TIME_FORM,
+  TIMESTAMP: `${DATE_FORM} and a time as ${TIME_FORM}`,
+  "TIMESTAMP WITH TIME ZONE": `${DATE_FORM}, a time as ${TIME_FORM}, and Z or an offset such as +02:00`,
+  UUID: "32 hexadecimal digits in groups of 8, 4, 4, 4 and 12",
+};
+
+/** How values of a type are written, as a sentence; nothing where there is no more to say than its name. */
+export function expectedForm(type: string): string {
+  const decimal = /^DECIMAL\((\d+),(\d+)\)$/.exec(type);
+  const form = decimal
+    ? `at most ${Number(decimal[1]) - Number(decimal[2])} digits before the point and ${decimal[2]} after it`
+    : (FORMS[type] ?? integerForm(type));
+  return form === undefined ? "" : `${article(type)} ${type} is written as ${form}. `;
+}
+
+function integerForm(type: string): string | undefined {
+  const bits = { TINYINT: 8, SMALLINT: 16, INTEGER: 32, BIGINT: 64 }[type.replace(/^U/, "")];
+  if (bits === undefined) return undefined;
+  const all = 2n ** BigInt(bits);
+  const [least, most] = type.startsWith("U") ? [0n, all - 1n] : [-all / 2n, all / 2n - 1n];
+  return `a whole number from ${least} to ${most}`;
+}
+
+function article(type: string): string {
+  return type === "INTEGER" ? "An" : "A";
+}
+
 function a(type: string): string {
-  return `${type === "INTEGER" ? "an" : "a"} ${type}`;
+  return `${article(type).toLowerCase()} ${type}`;
 }

@@ -31,7 +31,7 @@ import {
   textFrom,
   unifyRecordEnds,
 } from "./csv-text.ts";
-import { MISFIT } from "./csv-types.ts";
+import { expectedForm, MISFIT } from "./csv-types.ts";
 import type { ConvertContext, Converted, Converter, CsvDialect, IngestNotes, Source } from "./types.ts";
 import { writeParquet } from "./write.ts";
 
@@ -142,7 +142,9 @@ async function refuseGiven(attempt: Attempt, kept: Kept[]): Promise<void> {
   throw new LakeError(
     "invalid",
     `${where}: ${JSON.stringify(value)} cannot be read as ${inferred}: ${reason}. Nothing was ingested.`,
-    { hint: "Leave the column out of types to keep it as text, or add what stands for no value to null_values." },
+    {
+      hint: `${expectedForm(inferred)}Leave the column out of types to keep it as text, or add what stands for no value to null_values.`,
+    },
   );
 }
 

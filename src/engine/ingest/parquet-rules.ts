@@ -17,7 +17,9 @@ export interface LeafRule {
   /** Asked of the data before `check` and `make` are: SQL that is true for a value without nanoseconds. */
   isWhole?(value: string): string;
   /** Where not every value is whole. */
-  fine?: Pick<LeafRule, "check" | "make"> & { type: string; reason?: string };
+  fine?: Pick<LeafRule, "check" | "make" | "infinite"> & { type: string; reason?: string };
+  /** Where numbers of the type's range are infinity to DuckDB: SQL that is true for those, and the type they are kept in. */
+  infinite?: { is(value: string): string; type: string };
   /** SQL that shows a value that `check` refuses. */
   show(value: string): string;
   /** In words, for messages: the column's type, and what it may hold. */
@@ -27,6 +29,8 @@ export interface LeafRule {
 
 const MIN_MICROS = -9223372022400000000n;
 const MAX_64 = 9223372036854775806n;
+const INFINITY_64 = MAX_64 + 1n;
+const ZONED = "TIMESTAMP WITH TIME ZONE";
 /** The first day that DuckDB has as a whole. */
 const MIN_NANOS = -9223286400000000000n;
 const MAX_DAYS = 2147483646n;
@@ -51,6 +55,8 @@ function ruleOf(leaf: SchemaNode, range: Range | undefined): LeafRule | undefine
     case "DATE":
       return ends(path, range, -MAX_DAYS, MAX_DAYS, {
         type: "DATE",
+        kept: "DATE",
+        infinity: MAX_DAYS + 1n,
         allowed: "years -5877641 to 5881580",
         unit: "days since 1970",
         bare: (value) => `(${value} - DATE '1970-01-01')`,
@@ -83,6 +89,10 @@ function isWithin(range: Range | undefined, min: bigint, max: bigint): boolean {
 }
 
 interface Ends extends Pick<LeafRule, "type" | "allowed"> {
+  /** The type of DuckDB. */
+  kept: string;
+  /** The number that is infinity to DuckDB; the negative one is -infinity. */
+  infinity: bigint;
   /** What the numbers are, in words. */
   unit: string;
   /** SQL of the number behind a value of DuckDB's type. */
@@ -93,7 +103,7 @@ interface Ends extends Pick<LeafRule, "type" | "allowed"> {
 
 /**
  * For types of which DuckDB takes the ends for something else. Where statistics do not say that all is within, the column
- * is read as numbers. Where they do, a check remains: some writers leave out what is at the ends (fastparquet its NaT).
+ * is read as numbers, of which the two that DuckDB writes for infinity become it. Where they do, a check remains: some writers leave out what is at the ends (fastparquet its NaT).
  * DuckDB would leave out a check that statistics make needless: `xor` hides it from them. Inside of lists and structs,
  * where a check costs more, statistics are believed.
  */
@@ -102,15 +112,17 @@ function ends(
   range: Range | undefined,
   min: bigint,
   max: bigint,
-  { type, allowed, unit, bare, make }: Ends,
+  { type, allowed, kept, infinity, unit, bare, make }: Ends,
 ): LeafRule | undefined {
   const words = { type, allowed };
   if (!isWithin(range, min, max)) {
+    const is = isEither(infinity);
     return {
       ...words,
       reread: { meaning: "none" },
-      check: (value) => `${value} BETWEEN ${min} AND ${max}`,
-      make,
+      check: (value) => `${value} BETWEEN ${min} AND ${max} OR ${is(value)}`,
+      make: (value) => orInfinite(value, infinity, kept, make(value)),
+      infinite: { is, type: kept },
       show: (value) => `concat(${value}, ' ${unit}')`,
     };
   }
@@ -120,6 +132,15 @@ function ends(
     check: (value) => `xor(${bare(value)}, 0) BETWEEN ${min} AND ${max}`,
     show: (value) => `concat(coalesce(CAST(${bare(value)} AS VARCHAR), 'infinite'), ' ${unit}')`,
   };
+}
+
+function isEither(infinity: bigint): (value: string) => string {
+  return (value) => `(${value} = ${infinity} OR ${value} = ${-infinity})`;
+}
+
+/** SQL of `finite`, or of the infinity that the number stands for. */
+function orInfinite(value: string, infinity: bigint, type: string, finite: string): string {
+  return `CASE ${value} WHEN ${infinity} THEN CAST('infinity' AS ${type}) WHEN ${-infinity} THEN CAST('-infinity' AS ${type}) ELSE ${finite} END`;
 }
 
 function timestamp(
@@ -132,6 +153,8 @@ function timestamp(
   const scale = unit === "ms" ? 1000n : 1n;
   return ends(path, range, MIN_MICROS / scale, MAX_64 / scale, {
     type,
+    kept: utc ? ZONED : "TIMESTAMP",
+    infinity: INFINITY_64,
     allowed: "290309-12-22 BC to 294247-01-10",
     unit: `${unit === "ms" ? "milliseconds" : "microseconds"} since 1970`,
     // In milliseconds, so that the bounds are those of the numbers in the file.
@@ -146,6 +169,8 @@ function nanos(type: string, path: string[], range: Range | undefined): LeafRule
   return ends(path, range, MIN_NANOS, MAX_64, {
     ...NANOS,
     type,
+    kept: "TIMESTAMP_NS",
+    infinity: INFINITY_64,
     bare: (value) => `epoch_ns(${value})`,
     make: (value) => `make_timestamp_ns(${value})`,
   });
@@ -153,36 +178,41 @@ function nanos(type: string, path: string[], range: Range | undefined): LeafRule
 
 /** DuckDB's type with a time zone has microseconds, to which it would cut the values. */
 function zonedNanos(type: string): LeafRule {
+  const is = isEither(INFINITY_64);
   return {
     type,
     allowed: NANOS.allowed,
     reread: { meaning: "none" },
     show: (value) => `concat(${value}, ' ${NANOS.unit}')`,
-    isWhole: (value) => `${value} % 1000 = 0`,
-    check: (value) => `${value} BETWEEN ${-MAX_64} AND ${MAX_64}`,
-    make: (value) => `make_timestamptz(${value} // 1000)`,
+    isWhole: (value) => `${value} % 1000 = 0 OR ${is(value)}`,
+    check: (value) => `${value} BETWEEN ${-INFINITY_64} AND ${INFINITY_64}`,
+    make: (value) => orInfinite(value, INFINITY_64, ZONED, `make_timestamptz(${value} // 1000)`),
+    infinite: { is, type: ZONED },
     fine: {
       type: "TIMESTAMP_NS",
       reason: "it has nanoseconds, which a type with a time zone cannot hold; the values are in UTC",
-      check: (value) => `${value} BETWEEN ${MIN_NANOS} AND ${MAX_64}`,
-      make: (value) => `make_timestamp_ns(${value})`,
+      check: (value) => `${value} BETWEEN ${MIN_NANOS} AND ${MAX_64} OR ${is(value)}`,
+      make: (value) => orInfinite(value, INFINITY_64, "TIMESTAMP_NS", `make_timestamp_ns(${value})`),
+      infinite: { is, type: "TIMESTAMP_NS" },
     },
   };
 }
 
+/** DuckDB has 24:00:00 as a time of its own, which no moment of a day becomes. */
 function time(unit: Unit): LeafRule {
   const make: Record<Unit, (value: string) => string> = {
     ms: (value) => `CAST(make_timestamp(CAST(${value} AS BIGINT) * 1000) AS TIME)`,
     us: (value) => `CAST(make_timestamp(${value}) AS TIME)`,
     ns: (value) => `CAST(make_timestamp_ns(${value}) AS TIME_NS)`,
   };
+  const kept = unit === "ns" ? "TIME_NS" : "TIME";
   const words = { ms: "milliseconds", us: "microseconds", ns: "nanoseconds" }[unit];
   return {
     type: `TIME(${unit})`,
-    allowed: "00:00:00 to before 24:00:00",
+    allowed: "00:00:00 to 24:00:00",
     reread: { meaning: "none" },
-    check: (value) => `${value} BETWEEN 0 AND ${DAY[unit] - 1n}`,
-    make: make[unit],
+    check: (value) => `${value} BETWEEN 0 AND ${DAY[unit]}`,
+    make: (value) => `CASE ${value} WHEN ${DAY[unit]} THEN CAST('24:00:00' AS ${kept}) ELSE ${make[unit](value)} END`,
     show: (value) => `concat(${value}, ' ${words} since midnight')`,
   };
 }

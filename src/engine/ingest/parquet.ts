@@ -125,6 +125,7 @@ async function reencode(
     read.map((column) => ({ select: keptColumn(column, rules) ?? identifier(column.name), node: column.node }));
   try {
     const converted = await settleFine(connection, context, ruled, rules, read, from);
+    converted.push(...(await tellMoments(connection, ruled, footer, from, signal)));
     const kept = suspects().map(({ select }, index) => selectAs(select, read[index]?.name ?? ""));
     const select = `SELECT ${kept.join(", ")} FROM ${from}`;
     const columns = await describe(connection, select, signal);
@@ -181,7 +182,7 @@ async function settleFine(
 ): Promise<IngestNotes["converted"]> {
   const converted: IngestNotes["converted"] = [];
   const open = ruled.filter(({ rule }) => rule.fine);
-  const isWhole = await askWhole(connection, open, from, signal);
+  const isWhole = await askAll(connection, open, ({ isWhole: ask }, value) => ask?.(value) ?? "true", from, signal);
   for (const [index, leaf] of open.entries()) {
     const { rule, node, path, column } = leaf;
     if (!rule.fine) continue;
@@ -195,20 +196,51 @@ async function settleFine(
   return converted;
 }
 
+/**
+ * What the types of Parquet leave open about moments. To other writers, what DuckDB has for infinity is a number like
+ * others: only leaves whose statistics leave room for such numbers are asked about. DuckDB means infinity by them, and a
+ * type that is not kept by a time in UTC, which others write for any time.
+ */
+async function tellMoments(
+  connection: LocalConnection,
+  ruled: readonly RuledLeaf[],
+  { writer }: ParquetFooter,
+  from: string,
+  signal: AbortSignal | undefined,
+): Promise<IngestNotes["converted"]> {
+  if (/^DuckDB\b/.test(writer)) {
+    return ruled.flatMap(({ node: { logical }, path }) =>
+      logical?.kind === "TIME" && logical.utc
+        ? [{ column: path, from: "TIME WITH TIME ZONE", to: "TIME", reason: "DuckDB wrote the times in UTC" }]
+        : [],
+    );
+  }
+  const doubtful = ruled.filter(({ rule }) => rule.infinite);
+  const ask = ({ infinite }: LeafRule, value: string): string => `NOT ${infinite?.is(value) ?? "false"}`;
+  const areFinite = await askAll(connection, doubtful, ask, from, signal);
+  return doubtful.flatMap(({ rule, path }, index) => {
+    if (areFinite[index] || !rule.infinite) return [];
+    const reason = "the least and the greatest number are -infinity and infinity";
+    return [{ column: path, from: rule.type, to: rule.infinite.type, reason }];
+  });
+}
+
 /** Columns that are asked about with one statement. */
 const ASKED_AT_ONCE = 64;
 
-async function askWhole(
+/** For each leaf, whether what `ask` makes of its rule is true of all of its values. */
+async function askAll(
   connection: LocalConnection,
   leaves: readonly RuledLeaf[],
+  ask: (rule: LeafRule, value: string) => string,
   from: string,
   signal: AbortSignal | undefined,
 ): Promise<boolean[]> {
   const asked: boolean[] = [];
   for (let at = 0; at < leaves.length; at += ASKED_AT_ONCE) {
     const some = leaves.slice(at, at + ASKED_AT_ONCE).map(({ rule, value, values }, index) => {
-      const whole = `coalesce(bool_and(${rule.isWhole?.(value ?? "v") ?? "true"}), true)`;
-      return `${value === undefined ? `(SELECT ${whole} FROM (${values}))` : whole} AS c${index}`;
+      const all = `coalesce(bool_and(${ask(rule, value ?? "v")}), true)`;
+      return `${value === undefined ? `(SELECT ${all} FROM (${values}))` : all} AS c${index}`;
     });
     const isAll = leaves.slice(at, at + ASKED_AT_ONCE).every(({ value }) => value === undefined);
     const [row] = await connection.rows<Record<string, boolean>>(

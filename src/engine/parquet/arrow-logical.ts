@@ -233,7 +233,7 @@ function planTimestamp({ type }: ArrowField, { refuse, tell, tellInfinity }: Abo
   const planned = plan("Timestamp", flat, duck, (batch) => {
     const moments = readFixed(batch, 8);
     return unit === "s"
-      ? microsOfSeconds(moments, batch.memory, refuse)
+      ? microsOfSeconds(moments, batch.memory, refuse, infinity)
       : checkMoments(moments, unit as "ms" | "us" | "ns", refuse, infinity);
   });
   return isZoned && unit === "ns" ? { ...planned, isZonedNanos: true } : planned;

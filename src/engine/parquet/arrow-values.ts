@@ -20,6 +20,7 @@ const DAY_MS = 86_400_000;
 /** DuckDB's least moment in microseconds; its greatest number stands for infinity. */
 const LEAST_MICROS = -9_223_372_022_400_000_000n;
 const MOST_MICROS = 2n ** 63n - 2n;
+const INFINITY = 2n ** 63n - 1n;
 /** The first whole day that fits in nanoseconds. */
 const LEAST_NANOS = -9_223_286_400_000_000_000n;
 const BEYOND = "is beyond what a moment can be in DuckDB";
@@ -82,18 +83,33 @@ export function checkMoments(
     if (Math.abs(value) < near) return;
     values ??= int64s(moments.data);
     const whole = values[index] ?? 0n;
-    const isInfinite = unit !== "ms" && (whole === most + 1n || whole === -(most + 1n));
-    if (isInfinite) tellInfinity();
+    if (isInfinite(whole)) tellInfinity();
     else if (whole < least || whole > most) refuse(String(whole), BEYOND);
   });
   return moments;
 }
 
+/** In any unit: DuckDB writes them to Arrow as they are. */
+function isInfinite(moment: bigint): boolean {
+  return moment === INFINITY || moment === -INFINITY;
+}
+
 /** Seconds as microseconds. */
-export function microsOfSeconds(moments: Column, memory: Memory, refuse: Refuse): Column {
+export function microsOfSeconds(moments: Column, memory: Memory, refuse: Refuse, tellInfinity: () => void): Column {
   const data = allocate(memory, moments.length * 8);
   const micros = int64s(data);
+  let seconds: BigInt64Array | undefined;
   each(moments, (value, index) => {
+    // No double tells the greatest numbers apart.
+    if (Math.abs(value) === Number(INFINITY)) {
+      seconds ??= int64s(moments.data);
+      const whole = seconds[index] ?? 0n;
+      if (isInfinite(whole)) {
+        tellInfinity();
+        micros[index] = whole;
+        return;
+      }
+    }
     if (value < Number(LEAST_MICROS / 1_000_000n) || value > Number(MOST_MICROS / 1_000_000n)) {
       refuse(exact(moments, index), BEYOND);
     }

@@ -15,6 +15,8 @@ export interface ParquetFooter extends Schema {
   /** By leaf: smallest and largest value where the statistics of every row group tell; for whole numbers and decimals. */
   ranges: Range[];
   metadata: Map<string, string>;
+  /** Who wrote the file, as it says; empty when it does not. */
+  writer: string;
   /** The footer's own bytes. */
   bytes: Uint8Array;
   /** Where the footer begins: data lies before it. */
@@ -118,6 +120,7 @@ async function parseFooter(reader: ThriftReader, end: number, label: string, pau
   let isEncrypted = false;
   let groups: Groups | undefined;
   let metadata = new Map<string, string>();
+  let writer = "";
   for (let field = reader.field(0); field; field = reader.field(field.id)) {
     const { id, type } = field;
     if (id === 2 && type === T.list) schema = await readSchema(reader, label, pauses);
@@ -126,6 +129,7 @@ async function parseFooter(reader: ThriftReader, end: number, label: string, pau
       if (!schema) throw new ThriftError("row groups come before the schema");
       groups = await readGroups(reader, schema, { label, end, pauses });
     } else if (id === 5 && type === T.list) metadata = readMetadata(reader);
+    else if (id === 6 && type === T.binary) writer = Buffer.from(reader.binary()).toString();
     else {
       isEncrypted ||= id === 8;
       reader.skip(type);
@@ -135,7 +139,7 @@ async function parseFooter(reader: ThriftReader, end: number, label: string, pau
   if (!schema) throw damaged(label, "its footer has no schema");
   if (!groups) throw damaged(label, "its footer has no row groups");
   if (rows !== groups.rows) throw damaged(label, `its footer says ${rows} rows, its row groups have ${groups.rows}`);
-  return { ...schema, ...groups, rows, metadata, bytes: reader.bytes, end };
+  return { ...schema, ...groups, rows, metadata, writer, bytes: reader.bytes, end };
 }
 
 async function readSchema(reader: ThriftReader, label: string, pauses: Pauses): Promise<Schema> {

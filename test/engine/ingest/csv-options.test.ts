@@ -163,6 +163,43 @@ describe("types", () => {
     }
   });
 
+  const DATE = "A DATE is written as YYYY-MM-DD.";
+  const TIME = "A TIME is written as HH:MM or HH:MM:SS";
+  const TIMESTAMP = "A TIMESTAMP is written as YYYY-MM-DD and a time";
+  const BOOLEAN = "A BOOLEAN is written as true or false";
+  const UUID = "A UUID is written as 32 hexadecimal digits";
+  it.each([
+    ...["2", "-0", "007", "+1", "0x1F", "1_000", "1,000", "1,5", "2020-02-30"].map((text) => ["DATE", text, DATE]),
+    ...["2", "10", "007", "01:02:99", "1,5"].map((text) => ["TIME", text, TIME]),
+    ...["2", "1700000000", "007", "2020-01-01 25:00:00"].map((text) => ["TIMESTAMP", text, TIMESTAMP]),
+    ["TIMESTAMPTZ", "2020-01-01 00:00:00", "and Z or an offset such as +02:00."],
+    ...["2", "-0", "00", "+1", "0x1", "1,0"].map((text) => ["BOOLEAN", text, BOOLEAN]),
+    ...["2", "00eebc99", "0x1F", "+7"].map((text) => ["UUID", text, UUID]),
+  ])("%s: %s is not one, and the hint says what is", async (type = "", text, form) => {
+    const { message, hint } = await refused(`v;t\n${text};x\n`, { types: { v: type }, delimiter: ";" });
+    const name = type.replace(/TZ$/, " WITH TIME ZONE");
+    expect(message).toContain(`"${text}" cannot be read as ${name}: not a ${name}. Nothing`);
+    expect(hint).toContain(form);
+  });
+
+  it.each([
+    ["UINTEGER", "-1", "below 0, the least that a UINTEGER holds", "a whole number from 0 to 4294967295."],
+    ["TINYINT", "2000", "more digits than a TINYINT holds", "a whole number from -128 to 127."],
+    [
+      "DECIMAL(10,2)",
+      "123456789012",
+      "more digits than a DECIMAL(10,2) holds",
+      "at most 8 digits before the point and 2",
+    ],
+    ["DECIMAL(10,2)", "1,5", "it has a decimal comma", "after it."],
+    ["TIME", "01:02:03.1234567", "finer than a microsecond", "up to 6 digits of a second."],
+    ["DATE", "–", "it may stand for no value, which null_values would say", DATE],
+  ])("%s says of %s what is true", async (type, text, reason, form) => {
+    const { message, hint } = await refused(`v;t\n${text};x\n`, { types: { v: type }, delimiter: ";" });
+    expect(message).toContain(`cannot be read as ${type}: ${reason}. Nothing`);
+    expect(hint).toContain(form);
+  });
+
   it("refuse unknown columns and types with the nearest", async () => {
     const column = await refused("alpha,b\n1,2\n", { types: { alpah: "INTEGER" } });
     expect([column.message, column.hint]).toEqual(["types: bad.csv has no column alpah.", "Did you mean alpha?"]);

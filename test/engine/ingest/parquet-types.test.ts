@@ -42,10 +42,10 @@ const CASES: Case[] = [
     { logical: logical.time("ms") },
     [
       [0n, "00:00:00"],
-      [DAY - 1n, "23:59:59.999"],
+      [DAY, "24:00:00"],
     ],
     "TIME",
-    [-1n, DAY, MIN32, MAX32],
+    [-1n, DAY + 1n, MIN32, MAX32],
   ],
   [
     "old TIME_MILLIS",
@@ -53,10 +53,10 @@ const CASES: Case[] = [
     { converted: 7 },
     [
       [0n, "00:00:00"],
-      [DAY - 1n, "23:59:59.999"],
+      [DAY, "24:00:00"],
     ],
     "TIME",
-    [-1n, DAY, MIN32],
+    [-1n, DAY + 1n, MIN32],
   ],
   [
     "TIME(us)",
@@ -64,10 +64,10 @@ const CASES: Case[] = [
     { logical: logical.time("us", true) },
     [
       [0n, "00:00:00"],
-      [1000n * DAY - 1n, "23:59:59.999999"],
+      [1000n * DAY, "24:00:00"],
     ],
     "TIME",
-    [-1n, 1000n * DAY, MIN64, MAX64],
+    [-1n, 1000n * DAY + 1n, MIN64, MAX64],
   ],
   [
     "old TIME_MICROS",
@@ -75,10 +75,10 @@ const CASES: Case[] = [
     { converted: 8 },
     [
       [0n, "00:00:00"],
-      [1000n * DAY - 1n, "23:59:59.999999"],
+      [1000n * DAY, "24:00:00"],
     ],
     "TIME",
-    [-1n, 1000n * DAY, MIN64],
+    [-1n, 1000n * DAY + 1n, MIN64],
   ],
   [
     "TIME(ns)",
@@ -86,10 +86,10 @@ const CASES: Case[] = [
     { logical: logical.time("ns") },
     [
       [1n, "00:00:00.000000001"],
-      [1_000_000n * DAY - 1n, "23:59:59.999999999"],
+      [1_000_000n * DAY, "24:00:00"],
     ],
     "TIME_NS",
-    [-1n, 1_000_000n * DAY, MIN64, MAX64],
+    [-1n, 1_000_000n * DAY + 1n, MIN64, MAX64],
   ],
   [
     "DATE",
@@ -100,7 +100,7 @@ const CASES: Case[] = [
       [MAX32 - 1n, "5881580-07-10"],
     ],
     "DATE",
-    [MIN32, MIN32 + 1n, MAX32],
+    [MIN32],
   ],
   [
     "old DATE",
@@ -111,7 +111,7 @@ const CASES: Case[] = [
       [0n, "1970-01-01"],
     ],
     "DATE",
-    [MIN32, MAX32],
+    [MIN32],
   ],
   [
     "TIMESTAMP(ms)",
@@ -122,7 +122,7 @@ const CASES: Case[] = [
       [9223372036854775n, "294247-01-10 04:00:54.775"],
     ],
     "TIMESTAMP",
-    [MIN64, MIN64 + 1n, MAX64, 9223372036854776n],
+    [MIN64, MIN64 + 2n, MAX64 - 1n, 9223372036854776n],
   ],
   [
     "old TIMESTAMP_MILLIS",
@@ -133,7 +133,7 @@ const CASES: Case[] = [
       [9223372036854775n, "294247-01-10 04:00:54.775"],
     ],
     "TIMESTAMP",
-    [MIN64, MAX64],
+    [MIN64, MAX64 - 1n],
   ],
   [
     "TIMESTAMP(us)",
@@ -144,7 +144,7 @@ const CASES: Case[] = [
       [MAX64 - 1n, "294247-01-10 04:00:54.775806"],
     ],
     "TIMESTAMP",
-    [MIN64, MIN64 + 1n, -9223372022400000001n, MAX64],
+    [MIN64, MIN64 + 2n, -9223372022400000001n],
   ],
   [
     "TIMESTAMP(us, UTC)",
@@ -155,7 +155,7 @@ const CASES: Case[] = [
       [MAX64 - 1n, "294247-01-10 04:00:54.775806+00"],
     ],
     "TIMESTAMP WITH TIME ZONE",
-    [MIN64, MAX64],
+    [MIN64, MIN64 + 2n],
   ],
   [
     "TIMESTAMP(ns)",
@@ -166,7 +166,7 @@ const CASES: Case[] = [
       [MAX64 - 1n, "2262-04-11 23:47:16.854775806"],
     ],
     "TIMESTAMP_NS",
-    [MIN64, MIN64 + 1n, -9223286400000000001n, MAX64],
+    [MIN64, MIN64 + 2n, -9223286400000000001n],
   ],
   [
     "TIMESTAMP(ns, UTC)",
@@ -177,7 +177,7 @@ const CASES: Case[] = [
       [MAX64 - 1n, "2262-04-11 23:47:16.854775806"],
     ],
     "TIMESTAMP_NS",
-    [MIN64, MIN64 + 1n, MAX64],
+    [MIN64, MIN64 + 2n],
   ],
   [
     "INT_8",

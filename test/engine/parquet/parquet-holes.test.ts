@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { convertParquet } from "../../../src/engine/ingest/parquet.ts";
 import { type Converting, openConverting } from "../../support/converting.ts";
+import { readCorpus } from "../../support/corpus.ts";
 import {
   binary,
   bool,
@@ -329,4 +330,15 @@ test("a column of NULLs without a dictionary is read", async () => {
   });
   const source = await bench.source("nulls.parquet", file, "parquet");
   expect((await bench.convert(convertParquet, source)).values).toEqual([{ c: null }, { c: null }]);
+});
+
+test.each([
+  ["hostile-page-sizes.parquet.gz", "invalid", /page of 65536 bytes that is not compressed and says 16/],
+  ["hostile-nested-groups.parquet.gz", "invalid", /deeper than \d+ levels/],
+  ["hostile-encrypted.parquet", "invalid", /is an encrypted Parquet file/],
+  ["hostile-encrypted-column.parquet", "invalid", /encrypted/],
+])("%s of the corpus is refused for what it is", async (name, kind, message) => {
+  const corpus = await readCorpus(new URL("../ingest/parquet-files/", import.meta.url), ".parquet");
+  const bytes = corpus.find((kept) => kept.name === name)?.bytes ?? expect.fail(`no ${name}`);
+  expect(await refused(bytes)).toMatchObject({ kind, message: expect.stringMatching(message) });
 });
