@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
+import { JsonLimitError } from "./json-limit-error.ts";
 import { type Cut, openCutter, parseInPieces, setOwn } from "./json-pieces.ts";
 
 /**
@@ -31,9 +32,6 @@ export interface JsonLimits {
   /** So many characters are parsed at a time, or those up to the next comma. Default: a millisecond's. */
   pieceChars?: number;
 }
-
-/** A text that goes beyond the limits. The message says which. */
-export class JsonLimitError extends Error {}
 
 const SLICE_MS = 5;
 export const ANYWHERE: JsonLimits = { maxDepth: 1_000, maxKeys: Number.POSITIVE_INFINITY };

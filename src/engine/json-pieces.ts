@@ -1,3 +1,5 @@
+import { JsonLimitError } from "./json-limit-error.ts";
+
 /** A place before a comma where a text of JSON is cut, inside of the containers that are open there, outermost first. */
 export interface Cut {
   at: number;
@@ -7,6 +9,8 @@ export interface Cut {
 /** For an object, where the last of its keys begins, and where its colon is. */
 export type OpenContainer = "list" | readonly [start: number, colon: number];
 
+/** A longer list, of more than anything takes, cannot grow in a few milliseconds. */
+const MAX_ITEMS = 2 ** 21;
 /** Takes a fraction of a millisecond to parse. */
 const PIECE_CHARS = 2 ** 16;
 
@@ -96,6 +100,9 @@ function closing(open: readonly OpenContainer[]): string {
 function append(container: object, added: object, key: string): unknown {
   if (Array.isArray(container)) {
     const items = added as unknown[];
+    if (container.length + items.length > MAX_ITEMS) {
+      throw new JsonLimitError(`a list in it has more than ${MAX_ITEMS} values`);
+    }
     for (let at = 1; at < items.length; at++) container.push(items[at]);
     return items[0];
   }

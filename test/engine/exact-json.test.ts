@@ -3,11 +3,11 @@ import { describe, expect, test } from "vitest";
 import {
   ExactNumber,
   isExactNumber,
-  JsonLimitError,
   parseExact,
   parseExactInSlices,
   stringifyExact,
 } from "../../src/engine/exact-json.ts";
+import { JsonLimitError } from "../../src/engine/json-limit-error.ts";
 
 const MESSAGE = { maxDepth: 100, maxKeys: 10_000, message: { maxKeys: 1_000 } };
 const BIG = "9007199254740993";
