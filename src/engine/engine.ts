@@ -163,6 +163,10 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
   const opened = async (): Promise<Parts> => {
     const ready = await catalog();
     loading ??= loadParts(scope, store, ready, settings, uploads, vectors);
+    // Neither is what could not be loaded remembered.
+    loading.catch(() => {
+      loading = undefined;
+    });
     const parts = await loading;
     Object.assign(open, { query: parts.query, ingest: parts.ingest });
     return parts;

@@ -1,5 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
+import { JsonLimitError } from "./json-limit-error.ts";
+import { type Cut, openCutter, parseInPieces, setOwn } from "./json-pieces.ts";
 
 /**
  * A number that a double does not hold, as it was written. A String object: it crosses process boundaries as what it is,
@@ -27,10 +29,9 @@ export interface JsonLimits {
   message?: { maxKeys: number };
   /** Such numbers become strings, as results have them. */
   asText?: boolean;
+  /** So many characters are parsed at a time, or those up to the next comma. Default: a millisecond's. */
+  pieceChars?: number;
 }
-
-/** A text that goes beyond the limits. The message says which. */
-export class JsonLimitError extends Error {}
 
 const SLICE_MS = 5;
 export const ANYWHERE: JsonLimits = { maxDepth: 1_000, maxKeys: Number.POSITIVE_INFINITY };
@@ -44,7 +45,7 @@ export function parseExact(text: string, limits = ANYWHERE): unknown {
   }
 }
 
-/** The same for long texts: apart from `JSON.parse` itself it gives way to others. */
+/** The same for long texts: it gives way to others. */
 export async function parseExactInSlices(text: string, limits = ANYWHERE): Promise<unknown> {
   const parsing = parse(text, limits);
   let started = performance.now();
@@ -69,7 +70,6 @@ export function stringifyExact(value: unknown): string {
 /** Work between two looks at the clock. */
 const CHARS_PER_STEP = 2 ** 16;
 const NUMBERS_PER_STEP = 512;
-const VALUES_PER_STEP = 4_096;
 /** Each takes much longer than one that a double holds. */
 const MAX_NUMBERS = 100_000;
 const TOO_MANY_NUMBERS = `it has more than ${MAX_NUMBERS} numbers of more than 15 digits: send them as texts, in quotes`;
@@ -77,53 +77,58 @@ const TOO_MANY_NUMBERS = `it has more than ${MAX_NUMBERS} numbers of more than 1
 const TAG = `${randomUUID()}:`;
 
 function* parse(text: string, limits: JsonLimits): Generator<undefined, unknown> {
-  const spans = yield* inexactNumbers(text, limits);
-  if (spans.length === 0) return JSON.parse(text);
-  const parts: string[] = [];
-  let from = 0;
-  for (const [start, end] of spans) {
-    parts.push(text.slice(from, start), `"${TAG}${text.slice(start, end)}"`);
-    from = end;
-    if (parts.length % VALUES_PER_STEP === 0) yield;
-  }
-  parts.push(text.slice(from));
-  const holder = { root: JSON.parse(parts.join("")) as unknown };
-  yield* untag(holder, limits.asText ?? false);
-  return holder.root;
+  const { inexact, cuts } = yield* scan(text, limits);
+  if (inexact.length === 0 && cuts.length === 0) return JSON.parse(text);
+  const asText = limits.asText ?? false;
+  return yield* parseInPieces(text, cuts, tagging(text, inexact), TAG, (piece) => {
+    if (inexact.length > 0) untag(piece, asText);
+  });
+}
+
+/** The text between two places, with a tagged string for each inexact number. Each begins where the one before it ended. */
+function tagging(text: string, inexact: readonly [number, number][]): (from: number, to: number) => string {
+  let next = 0;
+  return (from, to) => {
+    const parts: string[] = [];
+    let at = from;
+    for (let span = inexact[next]; span && span[0] < to; span = inexact[++next]) {
+      parts.push(text.slice(at, span[0]), `"${TAG}${text.slice(...span)}"`);
+      at = span[1];
+    }
+    parts.push(text.slice(at, to));
+    return parts.join("");
+  };
 }
 
 /** Puts what stands for a number in the place of every tagged string. */
-function* untag(holder: object, asText: boolean): Generator<undefined, void> {
+function untag(holder: object, asText: boolean): void {
   const todo: object[] = [holder];
-  let seen = 0;
   for (let next = todo.pop(); next; next = todo.pop()) {
     const values = next as Record<string, unknown>;
     for (const key of Array.isArray(next) ? next.keys() : Object.keys(next)) {
-      if (++seen % VALUES_PER_STEP === 0) yield;
       const value = values[key];
       if (typeof value === "object" && value !== null) todo.push(value);
       else if (typeof value === "string" && value.startsWith(TAG)) {
-        // Unlike an assignment it makes an own property of `__proto__`.
         const literal = value.slice(TAG.length);
-        Object.defineProperty(values, key, { ...WRITABLE, value: asText ? literal : new ExactNumber(literal) });
+        setOwn(values, key, asText ? literal : new ExactNumber(literal));
       }
     }
   }
 }
 
-const WRITABLE = { writable: true, enumerable: true, configurable: true };
-
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COLON = 0x3a;
+const COMMA = 0x2c;
 const MINUS = 0x2d;
 
 /**
- * Where numbers stand that a double does not hold. Looks outside of strings only, and is cheaper than parsing. What is no
- * JSON is for the parser to tell.
+ * Where numbers stand that a double does not hold, and where a long text is cut. Looks outside of strings only, and is
+ * cheaper than parsing. What is no JSON is for the parser to tell.
  */
-function* inexactNumbers(text: string, limits: JsonLimits): Generator<undefined, [number, number][]> {
+function* scan(text: string, limits: JsonLimits): Generator<undefined, Scan> {
   const found: [number, number][] = [];
+  const cutter = openCutter(text, limits.pieceChars);
   const keys: number[] = [0];
   const place = openPlace(text, limits);
   const { maxContainers = Number.POSITIVE_INFINITY } = limits;
@@ -153,7 +158,17 @@ function* inexactNumbers(text: string, limits: JsonLimits): Generator<undefined,
       }
       if (++depth > limits.maxDepth) throw new JsonLimitError(`it is nested more than ${limits.maxDepth} deep`);
       keys[depth] = 0;
-      if (place.isVector()) at = endOf(NUMBERS, text, at + 1) - 1;
+      cutter.begin(depth, char === 0x5b);
+      if (place.isVector()) {
+        for (let taken = CHARS_PER_STEP; taken === CHARS_PER_STEP; at += taken) {
+          // In parts: a long one takes many milliseconds.
+          const part = text.slice(at + 1, at + 1 + CHARS_PER_STEP);
+          taken = endOf(NUMBERS, part, 0);
+          const comma = taken === CHARS_PER_STEP ? part.lastIndexOf(",") : -1;
+          if (comma >= 0) cutter.comma(depth, at + 1 + comma);
+          if (taken === CHARS_PER_STEP) yield;
+        }
+      }
     } else if (char === 0x5d || char === 0x7d) depth = Math.max(0, depth - 1);
     else if (char === COLON) {
       const count = (keys[depth] ?? 0) + 1;
@@ -161,6 +176,7 @@ function* inexactNumbers(text: string, limits: JsonLimits): Generator<undefined,
       if (count > most) throw new JsonLimitError(`an object in it has more than ${most} keys`);
       keys[depth] = count;
       place.key(depth, string);
+      cutter.key(depth, string, at);
     } else if (char === MINUS || isDigit(char)) {
       const end = endOf(NUMBER, text, at);
       if (place.isExact(depth) && !isHeld(text, at, end) && isValue(text, at, end)) {
@@ -169,9 +185,14 @@ function* inexactNumbers(text: string, limits: JsonLimits): Generator<undefined,
       }
       if (end - at >= SURE_CHARS && ++numbers % NUMBERS_PER_STEP === 0) yield;
       at = end - 1;
-    }
+    } else if (char === COMMA) cutter.comma(depth, at);
   }
-  return found;
+  return { inexact: found, cuts: cutter.cuts };
+}
+
+interface Scan {
+  inexact: readonly [number, number][];
+  cuts: readonly Cut[];
 }
 
 interface Place {

@@ -121,7 +121,7 @@ export function openTurns(limits: TurnLimits): Turns {
 }
 
 /** DuckDB stops within milliseconds, or, inside of some functions, not at all. */
-const GRACE_MS = 1000;
+export const GRACE_MS = 1000;
 
 /** `work`, or when it does not end within a second of `signal`, the answer that it was cancelled; it goes on unheard. */
 export function answeredInTime<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {

@@ -1,4 +1,6 @@
-import { JsonLimitError, parseExactInSlices } from "../engine/exact-json.ts";
+import { setImmediate } from "node:timers/promises";
+import { parseExactInSlices } from "../engine/exact-json.ts";
+import { JsonLimitError } from "../engine/json-limit-error.ts";
 
 const LIMITS = {
   /** Deeper than any argument of ours, and shallow enough for everything that walks a message recursively. */
@@ -14,6 +16,8 @@ const LIMITS = {
 /** More than any of ours has. The SDK repeats them in its errors. */
 const MAX_CHARS: Readonly<Record<string, number>> = { method: 128, name: 128, uri: 512, protocolVersion: 128, id: 200 };
 const MAX_BATCH = 100;
+/** Reading so much as text takes a part of a millisecond. */
+const LONG_BYTES = 2 ** 20;
 
 const PARSE_ERROR = -32700;
 const INVALID_REQUEST = -32600;
@@ -37,7 +41,11 @@ export class MessageError extends Error {
  * `MessageError` for one that goes beyond the limits, and whatever for what is no JSON.
  */
 export async function parseMessage(bytes: Buffer): Promise<unknown> {
+  const isLong = bytes.length > LONG_BYTES;
+  // What it took to receive it is a turn of its own, and so is reading it as text.
+  if (isLong) await setImmediate();
   const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  if (isLong) await setImmediate();
   const message = await parseExactInSlices(text, LIMITS).catch((error) => {
     if (!(error instanceof JsonLimitError)) throw error;
     throw new MessageError(PARSE_ERROR, `The message cannot be read: ${error.message}.`);

@@ -3,11 +3,11 @@ import { describe, expect, test } from "vitest";
 import {
   ExactNumber,
   isExactNumber,
-  JsonLimitError,
   parseExact,
   parseExactInSlices,
   stringifyExact,
 } from "../../src/engine/exact-json.ts";
+import { JsonLimitError } from "../../src/engine/json-limit-error.ts";
 
 const MESSAGE = { maxDepth: 100, maxKeys: 10_000, message: { maxKeys: 1_000 } };
 const BIG = "9007199254740993";
@@ -182,4 +182,116 @@ test("the long way round gives the same", async () => {
   expect(await parseExactInSlices(text)).toEqual(parseExact(text));
   const tooMany = `[${Array(100_001).fill(BIG).join()}]`;
   await expect(parseExactInSlices(tooMany)).rejects.toThrow("send them as texts");
+});
+
+describe("a long text is parsed in pieces", () => {
+  const PIECES = { maxDepth: 1_000, maxKeys: Number.POSITIVE_INFINITY, pieceChars: 1 };
+  const outcome = (parse: () => unknown): unknown => {
+    try {
+      const value = parse();
+      // Also the order of keys, and -0.
+      return { value, text: JSON.stringify(value) };
+    } catch (error) {
+      return error instanceof SyntaxError ? "no JSON" : error;
+    }
+  };
+
+  test.each([
+    '{"a":1,"b":[1,2,{"c":[],"d":{}}],"a":[3]}',
+    '{"a":[1,2],"b":2,"a":[3,4],"b":{"a":[5,6]}}',
+    '{"b":1,"2":[1,2],"1":{"x":1,"0":2},"b":[3,4]}',
+    '{"__proto__":{"a":1,"b":2},"c":1,"__proto__":[1,2],"constructor":[1,2]}',
+    '{"":[1,2],"a":{"":1,"":2}}',
+    '[ [1 ,2 ] ,\n[ {"a" : [ 1 , 2 ] , "b" : 1 } , 2 ] , -0 ]',
+    '{"k\\u0022\\n,]":[1,"a,[{\\"",2],"l":1}',
+    "[,1]",
+    "[ ,1]",
+    "[1,]",
+    "[1,,2]",
+    '{,"a":1}',
+    '{"a":1,}',
+    '{"a":1,,"b":2}',
+    '{"a":,"b":1}',
+    '{"a",1}',
+    '{"a":[1,2},3]',
+    "[1,2}",
+    "[1,[2,3]",
+    "[1,2],[3,4]",
+    "[1,2] [3,4]",
+    "[1,2]],[3",
+    "1,2",
+    "[1,2,-]",
+    '["a,b',
+    '[1,"a\nb",2]',
+    '{"a":1,2}',
+    '[1,"a":2]',
+  ])("%s as in one piece", (text) => {
+    expect(outcome(() => parseExact(text, PIECES))).toEqual(outcome(() => JSON.parse(text)));
+  });
+
+  test("any text, and any that is damaged", () => {
+    const damaged = fc.record({
+      text: fc.json({ maxDepth: 6, depthSize: "large" }),
+      at: fc.nat(),
+      removed: fc.nat(2),
+      added: fc.constantFrom("", ",", "[", "]", "{", "}", ":", '"', "1", " ", "\\", '"a":'),
+    });
+    const pieceChars = fc.integer({ min: 1, max: 20 });
+    fc.assert(
+      fc.property(damaged, pieceChars, ({ text, at, removed, added }, size) => {
+        const from = at % (text.length + 1);
+        for (const each of [text, `${text.slice(0, from)}${added}${text.slice(from + removed)}`]) {
+          const once = outcome(() => JSON.parse(each));
+          const inPieces = outcome(() => parseExact(each, { ...PIECES, pieceChars: size, asText: true }));
+          // Numbers that a double does not hold are kept apart, and tested above.
+          if (!/\d{16}|\d[eE]/.test(each)) expect(inPieces).toEqual(once);
+        }
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  test("numbers stay exact in each piece", () => {
+    const text = `{"a":[${BIG},1,${BIG}1],"b":{"c":${BIG},"__proto__":${BIG}2}}`;
+    const read = parseExact(text, PIECES);
+    expect(stringifyExact(read)).toBe(text);
+  });
+});
+
+/** Megabytes, and what takes the longest to parse of it. */
+const LONG: [what: string, value: unknown][] = [
+  ["whole numbers", Array.from({ length: 1_000_000 }, (_, at) => at % 10)],
+  ["short texts", Array.from({ length: 400_000 }, (_, at) => `a${at % 10}`)],
+  ["objects", Array.from({ length: 90_000 }, (_, at) => ({ a: at, b: ["x"] }))],
+  [
+    "keys",
+    Array.from({ length: 20 }, () => Object.fromEntries(Array.from({ length: 9_000 }, (_, at) => [`k${at}`, at]))),
+  ],
+  ["a vector", { jsonrpc: "2.0", params: { arguments: { vector: Array(1_000_000).fill(1) } } }],
+  [
+    "vectors",
+    {
+      jsonrpc: "2.0",
+      params: {
+        arguments: { items: Array.from({ length: 300 }, (_, id) => ({ id, vector: Array(768).fill(0.123456789) })) },
+      },
+    },
+  ],
+];
+
+test.each(LONG)("a long text of %s is parsed in short pieces", async (_, value) => {
+  const text = JSON.stringify(value);
+  const lengths: number[] = [];
+  const parse = JSON.parse;
+  JSON.parse = (part: string) => {
+    lengths.push(part.length);
+    return parse(part);
+  };
+  try {
+    expect(await parseExactInSlices(text, { ...MESSAGE, message: { maxKeys: 10_000 } })).toEqual(value);
+  } finally {
+    JSON.parse = parse;
+  }
+  expect(lengths.length).toBeGreaterThan(10);
+  expect(Math.max(...lengths)).toBeLessThan(200_000);
 });

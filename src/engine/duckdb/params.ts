@@ -1,8 +1,9 @@
 import { BOOLEAN, type DuckDBPreparedStatement, LIST, listValue, STRUCT, structValue, VARCHAR } from "@duckdb/node-api";
 import { LakeError } from "../errors.ts";
-import { isExactNumber, stringifyExact } from "../exact-json.ts";
+import { stringifyExact } from "../exact-json.ts";
 import type { Params } from "./duckdb.ts";
 import { bindNumber, bindNumbers, isNumber, type Typed } from "./numbers.ts";
+import { assertParamsSize } from "./params-size.ts";
 
 /**
  * Binds JSON values: numbers as `bindNumber` does, lists and objects as LIST and STRUCT where their items agree, else as
@@ -45,7 +46,7 @@ function parameterNames(statement: DuckDBPreparedStatement): string[] {
 
 function givenParams(params: Params | undefined): Map<string, unknown> {
   if (params === undefined) return new Map();
-  assertSize(params);
+  assertParamsSize(params);
   const entries: [string, unknown][] = Array.isArray(params)
     ? params.map((value, index) => [String(index + 1), value])
     : Object.entries(params).map(([name, value]) => [name.replace(/^\$/, ""), value]);
@@ -59,50 +60,6 @@ function givenParams(params: Params | undefined): Map<string, unknown> {
     given.set(name, value ?? null);
   }
   return given;
-}
-
-const MAX_VALUES = 10_000;
-const MAX_DEPTH = 32;
-/** DuckDB makes a type of them, in one go. */
-const MAX_FIELDS = 1_000;
-const MAX_TEXT_BYTES = 4 * 2 ** 20;
-
-/** Finding the type of a value takes time in proportion to its size and depth, without a pause. */
-function assertSize(params: Params): void {
-  let values = 0;
-  let bytes = 0;
-  for (const [name, param] of entriesOf(params)) {
-    const shown = typeof name === "number" ? `$${name + 1}` : `$${name.replace(/^\$/, "").slice(0, 100)}`;
-    const todo: { value: unknown; depth: number }[] = [{ value: param, depth: 1 }];
-    for (let next = todo.pop(); next; next = todo.pop()) {
-      const { value, depth } = next;
-      if (depth > MAX_DEPTH) throw tooLarge(`${shown} is nested more than ${MAX_DEPTH} deep.`);
-      if (++values > MAX_VALUES) throw tooLarge(`params have more than ${MAX_VALUES} values, at ${shown}.`);
-      if (typeof value === "string" || isExactNumber(value)) bytes += Buffer.byteLength(String(value));
-      else if (typeof value === "object" && value !== null) {
-        let fields = 0;
-        for (const [key, child] of entriesOf(value)) {
-          if (typeof key === "string" && ++fields > MAX_FIELDS) {
-            throw tooLarge(`An object in params has more than ${MAX_FIELDS} fields, at ${shown}.`);
-          }
-          bytes += typeof key === "string" ? Buffer.byteLength(key) : 0;
-          todo.push({ value: child, depth: depth + 1 });
-          if (todo.length > MAX_VALUES) throw tooLarge(`params have more than ${MAX_VALUES} values, at ${shown}.`);
-        }
-      }
-      if (bytes > MAX_TEXT_BYTES) throw tooLarge(`params have more than ${MAX_TEXT_BYTES} bytes of text, at ${shown}.`);
-    }
-  }
-}
-
-/** One after the other: a list of all of them takes long where there are more than are taken. */
-function* entriesOf(value: object): Generator<[number | string, unknown]> {
-  if (Array.isArray(value)) return yield* value.entries();
-  for (const key in value) if (Object.hasOwn(value, key)) yield [key, (value as Record<string, unknown>)[key]];
-}
-
-function tooLarge(message: string): LakeError {
-  return new LakeError("limit", message, { hint: "Make the values a dataset with ingest, and join it." });
 }
 
 function mismatch(names: string[], missing: string[], unknown: string[], byPosition: boolean): LakeError {

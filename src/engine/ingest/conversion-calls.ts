@@ -3,9 +3,9 @@ import { access, type FileHandle, mkdir, open, symlink, writeFile } from "node:f
 import { dirname, join } from "node:path";
 import type { Head } from "../catalog/types.ts";
 import { type Duck, openDuck } from "../duckdb/duckdb.ts";
-import { LakeError } from "../errors.ts";
 import type { Handler, Told } from "../process/serve.ts";
 import { openScope, type Scope } from "../scope.ts";
+import { changedMeanwhile } from "./changed.ts";
 import { DETECT_BYTES, detect } from "./detect.ts";
 import { openTarget, type SchemaRules } from "./schema.ts";
 import { convertQuery, type Plan } from "./sql.ts";
@@ -153,7 +153,7 @@ async function openSource({ file, format, isText, folder }: OpenRequest): Promis
   const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const { dev, ino } = await handle.stat({ bigint: true });
-    if (dev !== device || ino !== inode) throw exchanged(label);
+    if (dev !== device || ino !== inode) throw changedMeanwhile(label);
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(DETECT_BYTES), 0, DETECT_BYTES, 0);
     const head = buffer.subarray(0, bytesRead);
     const found = detect(label, format, head, bytes, isText);
@@ -165,12 +165,6 @@ async function openSource({ file, format, isText, folder }: OpenRequest): Promis
     await handle.close();
     throw error;
   }
-}
-
-function exchanged(label: string): LakeError {
-  return new LakeError("conflict", `${label} changed while it was read. Nothing was ingested.`, {
-    hint: "Call again when it is no longer written to.",
-  });
 }
 
 /**

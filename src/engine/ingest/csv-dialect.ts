@@ -6,6 +6,7 @@ import { dialectOptions, isWidest, newlineOptions, type Reading } from "./csv-re
 import { isDamage, isTooLong } from "./csv-rejects.ts";
 import { isNullSpelling, NULL_SPELLINGS } from "./csv-types.ts";
 import type { ConvertContext, Source } from "./types.ts";
+import { uniqueNames } from "./unique-names.ts";
 
 /** What a CSV file looks like, before its values are looked at. */
 export interface Sniffed extends Layout {
@@ -27,7 +28,10 @@ export async function sniffCsv(
 ): Promise<Sniffed> {
   const { layout } = reading;
   const { names, renamed } = layout.header
-    ? uniqueNames(layout.header)
+    ? uniqueNames(
+        layout.header.map((cell) => cell.trim()),
+        withoutControls,
+      )
     : { names: Array.from({ length: layout.columns }, (_, index) => `column${index}`), renamed: [] };
   assertTyped(context.csv?.types, names, source.label);
   const nullValues = context.csv?.nullValues ?? [];
@@ -102,28 +106,7 @@ function nullStrings(): string[] {
   return [...new Set([...NULL_SPELLINGS, ...NULL_SPELLINGS.map((text) => text.toUpperCase()), ...capitalised, "NaN"])];
 }
 
-/** Names that SQL can hold and tell apart: it ignores case. */
-function uniqueNames(cells: string[]): { names: string[]; renamed: { from: string; to: string }[] } {
-  const originals = cells.map((cell) => cell.trim());
+function withoutControls(name: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what has to go
-  const wanted = originals.map((name) => name.replace(/[\x00-\x1f\x7f]+/g, " ").trim());
-  const taken = new Set<string>();
-  /** The first suffix that may be free. */
-  const next = new Map<string, number>();
-  const reserved = new Set(wanted.map((name) => name.toLowerCase()));
-  const renamed: { from: string; to: string }[] = [];
-  const names = wanted.map((plain, index) => {
-    const base = plain === "" ? `column${index}` : plain;
-    let name = base;
-    let suffix = next.get(base.toLowerCase()) ?? 1;
-    while (taken.has(name.toLowerCase()) || (name !== plain && reserved.has(name.toLowerCase()))) {
-      name = `${base}_${suffix++}`;
-    }
-    next.set(base.toLowerCase(), suffix);
-    taken.add(name.toLowerCase());
-    const from = originals[index] ?? "";
-    if (name !== from) renamed.push({ from, to: name });
-    return name;
-  });
-  return { names, renamed };
+  return name.replace(/[\x00-\x1f\x7f]+/g, " ").trim();
 }

@@ -1,21 +1,9 @@
 import { isAscii, isUtf8 } from "node:buffer";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import type { ErrorKind } from "../errors.ts";
+import { Refusal } from "../refusal.ts";
 import { utf16Of, windows1252 } from "./encoding.ts";
 import { skipSpace, type Window } from "./json-tokens.ts";
 import type { Encoding } from "./types.ts";
-
-/** What ends the reading, as the end of a sentence about the source. */
-export class Refusal extends Error {
-  readonly kind: ErrorKind;
-  readonly hint: string;
-
-  constructor(kind: ErrorKind, message: string, hint: string) {
-    super(message);
-    this.kind = kind;
-    this.hint = hint;
-  }
-}
 
 /** A text file as a window of UTF-8 that moves over it. */
 export interface Input {

@@ -1,17 +1,10 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import type { ErrorKind } from "../errors.ts";
+import { Refusal } from "../refusal.ts";
 import type { WorkerReply } from "../run-worker.ts";
 import { createOutput, type Output } from "./json-copy.ts";
-import {
-  type Input,
-  isWindows1252,
-  MAX_RECORD_BYTES,
-  openInput,
-  Refusal,
-  sniffEncoding,
-  tooLong,
-} from "./json-input.ts";
+import { type Input, isWindows1252, MAX_RECORD_BYTES, openInput, sniffEncoding, tooLong } from "./json-input.ts";
 import { type ColumnSurvey, createScanner, type Scanner, type ScanOptions, TooManyKeys } from "./json-scan.ts";
 import { fault, JsonFault, NOT_UTF8 } from "./json-tokens.ts";
 import { areFieldNames, decideType, needsVerbatim } from "./json-types.ts";

@@ -11,6 +11,7 @@ import { type Decision, decideType, widthOf } from "./json-types.ts";
 import type { JsonSurvey, JsonTask } from "./json-worker.ts";
 import { noNotes } from "./parquet.ts";
 import type { ConvertContext, Converted, Converter, IngestNotes, Source } from "./types.ts";
+import { uniqueNames } from "./unique-names.ts";
 import { writeParquet } from "./write.ts";
 
 type KeptAsText = IngestNotes["kept_as_text"][number];
@@ -89,7 +90,10 @@ async function convert(
   }));
   const hasNested = decided.some(({ type }) => type === "NESTED" || type === "JSON");
   const readBytes = Math.max(hasNested ? NESTED_READ_BYTES : READ_BYTES, survey.longest + SPARE_BYTES);
-  const { names, renamed } = uniqueNames(survey.columns.map(({ key }) => key));
+  const { names, renamed } = uniqueNames(
+    survey.columns.map(({ key }) => key),
+    (key) => key.replaceAll("\0", ""),
+  );
   const read = (types: readonly string[]): string =>
     `read_json(${literal(records)}, format = 'newline_delimited', compression = 'uncompressed',
       maximum_object_size = ${readBytes},
@@ -215,26 +219,4 @@ async function nestedTypes(
     { signal },
   );
   return new Map(nested.map(({ index }, position) => [index, spelled[position]?.column_type ?? "JSON"]));
-}
-
-/** Names that SQL can tell apart: it ignores case, and knows no empty name. */
-function uniqueNames(keys: string[]): { names: string[]; renamed: { from: string; to: string }[] } {
-  const reserved = new Set(keys.map((key) => key.toLowerCase()));
-  const taken = new Set<string>();
-  const renamed: { from: string; to: string }[] = [];
-  const names = keys.map((from, index) => {
-    const base = from === "" ? `column${index}` : from.replaceAll("\0", "");
-    let name = base;
-    for (
-      let suffix = 1;
-      taken.has(name.toLowerCase()) || (name !== from && reserved.has(name.toLowerCase()));
-      suffix += 1
-    ) {
-      name = `${base}_${suffix}`;
-    }
-    taken.add(name.toLowerCase());
-    if (name !== from) renamed.push({ from, to: name });
-    return name;
-  });
-  return { names, renamed };
 }

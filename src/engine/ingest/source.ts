@@ -4,6 +4,7 @@ import { basename, isAbsolute, join, relative, resolve } from "node:path";
 import { hasCode, LakeError } from "../errors.ts";
 import type { Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
+import { changedMeanwhile } from "./changed.ts";
 import type { FoundFile } from "./conversion-calls.ts";
 import type { OpenUpload } from "./uploads.ts";
 
@@ -62,7 +63,7 @@ async function whereIs({ path, file }: OpenSource, real: string): Promise<string
   if (process.platform === "linux") return readlink(path);
   const again = await translated(file.label, () => realpath(real));
   const { dev, ino } = await translated(file.label, () => stat(again, { bigint: true }));
-  if (dev !== file.device || ino !== file.inode) throw changed(file.label);
+  if (dev !== file.device || ino !== file.inode) throw changedMeanwhile(file.label);
   return again;
 }
 
@@ -180,15 +181,9 @@ async function verifyUnchanged(handle: FileHandle, real: string, path: string, o
   for (const now of [await handle.stat({ bigint: true }), await stat(real, { bigint: true }).catch(() => undefined)]) {
     const same = now && now.dev === opened.dev && now.ino === opened.ino && now.size === opened.size;
     if (!same || now.mtimeNs !== opened.mtimeNs) {
-      throw changed(path);
+      throw changedMeanwhile(path);
     }
   }
-}
-
-function changed(label: string): LakeError {
-  return new LakeError("conflict", `${label} changed while it was read. Nothing was ingested.`, {
-    hint: "Call again when it is no longer written to.",
-  });
 }
 
 async function translated<T>(path: string, work: () => Promise<T>): Promise<T> {

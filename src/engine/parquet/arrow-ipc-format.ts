@@ -1,4 +1,5 @@
-import { ArrowFormatError, Refusal } from "./arrow-errors.ts";
+import { Refusal } from "../refusal.ts";
+import { ArrowFormatError } from "./arrow-errors.ts";
 import { type FlatTable, readFlat } from "./flatbuffer.ts";
 
 /**

@@ -1,7 +1,8 @@
+import { Refusal } from "../refusal.ts";
 import { type BatchReader, readBits, readBytes, readFixed, readViews } from "./arrow-batch.ts";
 import { allocate, type Column, column } from "./arrow-column.ts";
 import { outField } from "./arrow-encode.ts";
-import { ArrowFormatError, Refusal } from "./arrow-errors.ts";
+import { ArrowFormatError } from "./arrow-errors.ts";
 import type { ArrowField } from "./arrow-ipc-format.ts";
 import { arrowTypeName, shortUnit, timeBits } from "./arrow-names.ts";
 import type { Plan, Planning } from "./arrow-plan.ts";

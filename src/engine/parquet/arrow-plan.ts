@@ -1,3 +1,4 @@
+import { Refusal } from "../refusal.ts";
 import {
   type BatchReader,
   type ListView,
@@ -22,7 +23,7 @@ import {
   take,
 } from "./arrow-column.ts";
 import { type OutField, outField } from "./arrow-encode.ts";
-import { ArrowFormatError, Refusal } from "./arrow-errors.ts";
+import { ArrowFormatError } from "./arrow-errors.ts";
 import type { ArrowField } from "./arrow-ipc-format.ts";
 import { KEPT_EXTENSIONS, planLogical } from "./arrow-logical.ts";
 import { arrowTypeName, distinctNames, quoted } from "./arrow-names.ts";

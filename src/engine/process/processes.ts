@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { serialize } from "node:v8";
 import { cancelled, throwIfAborted } from "../errors.ts";
+import { GRACE_MS } from "../turns.ts";
 import { openFrames } from "./frames.ts";
 import { launch } from "./launch.ts";
 import { residentBytes, residentNow, watchMemory } from "./memory.ts";
@@ -51,8 +52,6 @@ export interface WorkerProcess {
   giveBack(): Promise<void>;
 }
 
-/** DuckDB stops within milliseconds, or, inside of some functions, not at all. */
-export const GRACE_MS = 1000;
 /** A process that nobody needs ends after this long. */
 const IDLE_MS = 60_000;
 /** What one may keep in memory while nobody works with it. */

@@ -1,8 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { RemoteConnection } from "../duckdb/remote.ts";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
-import { GRACE_MS } from "../process/processes.ts";
-import { type Occupancy, openTurns } from "../turns.ts";
+import { GRACE_MS, type Occupancy, openTurns } from "../turns.ts";
 
 /** A worker process that runs one statement at a time, with an instance of its own. */
 export interface Session {

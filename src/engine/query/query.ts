@@ -1,5 +1,6 @@
 import type { Catalog } from "../catalog/types.ts";
 import type { Statement } from "../duckdb/execute.ts";
+import { assertParamsSize } from "../duckdb/params-size.ts";
 import { LakeError, throwIfAborted, untilAborted } from "../errors.ts";
 import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
@@ -91,13 +92,14 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
 
   /** Runs `work` with the deadline and the caller's cancellation as one signal. */
   async function inTime<Result>(
-    options: Pick<QueryOptions, "signal" | "timeoutMs">,
+    options: Pick<QueryOptions, "signal" | "timeoutMs" | "params">,
     work: (open: Opened, signal: AbortSignal) => Promise<Result>,
   ): Promise<Result> {
     const { signal: asked, timeoutMs = settings.queryTimeoutMs } = options;
     throwIfAborted(asked);
     const { maxQueryTimeoutMs = Number.POSITIVE_INFINITY } = settings;
     if ((options.timeoutMs ?? 0) > maxQueryTimeoutMs) throw tooPatient(timeoutMs, maxQueryTimeoutMs);
+    if (options.params !== undefined) assertParamsSize(options.params);
     const stop = new AbortController();
     // Not a listener that aborts the next: however signals are nested, these end together and without recursion.
     const signal = asked ? AbortSignal.any([asked, stop.signal]) : stop.signal;

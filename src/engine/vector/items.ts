@@ -158,10 +158,11 @@ function checkMetadata(metadata: unknown, where: string): string | null {
   if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata)) {
     throw new LakeError("invalid", `${where}: metadata is not an object.`, { hint: 'For example {"role": "driver"}.' });
   }
-  const found = look(metadata, MAX_DEPTH);
+  const found = look(metadata);
   if (found.isDeep) {
     throw new LakeError("limit", `${where}: metadata is nested more than ${MAX_DEPTH} deep.`, { hint: "Flatten it." });
   }
+  if (found.isLong) throw tooLong(`${where}: metadata has more than ${MAX_METADATA_BYTES} bytes`);
   const fraction = found.numbers.find((number) => wholeIn(number) === undefined);
   if (fraction !== undefined) {
     throw new LakeError(
@@ -172,11 +173,7 @@ function checkMetadata(metadata: unknown, where: string): string | null {
   }
   const json = found.numbers.length > 0 ? stringifyExact(metadata) : JSON.stringify(metadata);
   const bytes = Buffer.byteLength(json);
-  if (bytes > MAX_METADATA_BYTES) {
-    throw new LakeError("limit", `${where}: metadata has ${bytes} bytes, and an item may have ${MAX_METADATA_BYTES}.`, {
-      hint: "Keep what is searched or shown there, and the rest in a dataset to join with.",
-    });
-  }
+  if (bytes > MAX_METADATA_BYTES) throw tooLong(`${where}: metadata has ${bytes} bytes`);
   if (BROKEN_TEXT.test(json)) {
     throw new LakeError("invalid", `${where}: metadata has a NUL or half of a character in it.`, {
       hint: "Use complete Unicode characters.",
@@ -185,14 +182,32 @@ function checkMetadata(metadata: unknown, where: string): string | null {
   return json === "{}" ? null : json;
 }
 
-/** Whether a value is nested more than `depth` deep, and the numbers in it that a double does not hold. */
-function look(value: unknown, depth: number, numbers: ExactNumber[] = []): { isDeep: boolean; numbers: ExactNumber[] } {
-  if (typeof value !== "object" || value === null) return { isDeep: false, numbers };
-  if (isExactNumber(value)) numbers.push(value);
-  else if (depth === 0) return { isDeep: true, numbers };
-  else if (Object.values(value).some((child) => look(child, depth - 1, numbers).isDeep))
-    return { isDeep: true, numbers };
-  return { isDeep: false, numbers };
+function tooLong(message: string): LakeError {
+  return new LakeError("limit", `${message}, and an item may have ${MAX_METADATA_BYTES}.`, {
+    hint: "Keep what is searched or shown there, and the rest in a dataset to join with.",
+  });
+}
+
+/**
+ * Whether metadata is nested too deep, or certainly too long, and the numbers in it that a double does not hold. Looks no
+ * further when it knows, and no further than at as many values as metadata can have bytes.
+ */
+function look(metadata: object): { isDeep: boolean; isLong: boolean; numbers: ExactNumber[] } {
+  const numbers: ExactNumber[] = [];
+  const todo: { value: object; depth: number }[] = [{ value: metadata, depth: 1 }];
+  let bytes = 0;
+  for (let next = todo.pop(); next; next = todo.pop()) {
+    const { value, depth } = next;
+    if (depth > MAX_DEPTH) return { isDeep: true, isLong: false, numbers };
+    for (const child of (Array.isArray(value) ? value : Object.values(value)) as unknown[]) {
+      // With a comma or a bracket beside it.
+      bytes += 2;
+      if (bytes > MAX_METADATA_BYTES) return { isDeep: false, isLong: true, numbers };
+      if (isExactNumber(child)) numbers.push(child);
+      else if (typeof child === "object" && child !== null) todo.push({ value: child, depth: depth + 1 });
+    }
+  }
+  return { isDeep: false, isLong: false, numbers };
 }
 
 function shown(value: unknown): string {

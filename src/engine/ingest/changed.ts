@@ -1,0 +1,7 @@
+import { LakeError } from "../errors.ts";
+
+export function changedMeanwhile(label: string): LakeError {
+  return new LakeError("conflict", `${label} changed while it was read. Nothing was ingested.`, {
+    hint: "Call again when it is no longer written to.",
+  });
+}

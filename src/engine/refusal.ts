@@ -1,0 +1,13 @@
+import type { ErrorKind } from "./errors.ts";
+
+/** A source that cannot be taken, told by a worker that does not know its name. `message` follows the name. */
+export class Refusal extends Error {
+  readonly kind: ErrorKind;
+  readonly hint: string;
+
+  constructor(kind: ErrorKind, message: string, hint: string) {
+    super(message);
+    this.kind = kind;
+    this.hint = hint;
+  }
+}
