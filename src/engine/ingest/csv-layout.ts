@@ -101,8 +101,8 @@ function layoutOf(start: Start, { dialect, records, first }: Reading, source: So
 function decideHeader(top: Cell[], sample: Cell[][], { csv, target }: ConvertContext): boolean {
   if (csv?.header !== undefined) return csv.header;
   const known = target?.columns.map(({ name }) => name) ?? [];
-  const names = new Set(top.map(({ text }) => text.trim()));
-  if (known.length > 0 && known.every((name) => names.has(name))) return true;
+  const names = new Set(top.map(({ text }) => text.trim().toLowerCase()));
+  if (known.length > 0 && known.every((name) => names.has(name.toLowerCase()))) return true;
   return judgeHeader(top, sample).header;
 }
 

@@ -46,17 +46,16 @@ function assertTypes(columns: readonly Plain[]): void {
 const UNNAMED_FIELD = /\bSTRUCT\((?:\w+[(),[]|TIME(?:STAMP)? WITH TIME ZONE\b)|[(,] {2}|\( /;
 
 function settle(columns: readonly Plain[], live: Head, lastId: number, rules: SchemaRules): Column[] {
-  const incoming = new Map(columns.map((column) => [column.name, column]));
-  const added = columns.filter(({ name }) => !live.columns.some((column) => column.name === name));
-  const removed = live.columns.filter(({ name }) => !incoming.has(name));
+  // Without case, as SQL reads names: the dataset's spelling stays.
+  const incoming = new Map(columns.map((column) => [column.name.toLowerCase(), column]));
+  const present = new Set(live.columns.map(({ name }) => name.toLowerCase()));
+  const added = columns.filter(({ name }) => !present.has(name.toLowerCase()));
+  const removed = live.columns.filter(({ name }) => !incoming.has(name.toLowerCase()));
   const changed = live.columns.flatMap(({ name, type }) => {
-    const from = incoming.get(name)?.type ?? type;
+    const from = incoming.get(name.toLowerCase())?.type ?? type;
     return from === type || holds(type, from, rules) ? [] : [{ name, from: type, to: from }];
   });
-  const clash = added.find(({ name }) =>
-    live.columns.some((column) => column.name.toLowerCase() === name.toLowerCase()),
-  );
-  const appendable = rules.mode === "append" && rules.schemaChange === "allow" && changed.length === 0 && !clash;
+  const appendable = rules.mode === "append" && rules.schemaChange === "allow" && changed.length === 0;
   if (added.length + removed.length + changed.length > 0 && !appendable) {
     throw drift(live, { added, removed, changed }, rules);
   }

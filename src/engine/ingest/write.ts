@@ -50,10 +50,13 @@ export async function writeParquet(
     ? await context.target.settle(columns)
     : columns.map((column, index) => ({ id: index + 1, ...column }));
   await assertNameable(connection, settled);
-  const types = new Map(columns.map((column) => [column.name, column.type]));
+  const types = new Map(columns.map((column) => [column.name.toLowerCase(), column.type]));
   const project = ({ name, type }: Column): string => {
-    if (!types.has(name)) return `CAST(NULL AS ${type}) AS ${identifier(name)}`;
-    return types.get(name) === type ? identifier(name) : `CAST(${identifier(name)} AS ${type}) AS ${identifier(name)}`;
+    const from = types.get(name.toLowerCase());
+    if (from === undefined) return `CAST(NULL AS ${type}) AS ${identifier(name)}`;
+    return from === type
+      ? `${identifier(name)} AS ${identifier(name)}`
+      : `CAST(${identifier(name)} AS ${type}) AS ${identifier(name)}`;
   };
   const leaves = settled.reduce((sum, { type }) => sum + leavesOf(type), 0);
   const copyOptions = (written: readonly Column[]): string =>
