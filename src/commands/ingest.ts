@@ -169,12 +169,16 @@ function aboutDialect({ header, header_line, skipped_lines, warning }: CsvDialec
   return lines;
 }
 
+/** As many lines as a result names; where it names fewer, the others are blank. */
+const LISTED = 20;
+
 /** Blank lines are left out whatever is asked for. */
 function aboutSkipped({ count, lines }: NonNullable<CsvDialect["skipped_lines"]>): string[] {
   if (lines.length === 0) return [`left out ${countOf(count, "blank line")} before the table`];
   const told = lines.map(({ line, text }) => `  line ${line}: ${JSON.stringify(text)}`);
   const more = count - lines.length;
-  if (more > 0) told.push(`  and ${countOf(more, "line")} more, blank ones among them`);
+  if (more > 0)
+    told.push(`  and ${lines.length < LISTED ? countOf(more, "blank line") : `${more.toLocaleString("en-US")} more`}`);
   return [`left out ${countOf(count, "line")} before the table (--skip-lines 0 keeps them):`, ...told];
 }
 

@@ -55,6 +55,8 @@ export function withoutLongNames(message: string, names: Iterable<string>): stri
   for (const name of names) {
     if (name.length <= MAX_NAME) continue;
     const spellings = new Set([name, name.replaceAll('"', '""'), JSON.stringify(name).slice(1, -1)]);
+    // First where it is whole: one that repeats itself fits itself in several places.
+    for (const spelling of spellings) text = text.replaceAll(spelling, () => cut(spelling, MAX_NAME));
     for (const spelling of spellings) text = withoutLongName(text, spelling);
   }
   return text;
@@ -64,8 +66,7 @@ const PIECE = 16;
 
 /** The beginning of a name may stand there, quoted and cut; what comes later in it may not. */
 function withoutLongName(message: string, name: string): string {
-  // First where it is whole: one that repeats itself fits itself in several places.
-  let text = message.replaceAll(name, () => cut(name, MAX_NAME));
+  let text = message;
   for (let from = MAX_NAME; from < name.length; from += PIECE) {
     const at = Math.min(from, name.length - PIECE);
     const piece = name.slice(at, at + PIECE);
@@ -73,7 +74,7 @@ function withoutLongName(message: string, name: string): string {
       const { start, end } = spanAround(text, found, name, at);
       const span = text.slice(start, end);
       const isBeginning = name.startsWith(span.slice(0, MAX_NAME));
-      if (isBeginning && span.length <= MAX_NAME) found = text.indexOf(piece, end);
+      if ((isBeginning || text[end] === "…") && span.length <= MAX_NAME) found = text.indexOf(piece, end);
       else {
         const kept = isBeginning ? `${span.slice(0, MAX_NAME - 1)}…` : "…";
         text = text.slice(0, start) + kept + text.slice(end);

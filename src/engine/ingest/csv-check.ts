@@ -189,6 +189,26 @@ export function keepIdentifiers({ sniffed, context }: Attempt, columns: CsvColum
   });
 }
 
+/** Where other columns have decimal commas, three digits after every dot are thousands as likely. */
+export function keepThousands({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
+  if (context.target?.columns.length || sniffed.delimiter === ",") return [];
+  const textsIn = columns.map((_, index) => textsOf(sniffed.sample, index, context));
+  const hasCommas = (texts: string[]): boolean =>
+    texts.some((text) => /,\d/.test(text)) &&
+    texts.every((text) => /^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})*)(?:,\d+)?$/.test(text));
+  if (!textsIn.some(hasCommas)) return [];
+  return columns.flatMap((column, index) => {
+    const { name, candidate } = column;
+    const texts = textsIn[index] ?? [];
+    const value = texts.find((text) => text.includes("."));
+    const areThousands = texts.every((text) => /^-?(?:0|[1-9]\d{0,2}(?:\.\d{3})?)$/.test(text));
+    if (candidate?.type !== "DOUBLE" || candidate.given || value === undefined || !areThousands) return [];
+    column.candidate = undefined;
+    const reason = "the dot may separate thousands, since other columns have decimal commas";
+    return [{ column: name, inferred: "DOUBLE", row: null, value, reason, given: false }];
+  });
+}
+
 interface Settled {
   respelled: { index: number; candidate: Candidate }[];
   text: (Misfit & { reason: string | undefined })[];

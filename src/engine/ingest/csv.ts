@@ -6,6 +6,7 @@ import {
   type Kept,
   keepIdentifiers,
   keepMisfits,
+  keepThousands,
   keepWords,
   sampleRows,
   selectTyped,
@@ -102,7 +103,11 @@ async function adjust(reading: Reading, error: unknown, prepare: () => Promise<A
 async function convert(attempt: Attempt): Promise<Converted> {
   const { connection, context, sniffed } = attempt;
   const columns = chooseCandidates(attempt);
-  const kept = [...keepWords(attempt, columns), ...keepIdentifiers(attempt, columns)];
+  const kept = [
+    ...keepWords(attempt, columns),
+    ...keepIdentifiers(attempt, columns),
+    ...keepThousands(attempt, columns),
+  ];
   kept.push(...(await keepMisfits(attempt, columns, isWide(sniffed) ? undefined : sampleRows(attempt))));
   await refuseGiven(attempt, kept);
   const options = { rowBytes: sniffed.rowBytes, ...(isWide(sniffed) && { atMostRows: await atMostRows(attempt) }) };

@@ -140,6 +140,24 @@ describe("fractions under a name that says identifier", () => {
   });
 });
 
+describe("dots before three digits", () => {
+  it("may be thousands where another column has decimal commas", async () => {
+    const { types, values, notes } = await lake.csv("n;p;w\n1.234;1,5;0.125\n2.500;2.000,25;12.55\n12;3,0;1.5\n", {
+      name: `t${names++}`,
+    });
+    expect(types).toEqual(["VARCHAR", "VARCHAR", "DOUBLE"]);
+    expect(values[0]).toEqual(["1.234", "1,5", 0.125]);
+    const reason = "the dot may separate thousands, since other columns have decimal commas";
+    expect(notes.kept_as_text).toContainEqual({ column: "n", inferred: "DOUBLE", line: null, value: "1.234", reason });
+  });
+
+  it("are decimals elsewhere", async () => {
+    for (const text of ["n;p\n1.234;1\n2.500;2\n", "n;p\n1.234;a,5\n2.500;b\n", 'n,p\n1.234,"1,5"\n2.500,"2,5"\n']) {
+      expect((await lake.csv(text, { name: `t${names++}` })).types[0]).toBe("DOUBLE");
+    }
+  });
+});
+
 describe("measurements", () => {
   it.each([
     ["decimal points and signed exponents", ["1.5e-3", "6.02E+23", "1e5"], [0.0015, 6.02e23, 100_000]],
