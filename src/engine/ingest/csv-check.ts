@@ -1,4 +1,5 @@
 import { identifier, literal } from "../duckdb/duckdb.ts";
+import { foldedName } from "../duckdb/folded-name.ts";
 import type { Cell } from "./csv-header.ts";
 import { type Attempt, isWide, isWidest, readCsv } from "./csv-read.ts";
 import {
@@ -84,7 +85,7 @@ function typeGiven(
   { renamed }: Attempt["sniffed"],
   name: string,
 ): string | undefined {
-  const written = renamed.find(({ to, from }) => to === name && from.toLowerCase() === name.toLowerCase());
+  const written = renamed.find(({ to, from }) => to === name && foldedName(from) === foldedName(name));
   return types?.[name] ?? (written && types?.[written.from]);
 }
 

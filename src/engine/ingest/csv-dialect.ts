@@ -1,4 +1,5 @@
 import { type Connection, literal, literalList } from "../duckdb/duckdb.ts";
+import { foldedName } from "../duckdb/folded-name.ts";
 import { LakeError } from "../errors.ts";
 import type { Layout } from "./csv-layout.ts";
 import { assertTyped } from "./csv-options.ts";
@@ -29,7 +30,8 @@ export async function sniffCsv(
   const { names, renamed } = layout.header
     ? asKnown(uniqueNames(layout.header), context.target?.columns ?? [])
     : { names: Array.from({ length: layout.columns }, (_, index) => `column${index}`), renamed: [] };
-  assertTyped(context.csv?.types, [...names, ...(layout.header ?? []).map((name) => name.trim())], source.label);
+  const respelled = renamed.filter(({ from, to }) => foldedName(from) === foldedName(to)).map(({ from }) => from);
+  assertTyped(context.csv?.types, [...names, ...respelled], source.label);
   const nullValues = context.csv?.nullValues ?? [];
   if (nullValues.some((text) => text.includes(layout.delimiter))) {
     throw new LakeError("invalid", `null_values has the delimiter, ${JSON.stringify(layout.delimiter)}.`, {
@@ -53,10 +55,10 @@ function asKnown(
   { names, renamed }: { names: string[]; renamed: { from: string; to: string }[] },
   known: readonly { name: string }[],
 ): { names: string[]; renamed: { from: string; to: string }[] } {
-  const spelled = new Map(known.map(({ name }) => [name.toLowerCase(), name]));
+  const spelled = new Map(known.map(({ name }) => [foldedName(name), name]));
   const all = [...renamed];
   const settled = names.map((name) => {
-    const to = spelled.get(name.toLowerCase()) ?? name;
+    const to = spelled.get(foldedName(name)) ?? name;
     if (to === name) return name;
     const before = all.findIndex((entry) => entry.to === name);
     if (before < 0) all.push({ from: name, to });

@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Column, ColumnStats } from "../catalog/types.ts";
 import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
+import { foldedName } from "../duckdb/folded-name.ts";
 import { LakeError } from "../errors.ts";
 import { joinColumns } from "../parquet/parquet-join.ts";
 import { assertNameable, assertReadable } from "./readable.ts";
@@ -50,9 +51,9 @@ export async function writeParquet(
     ? await context.target.settle(columns)
     : columns.map((column, index) => ({ id: index + 1, ...column }));
   await assertNameable(connection, settled);
-  const types = new Map(columns.map((column) => [column.name.toLowerCase(), column.type]));
+  const types = new Map(columns.map((column) => [foldedName(column.name), column.type]));
   const project = ({ name, type }: Column): string => {
-    const from = types.get(name.toLowerCase());
+    const from = types.get(foldedName(name));
     if (from === undefined) return `CAST(NULL AS ${type}) AS ${identifier(name)}`;
     return from === type
       ? `${identifier(name)} AS ${identifier(name)}`

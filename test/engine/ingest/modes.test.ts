@@ -210,6 +210,18 @@ describe("an append", () => {
     expect(await lake.rows()).toMatchObject([{ name: "Al" }, { name: "Bo", zip: "7", more: "5" }]);
   });
 
+  it("tells apart what SQL tells apart, and refuses types of columns renamed for another reason", async () => {
+    await using lake = await openIngesting();
+    await lake.ingest({ source: { sql: 'SELECT 1::BIGINT AS "É", 2::BIGINT AS "é"' } });
+    await lake.ingest({ source: { sql: 'SELECT 3::BIGINT AS "é", 4::BIGINT AS "É"' }, mode: "append" });
+    expect(await lake.rows()).toEqual([
+      { É: "1", é: "2" },
+      { É: "4", é: "3" },
+    ]);
+    const twins = await lake.refused({ ...text("a,A\n1,2\n"), name: "twins", csv: { types: { A: "VARCHAR" } } });
+    expect(twins.message).toContain("has no column");
+  });
+
   it("from a query matches without case, too, and so does a replace", async () => {
     await using lake = await openIngesting();
     await lake.ingest(text("name,n\nAl,1\n"));
