@@ -101,7 +101,9 @@ export function judgeHeader(first: readonly Cell[], below: readonly Cell[][]): V
   const certain = columns.some(isLabel);
   const data = columns.filter((column) => isData(column.kind) && !isLabel(column));
   if (data.length === 0) return certain || isTextRun(columns, rows) ? CERTAIN : allText(columns, rows.length);
-  if (columns.some(isColumnWord) && isRun(data.map(({ text }) => text))) return CERTAIN;
+  const texts = data.map(({ text }) => text);
+  if (isRun(texts) && (columns.some(isColumnWord) || (hasCorner(columns, rows.length) && areApart(texts, data, rows))))
+    return CERTAIN;
   if (areYears(data, columns, rows.length) || isCount(data, columns, rows)) return CERTAIN as Verdict;
   const distinct = new Set(data.map(({ text }) => text)).size === data.length;
   return certain && distinct && !data.some(({ repeats }) => repeats) ? CERTAIN : DATA;
@@ -205,7 +207,10 @@ function isColumnWord({ text, kind, repeats, wordBelow }: Column): boolean {
 
 function namesColumn(text: string): boolean {
   const word = text.trim().toLowerCase();
-  return word.length <= 60 && (COLUMN_WORDS.has(word) || /^[a-z]\w*_(?:id|name|code|no|type|key)$/.test(word));
+  if (word.length > 60) return false;
+  return (
+    word.split(/[ _-]/).every((part) => COLUMN_WORDS.has(part)) || /^[a-z]\w*_(?:id|name|code|no|type|key)$/.test(word)
+  );
 }
 
 /** A year, or numbers that follow one another: 2019, 2020; 1, 2, 3; 01, 02; 0, 10, 20; months as in 202012, 202101. */
@@ -222,6 +227,12 @@ function stepOf(texts: string[]): number | undefined {
   const [step = 0] = steps;
   const isNear = Math.abs(step) === 1 || (all(YEAR) && Math.abs(step) <= 10) || steps.length > 1;
   return isConstant(steps) && isNear ? step : undefined;
+}
+
+/** Years, where no row below goes by the same step. */
+function areApart(texts: string[], data: Column[], rows: readonly Cell[][]): boolean {
+  const below = rows.map((row) => stepOf(data.map(({ index }) => row[index]?.text ?? "")));
+  return texts.every((text) => YEAR.test(text.trim())) && texts.length > 1 && !below.includes(stepOf(texts));
 }
 
 /** Q1, Q2 or FY2020, FY2021 beside another word, where the rows below do not go by the same step. */

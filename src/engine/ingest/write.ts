@@ -51,13 +51,11 @@ export async function writeParquet(
     ? await context.target.settle(columns)
     : columns.map((column, index) => ({ id: index + 1, ...column }));
   await assertNameable(connection, settled);
-  const types = new Map(columns.map((column) => [foldedName(column.name), column.type]));
+  const incoming = new Map(columns.map((column) => [foldedName(column.name), column]));
   const project = ({ name, type }: Column): string => {
-    const from = types.get(foldedName(name));
-    if (from === undefined) return `CAST(NULL AS ${type}) AS ${identifier(name)}`;
-    return from === type
-      ? `${identifier(name)} AS ${identifier(name)}`
-      : `CAST(${identifier(name)} AS ${type}) AS ${identifier(name)}`;
+    const from = incoming.get(foldedName(name));
+    if (from?.name === name && from.type === type) return identifier(name);
+    return `CAST(${from === undefined ? "NULL" : identifier(from.name)} AS ${type}) AS ${identifier(name)}`;
   };
   const leaves = settled.reduce((sum, { type }) => sum + leavesOf(type), 0);
   const copyOptions = (written: readonly Column[]): string =>

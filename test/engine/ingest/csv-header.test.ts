@@ -39,6 +39,7 @@ describe("a header", () => {
     ["weeks with zeros", "week,01,02,03\nA,10,20,30\nB,1,2,3\n"],
     ["months of two years", "site,202012,202101\nA,202001,202002\n"],
     ["a count under a name with _id", "site_id,1,2\nA,10,20\n"],
+    ["a count under two words", "age group,0,1\n10-20,5,6\n"],
     ["quarters over quarters", "team,Q1,Q2\nA,Q3,Q1\nB,Q2,Q4\n"],
     ["fiscal years over words", "plan,FY2020,FY2021\nA,FY1999,FY2003\nB,none,FY2001\n"],
     ["words over words", "name,city\nBo,Rome\nAl,Oslo\n"],
@@ -56,6 +57,8 @@ describe("a header", () => {
 
   it("may have an empty corner over the names of rows", async () => {
     expect((await csv('"",2021,2022\nNorth,1,2\nSouth,3,4\n')).header).toEqual(["column0", "2021", "2022"]);
+    expect((await csv(",2019,2020\nA,2018,2021\nB,2000,1999\n")).header).toEqual(["column0", "2019", "2020"]);
+    expect((await csv(",2019,2020\nA,2015,2016\n")).header).toEqual(["column0", "column1", "column2"]);
     expect((await csv(",0,1\n0,5.1,3.5\n1,4.9,3.0\n")).header).toEqual(["column0", "0", "1"]);
   });
 

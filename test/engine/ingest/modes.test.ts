@@ -192,6 +192,13 @@ describe("an append", () => {
     ]);
   });
 
+  it("of JSON reads a column of other case as the dataset has it", async () => {
+    await using lake = await openIngesting();
+    await lake.ingest(text("n\n1.5\n"));
+    await lake.ingest({ ...text('[{"N":2}]'), format: "json", mode: "append" });
+    expect(await lake.rows()).toEqual([{ n: 1.5 }, { n: 2 }]);
+  });
+
   it("tells of the spelling, takes types by it, and adds columns beside", async () => {
     await using lake = await openIngesting();
     await lake.ingest(text("name,zip\nAl,1\n"));
