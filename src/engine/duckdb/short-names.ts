@@ -74,7 +74,7 @@ function withoutLongName(message: string, name: string): string {
       const { start, end } = spanAround(text, found, name, at);
       const span = text.slice(start, end);
       const isBeginning = name.startsWith(span.slice(0, MAX_NAME));
-      if ((isBeginning || text[end] === "…") && span.length <= MAX_NAME) found = text.indexOf(piece, end);
+      if (isBeginning && span.length <= MAX_NAME) found = text.indexOf(piece, end);
       else {
         const kept = isBeginning ? `${span.slice(0, MAX_NAME - 1)}…` : "…";
         text = text.slice(0, start) + kept + text.slice(end);
