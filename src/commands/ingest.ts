@@ -161,13 +161,25 @@ async function load(
 function aboutDialect({ header, header_line, skipped_lines, warning }: CsvDialect): string[] {
   const lines: string[] = [];
   if (skipped_lines !== null) {
-    lines.push(`left out ${countOf(skipped_lines.count, "line")} before the table (--skip-lines 0 keeps them):`);
-    for (const { line, text } of skipped_lines.lines) lines.push(`  line ${line}: ${JSON.stringify(text)}`);
+    lines.push(...aboutSkipped(skipped_lines));
   }
   if (!header) lines.push("no header line: the columns have numbers (--header yes takes the first line as one)");
   else if (header_line !== 1) lines.push(`column names are on line ${header_line}`);
   if (warning !== null) lines.push(warning);
   return lines;
+}
+
+/** As many lines as a result names; where it names fewer, the others are blank. */
+const LISTED = 20;
+
+/** Blank lines are left out whatever is asked for. */
+function aboutSkipped({ count, lines }: NonNullable<CsvDialect["skipped_lines"]>): string[] {
+  if (lines.length === 0) return [`left out ${countOf(count, "blank line")} before the table`];
+  const told = lines.map(({ line, text }) => `  line ${line}: ${JSON.stringify(text)}`);
+  const more = count - lines.length;
+  if (more > 0)
+    told.push(`  and ${lines.length < LISTED ? countOf(more, "blank line") : `${more.toLocaleString("en-US")} more`}`);
+  return [`left out ${countOf(count, "line")} before the table (--skip-lines 0 keeps them):`, ...told];
 }
 
 /** A line about the dataset, and one for everything that is not as it was in the file. */

@@ -4,7 +4,14 @@ export interface TurnLimits {
   maxRunning: number;
   maxWaiting: number;
   /** What a refused caller is told. */
-  busy: () => LakeError;
+  busy: (full: FullQueue) => LakeError;
+}
+
+/** Why nobody more may wait. */
+export interface FullQueue {
+  waiting: number;
+  /** All of them are the caller's, who may not have more of the queue. */
+  own: boolean;
 }
 
 /** Who is served, and who waits. */
@@ -98,7 +105,8 @@ export function openTurns(limits: TurnLimits): Turns {
       if (closed) throw closed;
       const mayStart = caller === undefined || placesTaken(caller) < share;
       if (taken < maxRunning && waiting.length === 0 && mayStart) count(caller, 1);
-      else if (waiting.length >= maxWaiting || isHalfOf(caller)) throw limits.busy();
+      else if (waiting.length >= maxWaiting) throw limits.busy({ waiting: maxWaiting, own: false });
+      else if (isHalfOf(caller)) throw limits.busy({ waiting: waitingShare, own: true });
       else await wait(signal, caller);
       let left = false;
       return () => {

@@ -203,7 +203,9 @@ function dialectText({
 }: NonNullable<z.output<typeof ingested>["notes"]["dialect"]>): string[] {
   const lines: string[] = [];
   if (skipped_lines) {
-    lines.push(`Left out ${countOf(skipped_lines.count, "line")} before the table; skip_lines: 0 keeps them.`);
+    const areBlank = skipped_lines.lines.length === 0;
+    const what = countOf(skipped_lines.count, areBlank ? "blank line" : "line");
+    lines.push(`Left out ${what} before the table${areBlank ? "" : "; skip_lines: 0 keeps them"}.`);
     if (skipped_lines.lines.length > 0) {
       lines.push(
         fence(skipped_lines.lines.map(({ line, text }) => `line ${line}: ${JSON.stringify(text)}`).join("\n")),

@@ -1,10 +1,22 @@
 import { expect, test } from "vitest";
 import { LakeError } from "../../src/engine/errors.ts";
-import { openTurns } from "../../src/engine/turns.ts";
+import { type FullQueue, openTurns } from "../../src/engine/turns.ts";
 
 const never = new AbortController().signal;
 const open = (maxRunning: number, maxWaiting: number) =>
   openTurns({ maxRunning, maxWaiting, busy: () => new LakeError("unavailable", "busy") });
+
+test("who is refused learns which limit it was, and whose", async () => {
+  const busy = ({ waiting, own }: FullQueue): LakeError => new LakeError("unavailable", `${waiting} ${own}`);
+  const turns = openTurns({ maxRunning: 1, maxWaiting: 4, busy });
+  await turns.enter(never, "greedy");
+  const waiting = [turns.enter(never, "greedy"), turns.enter(never, "greedy")];
+  await expect(turns.enter(never, "greedy")).rejects.toMatchObject({ message: "2 true" });
+  waiting.push(turns.enter(never, "b"), turns.enter(never, "c"));
+  await expect(turns.enter(never, "d")).rejects.toMatchObject({ message: "4 false" });
+  turns.close(new LakeError("closed", "closed"));
+  expect((await Promise.allSettled(waiting)).every(({ status }) => status === "rejected")).toBe(true);
+});
 
 test("places are given in the order of the calls", async () => {
   const turns = open(1, 10);

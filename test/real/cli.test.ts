@@ -40,6 +40,17 @@ function start(cwd: string, args: string[]): ChildProcess & { stderrText: () => 
   return Object.assign(child, { stderrText: () => stderr, closed: once(child, "close") });
 }
 
+test("lines before a table are told, blank ones as such", async () => {
+  await using folder = await openFolder();
+  const { run } = folder;
+  const blank = run(["ingest", "-", "--name", "blank"], "\n\nid,n\n1,2\n");
+  expect(blank.stdout).toContain("  left out 2 blank lines before the table\n  column names are on line 3\n");
+  const titled = run(["ingest", "-", "--name", "titled"], "Report\n\nid,n,m\n1,2,3\n");
+  expect(titled.stdout).toContain(
+    '  left out 2 lines before the table (--skip-lines 0 keeps them):\n    line 1: "Report"\n    and 1 blank line\n',
+  );
+});
+
 test("a person loads files, looks, asks, and is told what happened", async () => {
   await using folder = await openFolder();
   const { run } = folder;

@@ -49,19 +49,47 @@ function cut(text: string, length: number): string {
   return text.length <= length ? text : `${text.slice(0, length - 1)}…`;
 }
 
-/** Cuts a message at what is left in it of a long name, however DuckDB wrote it. */
+/** Cuts what is left of long names in a message, however DuckDB wrote them, and leaves the rest of it as it is. */
 export function withoutLongNames(message: string, names: Iterable<string>): string {
-  let end = message.length;
+  let text = message;
   for (const name of names) {
     if (name.length <= MAX_NAME) continue;
-    // Its beginning may stand there, quoted and cut; what comes later in it may not.
-    for (let at = MAX_NAME; at < name.length; at += PIECE) {
-      const piece = name.slice(at, at + PIECE);
-      const found = piece.length === PIECE || at === MAX_NAME ? message.indexOf(piece) : -1;
-      if (found >= 0) end = Math.min(end, Math.max(0, found - MAX_NAME));
-    }
+    const spellings = new Set([name, name.replaceAll('"', '""'), JSON.stringify(name).slice(1, -1)]);
+    // First where it is whole: one that repeats itself fits itself in several places.
+    for (const spelling of spellings) text = text.replaceAll(spelling, () => cut(spelling, MAX_NAME));
+    for (const spelling of spellings) text = withoutLongName(text, spelling);
   }
-  return end < message.length ? `${message.slice(0, end).trimEnd()} …` : message;
+  return text;
 }
 
 const PIECE = 16;
+
+/** The beginning of a name may stand there, quoted and cut; what comes later in it may not. */
+function withoutLongName(message: string, name: string): string {
+  let text = message;
+  for (let from = MAX_NAME; from < name.length; from += PIECE) {
+    const at = Math.min(from, name.length - PIECE);
+    const piece = name.slice(at, at + PIECE);
+    for (let found = text.indexOf(piece); found >= 0; ) {
+      const { start, end } = spanAround(text, found, name, at);
+      const span = text.slice(start, end);
+      const isBeginning = name.startsWith(span.slice(0, MAX_NAME));
+      if (isBeginning && span.length <= MAX_NAME) found = text.indexOf(piece, end);
+      else {
+        const kept = isBeginning ? `${span.slice(0, MAX_NAME - 1)}…` : "…";
+        text = text.slice(0, start) + kept + text.slice(end);
+        found = text.indexOf(piece, start + kept.length);
+      }
+    }
+  }
+  return text;
+}
+
+/** As much of the message around `found` as is the name around `at`. */
+function spanAround(text: string, found: number, name: string, at: number): { start: number; end: number } {
+  let before = 0;
+  while (before < Math.min(at, found) && text[found - before - 1] === name[at - before - 1]) before++;
+  let after = 0;
+  while (at + after < name.length && text[found + after] === name[at + after]) after++;
+  return { start: found - before, end: found + after };
+}

@@ -1,7 +1,15 @@
 import { identifier, literal } from "../duckdb/duckdb.ts";
+import { foldedName } from "../duckdb/folded-name.ts";
 import type { Cell } from "./csv-header.ts";
 import { type Attempt, isWide, isWidest, readCsv } from "./csv-read.ts";
-import { guessSpelling, quickPattern, type Spellings, settleSpelling, spellingsOf } from "./csv-spelling.ts";
+import {
+  areIdentifiers,
+  guessSpelling,
+  quickPattern,
+  type Spellings,
+  settleSpelling,
+  spellingsOf,
+} from "./csv-spelling.ts";
 import {
   type Candidate,
   candidateFor,
@@ -51,7 +59,7 @@ const SHOWN_CHARACTERS = 200;
 export function chooseCandidates({ sniffed, context }: Attempt): CsvColumn[] {
   const known = new Map(context.target?.columns.map(({ name, type }) => [name, type]));
   return sniffed.names.map((name, index) => {
-    const given = context.csv?.types?.[name];
+    const given = typeGiven(context.csv?.types, sniffed, name);
     const type = given ?? known.get(name);
     const texts = textsOf(sniffed.sample, index, context);
     const sniffedType = sniffed.types[index] ?? "VARCHAR";
@@ -69,6 +77,16 @@ export function chooseCandidates({ sniffed, context }: Attempt): CsvColumn[] {
     }
     return { name, candidate: guess && withSpelling(guess, texts, type !== undefined) };
   });
+}
+
+/** By the column's name, or as the file spells it. */
+function typeGiven(
+  types: Record<string, string> | undefined,
+  { renamed }: Attempt["sniffed"],
+  name: string,
+): string | undefined {
+  const written = renamed.find(({ to, from }) => to === name && foldedName(from) === foldedName(name));
+  return types?.[name] ?? (written && types?.[written.from]);
 }
 
 /** A dataset's column of numbers takes them as they are written, but no codes. */
@@ -171,6 +189,41 @@ export function keepWords({ sniffed, context }: Attempt, columns: CsvColumn[]): 
   });
 }
 
+/** Fractions under a name such as version are no numbers, also where none ends with a zero yet. */
+export function keepIdentifiers({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
+  const known = new Set(context.target?.columns.map(({ name }) => name));
+  return columns.flatMap((column, index) => {
+    const { name, candidate } = column;
+    if (candidate?.type !== "DOUBLE" || candidate.given || known.has(name)) return [];
+    const texts = textsOf(sniffed.sample, index, context);
+    const value = texts.find((text) => text.includes("."));
+    if (value === undefined || !areIdentifiers(name, texts)) return [];
+    column.candidate = undefined;
+    const reason = "the name says that it is an identifier, in which 1.10 is not 1.1";
+    return [{ column: name, inferred: "DOUBLE", row: null, value, reason, given: false }];
+  });
+}
+
+/** Where other columns have decimal commas, three digits after every dot are thousands as likely. */
+export function keepThousands({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
+  if (context.target?.columns.length || sniffed.delimiter === ",") return [];
+  const textsIn = columns.map((_, index) => textsOf(sniffed.sample, index, context));
+  const hasCommas = (texts: string[]): boolean =>
+    texts.some((text) => /,\d/.test(text)) &&
+    texts.every((text) => /^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})*)(?:,\d+)?$/.test(text));
+  if (!textsIn.some(hasCommas)) return [];
+  return columns.flatMap((column, index) => {
+    const { name, candidate } = column;
+    const texts = textsIn[index] ?? [];
+    const value = texts.find((text) => text.includes("."));
+    const areThousands = texts.every((text) => /^-?(?:0|[1-9]\d{0,2}(?:\.\d{3})?)$/.test(text));
+    if (candidate?.type !== "DOUBLE" || candidate.given || value === undefined || !areThousands) return [];
+    column.candidate = undefined;
+    const reason = "the dot may separate thousands, since other columns have decimal commas";
+    return [{ column: name, inferred: "DOUBLE", row: null, value, reason, given: false }];
+  });
+}
+
 interface Settled {
   respelled: { index: number; candidate: Candidate }[];
   text: (Misfit & { reason: string | undefined })[];
@@ -193,7 +246,7 @@ async function settle(attempt: Attempt, misfits: Misfit[], limit: number | undef
     const isKnown = candidate.spelling?.decimals === "any";
     if ("reason" in spelling && !(isKnown && found.codeRow === null)) settled.text.push({ ...misfit, ...spelling });
     else {
-      const exponents = found.pointed || isKnown;
+      const exponents = isKnown || "reason" in spelling ? "any" : spelling.exponents;
       const decimals = isKnown || "reason" in spelling ? "any" : spelling.decimals;
       settled.respelled.push({ index, candidate: { ...candidate, spelling: { decimals, exponents } } });
     }
@@ -228,8 +281,10 @@ async function readSpellings(
       {
         misfitRow: numberAt(`misfitRow${index}`),
         pointed: found[`pointed${index}`] === true,
+        pointedCapital: found[`pointedCapital${index}`] === true,
         measured: found[`measured${index}`] === true,
         codeRow: numberAt(`codeRow${index}`),
+        capitalRow: numberAt(`capitalRow${index}`),
         zeroRow: numberAt(`zeroRow${index}`),
         fewestDecimals: numberAt(`fewestDecimals${index}`),
         mostDecimals: numberAt(`mostDecimals${index}`),

@@ -1,4 +1,5 @@
 import { type Connection, literal, literalList } from "../duckdb/duckdb.ts";
+import { foldedName } from "../duckdb/folded-name.ts";
 import { LakeError } from "../errors.ts";
 import type { Layout } from "./csv-layout.ts";
 import { assertTyped } from "./csv-options.ts";
@@ -28,12 +29,16 @@ export async function sniffCsv(
 ): Promise<Sniffed> {
   const { layout } = reading;
   const { names, renamed } = layout.header
-    ? uniqueNames(
-        layout.header.map((cell) => cell.trim()),
-        withoutControls,
+    ? asKnown(
+        uniqueNames(
+          layout.header.map((cell) => cell.trim()),
+          withoutControls,
+        ),
+        context.target?.columns ?? [],
       )
     : { names: Array.from({ length: layout.columns }, (_, index) => `column${index}`), renamed: [] };
-  assertTyped(context.csv?.types, names, source.label);
+  const respelled = renamed.filter(({ from, to }) => foldedName(from) === foldedName(to)).map(({ from }) => from);
+  assertTyped(context.csv?.types, [...names, ...respelled], source.label);
   const nullValues = context.csv?.nullValues ?? [];
   if (nullValues.some((text) => text.includes(layout.delimiter))) {
     throw new LakeError("invalid", `null_values has the delimiter, ${JSON.stringify(layout.delimiter)}.`, {
@@ -50,6 +55,24 @@ export async function sniffCsv(
     ...bufferOptions,
   ];
   return { ...layout, ...(await sniffTypes(connection, reading, options, context.signal)), names, renamed };
+}
+
+/** A column that the dataset spells with other capitals is that column: SQL does not tell them apart. */
+function asKnown(
+  { names, renamed }: { names: string[]; renamed: { from: string; to: string }[] },
+  known: readonly { name: string }[],
+): { names: string[]; renamed: { from: string; to: string }[] } {
+  const spelled = new Map(known.map(({ name }) => [foldedName(name), name]));
+  const all = [...renamed];
+  const settled = names.map((name) => {
+    const to = spelled.get(foldedName(name)) ?? name;
+    if (to === name) return name;
+    const before = all.findIndex((entry) => entry.to === name);
+    if (before < 0) all.push({ from: name, to });
+    else all[before] = { from: all[before]?.from ?? name, to };
+    return to;
+  });
+  return { names: settled, renamed: all };
 }
 
 interface SniffRow {

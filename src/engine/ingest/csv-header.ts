@@ -27,6 +27,8 @@ interface Column {
   numbers: number[];
   /** The first cell comes again below. */
   repeats: boolean;
+  /** Cells below are words that columns are called by. */
+  wordBelow: boolean;
   /** The cells below are the first one with other digits: P001, P002. */
   serial: boolean;
   /** The first cell is quoted, and numbers below are not. */
@@ -56,14 +58,33 @@ const ADDRESS = /^[^\s@]+@[^\s@]+\.[^\s@]+$|^https?:\/\/|^[\da-f]{8}-[\da-f]{4}-
 /** Longer ones are text, and need no pattern, which could take long. */
 const LONGEST_DATUM = 200;
 const NEARLY_ALL = 0.8;
+const YEAR = /^(?:1[89]|20)\d\d$|^2100$/;
+const YEAR_AND_MONTH = /^(?:1[89]|20)\d\d(?:0[1-9]|1[0-2])$/;
+const NUMBERED = /^([a-z]{1,12}[ _-]?)(\d{1,9})$/i;
+/** Not those that are values as often, such as names of months. */
+const COLUMN_WORDS = new Set(
+  [
+    "account age airport area article asset bank bezirk branch brand budget building category channel city class client",
+    "code commodity company continent country county course crop customer data date day department departement dept",
+    "description device disease district division employee entity event facility factory farm field firm fund gender",
+    "gene geo geography grade group hour id indicator industry item jahr job key kategorie kpi label land language line",
+    "location machine market material measure metric model monat month monthly municipality nachname name nom nombre node",
+    "occupation office operator organisation organization origin parameter party patient pays period person plant player",
+    "position product produkt program project province quarter question race rank region river role room route row sample",
+    "school sector segment sensor series service sex shift shop site skill source species staff state station stadt status",
+    "stock store subject supplier symbol task team test ticker time title topic town type unit user variable vehicle",
+    "vendor village ward warehouse week worker year zone",
+  ].flatMap((line) => line.split(" ")),
+);
 const DATA: Verdict = { header: false, certain: false };
 const BY_CONVENTION: Verdict = { header: true, certain: false };
 const CERTAIN: Verdict = { header: true, certain: true };
 
 /**
  * Whether `first` names the columns of the rows below it. It does when a word stands over numbers or dates, when numbers
- * in it are years or a count (site, 2021, 2022), or when all is text and nothing of it comes again below. A row of numbers
- * among numbers is data, whatever is missing in it.
+ * in it are years or a count (site, 2021, 2022), or when all is text and nothing of it comes again below. Beside a word that
+ * columns are called by (region, month), any run of numbers is names, whatever the numbers below are. A row of numbers among
+ * numbers is data, whatever is missing in it.
  */
 export function judgeHeader(first: readonly Cell[], below: readonly Cell[][]): Verdict {
   // Files that were joined have their header again.
@@ -79,7 +100,10 @@ export function judgeHeader(first: readonly Cell[], below: readonly Cell[][]): V
   if (named.length === 0 || columns.some(({ kind }) => kind === "address")) return DATA;
   const certain = columns.some(isLabel);
   const data = columns.filter((column) => isData(column.kind) && !isLabel(column));
-  if (data.length === 0) return certain ? CERTAIN : allText(columns, rows.length);
+  if (data.length === 0) return certain || isTextRun(columns, rows) ? CERTAIN : allText(columns, rows.length);
+  const texts = data.map(({ text }) => text);
+  if (isRun(texts) && (columns.some(isColumnWord) || (hasCorner(columns, rows.length) && areApart(texts, data, rows))))
+    return CERTAIN;
   if (areYears(data, columns, rows.length) || isCount(data, columns, rows)) return CERTAIN as Verdict;
   const distinct = new Set(data.map(({ text }) => text)).size === data.length;
   return certain && distinct && !data.some(({ repeats }) => repeats) ? CERTAIN : DATA;
@@ -106,6 +130,7 @@ function columnOf({ text, quoted }: Cell, below: Cell[]): Omit<Column, "index"> 
     dominant: filled.length > 0 && dataShare >= NEARLY_ALL ? most : undefined,
     numbers: filled.flatMap((cell) => (/^\d{1,9}$/.test(cell.text) ? [Number(cell.text)] : [])),
     repeats: filled.some((cell) => cell.text === text),
+    wordBelow: filled.some((cell) => namesColumn(cell.text)),
     serial: /\d/.test(text) && filled.length > 0 && alike >= filled.length * NEARLY_ALL,
     quotedApart: quoted && !filled.some((cell) => cell.quoted),
   };
@@ -149,7 +174,7 @@ function hasCorner([corner]: Column[], rows: number): boolean {
 }
 
 function areYears(data: Column[], columns: Column[], rows: number): boolean {
-  const years = data.map(({ text }) => (/^(?:1[89]|20)\d\d$|^2100$/.test(text.trim()) ? Number(text) : Number.NaN));
+  const years = data.map(({ text }) => (YEAR.test(text.trim()) ? Number(text) : Number.NaN));
   if (years.some(Number.isNaN)) return false;
   const below = data.flatMap(({ numbers }) => numbers);
   if (years.length === 1) {
@@ -173,6 +198,57 @@ function isCount(data: Column[], columns: Column[], rows: readonly Cell[][]): bo
   const alike = rows.filter((row) => stepsEvenly(data.map(({ index }) => row[index]?.text ?? "")));
   const fromStart = /^[01]$/.test(data[0]?.text ?? "") && Number(data[1]?.text) - Number(data[0]?.text) === 1;
   return data.length === 2 || alike.length <= rows.length * (fromStart ? 0.5 : 1 - NEARLY_ALL);
+}
+
+/** A word that columns are called by, over values that are none. */
+function isColumnWord({ text, kind, repeats, wordBelow }: Column): boolean {
+  return kind === "text" && !repeats && !wordBelow && namesColumn(text);
+}
+
+function namesColumn(text: string): boolean {
+  const word = text.trim().toLowerCase();
+  if (word.length > 60) return false;
+  return (
+    word.split(/[ _-]/).every((part) => COLUMN_WORDS.has(part)) || /^[a-z]\w*_(?:id|name|code|no|type|key)$/.test(word)
+  );
+}
+
+/** A year, or numbers that follow one another: 2019, 2020; 1, 2, 3; 01, 02; 0, 10, 20; months as in 202012, 202101. */
+function isRun(texts: string[]): boolean {
+  return texts.length === 1 ? YEAR.test(texts[0]?.trim() ?? "") : stepOf(texts) !== undefined;
+}
+
+function stepOf(texts: string[]): number | undefined {
+  if (!texts.every((text) => /^\d{1,9}$/.test(text.trim()))) return undefined;
+  const all = (pattern: RegExp): boolean => texts.every((text) => pattern.test(text.trim()));
+  const areMonths = all(YEAR_AND_MONTH);
+  const places = texts.map(Number).map((at) => (areMonths ? Math.floor(at / 100) * 12 + (at % 100) : at));
+  const steps = places.slice(1).map((place, index) => place - (places[index] ?? 0));
+  const [step = 0] = steps;
+  const isNear = Math.abs(step) === 1 || (all(YEAR) && Math.abs(step) <= 10) || steps.length > 1;
+  return isConstant(steps) && isNear ? step : undefined;
+}
+
+/** Years, where no row below goes by the same step. */
+function areApart(texts: string[], data: Column[], rows: readonly Cell[][]): boolean {
+  const below = rows.map((row) => stepOf(data.map(({ index }) => row[index]?.text ?? "")));
+  return texts.every((text) => YEAR.test(text.trim())) && texts.length > 1 && !below.includes(stepOf(texts));
+}
+
+/** Q1, Q2 or FY2020, FY2021 beside another word, where the rows below do not go by the same step. */
+function isTextRun(columns: Column[], rows: readonly Cell[][]): boolean {
+  const parts = columns.filter(({ kind, text }) => kind === "text" && NUMBERED.test(text.trim()));
+  const others = columns.filter((column) => !parts.includes(column));
+  if (parts.length < 2 || others.length === 0 || rows.length === 0) return false;
+  if (parts.some(({ repeats }) => repeats)) return false;
+  if (others.some(({ kind, repeats }, index) => repeats || (kind === "none" && index > 0))) return false;
+  const stepIn = (texts: string[]): number | undefined => {
+    const found = texts.map((text) => NUMBERED.exec(text.trim()) ?? []);
+    const isAlike = found.every(([, word]) => word !== undefined && word === found[0]?.[1]);
+    return isAlike ? stepOf(found.map(([, , digits = ""]) => digits)) : undefined;
+  };
+  const step = stepIn(parts.map(({ text }) => text));
+  return step !== undefined && !rows.some((row) => stepIn(parts.map(({ index }) => row[index]?.text ?? "")) === step);
 }
 
 function stepsEvenly(texts: string[]): boolean {

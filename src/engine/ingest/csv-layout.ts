@@ -1,3 +1,4 @@
+import { foldedName } from "../duckdb/folded-name.ts";
 import { LakeError } from "../errors.ts";
 import { type Cell, isBlank, judgeHeader } from "./csv-header.ts";
 import { type Dialect, offsetOfLine } from "./csv-lines.ts";
@@ -101,8 +102,8 @@ function layoutOf(start: Start, { dialect, records, first }: Reading, source: So
 function decideHeader(top: Cell[], sample: Cell[][], { csv, target }: ConvertContext): boolean {
   if (csv?.header !== undefined) return csv.header;
   const known = target?.columns.map(({ name }) => name) ?? [];
-  const names = new Set(top.map(({ text }) => text.trim()));
-  if (known.length > 0 && known.every((name) => names.has(name))) return true;
+  const names = new Set(top.map(({ text }) => foldedName(text.trim())));
+  if (known.length > 0 && known.every((name) => names.has(foldedName(name)))) return true;
   return judgeHeader(top, sample).header;
 }
 

@@ -5,27 +5,33 @@
 export interface Spelling {
   /** `shortest`: no zeros at the end of a fraction but .0; a number: as many decimals in every fraction; `any`: measurements. */
   decimals: "any" | "shortest" | number;
-  /** Digits, E, digits is a number, since others have a decimal point or a signed exponent. */
-  exponents: boolean;
+  /** Whether digits, E, digits is a number: as others show, both 12E4 and 12e4 (`any`), or 12e4 alone (`small`). */
+  exponents: "any" | "small" | "none";
 }
 
 /** What was seen in a column of numbers. */
 export interface Spellings {
   /** A decimal point, or a signed exponent: 1.5e3, 6E+23. */
   pointed: boolean;
+  /** The same beside a capital E: 1.5E3, 6E+23. No program that writes those leaves out both in others but for 12E4. */
+  pointedCapital: boolean;
   /** What no version or section has: a sign, more than four digits before the point or three after it. */
   measured: boolean;
   /** The first row of each, from 1. */
   codeRow: number | null;
+  /** With a capital E. */
+  capitalRow: number | null;
   zeroRow: number | null;
   fewestDecimals: number | null;
   mostDecimals: number | null;
 }
 
-export const ANY_SPELLING: Spelling = { decimals: "any", exponents: true };
+export const ANY_SPELLING: Spelling = { decimals: "any", exponents: "any" };
 
 const CODE = "[0-9]+[eE][0-9]+";
+const CAPITAL_CODE = "[0-9]+E[0-9]+";
 const POINTED = "\\.|[eE][+-]";
+const POINTED_CAPITAL = "\\.[0-9]*E|E[+-]";
 /** A fraction with a zero at its end, and more than that. */
 const END_ZERO = "[0-9]\\.[0-9]+0$";
 const VERSION = "[0-9]{1,4}(\\.[0-9]{1,3})?";
@@ -41,7 +47,8 @@ export function quickPattern({ decimals }: Spelling): string {
 /** SQL: whether the trimmed `text` is spelled like this. */
 export function isSpelled(text: string, { decimals, exponents }: Spelling): string {
   const conditions: string[] = [];
-  if (!exponents) conditions.push(`NOT regexp_full_match(${text}, '${CODE}')`);
+  if (exponents === "small") conditions.push(`NOT regexp_full_match(${text}, '${CAPITAL_CODE}')`);
+  if (exponents === "none") conditions.push(`NOT regexp_full_match(${text}, '${CODE}')`);
   if (decimals === "shortest") conditions.push(`NOT regexp_matches(${text}, '${END_ZERO}')`);
   if (typeof decimals === "number") {
     conditions.push(`(NOT contains(${text}, '.') OR regexp_matches(${text}, '^-?[0-9]+\\.[0-9]{${decimals}}$'))`);
@@ -54,8 +61,10 @@ export function spellingsOf(text: string, none: string): Record<keyof Spellings,
   const fraction = `CASE WHEN contains(${text}, '.') THEN length(split_part(${text}, '.', 2)) END`;
   return {
     pointed: `coalesce(bool_or(regexp_matches(${text}, '${POINTED}')), false)`,
+    pointedCapital: `coalesce(bool_or(regexp_matches(${text}, '${POINTED_CAPITAL}')), false)`,
     measured: `coalesce(bool_or(NOT (${none}) AND NOT regexp_full_match(${text}, '${VERSION}|${CODE}')), false)`,
     codeRow: `min(CASE WHEN regexp_full_match(${text}, '${CODE}') THEN row END)`,
+    capitalRow: `min(CASE WHEN regexp_full_match(${text}, '${CAPITAL_CODE}') THEN row END)`,
     zeroRow: `min(CASE WHEN regexp_matches(${text}, '${END_ZERO}') THEN row END)`,
     fewestDecimals: `min(${fraction})`,
     mostDecimals: `max(${fraction})`,
@@ -64,8 +73,9 @@ export function spellingsOf(text: string, none: string): Record<keyof Spellings,
 
 /** The spelling of a whole column, or the row from which on it is codes. */
 export function settleSpelling(seen: Spellings): Spelling | { row: number; reason: string } {
-  if (seen.codeRow !== null && !seen.pointed) return { row: seen.codeRow, reason: "digits around an E may be a code" };
-  const exponents = seen.pointed;
+  const codeRow = seen.pointed ? (seen.pointedCapital ? null : seen.capitalRow) : seen.codeRow;
+  if (codeRow !== null) return { row: codeRow, reason: "digits around an E may be a code" };
+  const exponents = seen.pointedCapital ? "any" : seen.pointed ? "small" : "none";
   if (seen.measured) return { decimals: "any", exponents };
   if (seen.zeroRow === null) return { decimals: "shortest", exponents };
   if (seen.fewestDecimals === seen.mostDecimals) return { decimals: seen.mostDecimals ?? 0, exponents };
@@ -81,11 +91,28 @@ export function guessSpelling(texts: readonly string[]): Spelling {
   const decimals = texts.filter((text) => text.includes(".")).map((text) => text.length - text.indexOf(".") - 1);
   const settled = settleSpelling({
     pointed: some(POINTED),
+    pointedCapital: some(POINTED_CAPITAL),
     measured: texts.some((text) => !new RegExp(`^(?:${VERSION}|${CODE})$`).test(text)),
     codeRow: some(`^${CODE}$`) ? 1 : null,
+    capitalRow: some(`^${CAPITAL_CODE}$`) ? 1 : null,
     zeroRow: some(END_ZERO) ? 1 : null,
     fewestDecimals: decimals.length > 0 ? Math.min(...decimals) : null,
     mostDecimals: decimals.length > 0 ? Math.max(...decimals) : null,
   });
-  return "row" in settled ? { decimals: "shortest", exponents: false } : settled;
+  return "row" in settled ? { decimals: "shortest", exponents: "none" } : settled;
+}
+
+const IDENTIFIER_NAME = new RegExp(
+  "(?:^|[ _])(?:version|ver|release|revision|rev|edition|section|chapter|paragraph|clause|code|article|sku)" +
+    "(?:[ _](?:no|nr|num|number|id|name|tag))?$",
+  "i",
+);
+
+/**
+ * Whether fractions in a column of this name are identifiers, in which 1.10 is not 1.1: `version`, `Release No`,
+ * `packageVersion`. A sign, an exponent, or more digits than versions have show that they are not.
+ */
+export function areIdentifiers(name: string, texts: readonly string[]): boolean {
+  const words = name.replace(/([a-z\d])([A-Z])/g, "$1 $2").replace(/[^\p{L}\p{N}]+/gu, " ");
+  return IDENTIFIER_NAME.test(words.trim()) && texts.every((text) => new RegExp(`^(?:${VERSION})$`).test(text));
 }

@@ -5,7 +5,9 @@ import {
   chooseCandidates,
   isWrittenAtOnce,
   type Kept,
+  keepIdentifiers,
   keepMisfits,
+  keepThousands,
   keepWords,
   sampleRows,
   selectTyped,
@@ -103,7 +105,11 @@ async function adjust(reading: Reading, error: unknown, prepare: () => Promise<A
 async function convert(attempt: Attempt): Promise<Converted> {
   const { connection, context, sniffed } = attempt;
   const columns = chooseCandidates(attempt);
-  const kept = keepWords(attempt, columns);
+  const kept = [
+    ...keepWords(attempt, columns),
+    ...keepIdentifiers(attempt, columns),
+    ...keepThousands(attempt, columns),
+  ];
   if (!isWrittenAtOnce(attempt, columns))
     kept.push(...(await keepMisfits(attempt, columns, isWide(sniffed) ? undefined : sampleRows(attempt))));
   await refuseGiven(attempt, kept);
@@ -112,7 +118,9 @@ async function convert(attempt: Attempt): Promise<Converted> {
   const write = async (rejects: string): Promise<Converted> => {
     const typed = columns.map(({ name, candidate }) => ({ name, type: candidate?.type ?? "VARCHAR" }));
     const select = (names: ReadonlySet<string>): string => selectTyped(attempt, columns, rejects, names);
-    const files = await writeParquet(connection, select, typed, context, options);
+    const files = await writeParquet(connection, select, typed, context, options).catch(async (error: unknown) => {
+      throw await withValue(attempt, kept, error);
+    });
     const rows = files.reduce((sum, file) => sum + file.rows, 0);
     return { columns: typed, files, rows, notes: await notesOf(attempt, typed, kept, rows, rejects) };
   };
@@ -130,7 +138,18 @@ async function convert(attempt: Attempt): Promise<Converted> {
 async function refuseGiven(attempt: Attempt, kept: Kept[]): Promise<void> {
   const misfit = kept.find(({ given }) => given);
   if (!misfit) return;
-  const { row, column, value, inferred, reason } = misfit;
+  const { value, inferred, reason } = misfit;
+  throw new LakeError(
+    "invalid",
+    `${await whereIs(attempt, misfit)}: ${JSON.stringify(value)} cannot be read as ${inferred}: ${reason}. Nothing was ingested.`,
+    {
+      hint: `${expectedForm(inferred)}Leave the column out of types to keep it as text, or add what stands for no value to null_values.`,
+    },
+  );
+}
+
+/** A file's name, a line and a column, for messages. */
+async function whereIs(attempt: Attempt, { row, column }: Kept): Promise<string> {
   const ordinals = row === null ? [] : [row - 1 + Number(attempt.reading.headerInFile)];
   const leftOut = attempt.reading.skipBadRows
     ? (await readRejects(attempt, "rejects_check")).offsets
@@ -138,14 +157,18 @@ async function refuseGiven(attempt: Attempt, kept: Kept[]): Promise<void> {
   const query = { ...recordsOf(attempt, ordinals), leftOut, linesOnly: true };
   const { lines } = await scanRecords(attempt.reading.text.path, query, attempt.context.signal);
   const line = ordinals.length > 0 ? lines.get(ordinals[0] ?? 0) : undefined;
-  const where = `${attempt.source.label}${line === undefined ? "" : `, line ${line}`}, column ${quoted(column)}`;
-  throw new LakeError(
-    "invalid",
-    `${where}: ${JSON.stringify(value)} cannot be read as ${inferred}: ${reason}. Nothing was ingested.`,
-    {
-      hint: `${expectedForm(inferred)}Leave the column out of types to keep it as text, or add what stands for no value to null_values.`,
-    },
-  );
+  return `${attempt.source.label}${line === undefined ? "" : `, line ${line}`}, column ${quoted(column)}`;
+}
+
+/** The dataset's refusal of columns that became text, with the value for which the first of them did. */
+async function withValue(attempt: Attempt, kept: Kept[], error: unknown): Promise<unknown> {
+  const known = new Map(attempt.context.target?.columns.map(({ name, type }) => [name, type]));
+  const misfit = kept.find(({ column, inferred }) => known.get(column) === inferred);
+  if (!misfit || !(error instanceof LakeError && error.kind === "conflict")) return error;
+  const { value, inferred, reason } = misfit;
+  const told = `${await whereIs(attempt, misfit)}: ${JSON.stringify(value)} does not fit ${inferred}: ${reason}.`;
+  const hint = "Repair that value, or add what stands for no value to null_values.";
+  return new LakeError("conflict", `${error.message} ${told}`, { hint: `${hint} ${error.hint ?? ""}`.trim() });
 }
 
 function recordsOf({ reading, sniffed }: Attempt, ordinals: number[]): RecordQuery {

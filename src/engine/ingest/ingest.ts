@@ -15,7 +15,7 @@ import type { EngineSettings } from "../settings.ts";
 import { diskFailure } from "../store/file-errors.ts";
 import type { Store } from "../store/store.ts";
 import { untraced } from "../trace.ts";
-import { type Occupancy, openTurns } from "../turns.ts";
+import { type FullQueue, type Occupancy, openTurns } from "../turns.ts";
 import { openBudget } from "./budget.ts";
 import { type Conversion, needsMemory, openConversion } from "./conversion.ts";
 import type { ConvertRequest, ConvertResult } from "./conversion-calls.ts";
@@ -68,7 +68,7 @@ export function openIngest(scope: Scope, parts: IngestParts): Ingest {
   let cleaned: Promise<void> | undefined;
   // Each ingest has memory of its own, so what they take together is bounded by how many run.
   const { maxConcurrentIngests: maxRunning } = parts.settings;
-  const turns = openTurns({ maxRunning, maxWaiting: MAX_WAITING, busy: () => busy(maxRunning) });
+  const turns = openTurns({ maxRunning, maxWaiting: MAX_WAITING, busy: (full) => busy(maxRunning, full) });
   scope.defer(async () => {
     const closed = new LakeError("closed", "The lakehouse is closed.", { hint: "Nothing was ingested." });
     turns.close(closed);
@@ -97,10 +97,16 @@ export function openIngest(scope: Scope, parts: IngestParts): Ingest {
   };
 }
 
-function busy(maxRunning: number): LakeError {
-  return new LakeError("unavailable", `${maxRunning} ingests are running and ${MAX_WAITING} are waiting already.`, {
-    hint: "Try again when some are done, or raise max_concurrent_ingests (LAKEHOUSE_MAX_CONCURRENT_INGESTS).",
-  });
+function busy(maxRunning: number, full: FullQueue): LakeError {
+  return new LakeError(
+    "unavailable",
+    full.own
+      ? `This caller has ${full.waiting} ingests waiting, the most of the queue of ${MAX_WAITING} that one caller may have.`
+      : `${maxRunning} ingests are running and ${full.waiting} are waiting already.`,
+    {
+      hint: "Try again when some are done, or raise max_concurrent_ingests (LAKEHOUSE_MAX_CONCURRENT_INGESTS).",
+    },
+  );
 }
 
 async function ingest(

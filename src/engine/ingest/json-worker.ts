@@ -1,5 +1,6 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
+import { foldedName } from "../duckdb/folded-name.ts";
 import type { ErrorKind } from "../errors.ts";
 import { Refusal } from "../refusal.ts";
 import type { WorkerReply } from "../run-worker.ts";
@@ -66,7 +67,7 @@ function survey(task: JsonTask): JsonSurvey {
     try {
       const result = pass(task, options, reading);
       const numbers = result.columns.filter((column) =>
-        needsVerbatim(column, decideType(column, task.targets[column.key])),
+        needsVerbatim(column, decideType(column, task.targets[foldedName(column.key)])),
       );
       const rename = !areFieldNames(result.columns.map(({ key }) => key));
       if (again > 1 || (numbers.length === options.verbatim.size && rename === options.rename)) return result;

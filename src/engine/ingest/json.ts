@@ -1,6 +1,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
+import { foldedName } from "../duckdb/folded-name.ts";
 import { LakeError } from "../errors.ts";
 import { runWorker } from "../run-worker.ts";
 import { decompress } from "./decompress.ts";
@@ -60,7 +61,7 @@ function surveyJson(source: Source, path: string, records: string, context: Conv
     lines: source.format === "ndjson",
     skipBad: context.onBadRows === "skip",
     maxRows: context.maxRows,
-    targets: Object.fromEntries((context.target?.columns ?? []).map(({ name, type }) => [name, type])),
+    targets: Object.fromEntries((context.target?.columns ?? []).map(({ name, type }) => [foldedName(name), type])),
   };
   return runWorker(import.meta.url, "json-worker", task, source.label, {
     signal,
@@ -81,12 +82,12 @@ async function convert(
   survey: JsonSurvey,
   context: ConvertContext,
 ): Promise<Converted> {
-  const targets = new Map(context.target?.columns.map(({ name, type }) => [name, type]));
+  const targets = new Map(context.target?.columns.map(({ name, type }) => [foldedName(name), type]));
   const fields = survey.columns.map(({ key }, index) => (survey.renamed ? `c${index}` : key));
   const decided = survey.columns.map((column, index) => ({
     column,
     field: identifier(fields[index] ?? ""),
-    ...(survey.whole ? wholeRecord(column) : decideType(column, targets.get(column.key))),
+    ...(survey.whole ? wholeRecord(column) : decideType(column, targets.get(foldedName(column.key)))),
   }));
   const hasNested = decided.some(({ type }) => type === "NESTED" || type === "JSON");
   const readBytes = Math.max(hasNested ? NESTED_READ_BYTES : READ_BYTES, survey.longest + SPARE_BYTES);

@@ -1,5 +1,6 @@
 import { shown } from "../catalog/nearest.ts";
 import type { Column, Head } from "../catalog/types.ts";
+import { foldedName } from "../duckdb/folded-name.ts";
 import { LakeError } from "../errors.ts";
 import type { IngestRequest, Target } from "./types.ts";
 
@@ -46,17 +47,16 @@ function assertTypes(columns: readonly Plain[]): void {
 const UNNAMED_FIELD = /\bSTRUCT\((?:\w+[(),[]|TIME(?:STAMP)? WITH TIME ZONE\b)|[(,] {2}|\( /;
 
 function settle(columns: readonly Plain[], live: Head, lastId: number, rules: SchemaRules): Column[] {
-  const incoming = new Map(columns.map((column) => [column.name, column]));
-  const added = columns.filter(({ name }) => !live.columns.some((column) => column.name === name));
-  const removed = live.columns.filter(({ name }) => !incoming.has(name));
+  // Without case, as SQL reads names: the dataset's spelling stays.
+  const incoming = new Map(columns.map((column) => [foldedName(column.name), column]));
+  const present = new Set(live.columns.map(({ name }) => foldedName(name)));
+  const added = columns.filter(({ name }) => !present.has(foldedName(name)));
+  const removed = live.columns.filter(({ name }) => !incoming.has(foldedName(name)));
   const changed = live.columns.flatMap(({ name, type }) => {
-    const from = incoming.get(name)?.type ?? type;
+    const from = incoming.get(foldedName(name))?.type ?? type;
     return from === type || holds(type, from, rules) ? [] : [{ name, from: type, to: from }];
   });
-  const clash = added.find(({ name }) =>
-    live.columns.some((column) => column.name.toLowerCase() === name.toLowerCase()),
-  );
-  const appendable = rules.mode === "append" && rules.schemaChange === "allow" && changed.length === 0 && !clash;
+  const appendable = rules.mode === "append" && rules.schemaChange === "allow" && changed.length === 0;
   if (added.length + removed.length + changed.length > 0 && !appendable) {
     throw drift(live, { added, removed, changed }, rules);
   }

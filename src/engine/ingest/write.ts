@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Column, ColumnStats } from "../catalog/types.ts";
 import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
+import { foldedName } from "../duckdb/folded-name.ts";
 import { LakeError } from "../errors.ts";
 import { joinColumns } from "../parquet/parquet-join.ts";
 import { assertNameable, assertReadable } from "./readable.ts";
@@ -50,10 +51,11 @@ export async function writeParquet(
     ? await context.target.settle(columns)
     : columns.map((column, index) => ({ id: index + 1, ...column }));
   await assertNameable(connection, settled);
-  const types = new Map(columns.map((column) => [column.name, column.type]));
+  const incoming = new Map(columns.map((column) => [foldedName(column.name), column]));
   const project = ({ name, type }: Column): string => {
-    if (!types.has(name)) return `CAST(NULL AS ${type}) AS ${identifier(name)}`;
-    return types.get(name) === type ? identifier(name) : `CAST(${identifier(name)} AS ${type}) AS ${identifier(name)}`;
+    const from = incoming.get(foldedName(name));
+    if (from?.name === name && from.type === type) return identifier(name);
+    return `CAST(${from === undefined ? "NULL" : identifier(from.name)} AS ${type}) AS ${identifier(name)}`;
   };
   const leaves = settled.reduce((sum, { type }) => sum + leavesOf(type), 0);
   const copyOptions = (written: readonly Column[]): string =>

@@ -1,5 +1,5 @@
 import { LakeError } from "../errors.ts";
-import { openTurns, type Turns } from "../turns.ts";
+import { type FullQueue, openTurns, type Turns } from "../turns.ts";
 import type { CreateRequest, CreateResult, VectorOptions } from "../vector/types.ts";
 import type { JobKind, JobOptions, JobWork } from "./types.ts";
 
@@ -133,8 +133,9 @@ function openBuildTurns() {
   return { inTurn, waiting: () => waiting };
 }
 
-function busy(): LakeError {
-  return new LakeError("unavailable", `${MAX_WAITING} index builds are waiting for their turn already.`, {
+function busy({ waiting, own }: FullQueue): LakeError {
+  const whose = own ? ` of this caller, the most of the queue of ${MAX_WAITING} that one caller may have` : " already";
+  return new LakeError("unavailable", `${waiting} index builds are waiting for their turn${whose}.`, {
     hint: "Try again when some are done.",
   });
 }

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { RemoteConnection } from "../duckdb/remote.ts";
 import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
-import { GRACE_MS, type Occupancy, openTurns } from "../turns.ts";
+import { type FullQueue, GRACE_MS, type Occupancy, openTurns } from "../turns.ts";
 
 /** A worker process that runs one statement at a time, with an instance of its own. */
 export interface Session {
@@ -52,7 +52,7 @@ export function openPool(
   const all = new Set<Session>();
   /** Whoever has a place and no session yet. */
   const wanting: { take(session: Session): void; fail(error: unknown): void }[] = [];
-  const turns = openTurns({ ...limits, busy: () => busy(limits) });
+  const turns = openTurns({ ...limits, busy: (full) => busy(limits, full) });
   let opening = 0;
   let closed = false;
   const shrink = setInterval(() => {
@@ -173,11 +173,15 @@ export function openPool(
 
 const REFUSALS = new Set(["invalid", "denied", "not_found"]);
 
-function busy(limits: PoolLimits): LakeError {
+function busy({ maxRunning, maxWaiting }: PoolLimits, full: FullQueue): LakeError {
   return new LakeError(
     "unavailable",
-    `${limits.maxRunning} statements are running and ${limits.maxWaiting} are waiting already.`,
-    { hint: "Try again when they are done, or raise max_concurrent_queries." },
+    full.own
+      ? `This caller has ${full.waiting} statements waiting, the most of the queue of ${maxWaiting} that one caller may have.`
+      : `${maxRunning} statements are running and ${full.waiting} are waiting already.`,
+    {
+      hint: `Try again when ${full.own ? "some" : "they"} are done, or raise ${full.own ? "max_queued_queries" : "max_concurrent_queries"}.`,
+    },
   );
 }
 

@@ -14,7 +14,7 @@ import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import { explained } from "../store/file-errors.ts";
 import type { Store } from "../store/store.ts";
-import { openTurns } from "../turns.ts";
+import { type FullQueue, openTurns } from "../turns.ts";
 
 export interface RoomParts {
   store: Store;
@@ -60,7 +60,7 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
   /** Connecting to an instance that is being closed ends the process. */
   const connecting = new Set<Promise<LocalConnection>>();
   const { maxConcurrentIngests: maxRunning } = settings;
-  const turns = openTurns({ maxRunning, maxWaiting: MAX_WAITING, busy: () => busy(maxRunning) });
+  const turns = openTurns({ maxRunning, maxWaiting: MAX_WAITING, busy: (full) => busy(maxRunning, full) });
 
   const openFolder = (): Promise<string> => {
     if (closed) return Promise.reject(closedError());
@@ -170,8 +170,14 @@ function closedError(): LakeError {
   return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
 }
 
-function busy(maxRunning: number): LakeError {
-  return new LakeError("unavailable", `${maxRunning} indexes are being built and ${MAX_WAITING} are waiting already.`, {
-    hint: "Try again when some are done, or raise max_concurrent_ingests (LAKEHOUSE_MAX_CONCURRENT_INGESTS).",
-  });
+function busy(maxRunning: number, full: FullQueue): LakeError {
+  return new LakeError(
+    "unavailable",
+    full.own
+      ? `This caller has ${full.waiting} index builds waiting, the most of the queue of ${MAX_WAITING} that one caller may have.`
+      : `${maxRunning} indexes are being built and ${full.waiting} are waiting already.`,
+    {
+      hint: "Try again when some are done, or raise max_concurrent_ingests (LAKEHOUSE_MAX_CONCURRENT_INGESTS).",
+    },
+  );
 }

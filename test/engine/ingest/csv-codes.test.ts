@@ -19,6 +19,8 @@ const ZEROS = "zeros at the end would be lost, which tell versions such as 1.1 a
 describe("codes that look like numbers", () => {
   it.each([
     ["digits, E, digits", ["12E4", "120E3", "7E2"], "12E4", E_CODE],
+    ["with a capital E beside measurements with a small one", ["12E4", "1.5e3", "45E10"], "12E4", E_CODE],
+    ["with a capital E beside decimals", ["1.5", "2", "12E4"], "12E4", E_CODE],
     ["one of them", ["1e5"], "1e5", E_CODE],
     ["such among integers", ["101", "101E1", "1010E0"], "101E1", E_CODE],
     ["zeros after the E", ["12e04", "12e4"], "12e04", E_CODE],
@@ -97,9 +99,69 @@ describe("codes that look like numbers", () => {
   });
 });
 
+describe("fractions under a name that says identifier", () => {
+  const under = (name: string, texts: string[], request: Parameters<Ingesting["csv"]>[1] = {}) =>
+    lake.csv(`${name},t\n${texts.map((text) => `${text},x`).join("\n")}\n`, { name: `t${names++}`, ...request });
+
+  it.each([
+    ["version", ["1.10", "1.20", "1.30"]],
+    ["Version", ["1.1", "1.2"]],
+    ["Release No", ["1.0", "2.0", "10.0"]],
+    ["packageVersion", ["1.10", "2.20"]],
+    ["api_version", ["1.10", "2.20"]],
+    ["section", ["1.10", "2.20"]],
+    ["chapter.id", ["1.10", "2.20"]],
+    ["code", ["250.00", "401.90"]],
+    ["Article Number", ["12.50", "12.60"]],
+  ])("stay text: %s", async (name, texts) => {
+    const { types, values, notes } = await under(name, texts);
+    expect([types[0], values.map(([text]) => text)]).toEqual(["VARCHAR", texts]);
+    const reason = "the name says that it is an identifier, in which 1.10 is not 1.1";
+    expect(notes.kept_as_text).toEqual([{ column: name, inferred: "DOUBLE", line: null, value: texts[0], reason }]);
+  });
+
+  it.each([
+    ["price", ["1.10", "12.50", "3.00"], "DOUBLE", [1.1, 12.5, 3]],
+    ["article price", ["1.10", "12.50"], "DOUBLE", [1.1, 12.5]],
+    ["section_length", ["1.10", "12.50"], "DOUBLE", [1.1, 12.5]],
+    ["conversion", ["1.10", "12.50"], "DOUBLE", [1.1, 12.5]],
+    ["code", ["-1.50", "12.50"], "DOUBLE", [-1.5, 12.5]],
+    ["code", ["12345.50", "12.50"], "DOUBLE", [12_345.5, 12.5]],
+    ["version", ["1", "2"], "BIGINT", [1, 2]],
+  ])("are numbers where they are: %s %j", async (name, texts, type, expected) => {
+    const { types, values, notes } = await under(name, texts);
+    expect([types[0], values.map(([value]) => value).map(Number), notes.kept_as_text]).toEqual([type, expected, []]);
+  });
+
+  it("are numbers where the caller or the dataset says so", async () => {
+    const given = { csv: { types: { version: "DOUBLE" } }, name: "versions" };
+    expect((await under("version", ["1.10", "2.20"], given)).types[0]).toBe("DOUBLE");
+    expect((await under("version", ["3.10"], { name: "versions", mode: "append" })).rows).toBe(3);
+  });
+});
+
+describe("dots before three digits", () => {
+  it("may be thousands where another column has decimal commas", async () => {
+    const { types, values, notes } = await lake.csv("n;p;w\n1.234;1,5;0.125\n2.500;2.000,25;12.55\n12;3,0;1.5\n", {
+      name: `t${names++}`,
+    });
+    expect(types).toEqual(["VARCHAR", "VARCHAR", "DOUBLE"]);
+    expect(values[0]).toEqual(["1.234", "1,5", 0.125]);
+    const reason = "the dot may separate thousands, since other columns have decimal commas";
+    expect(notes.kept_as_text).toContainEqual({ column: "n", inferred: "DOUBLE", line: null, value: "1.234", reason });
+  });
+
+  it("are decimals elsewhere", async () => {
+    for (const text of ["n;p\n1.234;1\n2.500;2\n", "n;p\n1.234;a,5\n2.500;b\n", 'n,p\n1.234,"1,5"\n2.500,"2,5"\n']) {
+      expect((await lake.csv(text, { name: `t${names++}` })).types[0]).toBe("DOUBLE");
+    }
+  });
+});
+
 describe("measurements", () => {
   it.each([
     ["decimal points and signed exponents", ["1.5e-3", "6.02E+23", "1e5"], [0.0015, 6.02e23, 100_000]],
+    ["capital exponents with and without a point", ["12E4", "1.5E3", "2e5"], [120_000, 1500, 200_000]],
     ["signed exponents", ["1e-3", "6E+23", "1e5"], [0.001, 6e23, 100_000]],
     ["decimals among exponents", ["1.5", "2", "1e5"], [1.5, 2, 100_000]],
     ["as many decimals everywhere", ["1.10", "2.50", "3.00"], [1.1, 2.5, 3]],
@@ -130,6 +192,7 @@ describe("a dataset's column of numbers", () => {
     const path = await lake.file("codes.csv", column(["12E4", "120E3"]));
     const { kind, message } = await lake.refused({ name: "known", mode: "append", source: { path } });
     expect([kind, message]).toEqual(["conflict", expect.stringContaining("v DOUBLE → VARCHAR")]);
+    expect(message).toContain('codes.csv, line 2, column "v": "12E4" does not fit DOUBLE: digits around an E');
     const said = await load(["12E4"], { name: "known", mode: "append", csv: { types: { v: "DOUBLE" } } });
     expect(said.rows).toBe(5);
   });

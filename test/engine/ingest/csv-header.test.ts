@@ -28,6 +28,20 @@ describe("a header", () => {
     ["truth values over numbers", "site,true,false\nNorth,5,6\nSouth,7,8\n"],
     ["percentages over numbers", "site,10%,50%\nNorth,5,6\nSouth,7,8\n"],
     ["numbers in quotes over numbers without", '"site","10","35"\n"North",5,6\n"South",7,8\n'],
+    ["years over numbers like years, under a word", "name,2019,2020\nA,2001,1999\nB,1980,2010\n"],
+    ["years over a row of years, under a word", "region,2019,2020\nnorth,2018,2021\n"],
+    ["years over years that follow one another", "country,2019,2020\nA,2015,2016\nB,2017,2018\n"],
+    ["one year over years, under a word", "region,2019\nnorth,2018\nsouth,2017\n"],
+    ["every fifth year", "region,2010,2015,2020\nnorth,1990,2000,2010\n"],
+    ["a count over one row", "month,1,2,3\njan,4,2,9\n"],
+    ["a count over counts, under a word", "month,1,2,3\njan,4,5,6\nfeb,7,8,9\n"],
+    ["a count of two, under a word", "store,1,2\nA,10,20\nB,30,40\n"],
+    ["weeks with zeros", "week,01,02,03\nA,10,20,30\nB,1,2,3\n"],
+    ["months of two years", "site,202012,202101\nA,202001,202002\n"],
+    ["a count under a name with _id", "site_id,1,2\nA,10,20\n"],
+    ["a count under two words", "age group,0,1\n10-20,5,6\n"],
+    ["quarters over quarters", "team,Q1,Q2\nA,Q3,Q1\nB,Q2,Q4\n"],
+    ["fiscal years over words", "plan,FY2020,FY2021\nA,FY1999,FY2003\nB,none,FY2001\n"],
     ["words over words", "name,city\nBo,Rome\nAl,Oslo\n"],
     ["words over numbers and words of missing values", "id,n\n1,NA\n2,5\n"],
     ["words over a row of units", "time,speed\ns,m/s\n1,2.5\n2,3.5\n3,4.5\n"],
@@ -43,6 +57,8 @@ describe("a header", () => {
 
   it("may have an empty corner over the names of rows", async () => {
     expect((await csv('"",2021,2022\nNorth,1,2\nSouth,3,4\n')).header).toEqual(["column0", "2021", "2022"]);
+    expect((await csv(",2019,2020\nA,2018,2021\nB,2000,1999\n")).header).toEqual(["column0", "2019", "2020"]);
+    expect((await csv(",2019,2020\nA,2015,2016\n")).header).toEqual(["column0", "column1", "column2"]);
     expect((await csv(",0,1\n0,5.1,3.5\n1,4.9,3.0\n")).header).toEqual(["column0", "0", "1"]);
   });
 
@@ -74,6 +90,17 @@ describe("a first row of data", () => {
     ["a number like a year over others", "North,2000\nSouth,3000\nEast,2500\n"],
     ["years over years", "Bob,2019,2020\nAl,2015,2016\n"],
     ["a count over counts", "a,1,2,3\nb,4,5,6\nc,7,8,9\n"],
+    ["years over years, two of them ranges", "Bob,2019,2020\nAl,2010,2015\n"],
+    ["numbers that are no run, after a word", "name,5,7\nBob,3,4\n"],
+    ["a count over one count", "a,1,2,3\nb,4,5,6\n"],
+    ["a count of two after a name", "Bob,1,2\nAl,10,20\n"],
+    ["a word that comes again", "region,1,2\nregion,3,5\ncity,4,5\n"],
+    ["a place that ends with such a word", "Mexico City,1,2\nBoston,8,5\n"],
+    ["words that columns are called by, over such", "city,1,2\ntown,3,8\nvillage,2,5\n"],
+    ["quarters that come again", "team,Q1,Q2\nA,Q1,Q3\nB,Q2,Q4\n"],
+    ["codes that run, over such", "x,A1,A2\ny,A3,A4\nz,A5,A6\n"],
+    ["numbers alone", "2019\n2020\n2021\n"],
+    ["runs of numbers alone", "1,2,3\n4,5,6\n"],
     ["dates over dates", "2024-01-01,5\n2024-01-02,6\n"],
     ["words that come again", "red,apple\nred,cherry\ngreen,pear\n"],
     ["serial codes", "P001,North\nP002,South\nP003,East\n"],

@@ -79,7 +79,7 @@ describe("schema", () => {
       const error = await lake.refused({ ...text("a,c,d\n1,later,2\n"), mode });
       expect([error.kind, error.message]).toEqual([
         "conflict",
-        "The columns differ from t@1. added: d BIGINT; removed: b VARCHAR; changed: c DATE → VARCHAR. Nothing was changed.",
+        'The columns differ from t@1. added: d BIGINT; removed: b VARCHAR; changed: c DATE → VARCHAR. Nothing was changed. inline text, line 2, column "c": "later" does not fit DATE: not a DATE.',
       ]);
     }
     expect(await lake.files()).toEqual(before);
@@ -108,10 +108,10 @@ describe("schema", () => {
     expect((await lake.catalog.load("t")).columns.map(({ id }) => id)).toEqual([1, 2, 3]);
   });
 
-  it("cannot change a type on append, nor add a name that differs in case only", async () => {
+  it("cannot change a type on append", async () => {
     await using lake = await openIngesting();
     await lake.ingest(text("a,b\n1,x\n"));
-    for (const content of ["a,b\nq,x\n", "A,b\n2,x\n"]) {
+    for (const content of ["a,b\nq,x\n", "A,b\nq,x\n"]) {
       const error = await lake.refused({ ...text(content), mode: "append", schemaChange: "allow" });
       expect(error.kind).toBe("conflict");
     }
@@ -158,5 +158,86 @@ describe("writers at once", () => {
     expect(lost).toMatchObject({ reason: { kind: "conflict" } });
     const { columns } = await lake.catalog.load("t");
     expect(new Set(columns.map(({ id }) => id)).size).toBe(columns.length);
+  });
+});
+
+describe("an append", () => {
+  it("whose value does not fit names file, line, column and value", async () => {
+    await using lake = await openIngesting();
+    await lake.ingest(text("id,day\n1,2024-01-31\n"));
+    const refused = async (name: string, content: string) =>
+      lake.refused({ source: { path: await lake.file(name, content) }, mode: "append" });
+    const code = await refused("more.csv", "id,day\n8,2024-02-01\n007,2024-02-02\n");
+    expect(code).toMatchObject({ kind: "conflict", hint: expect.stringContaining("null_values") });
+    expect(code.message).toContain("changed: id BIGINT → VARCHAR");
+    expect(code.message).toContain('more.csv, line 3, column "id": "007" does not fit BIGINT: leading zeros would be');
+    const word = await refused("word.csv", "id,day\n8,soon\n");
+    expect(word.message).toContain('word.csv, line 2, column "day": "soon" does not fit DATE: not a DATE');
+    const far = `id,day\n${"9,2024-02-01\n".repeat(25_000)}1_0,2024-02-02\n`;
+    expect((await refused("far.csv", far)).message).toContain('far.csv, line 25002, column "id": "1_0" does not fit');
+    expect((await lake.rows()).length).toBe(1);
+  });
+
+  it.each([
+    ["CSV", "NAME,City,N\nBo,Rome,1\n", undefined],
+    ["JSON", '[{"NAME":"Bo","City":"Rome","N":1}]', "json"],
+  ] as const)("takes columns that differ by case alone as the dataset's: %s", async (_, content, format) => {
+    await using lake = await openIngesting();
+    await lake.ingest(text("name,city,n\nAl,Oslo,2\n"));
+    const result = await lake.ingest({ ...text(content), ...(format && { format }), mode: "append" });
+    expect(result.columns.map(({ name }) => name)).toEqual(["name", "city", "n"]);
+    expect(await lake.rows()).toEqual([
+      { name: "Al", city: "Oslo", n: "2" },
+      { name: "Bo", city: "Rome", n: "1" },
+    ]);
+  });
+
+  it("of JSON reads a column of other case as the dataset has it", async () => {
+    await using lake = await openIngesting();
+    await lake.ingest(text("n\n1.5\n"));
+    await lake.ingest({ ...text('[{"N":2}]'), format: "json", mode: "append" });
+    expect(await lake.rows()).toEqual([{ n: 1.5 }, { n: 2 }]);
+  });
+
+  it("tells of the spelling, takes types by it, and adds columns beside", async () => {
+    await using lake = await openIngesting();
+    await lake.ingest(text("name,zip\nAl,1\n"));
+    const csv = { types: { Zip: "BIGINT" } };
+    const result = await lake.ingest({
+      ...text("Name,Zip,more\nBo,7,5\n"),
+      mode: "append",
+      schemaChange: "allow",
+      csv,
+    });
+    expect(result.columns.map(({ name }) => name)).toEqual(["name", "zip", "more"]);
+    expect(result.notes.renamed_columns).toEqual([
+      { from: "Name", to: "name" },
+      { from: "Zip", to: "zip" },
+    ]);
+    expect(await lake.rows()).toMatchObject([{ name: "Al" }, { name: "Bo", zip: "7", more: "5" }]);
+  });
+
+  it("tells apart what SQL tells apart, and refuses types of columns renamed for another reason", async () => {
+    await using lake = await openIngesting();
+    await lake.ingest({ source: { sql: 'SELECT 1::BIGINT AS "É", 2::BIGINT AS "é"' } });
+    await lake.ingest({ source: { sql: 'SELECT 3::BIGINT AS "é", 4::BIGINT AS "É"' }, mode: "append" });
+    expect(await lake.rows()).toEqual([
+      { É: "1", é: "2" },
+      { É: "4", é: "3" },
+    ]);
+    const twins = await lake.refused({ ...text("a,A\n1,2\n"), name: "twins", csv: { types: { A: "VARCHAR" } } });
+    expect(twins.message).toContain("has no column");
+  });
+
+  it("from a query matches without case, too, and so does a replace", async () => {
+    await using lake = await openIngesting();
+    await lake.ingest(text("name,n\nAl,1\n"));
+    await lake.ingest({ source: { sql: "SELECT 2::BIGINT AS N, 'Bo' AS \"Name\"" }, mode: "append" });
+    expect(await lake.rows()).toEqual([
+      { name: "Al", n: "1" },
+      { name: "Bo", n: "2" },
+    ]);
+    await lake.ingest(text("NAME,N\nCy,3\n"));
+    expect(await lake.rows()).toEqual([{ name: "Cy", n: "3" }]);
   });
 });
