@@ -44,7 +44,7 @@ export interface ConvertRequest extends Pick<ConvertContext, "onBadRows" | "maxR
   /** Roots to remove from messages. */
   hidePaths: string[];
   /** A query in the place of the opened file, and the folders that it reads. */
-  query?: { plan: Plan; folders: string[] };
+  query?: { plan: Plan; folders: string[]; timeZone: string | undefined };
 }
 
 export interface ConvertResult extends Converted {
@@ -140,6 +140,7 @@ async function convert(scope: Scope, request: ConvertRequest, { signal, emit }: 
     folders: [output, ...(query?.folders ?? [])],
     files,
     progress: true,
+    timeZone: query?.timeZone,
     hidePaths: [output, ...request.hidePaths, ...files.map(dirname)],
   });
   const target = openTarget(request.current, request.rules);

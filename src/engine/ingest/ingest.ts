@@ -203,7 +203,7 @@ async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestR
   const rules: SchemaRules = { ...job.rules, inferred: false };
   const plan = await job.query.plan(sql, { signal, caller: job.options.caller, files: scope });
   const conversion = await openConversion(scope, "The query", settings);
-  const query = { plan, folders: [join(store.localRoot, "data")] };
+  const query = { plan, folders: [join(store.localRoot, "data")], timeZone: settings.timeZone };
   const converting = convert(job, conversion, rules, {
     format: "sql",
     signal,
