@@ -54,11 +54,7 @@ export type CellReader = (row: number, room: Room) => Json;
 type Zone = ZoneOffsets | undefined;
 
 /** Readers of the columns of one chunk; they are valid as long as the chunk is. Moments are shown in `zone`; undefined: UTC. */
-export function cellReaders(
-  chunk: DuckDBDataChunk,
-  types: readonly DuckDBType[],
-  zone?: ZoneOffsets,
-): CellReader[] {
+export function cellReaders(chunk: DuckDBDataChunk, types: readonly DuckDBType[], zone?: ZoneOffsets): CellReader[] {
   const rows = chunk.rowCount;
   return types.map((type, index) => cellReader(bindings.data_chunk_get_vector(chunk.chunk, index), type, rows, zone));
 }

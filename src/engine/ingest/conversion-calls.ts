@@ -43,6 +43,8 @@ export interface ConvertRequest extends Pick<ConvertContext, "onBadRows" | "maxR
   rules: SchemaRules;
   /** Roots to remove from messages. */
   hidePaths: string[];
+  /** Nothing is written: columns are read one at a time, each told before, so that one that ends the process is known. */
+  eachColumn?: true;
   /** A query in the place of the opened file, and the folders that it reads. */
   query?: { plan: Plan; folders: string[]; timeZone: string | undefined };
 }
@@ -160,8 +162,10 @@ async function convert(scope: Scope, request: ConvertRequest, { signal, emit }: 
       },
     },
     signal,
+    // One event at a time: there is no progress beside these.
+    ...(request.eachColumn && { onColumn: emit }),
     onProgress: (fraction) => {
-      if (telling) return;
+      if (telling || request.eachColumn) return;
       telling = true;
       const told = (): void => {
         telling = false;

@@ -160,7 +160,7 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
     isRemote: job.options.caller !== undefined,
   });
   const { file } = source;
-  const conversion = await openConversion(scope, file.label, settings);
+  const conversion = await openConversion(scope, file.label, job.options.caller, settings);
   const isText = job.request.csv?.encoding !== undefined;
   const { format } = await conversion.open({ file, format: job.request.format, isText, folder }, job.signal);
   const onBadRows = job.request.onBadRows ?? "fail";
@@ -202,7 +202,7 @@ async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestR
   readCsvOptions(job.request.csv, "sql");
   const rules: SchemaRules = { ...job.rules, inferred: false };
   const plan = await job.query.plan(sql, { signal, caller: job.options.caller, files: scope });
-  const conversion = await openConversion(scope, "The query", settings);
+  const conversion = await openConversion(scope, "The query", job.options.caller, settings);
   const query = { plan, folders: [join(store.localRoot, "data")], timeZone: settings.timeZone };
   const converting = convert(job, conversion, rules, {
     format: "sql",

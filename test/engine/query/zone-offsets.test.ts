@@ -44,7 +44,10 @@ test.each([
     const duck = await openRemoteDuck(scope, { ...SETTINGS, timeZone });
     const connection = await duck.connect();
     const limits = { params: undefined, maxRows: 10_000, maxBytes: 2 ** 24, signal: new AbortController().signal };
-    const statement = { sql: `SELECT t, t::VARCHAR FROM (${MOMENTS}) WHERE t::VARCHAR NOT LIKE '%BC%'`, explain: false };
+    const statement = {
+      sql: `SELECT t, t::VARCHAR FROM (${MOMENTS}) WHERE t::VARCHAR NOT LIKE '%BC%'`,
+      explain: false,
+    };
     const { rows } = await connection.execute(statement, limits, undefined);
     expect(rows.length).toBeGreaterThan(7000);
     // DuckDB leaves out the seconds that an offset had while clocks went by the sun; its clock has them.
