@@ -1,3 +1,5 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Json } from "../../../src/engine/duckdb/values.ts";
 import { type Lake, openLake } from "../../support/lake.ts";
@@ -67,7 +69,6 @@ describe("in the zone of the setting", () => {
       [["2023-12-31 23:59:59-06", "2024-11-03 01:30:00-06"]],
     ],
     ["SELECT t::DATE AS day, count(*) FROM events GROUP BY ALL ORDER BY ALL LIMIT 1", [["2023-12-31", 1]]],
-    ["SELECT current_setting('TimeZone')", [["America/Chicago"]]],
   ])("%s", async (sql, right) => {
     await using lake = await chicago();
     expect(await rows(lake, sql)).toEqual(right);
@@ -110,11 +111,15 @@ test.each(["America/Chicago", "Pacific/Auckland", "Asia/Kolkata", "UTC", undefin
 
 test("a file is left out by a moment without an offset", async () => {
   await using lake = await chicago();
-  const explained = async (condition: string): Promise<string> =>
-    JSON.stringify(await rows(lake, `EXPLAIN SELECT id FROM events WHERE ${condition}`));
-  // In UTC this would be the second file's, too.
-  expect(await explained("t < '2024-01-01'")).toMatch(/Total Files Read: 1\b|events/);
-  expect(await rows(lake, "SELECT count(*) FROM events WHERE t < '2024-01-01'")).toEqual([[1]]);
+  const { files } = (await lake.engine.describe("events")).manifest;
+  // What is read of these would be an error.
+  for (const { key } of files.slice(1)) await rm(join(lake.folder, "lake", key));
+  // In UTC this would be both rows of the first file's.
+  expect(await rows(lake, "SELECT id FROM events WHERE t < '2024-01-01'")).toEqual([["a"]]);
+  expect(await rows(lake, "SELECT id FROM events WHERE t <= TIMESTAMP '2024-01-01' ORDER BY id")).toEqual([
+    ["a"],
+    ["b"],
+  ]);
 });
 
 test("results that are kept are of the zone that the lake is opened with", async () => {
@@ -144,7 +149,7 @@ test("a small dataset in memory gives what its files give", async () => {
       expect(await rows(lake, sql, [true])).toEqual(right);
       // A text of its own each time, so that no kept result answers.
       expect(await rows(lake, `${sql} -- ${Math.random()}`, [true])).toEqual(right);
-      return lake.engine.stats().hot?.hits ?? 0;
+      return lake.engine.stats().hot.hits;
     })
     .toBeGreaterThan(0);
 });
@@ -197,12 +202,12 @@ test("conditions and texts of vector indexes are of the zone", async () => {
   expect(items.map(([id]) => id)).toEqual(["a", "b", "c", "d"]);
   expect(items[0]).toEqual(["a", "a 2023-12-31 23:59:59-06", "2023-12-31 23:59:59-06"]);
   const found = async (where: string): Promise<unknown[]> => {
-    const { items: hits } = await lake.call<{ items: { id: string }[] }>("vector-search", {
+    const { hits } = await lake.call<{ hits: { id: string }[] }>("vector-search", {
       index: "notes",
       text: "a",
       where,
     });
-    return hits.map(({ id }) => id).sort();
+    return hits.map(({ id }) => id).sort((a, b) => a.localeCompare(b));
   };
   expect(await found("t >= '2024-01-01' AND t < '2024-03-10 03:00'")).toEqual(["b", "c"]);
   expect(await found("hour(t) = 23")).toEqual(["a"]);
