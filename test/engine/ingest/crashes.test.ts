@@ -79,19 +79,19 @@ test("a crash of the reader names the file and the column that was read when it 
 
 test("a crash that no column causes alone names the file and its format", async () => {
   const lake = await open();
-  const path = await parquetFile(lake, "SELECT random() AS a, random() AS b, uuid() AS c FROM range(2000000)");
+  const path = await parquetFile(lake, "SELECT random() AS a, random() AS b, uuid() AS c FROM range(8000000)");
   const before = workers();
   const failing = lake.refused("ingest", { name: "t", path });
-  await crashNext(before, 1);
+  await crashNext(before, 0.7);
   expect(await failing).toContain("t.parquet cannot be read: it made the reader of parquet fail (SIGSEGV).");
 });
 
 test("a crash over CSV, of which no column can be read alone, names the file and its format", async () => {
   const lake = await open();
-  await lake.file("t.csv", `a,b\n${"1,some text\n".repeat(8_000_000)}`);
+  await lake.file("t.csv", `a,b\n${"1,some text\n".repeat(20_000_000)}`);
   const before = workers();
   const failing = lake.refused("ingest", { name: "t", path: "t.csv" });
-  await crashNext(before, 1);
+  await crashNext(before, 0.7);
   expect(await failing).toContain("t.csv cannot be read: it made the reader of csv fail (SIGSEGV).");
 });
 
