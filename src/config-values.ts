@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { didYouMean } from "./engine/catalog/nearest.ts";
 
 /** Values of settings, as a person writes them. */
 
@@ -55,5 +56,26 @@ export const names = () =>
     .min(1, NOT_EMPTY)
     .transform((items) => items.flatMap((item) => item.split(",")).map((item) => item.trim()))
     .refine((items) => !items.includes(""), "one of them is empty; to go without, leave the setting out");
+/** DuckDB and Node know the same names, in any case; an offset such as `+05:30` has no daylight saving time, and is none. */
+export const timeZone = () =>
+  z.string().superRefine((name, context) => {
+    if (isTimeZone(name)) return;
+    const close = didYouMean(name.trim().replaceAll(" ", "_"), ["UTC", ...Intl.supportedValuesOf("timeZone")]);
+    context.addIssue({
+      code: "custom",
+      message: `expected the IANA name of a time zone, as in "America/Chicago".${close}`,
+    });
+  });
+
+function isTimeZone(name: string): boolean {
+  if (!/^[A-Za-z]/.test(name)) return false;
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: name });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** As a boolean in the file, as a word elsewhere. */
 export const yesNo = () => z.union([z.boolean(), z.enum(["true", "false"]).transform((word) => word === "true")]);

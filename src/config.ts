@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { delimiter, resolve } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import { z } from "zod";
-import { atMost, count, duration, NOT_EMPTY, names, size, url, yesNo } from "./config-values.ts";
+import { atMost, count, duration, NOT_EMPTY, names, size, timeZone, url, yesNo } from "./config-values.ts";
 import { nearest } from "./engine/catalog/nearest.ts";
 import { MAX_DIMENSION, MIN_DIMENSION, MODEL_NAME } from "./engine/embed/types.ts";
 import { LakeError } from "./engine/errors.ts";
@@ -67,6 +67,9 @@ export const configSchema = z.strictObject({
   threads: count().optional().describe("Threads DuckDB uses. Unset: one a core."),
   query_timeout: duration().prefault("30s").describe("Longest a query may run, when it does not say."),
   max_query_timeout: duration().prefault("10m").describe("Longest `timeout_ms` that a call of `sql` may ask for."),
+  time_zone: timeZone()
+    .default("UTC")
+    .describe("IANA name of the zone in which statements take and show moments, as in `America/Chicago`."),
   max_concurrent_ingests: count()
     .prefault(2)
     .describe("Ingests that run at the same time, each in a process; more wait. One token has all but one at most."),

@@ -34,6 +34,7 @@ export function engineSettings(
     threads: config.threads ?? defaultThreads(),
     queryTimeoutMs: config.query_timeout,
     maxQueryTimeoutMs: config.max_query_timeout,
+    timeZone: config.time_zone,
     maxConcurrentIngests: config.max_concurrent_ingests,
     maxConcurrentQueries: config.max_concurrent_queries,
     maxQueuedQueries: config.max_queued_queries,

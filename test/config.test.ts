@@ -313,3 +313,23 @@ test.each([
 ])("%j is no bucket", (store) => {
   expect(refusal(() => load({ store })).message).toContain("expected a bucket and a prefix");
 });
+
+test.each([
+  ["America/Chigaco", "America/Chicago"],
+  ["Chicago", "America/Chicago"],
+  ["New York", "America/New_York"],
+  ["+05:30", undefined],
+  ["", undefined],
+])("time_zone %j is no zone", (name, near) => {
+  const mistake = (): unknown => load({}, {}, toml(`time_zone = ${JSON.stringify(name)}`));
+  expect(mistake).toThrow(/expected the IANA name of a time zone, as in "America\/Chicago"/);
+  if (near !== undefined) expect(mistake).toThrow(new RegExp(`Did you mean .*${near}`));
+});
+
+test("time_zone is UTC unless told, and any IANA name", () => {
+  const zoneOf = (env: Record<string, string>) => load({}, env).time_zone;
+  expect(zoneOf({})).toBe("UTC");
+  for (const name of ["America/Chicago", "US/Central", "asia/kolkata", "Etc/GMT+5"]) {
+    expect(zoneOf({ LAKEHOUSE_TIME_ZONE: name })).toBe(name);
+  }
+});

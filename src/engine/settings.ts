@@ -29,6 +29,8 @@ export interface EngineSettings {
   queryTimeoutMs: number;
   /** Longest time that a caller may ask for. Default: any. */
   maxQueryTimeoutMs?: number | undefined;
+  /** IANA name: in which statements take and show moments. Default: UTC. Files are read in UTC whatever it is. */
+  timeZone?: string | undefined;
   maxConcurrentIngests: number;
   maxConcurrentQueries: number;
   maxQueuedQueries: number;

@@ -4,12 +4,14 @@ import { type DuckSettings, type LocalConnection, openDuck, type Params, transla
 import { type Execution, execute, openParser, pour, type Statement, texts } from "./execute.ts";
 import { openStatements, type Statements } from "./statements.ts";
 import { readTexts, readVectors } from "./vectors.ts";
+import { readZone, type ZoneOffsets } from "./zone-offsets.ts";
 
 // What `remote.ts` calls in a worker process. A process has one instance at a time.
 
 interface Opened {
   scope: Scope;
   settings: DuckSettings;
+  zone: ZoneOffsets | undefined;
   connect(): Promise<LocalConnection>;
 }
 
@@ -29,7 +31,7 @@ let made = 0;
 interface On {
   connection: number;
 }
-type Limits = Omit<Execution, "signal">;
+type Limits = Omit<Execution, "signal" | "zone">;
 type Running = On & { statement: Statement; limits: Limits; seen: string | undefined };
 
 const onConnection: Record<string, (session: Session, args: never, told: Told) => Promise<unknown>> = {
@@ -42,9 +44,11 @@ const onConnection: Record<string, (session: Session, args: never, told: Told) =
     return session.parse(sql);
   },
   "duck.execute": (session, { statement, limits, seen }: Running, { signal }) =>
-    execute(targetOf(session, seen), statement, { ...limits, signal }),
+    execute(targetOf(session, seen), statement, { ...limits, signal, zone: opened?.zone }),
   "duck.pour": (session, { statement, limits, seen }: Running, { signal, emit }) =>
-    pour(targetOf(session, seen), statement, { ...limits, signal }, (rows, columns) => emit({ rows, columns })),
+    pour(targetOf(session, seen), statement, { ...limits, signal, zone: opened?.zone }, (rows, columns) =>
+      emit({ rows, columns }),
+    ),
   "duck.texts": ({ connection }, { statement, limits }: Running, { signal }) =>
     texts(connection, statement, { ...limits, signal }),
   "duck.readTexts": async ({ connection }, { sql }: { sql: string }, { signal, emit }) => {
@@ -78,8 +82,8 @@ export const calls: Readonly<Record<string, Handler>> = {
     await close();
     const scope = openScope();
     const { connect } = await openDuck(scope, settings);
-    opened = { scope, settings, connect };
     const first = await connect();
+    opened = { scope, settings, connect, zone: await readZone(first, settings.timeZone) };
     for (const statement of setup) await first.run(statement);
     first.close();
   },

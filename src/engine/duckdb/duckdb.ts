@@ -19,6 +19,8 @@ export interface DuckSettings {
   hidePaths?: string[];
   /** Statements tell how far they are: for instances that no caller's statement reaches unwrapped. */
   progress?: boolean;
+  /** In which statements take moments without an offset, and take them apart. Default: UTC. */
+  timeZone?: string | undefined;
   /** Its threads leave the processors to others, of this process and not: for statements that may run away. */
   behind?: boolean;
 }
@@ -91,7 +93,7 @@ export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Du
     ...(settings.progress ? [`SET allowed_configs = ${literalList(PROGRESS_SETTINGS)}`] : []),
     // For all connections: without GLOBAL it holds for this one, and the others follow the host's TZ and LANG, whose
     // calendar may be the Buddhist or the Persian one.
-    "SET GLOBAL TimeZone = 'UTC'",
+    `SET GLOBAL TimeZone = ${literal(settings.timeZone ?? "UTC")}`,
     "SET GLOBAL Calendar = 'gregorian'",
     "SET parquet_metadata_cache = true",
     "SET enable_external_access = false",

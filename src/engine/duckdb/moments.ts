@@ -21,6 +21,13 @@ export function timestampText(ticks: bigint, digits: 0 | 3 | 6 | 9, zone = ""): 
   return `${dateText(Number((ticks - inDay) / perDay))}T${timeText(inDay, digits)}${zone}`;
 }
 
+/** A moment as the clocks of a zone show it, whose offset is then known; undefined: UTC, as in `…Z`. */
+export function timestampTzText(micros: bigint, offset: number | undefined): string {
+  if (offset === undefined) return timestampText(micros, 6, "Z");
+  if (micros === TIMESTAMP_INFINITY || micros === -TIMESTAMP_INFINITY) return timestampText(micros, 6);
+  return timestampText(micros + BigInt(offset) * 1_000_000n, 6, offsetText(offset));
+}
+
 /** `ticks` since midnight; 24:00:00 is a time, too. */
 export function timeText(ticks: bigint, digits: 0 | 3 | 6 | 9): string {
   const perSecond = 10n ** BigInt(digits);
@@ -37,9 +44,14 @@ export function timeText(ticks: bigint, digits: 0 | 3 | 6 | 9): string {
 
 /** `offset` in seconds east of UTC. */
 export function timeTzText(micros: bigint, offset: number): string {
+  return `${timeText(micros, 6)}${offsetText(offset)}`;
+}
+
+/** Before about 1900 clocks went by the sun, and offsets have seconds. */
+function offsetText(offset: number): string {
   const seconds = Math.abs(offset);
   const zone = `${offset < 0 ? "-" : "+"}${pad(Math.floor(seconds / 3600))}:${pad(Math.floor(seconds / 60) % 60)}`;
-  return `${timeText(micros, 6)}${zone}${seconds % 60 === 0 ? "" : `:${pad(seconds % 60)}`}`;
+  return seconds % 60 === 0 ? zone : `${zone}:${pad(seconds % 60)}`;
 }
 
 /** https://howardhinnant.github.io/date_algorithms.html#civil_from_days */

@@ -1,8 +1,11 @@
 import type { DuckDBResult } from "@duckdb/node-api";
 import { LakeError, throwIfAborted } from "../errors.ts";
 import { type CellReader, cellReaders, type Json, NoRoom, typeName } from "./values.ts";
+import type { ZoneOffsets } from "./zone-offsets.ts";
 
 export interface ResultLimits {
+  /** In which moments are shown; absent: UTC. */
+  zone?: ZoneOffsets | undefined;
   maxRows: number;
   /** Of columns and rows as JSON text. */
   maxBytes: number;
@@ -38,7 +41,7 @@ export async function collect(result: DuckDBResult, limits: ResultLimits): Promi
     throwIfAborted(limits.signal);
     const chunk = await result.fetchChunk();
     if (!chunk || chunk.rowCount === 0) return done();
-    const readers = cellReaders(chunk, types);
+    const readers = cellReaders(chunk, types, limits.zone);
     for (let row = 0; row < chunk.rowCount; row++) {
       if (rows.length >= limits.maxRows) return done("max_rows");
       const values = readRow(readers, row, room.left);
@@ -95,7 +98,7 @@ export async function stream(result: DuckDBResult, limits: ResultLimits, onRows:
       if (batch.length > 0 || count === 0) await handOver();
       return { columns, count };
     }
-    const readers = cellReaders(chunk, types);
+    const readers = cellReaders(chunk, types, limits.zone);
     for (let row = 0; row < chunk.rowCount; row++) {
       if (count >= limits.maxRows) {
         await handOver();

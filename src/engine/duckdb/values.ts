@@ -29,7 +29,8 @@ import {
   DuckDBVector,
 } from "@duckdb/node-api";
 import bindings, { type Vector } from "@duckdb/node-bindings";
-import { dateText, timestampText, timeText, timeTzText } from "./moments.ts";
+import { dateText, timestampText, timestampTzText, timeText, timeTzText } from "./moments.ts";
+import type { ZoneOffsets } from "./zone-offsets.ts";
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
@@ -50,10 +51,12 @@ export class NoRoom extends Error {}
  */
 export type CellReader = (row: number, room: Room) => Json;
 
-/** Readers of the columns of one chunk; they are valid as long as the chunk is. */
-export function cellReaders(chunk: DuckDBDataChunk, types: readonly DuckDBType[]): CellReader[] {
+type Zone = ZoneOffsets | undefined;
+
+/** Readers of the columns of one chunk; they are valid as long as the chunk is. Moments are shown in `zone`; undefined: UTC. */
+export function cellReaders(chunk: DuckDBDataChunk, types: readonly DuckDBType[], zone?: ZoneOffsets): CellReader[] {
   const rows = chunk.rowCount;
-  return types.map((type, index) => cellReader(bindings.data_chunk_get_vector(chunk.chunk, index), type, rows));
+  return types.map((type, index) => cellReader(bindings.data_chunk_get_vector(chunk.chunk, index), type, rows, zone));
 }
 
 /** DuckDB's name of a type, cut where an ENUM or STRUCT goes on and on. */
@@ -65,20 +68,20 @@ export function typeName(type: DuckDBType): string {
 const MAX_TYPE_NAME = 500;
 const STRING_BYTES = 16;
 
-function cellReader(vector: Vector, type: DuckDBType, count: number): CellReader {
-  if (type instanceof DuckDBListType) return listReader(vector, type.valueType, count);
-  if (type instanceof DuckDBMapType) return mapReader(vector, type, count);
-  if (type instanceof DuckDBArrayType) return arrayReader(vector, type, count);
-  if (type instanceof DuckDBStructType) return structReader(vector, type, count);
-  if (type instanceof DuckDBUnionType) return unionReader(vector, type, count);
-  if (type.typeId === DuckDBTypeId.VARIANT) return variantReader(vector, type, count);
+function cellReader(vector: Vector, type: DuckDBType, count: number, zone: Zone): CellReader {
+  if (type instanceof DuckDBListType) return listReader(vector, type.valueType, count, zone);
+  if (type instanceof DuckDBMapType) return mapReader(vector, type, count, zone);
+  if (type instanceof DuckDBArrayType) return arrayReader(vector, type, count, zone);
+  if (type instanceof DuckDBStructType) return structReader(vector, type, count, zone);
+  if (type instanceof DuckDBUnionType) return unionReader(vector, type, count, zone);
+  if (type.typeId === DuckDBTypeId.VARIANT) return variantReader(vector, type, count, zone);
   if (isText(type)) return textReader(vector, type, count);
   const values = DuckDBVector.create(vector, count, type);
   const float = type.typeId === DuckDBTypeId.FLOAT;
   return (row, room) => {
     const value = values.getItem(row);
     take(room, 1);
-    return float && typeof value === "number" ? shortFloat(value) : toJson(value);
+    return float && typeof value === "number" ? shortFloat(value) : toJson(value, zone);
   };
 }
 
@@ -107,10 +110,10 @@ function isText(type: DuckDBType): boolean {
   }
 }
 
-function listReader(vector: Vector, itemType: DuckDBType, count: number): CellReader {
+function listReader(vector: Vector, itemType: DuckDBType, count: number, zone: Zone): CellReader {
   const { entry, size } = entries(vector, count);
   const valid = validity(vector, count);
-  const item = lazy(() => cellReader(bindings.list_vector_get_child(vector), itemType, size));
+  const item = lazy(() => cellReader(bindings.list_vector_get_child(vector), itemType, size, zone));
   return (row, room) => {
     if (!valid(row)) return take(room, 1, null);
     const [offset, length] = entry(row);
@@ -119,9 +122,9 @@ function listReader(vector: Vector, itemType: DuckDBType, count: number): CellRe
   };
 }
 
-function arrayReader(vector: Vector, type: DuckDBArrayType, count: number): CellReader {
+function arrayReader(vector: Vector, type: DuckDBArrayType, count: number, zone: Zone): CellReader {
   const valid = validity(vector, count);
-  const item = cellReader(bindings.array_vector_get_child(vector), type.valueType, count * type.length);
+  const item = cellReader(bindings.array_vector_get_child(vector), type.valueType, count * type.length, zone);
   return (row, room) => {
     if (!valid(row)) return take(room, 1, null);
     take(room, 2 + type.length);
@@ -135,10 +138,10 @@ function readItems(item: CellReader, offset: number, length: number, room: Room)
   return items;
 }
 
-function structReader(vector: Vector, type: DuckDBStructType, count: number): CellReader {
+function structReader(vector: Vector, type: DuckDBStructType, count: number, zone: Zone): CellReader {
   const valid = validity(vector, count);
   const fields = type.entryTypes.map((field, index) =>
-    cellReader(bindings.struct_vector_get_child(vector, index), field, count),
+    cellReader(bindings.struct_vector_get_child(vector, index), field, count, zone),
   );
   const unnamed = type.entryNames.every((name) => name === "");
   return (row, room) => {
@@ -150,14 +153,14 @@ function structReader(vector: Vector, type: DuckDBStructType, count: number): Ce
 }
 
 /** A MAP is a LIST of STRUCT(key, value). */
-function mapReader(vector: Vector, type: DuckDBMapType, count: number): CellReader {
+function mapReader(vector: Vector, type: DuckDBMapType, count: number, zone: Zone): CellReader {
   const { entry, size } = entries(vector, count);
   const valid = validity(vector, count);
   const entriesOf = lazy(() => {
     const child = bindings.list_vector_get_child(vector);
     return {
-      key: cellReader(bindings.struct_vector_get_child(child, 0), type.keyType, size),
-      value: cellReader(bindings.struct_vector_get_child(child, 1), type.valueType, size),
+      key: cellReader(bindings.struct_vector_get_child(child, 0), type.keyType, size, zone),
+      value: cellReader(bindings.struct_vector_get_child(child, 1), type.valueType, size, zone),
     };
   });
   const isText = type.keyType.typeId === DuckDBTypeId.VARCHAR || type.keyType.typeId === DuckDBTypeId.ENUM;
@@ -172,11 +175,11 @@ function mapReader(vector: Vector, type: DuckDBMapType, count: number): CellRead
 }
 
 /** A UNION is a STRUCT of its tag and every member. */
-function unionReader(vector: Vector, type: DuckDBUnionType, count: number): CellReader {
+function unionReader(vector: Vector, type: DuckDBUnionType, count: number, zone: Zone): CellReader {
   const tags = DuckDBVector.create(bindings.struct_vector_get_child(vector, 0), count);
   const valid = validity(vector, count);
   const members = type.memberTypes.map((member, index) =>
-    cellReader(bindings.struct_vector_get_child(vector, index + 1), member, count),
+    cellReader(bindings.struct_vector_get_child(vector, index + 1), member, count, zone),
   );
   return (row, room) => {
     const tag = valid(row) ? tags.getItem(row) : null;
@@ -188,7 +191,7 @@ function unionReader(vector: Vector, type: DuckDBUnionType, count: number): Cell
 }
 
 /** A VARIANT is a STRUCT of keys, children, values and their bytes; decoding takes memory in proportion to these. */
-function variantReader(vector: Vector, type: DuckDBType, count: number): CellReader {
+function variantReader(vector: Vector, type: DuckDBType, count: number, zone: Zone): CellReader {
   const values = DuckDBVector.create(vector, count, type);
   const valid = validity(vector, count);
   const nodes = entries(bindings.struct_vector_get_child(vector, 2), count);
@@ -196,7 +199,7 @@ function variantReader(vector: Vector, type: DuckDBType, count: number): CellRea
   return (row, room) => {
     if (!valid(row)) return take(room, 1, null);
     take(room, Math.max(nodes.entry(row)[1], bytes(row) / 2));
-    return toJson(values.getItem(row));
+    return toJson(values.getItem(row), zone);
   };
 }
 
@@ -254,7 +257,7 @@ function object(keys: readonly string[], values: readonly Json[]): Json {
 }
 
 /** Any DuckDB value as JSON. */
-export function toJson(value: DuckDBValue): Json {
+export function toJson(value: DuckDBValue, zone?: Zone): Json {
   if (value === null || value === undefined) return null;
   switch (typeof value) {
     case "boolean":
@@ -265,14 +268,14 @@ export function toJson(value: DuckDBValue): Json {
     case "bigint":
       return value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : String(value);
     default:
-      return objectToJson(value);
+      return objectToJson(value, zone);
   }
 }
 
-function objectToJson(value: Exclude<DuckDBValue, null | boolean | number | string | bigint>): Json {
+function objectToJson(value: Exclude<DuckDBValue, null | boolean | number | string | bigint>, zone: Zone): Json {
   if (value instanceof DuckDBDateValue) return dateText(value.days);
   if (value instanceof DuckDBTimestampValue) return timestampText(value.micros, 6);
-  if (value instanceof DuckDBTimestampTZValue) return timestampText(value.micros, 6, "Z");
+  if (value instanceof DuckDBTimestampTZValue) return timestampTzText(value.micros, zone?.offsetAt(value.micros));
   if (value instanceof DuckDBTimestampSecondsValue) return timestampText(value.seconds, 0);
   if (value instanceof DuckDBTimestampMillisecondsValue) return timestampText(value.millis, 3);
   if (value instanceof DuckDBTimestampNanosecondsValue) return timestampText(value.nanos, 9);
@@ -280,13 +283,17 @@ function objectToJson(value: Exclude<DuckDBValue, null | boolean | number | stri
   if (value instanceof DuckDBTimeNSValue) return timeText(value.nanos, 9);
   if (value instanceof DuckDBTimeTZValue) return timeTzText(value.micros, value.offset);
   if (value instanceof DuckDBBlobValue || value instanceof DuckDBGeometryValue) return base64(value.bytes);
-  if (value instanceof DuckDBListValue || value instanceof DuckDBArrayValue) return value.items.map(toJson);
+  if (value instanceof DuckDBListValue || value instanceof DuckDBArrayValue)
+    return value.items.map((item) => toJson(item, zone));
   if (value instanceof DuckDBStructValue)
-    return object(Object.keys(value.entries), Object.values(value.entries).map(toJson));
+    return object(
+      Object.keys(value.entries),
+      Object.values(value.entries).map((item) => toJson(item, zone)),
+    );
   if (value instanceof DuckDBMapValue)
-    return value.entries.map((pair) => ({ key: toJson(pair.key), value: toJson(pair.value) }));
-  if (value instanceof DuckDBUnionValue) return object([value.tag], [toJson(value.value)]);
-  if (value instanceof DuckDBVariantValue) return toJson(value.value);
+    return value.entries.map((pair) => ({ key: toJson(pair.key, zone), value: toJson(pair.value, zone) }));
+  if (value instanceof DuckDBUnionValue) return object([value.tag], [toJson(value.value, zone)]);
+  if (value instanceof DuckDBVariantValue) return toJson(value.value, zone);
   if (value instanceof DuckDBBitValue) return value.toString();
   // DECIMAL, INTERVAL and UUID.
   return String(value);

@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 import { type Connection, identifier, literalList } from "../duckdb/duckdb.ts";
 import { LakeError } from "../errors.ts";
 import { arrowToParquet } from "../parquet/arrow-ipc.ts";
+import { readEachColumn } from "./each-column.ts";
 import { describeParquet, noNotes } from "./parquet.ts";
 import type { ConvertContext, Converter } from "./types.ts";
 import { writeParquet } from "./write.ts";
@@ -33,6 +34,15 @@ export const convertArrow: Converter = async (source, context) => {
   const connection = await context.duck.connect();
   try {
     const read = await describeParquet(connection, parts, signal);
+    if (context.onColumn) {
+      const columns = read.map(({ name }, at) => ({ select: identifier(name), name: fields[at]?.name ?? name }));
+      await readEachColumn(
+        connection,
+        `read_parquet(${literalList(parts)}, hive_partitioning = false)`,
+        columns,
+        context,
+      );
+    }
     const fine = read.filter((_, index) => fields[index]?.isZonedNanos).map(({ name }) => name);
     const whole = await wholeMicros(connection, parts, fine, context);
     const told = converted.filter(({ column, to }) => !(to === "TIMESTAMP_NS" && isIn(whole, column, read, fields)));

@@ -43,8 +43,10 @@ export interface ConvertRequest extends Pick<ConvertContext, "onBadRows" | "maxR
   rules: SchemaRules;
   /** Roots to remove from messages. */
   hidePaths: string[];
+  /** Nothing is written: columns are read one at a time, each told before, so that one that ends the process is known. */
+  eachColumn?: true;
   /** A query in the place of the opened file, and the folders that it reads. */
-  query?: { plan: Plan; folders: string[] };
+  query?: { plan: Plan; folders: string[]; timeZone: string | undefined };
 }
 
 export interface ConvertResult extends Converted {
@@ -122,6 +124,7 @@ async function takeInstance(request: ConvertRequest): Promise<Instance> {
     folders: isShared(request) ? [root] : [folder, ...(request.query?.folders ?? [])],
     files: isShared(request) || !opened ? [] : [opened.source.path],
     progress: true,
+    timeZone: request.query?.timeZone,
   };
   const key = JSON.stringify(settings);
   const last = kept;
@@ -206,8 +209,10 @@ async function convert(duck: Duck, request: ConvertRequest, { signal, emit }: To
       },
     },
     signal,
+    // One event at a time: there is no progress beside these.
+    ...(request.eachColumn && { onColumn: emit }),
     onProgress: (fraction) => {
-      if (telling) return;
+      if (telling || request.eachColumn) return;
       telling = true;
       const told = (): void => {
         telling = false;

@@ -1,9 +1,12 @@
-import { LakeError } from "../errors.ts";
-import { ProcessEnded, takeProcess } from "../process/processes.ts";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { quoted } from "../catalog/nearest.ts";
+import { LakeError, throwIfAborted } from "../errors.ts";
+import { type OnEnd, ProcessEnded, takeProcess } from "../process/processes.ts";
 import type { Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { ConvertRequest, ConvertResult, OpenRequest } from "./conversion-calls.ts";
-import type { Source } from "./types.ts";
+import type { Format, Source } from "./types.ts";
 
 /** A process that reads one source: its file, its folder, and nothing else. */
 export interface Conversion {
@@ -25,38 +28,88 @@ const COUNTED = 1.5;
 /** The process goes back with the scope. */
 export async function openConversion(
   scope: Scope,
+  caller: string | undefined,
   { ingestMemoryBytes: memoryBytes, log }: Pick<EngineSettings, "ingestMemoryBytes" | "log">,
 ): Promise<Conversion> {
-  const worker = await takeProcess("conversions", (ending, how) => {
-    log("warn", "a process of an ingest has ended", { ending, how });
-  });
+  const onEnd: OnEnd = (ending, how) => log("warn", "a process of an ingest has ended", { ending, how });
+  const worker = await takeProcess("conversions", onEnd, caller);
   worker.limitMemory(BASE_BYTES + COUNTED * memoryBytes);
   scope.defer(() => worker.giveBack());
+  let file: OpenRequest | undefined;
+  let format: Format | undefined;
   let label = "The query";
-  const explained = (error: unknown): never => {
-    throw error instanceof ProcessEnded ? endedOn(label, error) : error;
-  };
   return {
     id: worker.id,
-    open: (request, signal) => {
-      label = request.file.label;
-      return worker.call<Pick<Source, "format" | "compression">>("ingest.open", request, { signal }).catch(explained);
+    open: async (request, signal) => {
+      file = request;
+      ({ label } = request.file);
+      const opening = worker.call<Pick<Source, "format" | "compression">>("ingest.open", request, { signal });
+      const opened = await opening.catch((error: unknown) => {
+        throw error instanceof ProcessEnded ? endedOn(label, error) : error;
+      });
+      format = opened.format;
+      return opened;
     },
-    convert: (request, { signal, onProgress }) =>
-      worker
-        .call<ConvertResult>("ingest.convert", request, {
-          signal,
-          onEvent: (fraction) => onProgress(Number(fraction)),
-        })
-        .catch(explained),
+    convert: (request, { signal, onProgress }) => {
+      const onEvent = (fraction: unknown): void => onProgress(Number(fraction));
+      const converting = worker.call<ConvertResult>("ingest.convert", request, { signal, onEvent });
+      return converting.catch(async (error: unknown) => {
+        if (!(error instanceof ProcessEnded)) throw error;
+        if (error.ending !== "crash" || !file) throw endedOn(label, error);
+        const again = { caller, memoryBytes, file, request, signal };
+        const column = COLUMNAR.has(format) ? await columnAtFault(again) : undefined;
+        throwIfAborted(signal);
+        throw endedOn(label, error, format, column);
+      });
+    },
   };
 }
 
-function endedOn(label: string, error: ProcessEnded): LakeError {
+/** Of these a column can be read by itself. */
+const COLUMNAR: ReadonlySet<Format | undefined> = new Set<Format>(["parquet", "arrow"]);
+/** What finding the column may take: the caller has been told nothing yet. */
+const FIND_MS = 10_000;
+
+interface Again {
+  caller: string | undefined;
+  memoryBytes: number;
+  file: OpenRequest;
+  request: ConvertRequest;
+  signal: AbortSignal;
+}
+
+/**
+ * The column that ends the process when it is read alone, found by reading the file once more in another process, which
+ * tells each column before it reads it. Undefined: none does, or not in time.
+ */
+async function columnAtFault({ caller, memoryBytes, file, request, signal }: Again): Promise<string | undefined> {
+  const worker = await takeProcess("conversions", undefined, caller);
+  let column: string | undefined;
+  try {
+    worker.limitMemory(BASE_BYTES + COUNTED * memoryBytes);
+    const folder = join(request.folder, "again");
+    await mkdir(folder);
+    const options = { signal: AbortSignal.any([signal, AbortSignal.timeout(FIND_MS)]) };
+    await worker.call("ingest.open", { ...file, folder }, options);
+    const onEvent = (name: unknown): void => {
+      column = typeof name === "string" ? name : undefined;
+    };
+    await worker.call("ingest.convert", { ...request, folder, eachColumn: true }, { ...options, onEvent });
+    return undefined;
+  } catch (error) {
+    return error instanceof ProcessEnded && error.ending === "crash" ? column : undefined;
+  } finally {
+    worker.kill("closed");
+  }
+}
+
+function endedOn(label: string, error: ProcessEnded, format?: Format, column?: string): LakeError {
   if (error.ending === "memory") return needsMemory(error);
+  const what = column === undefined ? "it" : `its column ${quoted(column)}`;
+  const reader = format === undefined ? "the reader" : `the reader of ${format}`;
   return new LakeError(
     "invalid",
-    `${label} cannot be read: it made the reader fail (${error.how}). Nothing was changed.`,
+    `${label} cannot be read: ${what} made ${reader} fail (${error.how}). Nothing was changed.`,
     {
       hint: "Write the file again with another tool, or in another format, and retry.",
       cause: error,

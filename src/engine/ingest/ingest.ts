@@ -128,7 +128,7 @@ async function ingest(
 
   const scope = openScope();
   try {
-    const conversion = await openConversion(scope, settings);
+    const conversion = await openConversion(scope, options.caller, settings);
     const root = await openSpoolFolder(scope, spoolOf(store.localRoot), conversion.id);
     const signal = openBudget(scope, root, settings, options.signal);
     // Never twice the same: DuckDB remembers files by their names.
@@ -210,11 +210,11 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
 }
 
 async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestResult> {
-  const { signal, store } = job;
+  const { signal, store, settings } = job;
   readCsvOptions(job.request.csv, "sql");
   const rules: SchemaRules = { ...job.rules, inferred: false };
   const plan = await job.query.plan(sql, { signal, caller: job.options.caller, files: scope });
-  const query = { plan, folders: [join(store.localRoot, "data")] };
+  const query = { plan, folders: [join(store.localRoot, "data")], timeZone: settings.timeZone };
   const converting = convert(job, rules, {
     format: "sql",
     signal,

@@ -7,6 +7,7 @@ import { type ParquetFooter, readFooter } from "../parquet/parquet-footer.ts";
 import { checkPages } from "../parquet/parquet-pages.ts";
 import { type Reread, writeReread } from "../parquet/parquet-rewrite.ts";
 import type { SchemaNode } from "../parquet/parquet-schema.ts";
+import { readEachColumn } from "./each-column.ts";
 import { blame, type Suspect, selectAs, unreadable } from "./parquet-blame.ts";
 import { keptColumn, type ReadColumn, type RuledLeaf, renamedFields, ruledLeaves } from "./parquet-columns.ts";
 import { writersNotes } from "./parquet-notes.ts";
@@ -123,6 +124,10 @@ async function reencode(
   const ruled = ruledLeaves(read, rules, from);
   const suspects = (): Suspect[] =>
     read.map((column) => ({ select: keptColumn(column, rules) ?? identifier(column.name), node: column.node }));
+  if (context.onColumn) {
+    const columns = suspects().map(({ select, node }) => ({ select, name: node.name }));
+    await readEachColumn(connection, from, columns, context);
+  }
   try {
     const converted = await settleFine(connection, context, ruled, rules, read, from);
     converted.push(...(await tellMoments(connection, ruled, footer, from, signal)));

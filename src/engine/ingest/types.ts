@@ -121,6 +121,8 @@ export interface ConvertContext {
   target?: Target | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((fraction: number) => void) | undefined;
+  /** Present: nothing is to be written, see `readEachColumn`. Told the column that is read next, and null at the end. */
+  onColumn?: ((name: string | null) => Promise<void>) | undefined;
 }
 
 /** The dataset that the converted rows are for. */

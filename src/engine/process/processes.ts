@@ -48,7 +48,7 @@ export interface WorkerProcess {
   residentBytes(): number | undefined;
   /** Ends it at once, whatever it does. */
   kill(ending: Ending): void;
-  /** Whoever took it is done: it is kept for the next one, unless it has become large. */
+  /** Whoever took it is done: it is kept for the same caller, unless it has become large or too many are kept. */
   giveBack(): Promise<void>;
 }
 
@@ -61,17 +61,26 @@ const SAID_CHARS = 2000;
 type Kind = "statements" | "conversions";
 const idle: Record<Kind, Running[]> = { statements: [], conversions: [] };
 
+/** Of one kind that wait at most: with callers that never come again there could be any number. */
+const MAX_IDLE = 4;
+
 /**
- * A process for one caller at a time, started or kept from an earlier one of that kind: what read foreign files runs no
- * statements.
+ * A process for one at a time, started or kept from an earlier one of that kind and caller. A foreign file may have taken
+ * over what read it: that runs no statements, and reads no other caller's files. Those that no token tells apart are one
+ * caller.
  */
-export async function takeProcess(kind: Kind, onEnd: OnEnd = () => undefined): Promise<WorkerProcess> {
-  for (let kept = idle[kind].pop(); kept; kept = idle[kind].pop()) {
-    if (!kept.isAlive()) continue;
+export async function takeProcess(
+  kind: Kind,
+  onEnd: OnEnd = () => undefined,
+  caller?: string | undefined,
+): Promise<WorkerProcess> {
+  const kept = idle[kind].findLast((one) => one.caller === caller && one.isAlive());
+  if (kept) {
+    idle[kind] = idle[kind].filter((one) => one !== kept);
     kept.beginWork(onEnd);
     return kept;
   }
-  const started = await start(kind);
+  const started = await start(kind, caller);
   started.beginWork(onEnd);
   return started;
 }
@@ -80,6 +89,7 @@ export async function takeProcess(kind: Kind, onEnd: OnEnd = () => undefined): P
 export type OnEnd = (ending: Ending, how: string) => void;
 
 interface Running extends WorkerProcess {
+  readonly caller: string | undefined;
   beginWork(onEnd: OnEnd): void;
 }
 
@@ -89,7 +99,7 @@ interface Call {
   onEvent: CallOptions["onEvent"];
 }
 
-async function start(kind: Kind): Promise<Running> {
+async function start(kind: Kind, caller: string | undefined): Promise<Running> {
   const child = await launch();
   const gone = new Promise<string>((resolve) => {
     child.once("error", (error) => resolve(error.message));
@@ -169,6 +179,7 @@ async function start(kind: Kind): Promise<Running> {
   }
 
   const running: Running = {
+    caller,
     pid: child.pid ?? 0,
     id: randomUUID(),
     isAlive: () => alive && ending === undefined,
@@ -215,6 +226,7 @@ async function start(kind: Kind): Promise<Running> {
       timer = setTimeout(() => kill("closed"), IDLE_MS);
       timer.unref();
       idle[kind].push(running);
+      if (idle[kind].length > MAX_IDLE) idle[kind].shift()?.kill("closed");
     },
   };
   setBusy(false);

@@ -76,6 +76,7 @@ async function openSession({ store, settings }: Parts): Promise<Session> {
         maxTempBytes: Math.floor(settings.maxTempBytes / settings.maxConcurrentQueries),
         folders: [join(store.localRoot, "data")],
         hidePaths: [store.localRoot],
+        timeZone: settings.timeZone,
         behind: true,
       },
       SETUP,

@@ -154,7 +154,9 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
       const own = openScope();
       try {
         if (closed) throw closedError();
-        const duck = await openRemoteDuck(own, await settingsFor(`build-${randomUUID()}`), [], (ending, how) =>
+        // A condition and a template mean what they mean in a statement.
+        const inZone = { ...(await settingsFor(`build-${randomUUID()}`)), timeZone: settings.timeZone };
+        const duck = await openRemoteDuck(own, inZone, [], (ending, how) =>
           settings.log("warn", "a process of an index build has ended", { ending, how }),
         );
         return await work(await duck.connect());

@@ -145,3 +145,26 @@ test("an unknown method is an error, not the end", async () => {
   expect(worker.isAlive()).toBe(true);
   worker.kill("closed");
 });
+
+test("a process goes back to whom it was given before, and to nobody else", async () => {
+  const caller = (name: string | undefined) => takeProcess("conversions", undefined, name);
+  const ann = await caller("ann");
+  await ann.call("duck.close", {});
+  await ann.giveBack();
+  const others = [await caller("bob"), await caller(undefined), await caller("ann 2")];
+  expect(others.map(({ pid }) => pid)).not.toContain(ann.pid);
+  const again = await caller("ann");
+  expect(again.pid).toBe(ann.pid);
+  for (const one of [...others, again]) one.kill("closed");
+});
+
+test("of processes that wait for callers, the oldest ends when there are too many", async () => {
+  const taken = [];
+  for (const name of ["a", "b", "c", "d", "e"]) taken.push(await takeProcess("conversions", undefined, name));
+  for (const one of taken) {
+    await one.call("duck.close", {});
+    await one.giveBack();
+  }
+  expect(taken.map((one) => one.isAlive())).toEqual([false, true, true, true, true]);
+  for (const one of taken) one.kill("closed");
+});
