@@ -133,7 +133,7 @@ async function builtin(context: Context): Promise<Figure[]> {
 
 async function openEmbedder(settings: object): Promise<Embedder & AsyncDisposable> {
   const load = (module: string) => import(pathToFileURL(join(ROOT, "dist", "engine", `${module}.js`)).href);
-  const { openScope } = await load("scope");
+  const { openScope } = await load("kernel/scope");
   const { openEmbedder: open } = await load("embed/embedder");
   const scope = openScope();
   const embedder = open(

@@ -24,7 +24,7 @@ const COLUMNS = 18;
 
 /** `bucket`: the engine's settings of one, for a lake there; `folder` then holds its local side. */
 export async function openLake(folder: string, bucket?: object): Promise<OpenLake> {
-  const { openScope } = await built<{ openScope(): Scope }>("scope");
+  const { openScope } = await built<{ openScope(): Scope }>("kernel/scope");
   const { systemClock } = await built<{ systemClock: unknown }>("settings");
   const { openFileStore } = await built<{ openFileStore(scope: Scope, options: object): Promise<object> }>(
     "store/file",

@@ -1,15 +1,15 @@
 #!/usr/bin/env node
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import type { Command, CommandHelp } from "./commands/command.ts";
-import { parseCommandLine, unknownCommand } from "./commands/flags.ts";
-import { commands } from "./commands/index.ts";
-import { type Config, loadConfig, redacted } from "./config.ts";
+import type { Command, CommandHelp } from "./cli/command.ts";
+import { parseCommandLine, unknownCommand } from "./cli/flags.ts";
+import { commands } from "./cli/index.ts";
+import { type Config, loadConfig, redacted } from "./config/config.ts";
 import type { Engine } from "./engine/engine.ts";
-import { LakeError } from "./engine/errors.ts";
+import { LakeError } from "./engine/kernel/errors.ts";
+import { VERSION } from "./engine/kernel/version.ts";
 import type { Log } from "./engine/settings.ts";
-import { VERSION } from "./engine/version.ts";
-import { openLog } from "./log.ts";
+import { openLog } from "./observability/log.ts";
 
 // The S3 client warns of versions of it that will want a newer Node; ours is pinned, and stderr is a log of JSON lines.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
@@ -43,7 +43,7 @@ async function main(argv: string[]): Promise<void> {
   }
   const log = openLog(config.log_level);
   if (command) {
-    const { runCommand } = await import("./commands/run.ts");
+    const { runCommand } = await import("./cli/run.ts");
     return runCommand(command, line, { config, cwd, log, openEngine: () => openForPeople(command, config, cwd, log) });
   }
   const servers = await import("./serving.ts");
@@ -59,14 +59,14 @@ async function openForPeople(command: Command, config: Config, cwd: string, log:
   }
   const [{ openEngine }, { engineSettings }] = await Promise.all([
     import("./engine/engine.ts"),
-    import("./settings.ts"),
+    import("./config/settings.ts"),
   ]);
   // No folder: a person names the files, and each is allowed by being named.
   return openEngine(engineSettings(config, cwd, [], log));
 }
 
 async function help(name: string | undefined): Promise<void> {
-  const { helpOf, overview } = await import("./commands/help.ts");
+  const { helpOf, overview } = await import("./cli/help.ts");
   if (name === undefined) return print(overview(ALL));
   const command = ALL.find((each) => each.name === name);
   if (!command) throw unknownCommand(name, ALL);

@@ -2,16 +2,16 @@ import { stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, resolve } from "node:path";
 import { closeEngine, endWithProcess } from "./closing.ts";
-import type { Config } from "./config.ts";
+import type { Config } from "./config/config.ts";
+import { engineSettings, httpSettings, tracesEndpoint } from "./config/settings.ts";
 import { type Engine, openEngine } from "./engine/engine.ts";
+import { VERSION } from "./engine/kernel/version.ts";
 import type { Log } from "./engine/settings.ts";
-import { VERSION } from "./engine/version.ts";
-import { metricsRoute, openMetrics } from "./metrics.ts";
+import { createServer } from "./mcp/server.ts";
+import { metricsRoute, openMetrics } from "./observability/metrics.ts";
+import type { Telemetry } from "./observability/telemetry.ts";
 import { tellOfChanges } from "./resources/register.ts";
 import { whyNotSubscribed } from "./resources/subscriptions.ts";
-import { createServer } from "./server.ts";
-import { engineSettings, httpSettings, tracesEndpoint } from "./settings.ts";
-import type { Telemetry } from "./telemetry.ts";
 import { type HttpServer, serveHttp } from "./transport/http.ts";
 import { isNamed } from "./transport/http-gates.ts";
 import { serveStdio } from "./transport/stdio.ts";
@@ -109,7 +109,7 @@ async function telemetryOf(log: Log): Promise<Telemetry | undefined> {
   const endpoint = tracesEndpoint(process.env, log);
   if (endpoint === undefined) return undefined;
   try {
-    const { openTelemetry } = await import("./telemetry.ts");
+    const { openTelemetry } = await import("./observability/telemetry.ts");
     return openTelemetry(endpoint, log);
   } catch (error) {
     // Variables that its own libraries refuse: what they are about is not what this server is for.

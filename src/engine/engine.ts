@@ -5,23 +5,6 @@ import { parseReference } from "./catalog/identity.ts";
 import type { Catalog, Changes, Head, Manifest, Unreadable } from "./catalog/types.ts";
 import type { Embedded, Embedder, EmbedOptions, EmbedStatus } from "./embed/embedder.ts";
 import { planOf } from "./embed/plan.ts";
-import { LakeError } from "./errors.ts";
-import type { Hasher } from "./ingest/hash.ts";
-import type { Ingest } from "./ingest/ingest.ts";
-import { spoolOf } from "./ingest/spool.ts";
-import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
-import { openUploads, type Uploads } from "./ingest/uploads.ts";
-import type { Jobs } from "./jobs/jobs.ts";
-import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
-import { shownSource } from "./query/shown-source.ts";
-import type { Asking, QueryEngine, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/types.ts";
-import { openScope, type Scope } from "./scope.ts";
-import type { EmbedSettings, EngineSettings } from "./settings.ts";
-import { type EngineStats, type OpenParts, statsOf } from "./stats.ts";
-import { openFileStore } from "./store/file.ts";
-import { openMemoryStore } from "./store/memory.ts";
-import type { Store } from "./store/store.ts";
-import { openUpkeep, type Upkeep } from "./upkeep/upkeep.ts";
 import type {
   CreateRequest,
   CreateResult,
@@ -33,9 +16,26 @@ import type {
   SearchResult,
   UpsertResult,
   VectorOptions,
-} from "./vector/types.ts";
-import type { Vectors } from "./vector/vectors.ts";
-import { VERSION } from "./version.ts";
+} from "./index/types.ts";
+import type { Vectors } from "./index/vectors.ts";
+import type { Hasher } from "./ingest/hash.ts";
+import type { Ingest } from "./ingest/ingest.ts";
+import { spoolOf } from "./ingest/spool.ts";
+import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
+import type { Jobs } from "./jobs/jobs.ts";
+import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
+import { LakeError } from "./kernel/errors.ts";
+import { openScope, type Scope } from "./kernel/scope.ts";
+import { VERSION } from "./kernel/version.ts";
+import { shownSource } from "./query/guard/shown-source.ts";
+import type { Asking, QueryEngine, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/types.ts";
+import type { EmbedSettings, EngineSettings } from "./settings.ts";
+import { type EngineStats, type OpenParts, statsOf } from "./stats.ts";
+import { openFileStore } from "./store/file.ts";
+import { openMemoryStore } from "./store/memory.ts";
+import type { Store } from "./store/store.ts";
+import { openUpkeep, type Upkeep } from "./upkeep/upkeep.ts";
+import { openUploads, type Uploads } from "./uploads/uploads.ts";
 
 const RECENT_VERSIONS = 10;
 const RECENT_JOBS = 50;
@@ -184,7 +184,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
   let room: Promise<Vectors> | undefined;
   const openVectors = async (): Promise<Vectors> => {
     const { query } = await opened();
-    const { openVectors: openRoom } = await import("./vector/vectors.ts");
+    const { openVectors: openRoom } = await import("./index/vectors.ts");
     if (closed) throw closedError();
     open.vectors = openRoom(scope, { store, catalog: await catalog(), query, embedder: embedding, settings });
     return open.vectors;
@@ -357,7 +357,7 @@ async function loadParts(
   vectors: () => Promise<Vectors>,
 ): Promise<Parts> {
   const [{ openQueryEngine }, { openIngest }, { traced }, manifests] = await Promise.all([
-    import("./query/query.ts"),
+    import("./query/duckdb/query.ts"),
     import("./ingest/ingest.ts"),
     import("./ingest/traced.ts"),
     import("./catalog/manifest.ts"),

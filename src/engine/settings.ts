@@ -1,4 +1,4 @@
-import type { Trace } from "./trace.ts";
+import type { Trace } from "./kernel/trace.ts";
 import type { Retention } from "./upkeep/retention.ts";
 
 /** Plain settings of the engine; `config.ts` fills them from files, environment and flags. Sizes are bytes, times ms. */

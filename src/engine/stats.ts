@@ -1,13 +1,13 @@
 import { itemCount } from "./catalog/browse.ts";
 import type { Catalog } from "./catalog/types.ts";
 import type { EmbedStatus } from "./embed/embedder.ts";
+import type { Vectors } from "./index/vectors.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import type { Jobs } from "./jobs/jobs.ts";
-import type { KeptStats } from "./query/kept-results.ts";
+import type { Occupancy } from "./kernel/turns.ts";
+import type { KeptStats } from "./query/duckdb/kept-results.ts";
 import type { QueryEngine } from "./query/types.ts";
 import type { CopyStats, Store } from "./store/store.ts";
-import type { Occupancy } from "./turns.ts";
-import type { Vectors } from "./vector/vectors.ts";
 
 /** The engine at this moment. What has not been opened yet counts as nothing. */
 export interface EngineStats {

@@ -1,6 +1,6 @@
 import { recordedName } from "../engine/ingest/source.ts";
 import type { JobRecord } from "../engine/jobs/types.ts";
-import { withoutLiterals } from "../engine/query/tokens.ts";
+import { withoutLiterals } from "../engine/query/guard/tokens.ts";
 import type { JobResource } from "./resource.ts";
 
 export const job: JobResource = {

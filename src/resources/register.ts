@@ -8,8 +8,8 @@ import {
 } from "@modelcontextprotocol/server";
 import type { DatasetKind, Head } from "../engine/catalog/types.ts";
 import type { Engine } from "../engine/engine.ts";
-import { LakeError } from "../engine/errors.ts";
-import { serveCall, type Watch } from "../serve-call.ts";
+import { LakeError } from "../engine/kernel/errors.ts";
+import { serveCall, type Watch } from "../mcp/serve-call.ts";
 import { datasetResources, jobResource, resources } from "./index.ts";
 import { MAX_SUBSCRIBED, whyNotSubscribed } from "./subscriptions.ts";
 

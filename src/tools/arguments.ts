@@ -1,9 +1,9 @@
 import { setImmediate } from "node:timers/promises";
 import type { z } from "zod";
 import { nearest } from "../engine/catalog/nearest.ts";
-import { LakeError } from "../engine/errors.ts";
-import { isExactNumber, parseExactInSlices, wholeIn } from "../engine/exact-json.ts";
-import { JsonLimitError } from "../engine/json-limit-error.ts";
+import { LakeError } from "../engine/kernel/errors.ts";
+import { isExactNumber, parseExactInSlices, wholeIn } from "../engine/kernel/exact-json.ts";
+import { JsonLimitError } from "../engine/kernel/json-limit-error.ts";
 import { inputSchema, type JsonSchema } from "./json-schema.ts";
 import { expectation, shownName, shownValue } from "./shown.ts";
 import { meantBy } from "./synonyms.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { openTimeSlice } from "../engine/time-slice.ts";
+import { openTimeSlice } from "../engine/kernel/time-slice.ts";
 import { noteOnModel } from "./embed-note.ts";
 import { base64, bytesOf, countOf } from "./render.ts";
 import { defineTool } from "./tool.ts";

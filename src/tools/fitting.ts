@@ -1,4 +1,4 @@
-import { LakeError } from "../engine/errors.ts";
+import { LakeError } from "../engine/kernel/errors.ts";
 import { bytesOf } from "./render.ts";
 
 /**

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { LakeError } from "../engine/errors.ts";
 import type { CsvOptions, IngestRequest } from "../engine/ingest/types.ts";
+import { LakeError } from "../engine/kernel/errors.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
 import { bytesOf, countOf, fence, table } from "./render.ts";
 import { defineTool } from "./tool.ts";

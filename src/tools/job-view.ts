@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Engine } from "../engine/engine.ts";
-import { LakeError } from "../engine/errors.ts";
 import { JOB_KINDS, JOB_STATES, type JobKind, type JobRecord } from "../engine/jobs/types.ts";
+import { LakeError } from "../engine/kernel/errors.ts";
 import { ingested, ingestedText, viewOfIngest } from "./ingest.ts";
 import { waitWith } from "./job-start.ts";
 import { built, builtText, viewOfBuild } from "./vector-index-create.ts";

@@ -1,4 +1,4 @@
-import { isExactNumber } from "../engine/exact-json.ts";
+import { isExactNumber } from "../engine/kernel/exact-json.ts";
 import type { JsonSchema } from "./json-schema.ts";
 
 const SHOWN_NAME = 40;

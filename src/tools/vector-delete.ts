@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { LakeError } from "../engine/errors.ts";
-import { MAX_ITEMS } from "../engine/vector/types.ts";
+import { MAX_ITEMS } from "../engine/index/types.ts";
+import { LakeError } from "../engine/kernel/errors.ts";
 import { fitting } from "./fitting.ts";
 import { countOf, fence } from "./render.ts";
 import { defineTool } from "./tool.ts";

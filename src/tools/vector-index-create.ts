@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { MAX_DIMENSION } from "../engine/embed/types.ts";
 import type { Engine } from "../engine/engine.ts";
-import { LakeError } from "../engine/errors.ts";
-import type { CreateResult, SourceRequest } from "../engine/vector/types.ts";
+import type { CreateResult, SourceRequest } from "../engine/index/types.ts";
+import { LakeError } from "../engine/kernel/errors.ts";
 import { noteOnModel } from "./embed-note.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
 import { countOf, fence } from "./render.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { MAX_DIMENSION } from "../engine/embed/types.ts";
-import type { IndexSummary } from "../engine/vector/types.ts";
+import type { IndexSummary } from "../engine/index/types.ts";
 import { countOf } from "./render.ts";
 
 export const index = z.string().min(1).max(100).describe("Name of the vector index.");

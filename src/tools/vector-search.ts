@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { MAX_TEXT_CHARS } from "../engine/embed/texts.ts";
-import { LakeError } from "../engine/errors.ts";
-import { openTimeSlice } from "../engine/time-slice.ts";
-import { type Hit, MAX_ID_BYTES, MAX_K, type SearchResult } from "../engine/vector/types.ts";
+import { type Hit, MAX_ID_BYTES, MAX_K, type SearchResult } from "../engine/index/types.ts";
+import { LakeError } from "../engine/kernel/errors.ts";
+import { openTimeSlice } from "../engine/kernel/time-slice.ts";
 import { cutAt, fitting } from "./fitting.ts";
 import { base64, bytesOf, countOf, fence, line, table } from "./render.ts";
 import { defineTool } from "./tool.ts";

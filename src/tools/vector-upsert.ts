@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { MAX_ITEMS } from "../engine/vector/types.ts";
+import { MAX_ITEMS } from "../engine/index/types.ts";
 import { countOf } from "./render.ts";
 import { defineTool } from "./tool.ts";
 import { index, inWords, jsonObject, numbers, summaryOf, summaryShape } from "./vector-schema.ts";

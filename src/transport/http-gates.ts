@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "node:http";
-import type { Scope } from "../engine/scope.ts";
+import type { Scope } from "../engine/kernel/scope.ts";
 import type { Log } from "../engine/settings.ts";
 import { judgeBearer } from "./gates/bearer.ts";
 import { assertBindAllowed } from "./gates/bind.ts";

@@ -1,7 +1,7 @@
 import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { hasCode, LakeError } from "../engine/errors.ts";
-import { openScope } from "../engine/scope.ts";
+import { hasCode, LakeError } from "../engine/kernel/errors.ts";
+import { openScope } from "../engine/kernel/scope.ts";
 import { CLAUDE_CODE, SEND_TOKEN } from "./gates/bearer.ts";
 import type { Caller } from "./gates/caller.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";

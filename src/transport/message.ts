@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
-import { parseExactInSlices } from "../engine/exact-json.ts";
-import { JsonLimitError } from "../engine/json-limit-error.ts";
+import { parseExactInSlices } from "../engine/kernel/exact-json.ts";
+import { JsonLimitError } from "../engine/kernel/json-limit-error.ts";
 
 const LIMITS = {
   /** Deeper than any argument of ours, and shallow enough for everything that walks a message recursively. */

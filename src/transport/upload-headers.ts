@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from "node:http";
-import type { Part } from "../engine/ingest/uploads.ts";
+import type { Part } from "../engine/uploads/uploads.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
 
 /** Types that a form or `curl -d` sends: what is in them is not the file, or no longer. */

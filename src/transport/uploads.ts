@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import { hasCode, LakeError } from "../engine/errors.ts";
-import { OWN_SHARE } from "../engine/ingest/upload-quota.ts";
-import type { Upload, Uploads } from "../engine/ingest/uploads.ts";
+import { hasCode, LakeError } from "../engine/kernel/errors.ts";
 import type { Log } from "../engine/settings.ts";
+import { OWN_SHARE } from "../engine/uploads/upload-quota.ts";
+import type { Upload, Uploads } from "../engine/uploads/uploads.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import type { Route } from "./http.ts";
 import { answer, refuse } from "./http-answer.ts";

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, symlink, utimes,
 import { hostname, tmpdir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { openScope, type Scope } from "../../src/engine/scope.ts";
+import { openScope, type Scope } from "../../src/engine/kernel/scope.ts";
 import { openFileStore } from "../../src/engine/store/file.ts";
 import { explained } from "../../src/engine/store/file-errors.ts";
 import { openMemoryStore } from "../../src/engine/store/memory.ts";

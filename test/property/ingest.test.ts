@@ -3,12 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { openWriter, STREAMED } from "../../src/commands/formats.ts";
+import { openWriter, STREAMED } from "../../src/cli/formats.ts";
 import { type Connection, identifier, literal, openDuck } from "../../src/engine/duckdb/duckdb.ts";
 import type { Json } from "../../src/engine/duckdb/values.ts";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import type { IngestRequest } from "../../src/engine/ingest/types.ts";
-import { openScope, type Scope } from "../../src/engine/scope.ts";
+import { openScope, type Scope } from "../../src/engine/kernel/scope.ts";
 import { type GeneratedColumn, generatedColumns, ROWS, selectOf } from "../support/generated.ts";
 import { testSettings } from "../support/lake.ts";
 

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Engine } from "../../src/engine/engine.ts";
-import type { Item } from "../../src/engine/vector/types.ts";
+import type { Item } from "../../src/engine/index/types.ts";
 import { openVectorLake, sorted, type VectorLake } from "../support/vectors.ts";
 
 /** What an index does, against a map that does the same: in memory, on disk, saved, merged, and by two engines. */

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { convertArrow } from "../../src/engine/ingest/arrow.ts";
+import { convertArrow } from "../../src/engine/ingest/arrow/arrow.ts";
 import { type Converting, openConverting } from "../support/converting.ts";
 import { keepFound, readCorpus } from "../support/corpus.ts";
 

@@ -6,7 +6,7 @@ import { ListMultipartUploadsCommand } from "@aws-sdk/client-s3";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import { openCatalog } from "../../src/engine/catalog/catalog.ts";
 import { manifestKey } from "../../src/engine/catalog/identity.ts";
-import { openScope, type Scope } from "../../src/engine/scope.ts";
+import { openScope, type Scope } from "../../src/engine/kernel/scope.ts";
 import { type S3Settings, systemClock } from "../../src/engine/settings.ts";
 import type { Store } from "../../src/engine/store/store.ts";
 import { type FaultProxy, type HttpFault, openFaultProxy } from "../support/fault-proxy.ts";

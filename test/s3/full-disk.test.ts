@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, inject, test } from "vitest";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
-import { openScope, type Scope } from "../../src/engine/scope.ts";
+import { openScope, type Scope } from "../../src/engine/kernel/scope.ts";
 import type { S3Settings } from "../../src/engine/settings.ts";
 import { testSettings } from "../support/lake.ts";
 import { s3Settings } from "../support/s3.ts";

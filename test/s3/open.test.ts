@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
-import { openScope, type Scope } from "../../src/engine/scope.ts";
+import { openScope, type Scope } from "../../src/engine/kernel/scope.ts";
 import { openTestStore, s3Settings } from "../support/s3.ts";
 import { bytes, listed, text } from "../support/store-contract.ts";
 

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, inject, test } from "vitest";
-import { inScope } from "../../src/engine/scope.ts";
+import { inScope } from "../../src/engine/kernel/scope.ts";
 import { PATIENCE, raceForItems, raceForRows } from "../support/races.ts";
 import { s3Settings } from "../support/s3.ts";
 

@@ -2,7 +2,7 @@
 // `node committer.mjs <folder> <writer> <commits>`
 import { openCatalog } from "../../dist/engine/catalog/catalog.js";
 import { dataKey, schemaFingerprint } from "../../dist/engine/catalog/identity.js";
-import { openScope } from "../../dist/engine/scope.js";
+import { openScope } from "../../dist/engine/kernel/scope.js";
 import { systemClock } from "../../dist/engine/settings.js";
 import { openFileStore } from "../../dist/engine/store/file.js";
 

@@ -10,7 +10,7 @@ import type {
   Format,
   Source,
 } from "../../src/engine/ingest/types.ts";
-import { openScope } from "../../src/engine/scope.ts";
+import { openScope } from "../../src/engine/kernel/scope.ts";
 
 export interface Converting {
   /** A source file in this bench's own folder, described as ingest would. */

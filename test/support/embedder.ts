@@ -1,6 +1,6 @@
 import { type Embedder, openEmbedder } from "../../src/engine/embed/embedder.ts";
-import { LakeError } from "../../src/engine/errors.ts";
-import { openScope } from "../../src/engine/scope.ts";
+import { LakeError } from "../../src/engine/kernel/errors.ts";
+import { openScope } from "../../src/engine/kernel/scope.ts";
 import type { EmbedSettings, VectorSettings } from "../../src/engine/settings.ts";
 
 /** Asks nobody, and would reach nobody. */

@@ -1,4 +1,4 @@
-import { LakeError } from "../../src/engine/errors.ts";
+import { LakeError } from "../../src/engine/kernel/errors.ts";
 import type { Store } from "../../src/engine/store/store.ts";
 
 /** What happens to an operation: `error` fails and goes on, the other two take the store away for good. */

@@ -4,15 +4,15 @@ import { join, relative } from "node:path";
 import { openCatalog } from "../../src/engine/catalog/catalog.ts";
 import type { Catalog } from "../../src/engine/catalog/types.ts";
 import { literalList } from "../../src/engine/duckdb/duckdb.ts";
-import type { LakeError } from "../../src/engine/errors.ts";
 import { type Ingest, openIngest } from "../../src/engine/ingest/ingest.ts";
 import { spoolOf } from "../../src/engine/ingest/spool.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "../../src/engine/ingest/types.ts";
-import { openUploads, type Uploads } from "../../src/engine/ingest/uploads.ts";
-import { openScope } from "../../src/engine/scope.ts";
+import type { LakeError } from "../../src/engine/kernel/errors.ts";
+import { openScope } from "../../src/engine/kernel/scope.ts";
 import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
 import { openFileStore } from "../../src/engine/store/file.ts";
 import type { Store } from "../../src/engine/store/store.ts";
+import { openUploads, type Uploads } from "../../src/engine/uploads/uploads.ts";
 import { EMBED, VECTOR } from "./embedder.ts";
 
 export interface Ingesting extends AsyncDisposable {

@@ -6,8 +6,8 @@ import { InMemoryTransport } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
-import type { Watch } from "../../src/serve-call.ts";
-import { createServer } from "../../src/server.ts";
+import type { Watch } from "../../src/mcp/serve-call.ts";
+import { createServer } from "../../src/mcp/server.ts";
 import { EMBED, VECTOR } from "./embedder.ts";
 
 export type Era = "legacy" | "modern";

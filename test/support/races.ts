@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
-import type { Scope } from "../../src/engine/scope.ts";
+import type { Scope } from "../../src/engine/kernel/scope.ts";
 import type { S3Settings } from "../../src/engine/settings.ts";
 import { testSettings } from "./lake.ts";
 

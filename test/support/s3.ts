@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { openHasher } from "../../src/engine/ingest/hash.ts";
-import type { Scope } from "../../src/engine/scope.ts";
+import type { Scope } from "../../src/engine/kernel/scope.ts";
 import { type S3Settings, systemClock } from "../../src/engine/settings.ts";
 import { openS3Store, type S3StoreSettings } from "../../src/engine/store/s3.ts";
 import type { Store } from "../../src/engine/store/store.ts";

@@ -3,7 +3,7 @@ import { mkdtemp, open, rm, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import type { Scope } from "../../src/engine/scope.ts";
+import type { Scope } from "../../src/engine/kernel/scope.ts";
 
 const run = promisify(execFile);
 

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { openScope, type Scope } from "../../src/engine/scope.ts";
+import { openScope, type Scope } from "../../src/engine/kernel/scope.ts";
 import type { Store } from "../../src/engine/store/store.ts";
 
 /** What every store does. `open` is called anew for every test. */

@@ -3,12 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
 import { crc32 } from "node:zlib";
+import type { FilePart } from "../../src/engine/ann/snapshot.ts";
 import type { Metric } from "../../src/engine/catalog/types.ts";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
-import { LakeError } from "../../src/engine/errors.ts";
-import type { Scope } from "../../src/engine/scope.ts";
+import { LakeError } from "../../src/engine/kernel/errors.ts";
+import type { Scope } from "../../src/engine/kernel/scope.ts";
 import type { EngineSettings } from "../../src/engine/settings.ts";
-import type { FilePart } from "../../src/engine/vector/snapshot.ts";
 import { testSettings } from "./lake.ts";
 
 export interface VectorLake extends AsyncDisposable {

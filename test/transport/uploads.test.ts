@@ -4,8 +4,8 @@ import { type ClientRequest, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { LakeError } from "../../src/engine/errors.ts";
-import type { Uploads } from "../../src/engine/ingest/uploads.ts";
+import { LakeError } from "../../src/engine/kernel/errors.ts";
+import type { Uploads } from "../../src/engine/uploads/uploads.ts";
 import { ERAS, type HttpLake, type HttpLakeOptions, openHttpLake, until } from "./http-lake.ts";
 
 const ANN = "ann-0123456789abcdef";

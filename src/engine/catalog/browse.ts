@@ -1,4 +1,4 @@
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { ColumnStats, DatasetKind, Head, Manifest } from "./types.ts";
 
 export interface ListRequest {

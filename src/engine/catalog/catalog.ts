@@ -1,9 +1,9 @@
-import { LakeError } from "../errors.ts";
-import { mapAhead } from "../map-ahead.ts";
-import type { Scope } from "../scope.ts";
+import { LakeError } from "../kernel/errors.ts";
+import { mapAhead } from "../kernel/map-ahead.ts";
+import type { Scope } from "../kernel/scope.ts";
+import { type Trace, untraced } from "../kernel/trace.ts";
 import type { Clock, Log } from "../settings.ts";
 import type { Store } from "../store/store.ts";
-import { type Trace, untraced } from "../trace.ts";
 import { commit } from "./commit.ts";
 import { type Known, openHeads, type Update } from "./heads.ts";
 import { DATASET_NAME, manifestKey } from "./identity.ts";

@@ -1,6 +1,6 @@
 import { randomInt, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { LakeError, throwIfAborted } from "../errors.ts";
+import { LakeError, throwIfAborted } from "../kernel/errors.ts";
 import type { Clock } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 import { assertDatasetName, datasetId, manifestKey, schemaFingerprint } from "./identity.ts";

@@ -1,4 +1,4 @@
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { parseReference } from "./identity.ts";
 import type { Catalog, DatasetKind, Head } from "./types.ts";
 

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { Column } from "./types.ts";
 
 /** Valid unquoted in SQL, in a key and in a URI, on every file system. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { readFiles, readMetadata, warm as warmTable, writeTable } from "../parquet/manifest-table.ts";
 import { DATASET_NAME, datasetId, isDataKey, parseManifestKey, schemaFingerprint } from "./identity.ts";
 import { isIntact, seal } from "./seal.ts";

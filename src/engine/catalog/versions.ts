@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
+import { openTimeSlice } from "../kernel/time-slice.ts";
 import type { Store } from "../store/store.ts";
-import { openTimeSlice } from "../time-slice.ts";
 import { manifestKey, manifestPrefix, parseManifestKey } from "./identity.ts";
 import { decodeHead, decodeManifest } from "./manifest.ts";
 import type { Head, Manifest } from "./types.ts";

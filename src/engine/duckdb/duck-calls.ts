@@ -1,5 +1,5 @@
+import { openScope, type Scope } from "../kernel/scope.ts";
 import type { Handler, Told } from "../process/serve.ts";
-import { openScope, type Scope } from "../scope.ts";
 import { type DuckSettings, type LocalConnection, openDuck, type Params, translateDuckError } from "./duckdb.ts";
 import { type Execution, execute, openParser, pour, type Statement, texts } from "./execute.ts";
 import { openStatements, type Statements } from "./statements.ts";

@@ -1,8 +1,8 @@
 import { readdirSync } from "node:fs";
 import { setPriority } from "node:os";
 import type { DuckDBConnection, DuckDBInstance, DuckDBValue } from "@duckdb/node-api";
-import { cancelled, type ErrorKind, LakeError, throwIfAborted } from "../errors.ts";
-import type { Scope } from "../scope.ts";
+import { cancelled, type ErrorKind, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import type { Scope } from "../kernel/scope.ts";
 import { withShortNames } from "./short-names.ts";
 
 /** What one locked instance may use and touch. Sizes in bytes. */

@@ -1,5 +1,5 @@
 import { type DuckDBPreparedStatement, type DuckDBResult, StatementType } from "@duckdb/node-api";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { LocalConnection, Params } from "./duckdb.ts";
 import { bindParams, bindSome } from "./params.ts";
 import { type Collected, collect, type ResultLimits, type RowSink, type Streamed, stream } from "./results.ts";

@@ -8,8 +8,8 @@ import {
   HUGEINT,
   UHUGEINT,
 } from "@duckdb/node-api";
-import { LakeError } from "../errors.ts";
-import { type ExactNumber, isExactNumber, wholeIn } from "../exact-json.ts";
+import { LakeError } from "../kernel/errors.ts";
+import { type ExactNumber, isExactNumber, wholeIn } from "../kernel/exact-json.ts";
 
 export interface Typed {
   type: DuckDBType;

@@ -1,5 +1,5 @@
-import { LakeError } from "../errors.ts";
-import { isExactNumber } from "../exact-json.ts";
+import { LakeError } from "../kernel/errors.ts";
+import { isExactNumber } from "../kernel/exact-json.ts";
 import type { Params } from "./duckdb.ts";
 
 const MAX_VALUES = 10_000;

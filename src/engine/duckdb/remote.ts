@@ -1,6 +1,6 @@
-import { cancelled, LakeError } from "../errors.ts";
+import { cancelled, LakeError } from "../kernel/errors.ts";
+import type { Scope } from "../kernel/scope.ts";
 import { type CallOptions, type OnEnd, ProcessEnded, takeProcess, type WorkerProcess } from "../process/processes.ts";
-import type { Scope } from "../scope.ts";
 import type { Connection, DuckSettings, Params, RunOptions } from "./duckdb.ts";
 import type { Execution, Statement } from "./execute.ts";
 import type { Collected, RowSink, Streamed } from "./results.ts";

@@ -1,5 +1,5 @@
 import type { DuckDBResult } from "@duckdb/node-api";
-import { LakeError, throwIfAborted } from "../errors.ts";
+import { LakeError, throwIfAborted } from "../kernel/errors.ts";
 import { type CellReader, cellReaders, type Json, NoRoom, typeName } from "./values.ts";
 import type { ZoneOffsets } from "./zone-offsets.ts";
 

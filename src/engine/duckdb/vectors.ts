@@ -10,7 +10,7 @@ import {
   VARCHAR,
 } from "@duckdb/node-api";
 import bindings from "@duckdb/node-bindings";
-import { LakeError, throwIfAborted } from "../errors.ts";
+import { LakeError, throwIfAborted } from "../kernel/errors.ts";
 import type { LocalConnection } from "./duckdb.ts";
 
 /** A row of a segment of a vector index. A tombstone has no vector. */

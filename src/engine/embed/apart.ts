@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { LakeError, throwIfAborted } from "../errors.ts";
+import { LakeError, throwIfAborted } from "../kernel/errors.ts";
 import type { Found, Problem } from "./cache.ts";
 import { mayBeOneText } from "./request.ts";
 

@@ -1,5 +1,5 @@
-import { throwIfAborted } from "../errors.ts";
-import { openTimeSlice } from "../time-slice.ts";
+import { throwIfAborted } from "../kernel/errors.ts";
+import { openTimeSlice } from "../kernel/time-slice.ts";
 import { builtinName } from "./plan.ts";
 import type { EmbeddingProvider } from "./types.ts";
 

@@ -1,8 +1,8 @@
 import { hash } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { LRUCache } from "lru-cache";
-import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
-import { openTimeSlice } from "../time-slice.ts";
+import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { openTimeSlice } from "../kernel/time-slice.ts";
 import { mayBeOneText } from "./request.ts";
 
 /** A vector, or why there is none for this text. */

@@ -1,8 +1,10 @@
-import { cancelled, type LakeError } from "../errors.ts";
+import { cancelled, type LakeError } from "../kernel/errors.ts";
 
-export interface Deadline extends Disposable {
+export interface Deadline {
   /** Aborts with the caller's signal, or with `late` when the time is up. */
   signal: AbortSignal;
+  /** The work is done: nothing aborts any more. */
+  end(): void;
 }
 
 export function openDeadline(ms: number, signal: AbortSignal | undefined, late: LakeError): Deadline {
@@ -13,7 +15,7 @@ export function openDeadline(ms: number, signal: AbortSignal | undefined, late: 
   if (signal?.aborted) onAbort();
   return {
     signal: stop.signal,
-    [Symbol.dispose]: () => {
+    end: () => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", onAbort);
     },

@@ -1,7 +1,7 @@
-import { LakeError, throwIfAborted } from "../errors.ts";
-import type { Scope } from "../scope.ts";
+import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import type { Scope } from "../kernel/scope.ts";
+import { type Attributes, type Trace, untraced } from "../kernel/trace.ts";
 import type { Clock, EmbedSettings, Log } from "../settings.ts";
-import { type Attributes, type Trace, untraced } from "../trace.ts";
 import { embedApart, errorOf } from "./apart.ts";
 import { type CacheStats, type Found, openEmbedCache, type Problem } from "./cache.ts";
 import { openDeadline } from "./deadline.ts";
@@ -130,8 +130,8 @@ export function openEmbedder(
     const lookup = await cache.look(texts, `${provider.model}:${kind}`);
     note({ "lakehouse.embed.texts": texts.length, "lakehouse.embed.missing": lookup.missing.size });
     if (lookup.missing.size > 0) {
-      using deadline = openDeadline(settings.timeoutMs, signal, tooLate(settings));
-      await cache.fill(lookup, {
+      const deadline = openDeadline(settings.timeoutMs, signal, tooLate(settings));
+      const filled = cache.fill(lookup, {
         limits: () => batchLimits(provider),
         width: settings.concurrency,
         fetch: (batch, stop) =>
@@ -141,6 +141,7 @@ export function openEmbedder(
           }),
         signal: deadline.signal,
       });
+      await filled.finally(deadline.end);
     }
     return { provider, answers: lookup.answers };
   }

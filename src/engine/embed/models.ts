@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { type Clock, type EmbedSettings, type Log, systemClock } from "../settings.ts";
 import { openBuiltin } from "./builtin.ts";
 import { openDeadline } from "./deadline.ts";
@@ -112,7 +112,7 @@ export function openModels(settings: EmbedSettings, log: Log, closed: AbortSigna
     const late = new LakeError("unavailable", `Ollama at ${settings.ollamaUrl} did not answer in ${probeMs} ms.`, {
       hint: "Look whether it is busy or stuck, and start it again with: ollama serve.",
     });
-    using deadline = openDeadline(probeMs, closed, late);
+    const deadline = openDeadline(probeMs, closed, late);
     try {
       const dimension = await ollama.probe(deadline.signal);
       if (dimension !== undefined) dimensions.set(ollama.model, dimension);
@@ -120,6 +120,8 @@ export function openModels(settings: EmbedSettings, log: Log, closed: AbortSigna
     } catch (error) {
       const { message, hint = "" } = error instanceof LakeError ? error : late;
       return { reason: message, next: settings.provider === "auto" ? `${hint} ${NEXT}` : hint };
+    } finally {
+      deadline.end();
     }
   }
 

@@ -1,5 +1,5 @@
 import type { Ollama } from "ollama";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { OLLAMA_MODEL } from "./plan.ts";
 import { malformed, request, type Service, toVector } from "./request.ts";
 import type { EmbeddingProvider, Prefixes } from "./types.ts";

@@ -1,4 +1,4 @@
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { malformed, request, type Service, toVector } from "./request.ts";
 import type { EmbeddingProvider, Prefixes } from "./types.ts";
 

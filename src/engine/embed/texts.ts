@@ -1,4 +1,4 @@
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 
 export const MAX_TEXTS = 10_000;
 /** About as many tokens as the largest models read, and quick enough to hash without blocking. */

@@ -1,5 +1,5 @@
-import { LakeError } from "../errors.ts";
-import type { Scope } from "../scope.ts";
+import { LakeError } from "../kernel/errors.ts";
+import type { Scope } from "../kernel/scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import { folderBytes } from "./spool.ts";
 

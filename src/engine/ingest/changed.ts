@@ -1,4 +1,4 @@
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 
 export function changedMeanwhile(label: string): LakeError {
   return new LakeError("conflict", `${label} changed while it was read. Nothing was ingested.`, {

@@ -3,8 +3,8 @@ import { access, type FileHandle, mkdir, open, symlink, writeFile } from "node:f
 import { dirname, join } from "node:path";
 import type { Head } from "../catalog/types.ts";
 import { type Duck, openDuck } from "../duckdb/duckdb.ts";
+import { openScope, type Scope } from "../kernel/scope.ts";
 import type { Handler, Told } from "../process/serve.ts";
-import { openScope, type Scope } from "../scope.ts";
 import { changedMeanwhile } from "./changed.ts";
 import { DETECT_BYTES, detect } from "./detect.ts";
 import { openTarget, type SchemaRules } from "./schema.ts";
@@ -54,12 +54,12 @@ export interface ConvertResult extends Converted {
 }
 
 const CONVERTERS: Record<Format, () => Promise<Converter>> = {
-  csv: async () => (await import("./csv.ts")).convertCsv,
-  tsv: async () => (await import("./csv.ts")).convertCsv,
-  json: async () => (await import("./json.ts")).convertJson,
-  ndjson: async () => (await import("./json.ts")).convertJson,
-  parquet: async () => (await import("./parquet.ts")).convertParquet,
-  arrow: async () => (await import("./arrow.ts")).convertArrow,
+  csv: async () => (await import("./csv/csv.ts")).convertCsv,
+  tsv: async () => (await import("./csv/csv.ts")).convertCsv,
+  json: async () => (await import("./json/json.ts")).convertJson,
+  ndjson: async () => (await import("./json/json.ts")).convertJson,
+  parquet: async () => (await import("./parquet/parquet.ts")).convertParquet,
+  arrow: async () => (await import("./arrow/arrow.ts")).convertArrow,
 };
 
 interface Opened {

@@ -1,9 +1,9 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { quoted } from "../catalog/nearest.ts";
-import { LakeError, throwIfAborted } from "../errors.ts";
+import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import type { Scope } from "../kernel/scope.ts";
 import { type OnEnd, ProcessEnded, takeProcess } from "../process/processes.ts";
-import type { Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { ConvertRequest, ConvertResult, OpenRequest } from "./conversion-calls.ts";
 import type { Format, Source } from "./types.ts";

@@ -1,8 +1,8 @@
 import { constants, gunzipSync } from "node:zlib";
-import { hasCode, LakeError } from "../errors.ts";
+import { hasCode, LakeError } from "../kernel/errors.ts";
+import { startOfZstd, zstdStart } from "./compression/zstd.ts";
 import { foreignFormat, isBinary, textOf } from "./foreign.ts";
 import type { Compression, Format, Source } from "./types.ts";
-import { startOfZstd, zstdStart } from "./zstd.ts";
 
 /** How much of the start of a source is enough to tell its format. */
 export const DETECT_BYTES = 64 * 1024;

@@ -1,5 +1,5 @@
 import type { Connection } from "../duckdb/duckdb.ts";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { ConvertContext } from "./types.ts";
 
 /** A column of what DuckDB reads: SQL of its values, and its name in the file. */

@@ -1,6 +1,6 @@
 import { isAscii, isUtf8 } from "node:buffer";
 import { createReadStream } from "node:fs";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { Encoding } from "./types.ts";
 
 /** What the bytes 0x80 to 0x9f stand for. https://encoding.spec.whatwg.org/index-windows-1252.txt */

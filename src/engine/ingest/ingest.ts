@@ -6,20 +6,21 @@ import { putDataFiles } from "../catalog/data-files.ts";
 import { newestOf } from "../catalog/drop.ts";
 import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identity.ts";
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
-import { cancelled, LakeError, throwIfAborted } from "../errors.ts";
-import { failedOnCopies } from "../query/damaged-copies.ts";
-import { withoutLiterals } from "../query/tokens.ts";
+import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { openScope, type Scope } from "../kernel/scope.ts";
+import { untraced } from "../kernel/trace.ts";
+import { type FullQueue, type Occupancy, openTurns } from "../kernel/turns.ts";
+import { failedOnCopies } from "../query/duckdb/damaged-copies.ts";
+import { withoutLiterals } from "../query/guard/tokens.ts";
 import type { QueryEngine } from "../query/types.ts";
-import { openScope, type Scope } from "../scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import { diskFailure } from "../store/file-errors.ts";
 import type { Store } from "../store/store.ts";
-import { untraced } from "../trace.ts";
-import { type FullQueue, type Occupancy, openTurns } from "../turns.ts";
+import type { Uploads } from "../uploads/uploads.ts";
 import { openBudget } from "./budget.ts";
 import { type Conversion, needsMemory, openConversion } from "./conversion.ts";
 import type { ConvertRequest, ConvertResult } from "./conversion-calls.ts";
-import { readCsvOptions, recordedOptions } from "./csv-options.ts";
+import { readCsvOptions, recordedOptions } from "./csv/csv-options.ts";
 import { type Hasher, openHasher } from "./hash.ts";
 import { type SchemaRules, stillFits } from "./schema.ts";
 import { type FileGiven, openSource, recordedName } from "./source.ts";
@@ -32,7 +33,6 @@ import {
   type IngestResult,
   NO_NOTES,
 } from "./types.ts";
-import type { Uploads } from "./uploads.ts";
 
 export interface IngestParts {
   store: Store;

@@ -1,6 +1,6 @@
 import { shown } from "../catalog/nearest.ts";
 import { type Connection, literal } from "../duckdb/duckdb.ts";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 
 type Typed = { name: string; type: string };
 

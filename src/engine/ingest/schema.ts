@@ -1,7 +1,7 @@
 import { shown } from "../catalog/nearest.ts";
 import type { Column, Head } from "../catalog/types.ts";
 import { foldedName } from "../duckdb/folded-name.ts";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { IngestRequest, Target } from "./types.ts";
 
 type Plain = Pick<Column, "name" | "type">;

@@ -1,12 +1,12 @@
 import { type BigIntStats, constants } from "node:fs";
 import { type FileHandle, open, readlink, realpath, stat, writeFile } from "node:fs/promises";
 import { basename, isAbsolute, join, relative, resolve } from "node:path";
-import { hasCode, LakeError } from "../errors.ts";
-import type { Scope } from "../scope.ts";
+import { hasCode, LakeError } from "../kernel/errors.ts";
+import type { Scope } from "../kernel/scope.ts";
 import type { EngineSettings } from "../settings.ts";
+import type { OpenUpload } from "../uploads/uploads.ts";
 import { changedMeanwhile } from "./changed.ts";
 import type { FoundFile } from "./conversion-calls.ts";
-import type { OpenUpload } from "./uploads.ts";
 
 /** A source whose bytes nobody has looked at yet. */
 export interface OpenSource {

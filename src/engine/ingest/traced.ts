@@ -1,4 +1,4 @@
-import { type Trace, untraced } from "../trace.ts";
+import { type Trace, untraced } from "../kernel/trace.ts";
 import type { Ingest } from "./ingest.ts";
 
 /** The same, told as a step, waiting for a turn included. */

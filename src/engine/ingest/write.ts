@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Column, ColumnStats } from "../catalog/types.ts";
 import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
 import { foldedName } from "../duckdb/folded-name.ts";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { joinColumns } from "../parquet/parquet-join.ts";
 import { assertNameable, assertReadable } from "./readable.ts";
 import type { ConvertContext, ParquetFile } from "./types.ts";

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { Log } from "../settings.ts";
 import type { JobError, JobKind, JobRecord } from "./types.ts";
 

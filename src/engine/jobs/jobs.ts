@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Head } from "../catalog/types.ts";
-import { LakeError, throwIfAborted } from "../errors.ts";
 import type { IngestRequest } from "../ingest/types.ts";
-import type { Scope } from "../scope.ts";
+import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import type { Scope } from "../kernel/scope.ts";
 import type { Clock, Log } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 import { cancellation, ended, jobError } from "./ending.ts";

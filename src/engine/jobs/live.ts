@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { Clock, Log } from "../settings.ts";
 import { cancellation, ended, interruption, jobError } from "./ending.ts";
 import type { Records } from "./records.ts";

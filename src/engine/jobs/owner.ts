@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import { hasCode } from "../errors.ts";
-import type { Scope } from "../scope.ts";
+import { hasCode } from "../kernel/errors.ts";
+import type { Scope } from "../kernel/scope.ts";
 import type { JobOwner } from "./types.ts";
 
 /** Engines of this process that are open. */

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
-import { type ErrorKind, LakeError } from "../errors.ts";
 import type { IngestRequest } from "../ingest/types.ts";
+import { type ErrorKind, LakeError } from "../kernel/errors.ts";
 import { JOB_KINDS, JOB_STATES, type JobRecord, type KeptIngest } from "./types.ts";
 
 export const ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;

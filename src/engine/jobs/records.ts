@@ -1,5 +1,5 @@
-import { LakeError } from "../errors.ts";
-import { mapAhead } from "../map-ahead.ts";
+import { LakeError } from "../kernel/errors.ts";
+import { mapAhead } from "../kernel/map-ahead.ts";
 import type { Log } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 import { decodeRecord, encodeRecord, ID, isEnded } from "./record.ts";

@@ -1,6 +1,6 @@
-import type { ErrorKind } from "../errors.ts";
+import type { CreateRequest, CreateResult } from "../index/types.ts";
 import type { IngestRequest, IngestResult } from "../ingest/types.ts";
-import type { CreateRequest, CreateResult } from "../vector/types.ts";
+import type { ErrorKind } from "../kernel/errors.ts";
 
 /** What can be done as a job, with what it takes and gives. */
 export interface JobWork {

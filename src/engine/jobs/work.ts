@@ -1,6 +1,6 @@
-import { LakeError } from "../errors.ts";
-import { type FullQueue, openTurns, type Turns } from "../turns.ts";
-import type { CreateRequest, CreateResult, VectorOptions } from "../vector/types.ts";
+import type { CreateRequest, CreateResult, VectorOptions } from "../index/types.ts";
+import { LakeError } from "../kernel/errors.ts";
+import { type FullQueue, openTurns, type Turns } from "../kernel/turns.ts";
 import type { JobKind, JobOptions, JobWork } from "./types.ts";
 
 type WorkOptions = Pick<JobOptions, "roots" | "caller" | "signal" | "onProgress">;

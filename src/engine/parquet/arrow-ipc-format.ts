@@ -1,4 +1,4 @@
-import { Refusal } from "../refusal.ts";
+import { Refusal } from "../kernel/refusal.ts";
 import { ArrowFormatError } from "./arrow-errors.ts";
 import { type FlatTable, readFlat } from "./flatbuffer.ts";
 

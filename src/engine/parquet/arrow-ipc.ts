@@ -1,4 +1,4 @@
-import { runWorker } from "../run-worker.ts";
+import { runWorker } from "../kernel/run-worker.ts";
 import type { ArrowRewritten, ArrowTask } from "./arrow-ipc-worker.ts";
 
 /**

@@ -1,4 +1,4 @@
-import { Refusal } from "../refusal.ts";
+import { Refusal } from "../kernel/refusal.ts";
 import { type BatchReader, readBits, readBytes, readFixed, readViews } from "./arrow-batch.ts";
 import { allocate, type Column, column } from "./arrow-column.ts";
 import { outField } from "./arrow-encode.ts";

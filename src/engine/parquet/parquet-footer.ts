@@ -1,6 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import { setImmediate } from "node:timers/promises";
-import { LakeError, throwIfAborted } from "../errors.ts";
+import { LakeError, throwIfAborted } from "../kernel/errors.ts";
 import { PARQUET_LIMITS } from "./parquet-limits.ts";
 import { columnName, openSchemaBuilder, PHYSICAL, type Schema, type SchemaNode } from "./parquet-schema.ts";
 import { T, ThriftError, ThriftReader } from "./thrift-compact.ts";

@@ -1,5 +1,5 @@
 import type { FileHandle } from "node:fs/promises";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { damaged, openPauses, type ParquetFooter, type Pauses } from "./parquet-footer.ts";
 import { PARQUET_LIMITS } from "./parquet-limits.ts";
 import { columnName, type Physical, type SchemaNode } from "./parquet-schema.ts";

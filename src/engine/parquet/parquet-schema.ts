@@ -1,4 +1,4 @@
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { PARQUET_LIMITS } from "./parquet-limits.ts";
 import { T, type ThriftReader } from "./thrift-compact.ts";
 

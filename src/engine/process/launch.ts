@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
-import { compiledFile } from "../run-worker.ts";
+import { compiledFile } from "../kernel/run-worker.ts";
 
 /** Most that the heap of JavaScript may grow to; what DuckDB takes is apart from it. */
 const HEAP_MIB = 512;

@@ -1,4 +1,4 @@
-import { type ErrorKind, LakeError } from "../errors.ts";
+import { type ErrorKind, LakeError } from "../kernel/errors.ts";
 
 /** To the process, in the form of `v8.serialize`: parameters may be of any type that it keeps. */
 export type Request =

@@ -1,8 +1,8 @@
 import type { Params } from "../duckdb/duckdb.ts";
 import type { Json } from "../duckdb/values.ts";
-import type { Scope } from "../scope.ts";
-import type { Occupancy } from "../turns.ts";
-import type { KeptStats } from "./kept-results.ts";
+import type { Scope } from "../kernel/scope.ts";
+import type { Occupancy } from "../kernel/turns.ts";
+import type { KeptStats } from "./duckdb/kept-results.ts";
 
 export interface Asking {
   signal?: AbortSignal | undefined;

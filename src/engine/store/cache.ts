@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { link, mkdir, open as openFile, readdir, rm, stat, unlink, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { hasCode, LakeError } from "../errors.ts";
-import { mapAhead } from "../map-ahead.ts";
-import type { Scope } from "../scope.ts";
+import { hasCode, LakeError } from "../kernel/errors.ts";
+import { mapAhead } from "../kernel/map-ahead.ts";
+import type { Scope } from "../kernel/scope.ts";
 import type { Clock } from "../settings.ts";
 import { prepareFolders } from "./cache-folders.ts";
 import { explained } from "./file-errors.ts";

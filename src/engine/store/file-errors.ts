@@ -1,4 +1,4 @@
-import { type ErrorKind, hasCode, LakeError } from "../errors.ts";
+import { type ErrorKind, hasCode, LakeError } from "../kernel/errors.ts";
 
 const CAUSES: { codes: string[]; kind: ErrorKind; what: string; hint: string }[] = [
   {

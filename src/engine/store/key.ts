@@ -1,4 +1,4 @@
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 
 const SEGMENT = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
 const MAX_KEY_LENGTH = 1024;

@@ -1,6 +1,6 @@
 import { mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import { hasCode } from "../errors.ts";
+import { hasCode } from "../kernel/errors.ts";
 
 /**
  * Makes a folder, and those above it that are missing. Returns the first that it made. Node's own way does not tell why a

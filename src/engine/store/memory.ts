@@ -2,7 +2,7 @@ import { mkdtempSync } from "node:fs";
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import type { Scope } from "../scope.ts";
+import type { Scope } from "../kernel/scope.ts";
 import { type Clock, systemClock } from "../settings.ts";
 import { assertKey, assertPrefix, byCodeUnit, missingObject, storeClosed } from "./key.ts";
 import type { Body, PutOptions, Store, StoredObject } from "./store.ts";

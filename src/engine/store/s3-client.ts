@@ -1,7 +1,7 @@
 import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { S3Client } from "@aws-sdk/client-s3";
-import type { Scope } from "../scope.ts";
+import type { Scope } from "../kernel/scope.ts";
 import type { S3Settings } from "../settings.ts";
 import { storeClosed } from "./key.ts";
 import { isLocal, isTransient, s3Error } from "./s3-errors.ts";

@@ -1,4 +1,4 @@
-import { type ErrorKind, hasCode, LakeError } from "../errors.ts";
+import { type ErrorKind, hasCode, LakeError } from "../kernel/errors.ts";
 
 interface Known {
   names: string[];

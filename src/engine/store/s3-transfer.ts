@@ -11,8 +11,8 @@ import {
   PutObjectCommand,
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
-import { LakeError } from "../errors.ts";
-import { mapAhead } from "../map-ahead.ts";
+import { LakeError } from "../kernel/errors.ts";
+import { mapAhead } from "../kernel/map-ahead.ts";
 import { type S3Connection, signedAs } from "./s3-client.ts";
 import { statusOf } from "./s3-errors.ts";
 

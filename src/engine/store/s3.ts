@@ -8,8 +8,8 @@ import {
   ListObjectsV2Command,
   PutObjectCommand,
 } from "@aws-sdk/client-s3";
-import { LakeError } from "../errors.ts";
-import type { Scope } from "../scope.ts";
+import { LakeError } from "../kernel/errors.ts";
+import type { Scope } from "../kernel/scope.ts";
 import type { Clock, Log, S3Settings } from "../settings.ts";
 import { openFileCache } from "./cache.ts";
 import { explained } from "./file-errors.ts";

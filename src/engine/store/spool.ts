@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { copyFile, link, lstat, mkdir, open, readdir, realpath, unlink } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { hasCode, LakeError } from "../errors.ts";
+import { hasCode, LakeError } from "../kernel/errors.ts";
 import type { Clock } from "../settings.ts";
 import type { Body } from "./store.ts";
 

@@ -1,4 +1,4 @@
-import type { Scope } from "../scope.ts";
+import type { Scope } from "../kernel/scope.ts";
 
 /** Bytes, or a finished local file whose bytes are to be stored (it may be moved). */
 export type Body = Uint8Array | { path: string };

@@ -1,9 +1,9 @@
 import { DATASET_NAME } from "../catalog/identity.ts";
+import { parseSnapshotKey } from "../index/saved.ts";
 import { spoolOf, staleFolders } from "../ingest/spool.ts";
 import { openRecords } from "../jobs/records.ts";
 import { KEPT_MS, KEPT_RECORDS } from "../jobs/recovery.ts";
 import type { StoredObject } from "../store/store.ts";
-import { parseSnapshotKey } from "../vector/saved.ts";
 import type { Context } from "./gc.ts";
 import type { Swept } from "./sweep.ts";
 

@@ -1,7 +1,7 @@
 import { manifestKey, manifestPrefix, parseManifestKey } from "../catalog/identity.ts";
 import { decodeManifest } from "../catalog/manifest.ts";
 import type { DataFile, Manifest } from "../catalog/types.ts";
-import { mapAhead } from "../map-ahead.ts";
+import { mapAhead } from "../kernel/map-ahead.ts";
 import type { Store } from "../store/store.ts";
 import type { StoredVersion } from "./retention.ts";
 

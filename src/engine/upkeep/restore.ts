@@ -1,6 +1,6 @@
 import { parseReference } from "../catalog/identity.ts";
 import type { Catalog, DatasetKind, Manifest } from "../catalog/types.ts";
-import { LakeError } from "../errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 
 export interface Restored {
   name: string;

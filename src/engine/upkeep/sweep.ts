@@ -1,6 +1,6 @@
 import { announceSweep, SWEEP_MS } from "../catalog/data-files.ts";
 import { isDataKey } from "../catalog/identity.ts";
-import { mapAhead } from "../map-ahead.ts";
+import { mapAhead } from "../kernel/map-ahead.ts";
 import type { Store, StoredObject } from "../store/store.ts";
 import { dataPrefix, keysOf, listVersions, readManifests } from "./references.ts";
 

@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
+import { checkSnapshot } from "../ann/snapshot.ts";
 import { isDataKey, manifestKey } from "../catalog/identity.ts";
 import { decodeManifest } from "../catalog/manifest.ts";
 import { isCorrupt } from "../catalog/versions.ts";
-import { LakeError, throwIfAborted } from "../errors.ts";
-import { mapAhead } from "../map-ahead.ts";
+import { parseSnapshotKey } from "../index/saved.ts";
+import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { mapAhead } from "../kernel/map-ahead.ts";
 import type { Store, StoredObject } from "../store/store.ts";
-import { parseSnapshotKey } from "../vector/saved.ts";
-import { checkSnapshot } from "../vector/snapshot.ts";
 import { dataPrefix, listDatasets, listVersions, ownerOf } from "./references.ts";
 import type { StoredVersion } from "./retention.ts";
 import type { Swept } from "./sweep.ts";

@@ -1,5 +1,5 @@
 import { domainToASCII } from "node:url";
-import { LakeError } from "../../engine/errors.ts";
+import { LakeError } from "../../engine/kernel/errors.ts";
 import { normalHost, parseAuthority } from "./authority.ts";
 import { isLoopback } from "./bind.ts";
 import { normalAddress } from "./ip.ts";

@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6 } from "node:net";
-import { LakeError } from "../../engine/errors.ts";
+import { LakeError } from "../../engine/kernel/errors.ts";
 import type { Refusal } from "./refusal.ts";
 
 /** Networks that addresses may belong to. Without any it lets nobody in. */

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { createRemoteJWKSet, customFetch, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from "jose";
-import { LakeError } from "../../engine/errors.ts";
-import type { Scope } from "../../engine/scope.ts";
+import { LakeError } from "../../engine/kernel/errors.ts";
+import type { Scope } from "../../engine/kernel/scope.ts";
 import type { Log } from "../../engine/settings.ts";
 import type { Caller } from "./caller.ts";
 import { type Fetch, fetchSmall, isSafeUrl, jsonOf, mayKeepKeys } from "./issuer-fetch.ts";

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { LakeError } from "../../engine/errors.ts";
+import { LakeError } from "../../engine/kernel/errors.ts";
 
 /** A token that is let in, by its hash: what it was is forgotten once it is read. */
 export interface KnownToken {

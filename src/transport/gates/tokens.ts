@@ -1,7 +1,7 @@
 import { timingSafeEqual } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
-import { hasCode, LakeError } from "../../engine/errors.ts";
-import type { Scope } from "../../engine/scope.ts";
+import { hasCode, LakeError } from "../../engine/kernel/errors.ts";
+import type { Scope } from "../../engine/kernel/scope.ts";
 import type { Log } from "../../engine/settings.ts";
 import type { Caller } from "./caller.ts";
 import { checkDistinct, fileTokens, hashOf, inlineTokens, type KnownToken } from "./token-list.ts";

@@ -3,7 +3,7 @@ import { openCatalog } from "../../../src/engine/catalog/catalog.ts";
 import { datasetId, manifestKey } from "../../../src/engine/catalog/identity.ts";
 import { encodeManifest } from "../../../src/engine/catalog/manifest.ts";
 import type { Catalog, Changes } from "../../../src/engine/catalog/types.ts";
-import { openScope, type Scope } from "../../../src/engine/scope.ts";
+import { openScope, type Scope } from "../../../src/engine/kernel/scope.ts";
 import { openMemoryStore } from "../../../src/engine/store/memory.ts";
 import type { Store, StoredObject } from "../../../src/engine/store/store.ts";
 import { COLUMNS, dataFile, draft, tickingClock, tombstone } from "../../support/drafts.ts";

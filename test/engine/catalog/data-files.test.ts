@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { announceSweep, putDataFile, putDataFiles } from "../../../src/engine/catalog/data-files.ts";
-import { openScope, type Scope } from "../../../src/engine/scope.ts";
+import { openScope, type Scope } from "../../../src/engine/kernel/scope.ts";
 import { openMemoryStore } from "../../../src/engine/store/memory.ts";
 import type { Store } from "../../../src/engine/store/store.ts";
 import { dataFile } from "../../support/drafts.ts";

@@ -10,7 +10,7 @@ import {
   parseReference,
   schemaFingerprint,
 } from "../../../src/engine/catalog/identity.ts";
-import type { LakeError } from "../../../src/engine/errors.ts";
+import type { LakeError } from "../../../src/engine/kernel/errors.ts";
 import { byCodeUnit } from "../../../src/engine/store/key.ts";
 
 test("dataset ids are pinned (computed with Python's uuid.uuid5)", () => {

@@ -8,9 +8,9 @@ import { decodeHead, decodeManifest, encodeManifest } from "../../../src/engine/
 import { seal } from "../../../src/engine/catalog/seal.ts";
 import type { DataFile, Manifest } from "../../../src/engine/catalog/types.ts";
 import { literal, openDuck } from "../../../src/engine/duckdb/duckdb.ts";
-import { LakeError } from "../../../src/engine/errors.ts";
+import { LakeError } from "../../../src/engine/kernel/errors.ts";
+import { openScope, type Scope } from "../../../src/engine/kernel/scope.ts";
 import { writeTable } from "../../../src/engine/parquet/manifest-table.ts";
-import { openScope, type Scope } from "../../../src/engine/scope.ts";
 import { COLUMNS, dataFile } from "../../support/drafts.ts";
 
 const KEY = manifestKey("workers", 3);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { openCatalog } from "../../../src/engine/catalog/catalog.ts";
-import { openScope } from "../../../src/engine/scope.ts";
+import { openScope } from "../../../src/engine/kernel/scope.ts";
 import { systemClock } from "../../../src/engine/settings.ts";
 import { openFileStore } from "../../../src/engine/store/file.ts";
 

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { Table, writeParquet } from "parquet-wasm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openWriter, STREAMED } from "../../../src/commands/formats.ts";
+import { openWriter, STREAMED } from "../../../src/cli/formats.ts";
 import { type Column, column } from "../../../src/engine/parquet/arrow-column.ts";
 import { batchMessage, type OutField, outField, schemaMessage } from "../../../src/engine/parquet/arrow-encode.ts";
 import { toStream } from "../../../src/engine/parquet/arrow-ipc-reader.ts";

@@ -4,10 +4,10 @@ import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { LakeError } from "../../../src/engine/errors.ts";
 import { detect } from "../../../src/engine/ingest/detect.ts";
 import { openFile } from "../../../src/engine/ingest/source.ts";
-import { inScope, openScope } from "../../../src/engine/scope.ts";
+import { LakeError } from "../../../src/engine/kernel/errors.ts";
+import { inScope, openScope } from "../../../src/engine/kernel/scope.ts";
 import { type Ingesting, openIngesting } from "../../support/ingesting.ts";
 
 let lake: Ingesting;

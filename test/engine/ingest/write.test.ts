@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Connection, literal, openDuck } from "../../../src/engine/duckdb/duckdb.ts";
 import type { ConvertContext, Target } from "../../../src/engine/ingest/types.ts";
 import { writeParquet } from "../../../src/engine/ingest/write.ts";
-import { openScope, type Scope } from "../../../src/engine/scope.ts";
+import { openScope, type Scope } from "../../../src/engine/kernel/scope.ts";
 
 let scope: Scope;
 let folder: string;

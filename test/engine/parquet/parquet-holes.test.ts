@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { convertParquet } from "../../../src/engine/ingest/parquet.ts";
+import { convertParquet } from "../../../src/engine/ingest/parquet/parquet.ts";
 import { type Converting, openConverting } from "../../support/converting.ts";
 import { readCorpus } from "../../support/corpus.ts";
 import {

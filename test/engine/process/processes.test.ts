@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { openRemoteDuck } from "../../../src/engine/duckdb/remote.ts";
-import { LakeError } from "../../../src/engine/errors.ts";
+import { LakeError } from "../../../src/engine/kernel/errors.ts";
+import { inScope } from "../../../src/engine/kernel/scope.ts";
 import { replyIn } from "../../../src/engine/process/messages.ts";
 import { ProcessEnded, takeProcess } from "../../../src/engine/process/processes.ts";
-import { inScope } from "../../../src/engine/scope.ts";
 
 const SETTINGS = {
   memoryBytes: 64 * 2 ** 20,

@@ -4,7 +4,7 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { openScope, type Scope } from "../../../src/engine/scope.ts";
+import { openScope, type Scope } from "../../../src/engine/kernel/scope.ts";
 import { systemClock } from "../../../src/engine/settings.ts";
 import { type Addressed, type FileCache, openFileCache } from "../../../src/engine/store/cache.ts";
 

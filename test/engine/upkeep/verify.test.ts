@@ -1,8 +1,8 @@
 import { appendFile, mkdir, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { checkSnapshot, writeSnapshot } from "../../../src/engine/ann/snapshot.ts";
 import { manifestKey } from "../../../src/engine/catalog/identity.ts";
-import { checkSnapshot, writeSnapshot } from "../../../src/engine/vector/snapshot.ts";
 import { type Lake, openLake } from "../../support/lake.ts";
 
 const lakeOf = (lake: Lake): string => join(lake.folder, "lake");

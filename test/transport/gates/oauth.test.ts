@@ -1,6 +1,6 @@
 import { SignJWT } from "jose";
 import { expect, test } from "vitest";
-import { openScope } from "../../../src/engine/scope.ts";
+import { openScope } from "../../../src/engine/kernel/scope.ts";
 import { mayKeepKeys } from "../../../src/transport/gates/issuer-fetch.ts";
 import { openOAuth } from "../../../src/transport/gates/oauth.ts";
 import { newKey, openIssuer, sign } from "./issuer.ts";

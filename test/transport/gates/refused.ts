@@ -1,4 +1,4 @@
-import { LakeError } from "../../../src/engine/errors.ts";
+import { LakeError } from "../../../src/engine/kernel/errors.ts";
 
 /** The error that `run` throws; fails if it does not. */
 export function refused(run: () => unknown): LakeError {

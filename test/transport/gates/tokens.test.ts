@@ -2,8 +2,8 @@ import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, uti
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { LakeError } from "../../../src/engine/errors.ts";
-import { openScope } from "../../../src/engine/scope.ts";
+import type { LakeError } from "../../../src/engine/kernel/errors.ts";
+import { openScope } from "../../../src/engine/kernel/scope.ts";
 import { openTokens } from "../../../src/transport/gates/tokens.ts";
 import { refused } from "./refused.ts";
 

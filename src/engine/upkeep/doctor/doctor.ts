@@ -1,5 +1,5 @@
-import { LakeError } from "../../errors.ts";
-import { openScope, type Scope } from "../../scope.ts";
+import { LakeError } from "../../kernel/errors.ts";
+import { openScope, type Scope } from "../../kernel/scope.ts";
 import type { EngineSettings } from "../../settings.ts";
 import { embeddings } from "./embed-checks.ts";
 import { allowed, clock, commits, disk, folder } from "./folder-checks.ts";

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { hasCode, LakeError } from "../../errors.ts";
-import type { Scope } from "../../scope.ts";
+import { hasCode, LakeError } from "../../kernel/errors.ts";
+import type { Scope } from "../../kernel/scope.ts";
 import type { EngineSettings } from "../../settings.ts";
 import { openFileStore } from "../../store/file.ts";
 import { explained } from "../../store/file-errors.ts";

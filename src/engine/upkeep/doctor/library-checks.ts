@@ -1,10 +1,10 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openGraph } from "../../ann/graph.ts";
 import { warm } from "../../catalog/manifest.ts";
 import { openRemoteDuck } from "../../duckdb/remote.ts";
 import { areOffline } from "../../process/launch.ts";
-import { openGraph } from "../../vector/graph.ts";
 import type { Check } from "./doctor.ts";
 
 /** As package.json's `engines`. */

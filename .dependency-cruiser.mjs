@@ -1,0 +1,85 @@
+// Who may import whom. `npm run lint` fails on an import that no rule allows, and on a circle.
+
+/** The rooms of the engine, lowest first: each may import those on lines above its own. */
+const ENGINE = [
+  ["kernel"],
+  ["process", "settings.ts"],
+  ["duckdb", "parquet", "store"],
+  ["catalog"],
+  ["ingest", "uploads", "query"],
+  ["embed", "ann"],
+  ["index"],
+  ["jobs"],
+  ["upkeep"],
+  ["engine.ts", "stats.ts"],
+];
+
+/** Above the engine: what each may import besides the engine. */
+const ABOVE = {
+  config: [],
+  observability: [],
+  tools: [],
+  resources: [],
+  mcp: ["tools", "resources", "observability"],
+  transport: ["mcp", "observability"],
+  cli: ["config"],
+};
+
+/** Libraries with one owner. */
+const OWNERS = {
+  "@duckdb": "src/engine/duckdb/",
+  "apache-arrow": "src/engine/parquet/",
+  "parquet-wasm": "src/engine/parquet/",
+  "hash-wasm": "src/engine/ingest/hash",
+  ollama: "src/engine/embed/ollama",
+  "@aws-sdk": "src/engine/store/s3",
+  "@opentelemetry": "src/observability/telemetry",
+  "@modelcontextprotocol": "src/(mcp|tools|resources|transport)/",
+};
+
+const inside = (rooms) => `^src/engine/(${rooms.map((room) => (room.endsWith(".ts") ? room : `${room}/`)).join("|")})`;
+
+export default {
+  forbidden: [
+    { name: "no-circles", severity: "error", from: {}, to: { circular: true } },
+    {
+      name: "engine-knows-nothing-above",
+      severity: "error",
+      from: { path: "^src/engine/" },
+      to: { path: "^src/", pathNot: "^src/engine/" },
+    },
+    ...ENGINE.slice(0, -1).map((rooms, level) => ({
+      name: `engine-upwards-from-${rooms[0]}`,
+      severity: "error",
+      from: { path: inside(rooms) },
+      to: { path: inside(ENGINE.slice(level + 1).flat()) },
+    })),
+    ...ENGINE.flatMap((rooms) =>
+      rooms.map((room) => ({
+        name: `engine-sideways-from-${room}`,
+        severity: "error",
+        from: { path: inside([room]) },
+        to: { path: inside(rooms.filter((other) => other !== room)) },
+      })),
+    ).filter(({ to }) => !to.path.endsWith("()")),
+    ...Object.entries(ABOVE).map(([room, others]) => ({
+      name: `${room}-imports`,
+      severity: "error",
+      from: { path: `^src/${room}/` },
+      to: { path: "^src/", pathNot: `^src/(engine|${[room, ...others].join("|")})/` },
+    })),
+    ...Object.entries(OWNERS).map(([library, owner]) => ({
+      name: `owner-of-${library}`,
+      severity: "error",
+      from: { path: "^src/", pathNot: `^${owner}` },
+      to: { path: `^node_modules/${library}/` },
+    })),
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    // TypeScript 7 has no parser that the tool can call.
+    parser: "swc",
+    tsPreCompilationDeps: true,
+    includeOnly: "^(src|node_modules)/",
+  },
+};

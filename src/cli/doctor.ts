@@ -1,0 +1,38 @@
+import { z } from "zod";
+import type { Diagnosis } from "../engine/upkeep/doctor/doctor.ts";
+import { countOf } from "./amounts.ts";
+import { defineCommand } from "./command.ts";
+import { jsonText, visibleLines } from "./text.ts";
+
+export const doctor = defineCommand({
+  name: "doctor",
+  summary: "Check whether everything the lakehouse needs is here and works.",
+  usage: ["[options]"],
+  flags: { json: z.boolean().default(false).describe("Write the report as JSON.") },
+  notes: "The exit code is 1 when something fails. The lake is not changed.",
+  run: async ({ flags }, { config, cwd, log, out }) => {
+    const [{ diagnose }, { engineSettings }] = await Promise.all([
+      import("../engine/upkeep/doctor/doctor.ts"),
+      import("../config/settings.ts"),
+    ]);
+    const report = await diagnose(engineSettings(config, cwd, config.allow ?? [], log));
+    await out.write(`${flags.json ? jsonText(report) : visibleLines(textOf(report))}\n`);
+    return report.ok ? 0 : 1;
+  },
+});
+
+function textOf({ checks }: Diagnosis): string {
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  const lines = checks.flatMap(({ name, status, found, fix }) => [
+    `${status.padEnd(4)}  ${name.padEnd(width)}  ${found}`,
+    ...(fix !== undefined && status !== "ok" ? [`${" ".repeat(width + 8)}→ ${fix}`] : []),
+  ]);
+  const count = (status: string): number => checks.filter((check) => check.status === status).length;
+  const failed = count("fail");
+  const warned = count("warn");
+  const words = [
+    ...(failed > 0 ? [`${countOf(failed, "check")} failed`] : []),
+    ...(warned > 0 ? [countOf(warned, "warning")] : []),
+  ];
+  return [...lines, "", words.length === 0 ? "All is well." : `${words.join(", ")}.`].join("\n");
+}

@@ -1,0 +1,16 @@
+import type { ErrorKind } from "../engine/kernel/errors.ts";
+
+/** What a script can tell from the exit code; README lists them. 0 is success, 130 and 143 are Ctrl-C and SIGTERM. */
+export const EXIT_CODES: Readonly<Record<ErrorKind, number>> = {
+  internal: 1,
+  invalid: 2,
+  not_found: 3,
+  denied: 4,
+  limit: 5,
+  conflict: 6,
+  unavailable: 7,
+  corrupt: 8,
+  closed: 9,
+};
+
+export const EXIT_SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;

@@ -1,0 +1,110 @@
+import { mkdtemp, open, realpath, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, join, resolve } from "node:path";
+import { correctedName } from "../engine/catalog/identity.ts";
+import { LakeError, throwIfAborted } from "../engine/kernel/errors.ts";
+import type { CommandContext } from "./command.ts";
+
+/** A file to load, and into what. */
+export interface Wanted {
+  /** As it was named; `-` is standard input. */
+  file: string;
+  dataset: string;
+  /** What the file's name says, where that cannot be the name of a dataset. */
+  corrected?: string;
+}
+
+/**
+ * Which file goes into which dataset. Throws `invalid` before anything is read: for two files that would replace each
+ * other, and for standard input without a name.
+ */
+export function plan(files: readonly string[], name: string | undefined, append: boolean): Wanted[] {
+  if (files.filter((file) => file === "-").length > 1) {
+    throw new LakeError("invalid", "Standard input can be read once only.", { hint: "Name - once." });
+  }
+  if (name !== undefined) {
+    if (files.length > 1 && !append) {
+      throw new LakeError("invalid", `--name ${name}: ${files.length} files would replace each other.`, {
+        hint: "Add --append to load all of them into it, or leave --name out for a dataset a file.",
+      });
+    }
+    return files.map((file) => ({ file, dataset: name }));
+  }
+  if (files.includes("-")) {
+    throw new LakeError("invalid", "Standard input has no name.", { hint: "Add --name NAME." });
+  }
+  const wanted = files.map(named);
+  const first = new Map<string, string>();
+  for (const { file, dataset } of wanted) {
+    const other = first.get(dataset);
+    if (other !== undefined && !append) {
+      throw new LakeError("invalid", `${other} and ${file} would both become ${dataset}.`, {
+        hint: "Load them one by one with --name, or both into one with --append.",
+      });
+    }
+    first.set(dataset, file);
+  }
+  return wanted;
+}
+
+/** `Q3 Sales.csv.gz` → `q3_sales`. */
+function named(file: string): Wanted {
+  const bare = basename(file)
+    .replace(/\.(gz|gzip|zst|zstd)$/i, "")
+    .replace(/(.)\.(csv|tsv|tab|txt|json|jsonl|ndjson|parquet|arrow|feather|ipc)$/i, "$1");
+  const dataset = correctedName(bare);
+  return { file, dataset, ...(bare !== dataset && { corrected: bare }) };
+}
+
+export interface Opened {
+  close(): Promise<void>;
+  /** For the engine: the name as it was given, and what it may then read. */
+  path: string;
+  roots: string[];
+}
+
+/** A file in its place, which is allowed by being named; standard input in a file of its own, up to `maxBytes`. */
+export async function openSource(file: string, { cwd, stdin, config, signal }: CommandContext): Promise<Opened> {
+  if (file !== "-") {
+    // Where it leads; that there is none is told by the engine.
+    const real = await realpath(resolve(cwd, file)).catch(() => resolve(cwd, file));
+    return { path: file, roots: [cwd, real, resolve(cwd, file)], close: async () => undefined };
+  }
+  const folder = await mkdtemp(join(tmpdir(), "lakehouse-stdin-"));
+  const dispose = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  try {
+    await spool(stdin, join(folder, "stdin"), config.max_ingest_bytes, signal);
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+  return { path: "stdin", roots: [folder], close: dispose };
+}
+
+async function spool(
+  stdin: CommandContext["stdin"],
+  path: string,
+  maxBytes: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const handle = await open(path, "wx", 0o600);
+  const stop = (): void => void stdin.destroy();
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    // Ctrl-C may have come before there was anybody to hear it.
+    throwIfAborted(signal);
+    let bytes = 0;
+    for await (const chunk of stdin) {
+      bytes += chunk.length;
+      if (bytes > maxBytes) {
+        throw new LakeError("limit", `Standard input has more than ${maxBytes} bytes, which is max_ingest_bytes.`, {
+          hint: "Split it, compress it, or raise --max-ingest-bytes.",
+        });
+      }
+      await handle.writeFile(chunk);
+    }
+  } finally {
+    signal.removeEventListener("abort", stop);
+    await handle.close();
+  }
+}

@@ -1,0 +1,162 @@
+import { LRUCache } from "lru-cache";
+import { parseReference } from "../catalog/identity.ts";
+import { shown } from "../catalog/nearest.ts";
+import type { Manifest } from "../catalog/types.ts";
+import { identifier } from "../duckdb/duckdb.ts";
+import { LakeError } from "../kernel/errors.ts";
+import type { Asking } from "../query/types.ts";
+import type { Resident } from "./resident.ts";
+import type { Room } from "./room.ts";
+import { type IndexManifest, ITEM_COLUMNS } from "./types.ts";
+
+/** Which items a condition lets through. */
+export interface Allowed {
+  /** A bit a place: place p is in byte p >> 3, bit p & 7. */
+  mask: Uint8Array;
+  count: number;
+}
+
+interface Kept extends Allowed {
+  /** What was read for it, besides the index and its dataset: as long as these are the newest, it holds. */
+  others: string[];
+}
+
+const KEPT = 64;
+const MAX_ATTEMPTS = 3;
+const MAX_CONDITION_CHARS = 16_384;
+/** Another answer may be right the next time: the clock, chance, and the catalog's own tables. */
+const CHANGING =
+  /\b(?:random|uuid\w*|gen_random_uuid|now|today|age|current_\w+|get_current_\w+|transaction_timestamp|local\w+|lakehouse_\w+|vector_search)\b/i;
+
+/** Answers of the last conditions of each index in memory, which go with it. */
+const kept = new WeakMap<Resident, LRUCache<string, Kept>>();
+
+/** The items of an index in memory that a condition lets through, as of the version it holds now. */
+export async function allowedItems(room: Room, resident: Resident, where: string, asking: Asking): Promise<Allowed> {
+  for (let attempt = 1; ; attempt++) {
+    const { manifest } = resident;
+    const dataset = await datasetOf(room, manifest);
+    const key = JSON.stringify([manifest.version, dataset?.version ?? 0, where]);
+    const cache = kept.get(resident) ?? new LRUCache<string, Kept>({ max: KEPT });
+    kept.set(resident, cache);
+    const known = cache.get(key);
+    if (known && (await areNewest(room, known.others))) return known;
+
+    const mask = new Uint8Array(Math.ceil(resident.items.slots / 8));
+    let count = 0;
+    const allow = (id: string): void => {
+      const slot = resident.items.slotOf(id);
+      if (slot === undefined || slot >> 3 >= mask.length) return;
+      const byte = mask[slot >> 3] ?? 0;
+      if ((byte & (1 << (slot & 7))) !== 0) return;
+      mask[slot >> 3] = byte | (1 << (slot & 7));
+      count++;
+    };
+    const allowAll = (ids: string[]): void => {
+      for (const id of ids) allow(id);
+    };
+    const read = await matching(room, manifest, dataset, where, asking, allowAll, () => {
+      mask.fill(0);
+      count = 0;
+    });
+    const own = [nameOf(manifest), ...(dataset ? [nameOf(dataset)] : [])];
+    const allowed = { mask, count, others: read.filter((name) => !own.includes(name)) };
+    // Items that were changed while this was found out have another place by now.
+    if (resident.manifest.version !== manifest.version && attempt < MAX_ATTEMPTS) continue;
+    if (resident.manifest.version === manifest.version && !CHANGING.test(where)) cache.set(key, allowed);
+    return allowed;
+  }
+}
+
+async function matching(
+  room: Room,
+  manifest: IndexManifest,
+  dataset: Manifest | undefined,
+  where: string,
+  asking: Asking,
+  onIds: (ids: string[]) => void,
+  onRestart: () => void,
+): Promise<string[]> {
+  try {
+    return await room.query.texts(matchingIds(manifest, dataset, where), asking, onIds, onRestart);
+  } catch (error) {
+    throw explained(error, manifest, dataset);
+  }
+}
+
+async function areNewest(room: Room, references: readonly string[]): Promise<boolean> {
+  for (const reference of references) {
+    const { name, version } = parseReference(reference);
+    const newest = await room.catalog.load(name, undefined, { recent: true }).catch(() => undefined);
+    if (newest?.version !== version) return false;
+  }
+  return true;
+}
+
+function nameOf({ name, version }: Manifest): string {
+  return `${name}@${version}`;
+}
+
+/** Throws `invalid` for what is not one condition. */
+export async function assertWhere(room: Room, where: string, asking: Asking): Promise<void> {
+  if (where.trim() === "" || where.length > MAX_CONDITION_CHARS) {
+    throw new LakeError("invalid", where.trim() === "" ? "where is empty." : `where has ${where.length} characters.`, {
+      hint: `A condition of at most ${MAX_CONDITION_CHARS} characters, for example metadata->>'state' = 'IL'; or leave where out.`,
+    });
+  }
+  await room.query.assertCondition(where, asking);
+}
+
+/** The newest version of the dataset the index was built from, unless it has gone. */
+export async function datasetOf(room: Room, { index }: IndexManifest): Promise<Manifest | undefined> {
+  if (!index.source) return undefined;
+  const dataset = await room.catalog.load(index.source.dataset, undefined, { recent: true }).catch((error: unknown) => {
+    if (error instanceof LakeError && error.kind === "not_found") return undefined;
+    throw error;
+  });
+  const id = index.source.id;
+  return dataset?.columns.some((column) => column.name === id) ? dataset : undefined;
+}
+
+/**
+ * A query for the ids of the items that a condition lets through. The dataset's columns come first: where it has one
+ * called `id`, `text` or `metadata`, that is meant. An item whose row has gone is let through by no condition on rows.
+ */
+export function matchingIds(manifest: IndexManifest, dataset: Manifest | undefined, where: string): string {
+  const items = relation(manifest);
+  const id = manifest.index.source?.id;
+  if (!dataset || id === undefined) return `SELECT id FROM ${items} WHERE (\n${where}\n)`;
+  const rowId = `CAST(${identifier(id)} AS VARCHAR)`;
+  const lower = where.toLowerCase();
+  const names = new Set(dataset.columns.map((column) => column.name.toLowerCase()));
+  const ofItems = ITEM_COLUMNS.filter((column) => !names.has(column));
+  // More than is really named may be found here, which costs time and changes nothing.
+  if (!ofItems.some((column) => lower.includes(column))) {
+    return `SELECT ${rowId} FROM ${relation(dataset)} WHERE (\n${where}\n)`;
+  }
+  if (![...names].some((name) => lower.includes(name))) return `SELECT id FROM ${items} WHERE (\n${where}\n)`;
+  const item = unusedName(names);
+  const own = ofItems.map((column) => `, items.${column}`).join("");
+  return `SELECT ${item} FROM (SELECT items.id AS ${item}${own}, rows.* FROM ${items} items JOIN ${relation(dataset)} rows ON CAST(rows.${identifier(id)} AS VARCHAR) = items.id) WHERE (\n${where}\n)`;
+}
+
+export function relation(manifest: Manifest): string {
+  return identifier(nameOf(manifest));
+}
+
+function unusedName(names: ReadonlySet<string>): string {
+  let name = "item_id";
+  while (names.has(name)) name += "_";
+  return name;
+}
+
+/** An error about a condition, with what it may be about. */
+export function explained(error: unknown, manifest: IndexManifest, dataset: Manifest | undefined): unknown {
+  if (!(error instanceof LakeError) || error.kind !== "invalid") return error;
+  const columns = dataset?.columns.map((column) => column.name) ?? [];
+  const rows = dataset ? ` Columns of ${dataset.name}: ${columns.slice(0, 30).map(shown).join(", ")}.` : "";
+  return new LakeError("invalid", `where: ${error.message}`, {
+    hint: `A condition may use id, text and metadata of ${manifest.name}, as in metadata->>'state' = 'IL'.${rows}`,
+    cause: error.cause,
+  });
+}

@@ -1,0 +1,185 @@
+import { randomUUID } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Catalog } from "../catalog/types.ts";
+import { type Duck, type DuckSettings, type LocalConnection, openDuck } from "../duckdb/duckdb.ts";
+import { openRemoteDuck, type RemoteConnection } from "../duckdb/remote.ts";
+import { openRowSource, type RowSource } from "../duckdb/vectors.ts";
+import type { Embedder } from "../embed/embedder.ts";
+import { type Hasher, openHasher } from "../ingest/hash.ts";
+import { openSpoolFolder, removeStaleFolders, spoolOf } from "../ingest/spool.ts";
+import { LakeError } from "../kernel/errors.ts";
+import { openScope, type Scope } from "../kernel/scope.ts";
+import { type FullQueue, openTurns } from "../kernel/turns.ts";
+import type { QueryEngine } from "../query/types.ts";
+import type { EngineSettings } from "../settings.ts";
+import { explained } from "../store/file-errors.ts";
+import type { Store } from "../store/store.ts";
+
+export interface RoomParts {
+  store: Store;
+  catalog: Catalog;
+  query: QueryEngine;
+  embedder: () => Promise<Embedder>;
+  settings: EngineSettings;
+}
+
+/** What everything about vectors works with. */
+export interface Room extends RoomParts {
+  /** A DuckDB that reads data files and rows in memory and writes into `folder`, for statements of ours only. Throws `closed`. */
+  withConnection<Result>(work: (connection: LocalConnection, source: RowSource) => Promise<Result>): Promise<Result>;
+  /** The same in a process of its own, which may run what the guard let through. As many at once as ingests. */
+  withOwnInstance<Result>(
+    asking: { signal: AbortSignal; caller: string | undefined },
+    work: (connection: RemoteConnection) => Promise<Result>,
+  ): Promise<Result>;
+  /** Work in progress: removed when the lake is closed, or swept by the next process. */
+  folder(): Promise<string>;
+  hasher(): Hasher;
+  /** Whether threads of DuckDB take rows from this one: a process must not exit then. */
+  feeding(): boolean;
+  /** Refuses whatever comes; to be awaited before the scope is closed. */
+  stop(): Promise<void>;
+}
+
+interface Shared {
+  duck: Duck;
+  source: RowSource;
+}
+
+const MAX_WAITING = 64;
+
+/** Opens its DuckDB and folder when they are first needed. Call `stop` before the scope is closed. */
+export function openRoom(scope: Scope, parts: RoomParts): Room {
+  const { settings, store } = parts;
+  let folder: Promise<string> | undefined;
+  let shared: Promise<Shared> | undefined;
+  let source: RowSource | undefined;
+  let hasher: Hasher | undefined;
+  let closed = false;
+  /** Connecting to an instance that is being closed ends the process. */
+  const connecting = new Set<Promise<LocalConnection>>();
+  const { maxConcurrentIngests: maxRunning } = settings;
+  const turns = openTurns({ maxRunning, maxWaiting: MAX_WAITING, busy: (full) => busy(maxRunning, full) });
+
+  const openFolder = (): Promise<string> => {
+    if (closed) return Promise.reject(closedError());
+    folder ??= removeStaleFolders(spoolOf(store.localRoot)).then(() =>
+      explained("make room for", "vector segments", () => openSpoolFolder(scope, spoolOf(store.localRoot))),
+    );
+    folder.catch(() => {
+      folder = undefined;
+    });
+    // Another machine may take what was not touched for a week for abandoned.
+    return folder.then(async (path) => {
+      await mkdir(path, { recursive: true, mode: 0o700 });
+      return path;
+    });
+  };
+
+  const settingsFor = async (temp: string): Promise<DuckSettings> => {
+    const spool = await openFolder();
+    return {
+      memoryBytes: settings.ingestMemoryBytes,
+      threads: settings.threads,
+      tempFolder: join(spool, temp),
+      maxTempBytes: settings.maxTempBytes,
+      folders: [join(store.localRoot, "data"), spool],
+      hidePaths: [spool, store.localRoot],
+    };
+  };
+
+  const openShared = async (): Promise<Shared> => {
+    const own = openScope();
+    try {
+      const duck = await openDuck(own, await settingsFor("tmp"));
+      const first = await connect(duck);
+      try {
+        source = openRowSource(first);
+      } finally {
+        first.close();
+      }
+      scope.defer(() => own.close());
+      return { duck, source };
+    } catch (error) {
+      await own.close();
+      throw error;
+    }
+  };
+  const open = (): Promise<Shared> => {
+    shared ??= openShared();
+    shared.catch(() => {
+      shared = undefined;
+    });
+    return shared;
+  };
+
+  const connect = async (opened: Duck): Promise<LocalConnection> => {
+    if (closed) throw closedError();
+    const attempt = opened.connect();
+    connecting.add(attempt);
+    try {
+      return await attempt;
+    } finally {
+      connecting.delete(attempt);
+    }
+  };
+
+  return {
+    ...parts,
+    folder: openFolder,
+    hasher: () => {
+      if (closed) throw closedError();
+      hasher ??= openHasher(scope);
+      return hasher;
+    },
+    feeding: () => source?.feeding() === true,
+    withConnection: async (work) => {
+      const { duck, source: rows } = await open();
+      await openFolder();
+      const connection = await connect(duck);
+      try {
+        return await work(connection, rows);
+      } finally {
+        connection.close();
+      }
+    },
+    stop: async () => {
+      closed = true;
+      turns.close(closedError());
+      await Promise.allSettled(connecting);
+    },
+    withOwnInstance: async ({ signal, caller }, work) => {
+      const leave = await turns.enter(signal, caller);
+      const own = openScope();
+      try {
+        if (closed) throw closedError();
+        // A condition and a template mean what they mean in a statement.
+        const inZone = { ...(await settingsFor(`build-${randomUUID()}`)), timeZone: settings.timeZone };
+        const duck = await openRemoteDuck(own, inZone, [], (ending, how) =>
+          settings.log("warn", "a process of an index build has ended", { ending, how }),
+        );
+        return await work(await duck.connect());
+      } finally {
+        await own.close();
+        leave();
+      }
+    },
+  };
+}
+
+function closedError(): LakeError {
+  return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
+}
+
+function busy(maxRunning: number, full: FullQueue): LakeError {
+  return new LakeError(
+    "unavailable",
+    full.own
+      ? `This caller has ${full.waiting} index builds waiting, the most of the queue of ${MAX_WAITING} that one caller may have.`
+      : `${maxRunning} indexes are being built and ${full.waiting} are waiting already.`,
+    {
+      hint: "Try again when some are done, or raise max_concurrent_ingests (LAKEHOUSE_MAX_CONCURRENT_INGESTS).",
+    },
+  );
+}

@@ -1,0 +1,167 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import type { ShardPool } from "../ann/shards.ts";
+import { partPieces, readSnapshot, writeSnapshot } from "../ann/snapshot.ts";
+import { hasCode, LakeError } from "../kernel/errors.ts";
+import { inScope } from "../kernel/scope.ts";
+import { type Resident, restoreResident, Stale, TooLarge } from "./resident.ts";
+import type { Room } from "./room.ts";
+import { isIndex } from "./segments.ts";
+import type { IndexManifest } from "./types.ts";
+
+const VERSION_DIGITS = 20;
+/** What keeps a file from being read, and says nothing about it. */
+const NOT_ITS_FAULT = ["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "EPERM"];
+
+const fieldsSchema = z.object({
+  index: z.string(),
+  version: z.int().positive(),
+  commitId: z.uuid(),
+  dimension: z.int().positive(),
+  metric: z.enum(["cosine", "ip", "l2"]),
+  count: z.int().nonnegative(),
+  slots: z.int().nonnegative(),
+  shards: z.int().min(1).max(64),
+  savedAt: z.iso.datetime(),
+});
+
+export interface Saved {
+  key: string;
+  version: number;
+  bytes: number;
+}
+
+/** `vectors/<name>/<version>.lhv1` */
+function snapshotKey(name: string, version: number): string {
+  return `${snapshotPrefix(name)}${String(version).padStart(VERSION_DIGITS, "0")}.lhv1`;
+}
+
+/** The inverse of `snapshotKey`; undefined for keys that are none. */
+export function parseSnapshotKey(key: string): { name: string; version: number } | undefined {
+  const [, name, digits] = /^vectors\/([^/]+)\/(\d{20})\.lhv1$/.exec(key) ?? [];
+  return name === undefined ? undefined : { name, version: Number(digits) };
+}
+
+function snapshotPrefix(name: string): string {
+  return `vectors/${name}/`;
+}
+
+/** What is saved of an index, the newest first. */
+export async function listSaved(room: Pick<Room, "store">, name: string): Promise<Saved[]> {
+  const found: Saved[] = [];
+  for await (const { key, size } of room.store.list(snapshotPrefix(name))) {
+    const parsed = parseSnapshotKey(key);
+    if (parsed) found.push({ key, version: parsed.version, bytes: size });
+  }
+  return found.reverse();
+}
+
+/** Removes what is saved of an index, or what is older than `before`. */
+export async function removeSaved(room: Pick<Room, "store">, name: string, before = Infinity): Promise<void> {
+  for (const { key, version } of await listSaved(room, name)) if (version < before) await room.store.delete(key);
+}
+
+/**
+ * Saves graphs, items and which version they are of, and then removes older ones. Everything in it can be made again, so
+ * nothing depends on it. All vectors have to be in the graphs.
+ */
+export async function saveResident(room: Room, resident: Resident): Promise<number> {
+  const folder = join(await room.folder(), `save-${randomUUID()}`);
+  await mkdir(folder);
+  try {
+    // Of the moment at which the shards are asked: later changes are in neither.
+    let taken = takenNow(resident);
+    const graphs = await resident.shards.save(folder, () => {
+      taken = takenNow(resident);
+    });
+    const { manifest, slots, items } = taken;
+    const { name, version, commitId, index } = manifest;
+    const path = join(folder, "snapshot");
+    const { dimension, metric, count } = index;
+    const savedAt = room.settings.clock.now().toISOString();
+    const fields = { index: name, version, commitId, dimension, metric, count, slots, shards: graphs.length, savedAt };
+    await writeSnapshot(path, fields, [items, ...graphs.map((graph) => ({ path: graph }))]);
+    await room.store.put(snapshotKey(name, version), { path });
+    await removeSaved(room, name, version);
+    return version;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function takenNow(resident: Resident) {
+  return { manifest: resident.manifest, slots: resident.items.slots, items: resident.items.save() };
+}
+
+/**
+ * The index as it was saved last, at whatever version that was, or undefined when nothing of use is saved. What cannot
+ * be read is removed and logged: the segments hold all of it.
+ */
+export async function restoreSaved(
+  room: Room,
+  pool: ShardPool,
+  manifest: IndexManifest,
+): Promise<Resident | undefined> {
+  for (const saved of await listSaved(room, manifest.name)) {
+    if (saved.version > manifest.version) continue;
+    try {
+      // Held until it is in memory: a copy from a bucket may go otherwise.
+      return await inScope(async (held) =>
+        restore(room, pool, manifest, saved, await room.store.localPath(saved.key, held)),
+      );
+    } catch (error) {
+      const unreadable = error instanceof LakeError && (error.kind === "corrupt" || error.kind === "unavailable");
+      // Of another version, or with places of items that have gone, it may be too large where the segments are not.
+      if (!unreadable && !(error instanceof Stale || error instanceof TooLarge)) throw error;
+      const { message: reason, cause } = error;
+      if (hasCode(cause, ...NOT_ITS_FAULT) || (error instanceof LakeError && error.kind === "unavailable")) {
+        room.settings.log("warn", "a saved vector index could not be read", { key: saved.key, reason });
+        return undefined;
+      }
+      room.settings.log("warn", "a saved vector index is of no use and was removed", { key: saved.key, reason });
+      await room.store.delete(saved.key);
+    }
+  }
+  return undefined;
+}
+
+async function restore(
+  room: Room,
+  pool: ShardPool,
+  newest: IndexManifest,
+  saved: Saved,
+  path: string,
+): Promise<Resident> {
+  const { name, version, index } = newest;
+  const { fields, sections } = await readSnapshot(path, fieldsSchema);
+  const of = saved.version === version ? newest : await room.catalog.load(name, saved.version).catch(() => undefined);
+  const fits =
+    isIndex(of) &&
+    of.createdAt === newest.createdAt &&
+    fields.index === name &&
+    fields.version === of.version &&
+    fields.commitId === of.commitId &&
+    fields.dimension === index.dimension &&
+    fields.metric === index.metric &&
+    fields.count === of.index.count &&
+    sections.length === fields.shards + 1;
+  const [items, ...graphs] = sections;
+  if (!fits || items === undefined) throw new LakeError("corrupt", "It is of another version or another index.");
+  const resident = await restoreResident(room, pool, of, { graphs, slots: fields.slots, items: partPieces(items) });
+  try {
+    await resident.advance(newest);
+    return resident;
+  } catch (error) {
+    await resident.shards.close();
+    throw error;
+  }
+}
+
+/** When the newest of what is saved was saved; null when that cannot be read. */
+export async function savedAt(room: Room, saved: Saved): Promise<number | null> {
+  const bytes = await room.store.getRange(saved.key, 0, 64 * 1024);
+  const [, time] = /"savedAt":"([0-9T:.Z-]{20,30})"/.exec(Buffer.from(bytes ?? []).toString("latin1")) ?? [];
+  return time === undefined ? null : Date.parse(time);
+}

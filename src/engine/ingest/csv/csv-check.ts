@@ -1,0 +1,371 @@
+import { identifier, literal } from "../../duckdb/duckdb.ts";
+import { foldedName } from "../../duckdb/folded-name.ts";
+import type { ConvertContext } from "../types.ts";
+import type { Cell } from "./csv-header.ts";
+import { type Attempt, isWide, isWidest, readCsv } from "./csv-read.ts";
+import {
+  areIdentifiers,
+  guessSpelling,
+  quickPattern,
+  type Spellings,
+  settleSpelling,
+  spellingsOf,
+} from "./csv-spelling.ts";
+import {
+  type Candidate,
+  candidateFor,
+  castText,
+  exchangedFormat,
+  isCastable,
+  isNullSpelling,
+  isNullText,
+  misfitReason,
+  typedColumn,
+} from "./csv-types.ts";
+
+export interface CsvColumn {
+  name: string;
+  /** Undefined for text. */
+  candidate: Candidate | undefined;
+}
+
+/** Why a column stays text. */
+export interface Kept {
+  column: string;
+  inferred: string;
+  /** Number of the first row that does not fit, from 1; null when the trouble is with all of them. */
+  row: number | null;
+  value: string;
+  reason: string;
+  /** The caller said that the column is of this type. */
+  given: boolean;
+}
+
+const NUMBER_LIKE = /^[+-]?(?:\d[\d_]*(?:,\d{3})*(?:[.,]\d*)?(?:[eE][+-]?\d+)?|0[xXbBoO][\da-fA-F]+)$/;
+
+const SAMPLE_ROWS = 20_480;
+const SAMPLE_BYTES = 16 * 1024 ** 2;
+const SAMPLE_CELLS = 1_000_000;
+/** Columns checked in one scan, because the state of the checks is kept for each. */
+const CHECKED_COLUMNS = 100;
+/** The same for tables so wide that naming their columns takes longer than reading them. */
+const CHECKED_OF_WIDEST = 500;
+const SHOWN_CHARACTERS = 200;
+
+/**
+ * What the caller says goes first, then what the dataset has: a column that is text there stays text, however much new
+ * values look like numbers.
+ */
+export function chooseCandidates({ sniffed, context }: Attempt): CsvColumn[] {
+  const known = new Map(context.target?.columns.map(({ name, type }) => [name, type]));
+  return sniffed.names.map((name, index) => {
+    const given = typeGiven(context.csv?.types, sniffed, name);
+    const type = given ?? known.get(name);
+    const texts = textsOf(sniffed.sample, index, context);
+    const sniffedType = sniffed.types[index] ?? "VARCHAR";
+    const guess = candidateFor(
+      sniffedType === "VARCHAR" && type === undefined ? likelyType(texts) : sniffedType,
+      sniffed,
+    );
+    if (given !== undefined) {
+      const isIso = texts.some((text) => /^\d{4}-\d{1,2}-\d/.test(text));
+      const format = given === guess?.type && !isIso ? guess.format : null;
+      return { name, candidate: isCastable(given) ? { type: given, format, given: true } : undefined };
+    }
+    if (type !== undefined && type !== guess?.type) {
+      return { name, candidate: isCastable(type) ? withSpelling({ type, format: null }, texts, true) : undefined };
+    }
+    return { name, candidate: guess && withSpelling(guess, texts, type !== undefined) };
+  });
+}
+
+/** By the column's name, or as the file spells it. */
+function typeGiven(
+  types: Record<string, string> | undefined,
+  { renamed }: Attempt["sniffed"],
+  name: string,
+): string | undefined {
+  const written = renamed.find(({ to, from }) => to === name && foldedName(from) === foldedName(name));
+  return types?.[name] ?? (written && types?.[written.from]);
+}
+
+/** A dataset's column of numbers takes them as they are written, but no codes. */
+function withSpelling(candidate: Candidate, texts: string[], isKnown: boolean): Candidate {
+  if (candidate.type !== "DOUBLE") return candidate;
+  const guessed = guessSpelling(texts);
+  return { ...candidate, spelling: isKnown ? { ...guessed, decimals: "any" } : guessed };
+}
+
+/** A column that DuckDB calls text and in which most are numbers gets their type, so that it is said what is not one. */
+function likelyType(texts: string[]): string {
+  const numbers = texts.filter((text) => NUMBER_LIKE.test(text));
+  const few = numbers.length < 2 && texts.length > numbers.length;
+  if (few || numbers.length * 2 <= texts.length) return "VARCHAR";
+  return numbers.some((text) => /[.eE]/.test(text) && !/^[+-]?0x/i.test(text)) ? "DOUBLE" : "BIGINT";
+}
+
+function textsOf(sample: readonly Cell[][], index: number, { csv }: ConvertContext): string[] {
+  return sample.flatMap((row) => {
+    const text = row[index]?.text.trim() ?? "";
+    const isNull = isNullSpelling(text) || csv?.nullValues?.includes(row[index]?.text ?? "");
+    return isNull ? [] : [text];
+  });
+}
+
+/**
+ * Whether the statement that writes the table is check enough: writing a few rows in vain costs no more than a check. Not
+ * where the dataset's columns are others, which is said before anything is written.
+ */
+export function isWrittenAtOnce({ sniffed, context }: Attempt, columns: readonly CsvColumn[]): boolean {
+  if (!sniffed.sampleIsAll || isWide(sniffed)) return false;
+  const known = new Map(context.target?.columns.map(({ name, type }) => [name, type]));
+  if (known.size > 0 && known.size !== columns.length) return false;
+  return columns.every(({ name, candidate }, index) => {
+    const sameType = known.size === 0 || known.get(name) === (sniffed.types[index] ?? "VARCHAR");
+    return sameType && exchangedFormat(candidate?.format ?? null) === undefined;
+  });
+}
+
+export function sampleRows({ sniffed }: Attempt): number {
+  const { rowBytes, names } = sniffed;
+  return Math.max(100, Math.floor(Math.min(SAMPLE_ROWS, SAMPLE_BYTES / rowBytes, SAMPLE_CELLS / names.length)));
+}
+
+/** Makes text of every column in which a value does not fit, in the first `limit` rows or in all, and says why. */
+export async function keepMisfits(attempt: Attempt, columns: CsvColumn[], limit?: number): Promise<Kept[]> {
+  const kept: Kept[] = [];
+  const typed = columns.flatMap(({ candidate }, index) =>
+    candidate && !isSure(attempt, index, candidate) ? [{ index, candidate }] : [],
+  );
+  const step = isWidest(attempt.sniffed) ? CHECKED_OF_WIDEST : CHECKED_COLUMNS;
+  for (let at = 0; at < typed.length; at += step) {
+    const misfits = await findMisfits(attempt, typed.slice(at, at + step), limit);
+    const { respelled, text } = await settle(attempt, misfits, limit);
+    for (const { index, candidate } of respelled) if (columns[index]) columns[index].candidate = candidate;
+    const values = await readValues(attempt, text);
+    for (const [place, { index, row, candidate, reason }] of text.entries()) {
+      const { type, given = false } = candidate;
+      const [column, value] = [columns[index], values[place] ?? ""];
+      if (!column) continue;
+      kept.push({
+        column: column.name,
+        inferred: type,
+        row,
+        value,
+        reason: reason ?? misfitReason(type, value),
+        given,
+      });
+      column.candidate = undefined;
+    }
+  }
+  return kept;
+}
+
+/** Of the widest tables, whose checks take long, a column needs none where all of its few values were seen to fit. */
+function isSure({ sniffed, context }: Attempt, index: number, candidate: Candidate): boolean {
+  const sure = SURE[candidate.type] ?? (candidate.spelling && quickPattern(candidate.spelling));
+  if (!isWidest(sniffed) || !sniffed.sampleIsAll || sure === undefined || candidate.format !== null) return false;
+  const pattern = new RegExp(`^(?:${sure})$`);
+  return textsOf(sniffed.sample, index, context).every((text) => pattern.test(text));
+}
+
+const SURE: Record<string, string | undefined> = {
+  BIGINT: "0|-?[1-9]\\d{0,17}",
+  DATE: "[12]\\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\\d|2[0-8])",
+  BOOLEAN: "true|false",
+};
+
+/** Names such as Inf, Nan and Infinity are no numbers and no dates where nothing else is in the column. */
+export function keepWords({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
+  const known = new Set(context.target?.columns.map(({ name }) => name));
+  return columns.flatMap((column, index) => {
+    const { name, candidate } = column;
+    if (!candidate || candidate.given || candidate.type === "BOOLEAN" || known.has(name)) return [];
+    const texts = textsOf(sniffed.sample, index, context);
+    const [value] = texts;
+    if (value === undefined || texts.some((text) => /\d/.test(text))) return [];
+    column.candidate = undefined;
+    return [{ column: name, inferred: candidate.type, row: null, value, reason: "nothing but words", given: false }];
+  });
+}
+
+/** Fractions under a name such as version are no numbers, also where none ends with a zero yet. */
+export function keepIdentifiers({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
+  const known = new Set(context.target?.columns.map(({ name }) => name));
+  return columns.flatMap((column, index) => {
+    const { name, candidate } = column;
+    if (candidate?.type !== "DOUBLE" || candidate.given || known.has(name)) return [];
+    const texts = textsOf(sniffed.sample, index, context);
+    const value = texts.find((text) => text.includes("."));
+    if (value === undefined || !areIdentifiers(name, texts)) return [];
+    column.candidate = undefined;
+    const reason = "the name says that it is an identifier, in which 1.10 is not 1.1";
+    return [{ column: name, inferred: "DOUBLE", row: null, value, reason, given: false }];
+  });
+}
+
+/** Where other columns have decimal commas, three digits after every dot are thousands as likely. */
+export function keepThousands({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
+  if (context.target?.columns.length || sniffed.delimiter === ",") return [];
+  const textsIn = columns.map((_, index) => textsOf(sniffed.sample, index, context));
+  const hasCommas = (texts: string[]): boolean =>
+    texts.some((text) => /,\d/.test(text)) &&
+    texts.every((text) => /^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})*)(?:,\d+)?$/.test(text));
+  if (!textsIn.some(hasCommas)) return [];
+  return columns.flatMap((column, index) => {
+    const { name, candidate } = column;
+    const texts = textsIn[index] ?? [];
+    const value = texts.find((text) => text.includes("."));
+    const areThousands = texts.every((text) => /^-?(?:0|[1-9]\d{0,2}(?:\.\d{3})?)$/.test(text));
+    if (candidate?.type !== "DOUBLE" || candidate.given || value === undefined || !areThousands) return [];
+    column.candidate = undefined;
+    const reason = "the dot may separate thousands, since other columns have decimal commas";
+    return [{ column: name, inferred: "DOUBLE", row: null, value, reason, given: false }];
+  });
+}
+
+interface Settled {
+  respelled: { index: number; candidate: Candidate }[];
+  text: (Misfit & { reason: string | undefined })[];
+}
+
+/** A number that is not spelled as was guessed may still be one: the candidates that are, and the columns of text. */
+async function settle(attempt: Attempt, misfits: Misfit[], limit: number | undefined): Promise<Settled> {
+  const spelled = misfits.filter(({ row, candidate }) => row !== null && candidate.spelling !== undefined);
+  const seen = await readSpellings(attempt, spelled, limit);
+  const settled: Settled = { respelled: [], text: [] };
+  for (const misfit of misfits) {
+    const { index, row, candidate } = misfit;
+    const found = seen.get(index);
+    if (!found || found.misfitRow !== null) {
+      const reason = row === null ? "day and month cannot be told apart" : undefined;
+      settled.text.push({ ...misfit, row: found ? found.misfitRow : row, reason });
+      continue;
+    }
+    const spelling = settleSpelling(found);
+    const isKnown = candidate.spelling?.decimals === "any";
+    if ("reason" in spelling && !(isKnown && found.codeRow === null)) settled.text.push({ ...misfit, ...spelling });
+    else {
+      const exponents = isKnown || "reason" in spelling ? "any" : spelling.exponents;
+      const decimals = isKnown || "reason" in spelling ? "any" : spelling.decimals;
+      settled.respelled.push({ index, candidate: { ...candidate, spelling: { decimals, exponents } } });
+    }
+  }
+  return settled;
+}
+
+async function readSpellings(
+  attempt: Attempt,
+  misfits: Misfit[],
+  limit: number | undefined,
+): Promise<Map<number, Spellings & { misfitRow: number | null }>> {
+  if (misfits.length === 0) return new Map();
+  const aggregates = misfits.flatMap(({ index, candidate }) => {
+    const [raw, value, text] = [`c${index}`, `k${index}`, `t${index}`];
+    const { misfit } = typedColumn(raw, value, { ...candidate, spelling: undefined });
+    const all = { misfitRow: `min(CASE WHEN ${misfit} THEN row END)`, ...spellingsOf(text, isNullText(text)) };
+    return Object.entries(all).map(([name, sql]) => `${sql} AS ${name}${index}`);
+  });
+  const values = misfits.map(
+    ({ index, candidate }) =>
+      `c${index}, trim(c${index}) AS t${index}, ${castText(`c${index}`, candidate)} AS k${index}`,
+  );
+  const [found = {}] = await attempt.connection.rows<Record<string, string | boolean | null>>(
+    `SELECT ${aggregates.join(", ")} FROM (SELECT row, ${values.join(", ")} FROM (${numbered(attempt, limit)}))`,
+    { signal: attempt.context.signal },
+  );
+  const numberAt = (name: string): number | null => (found[name] == null ? null : Number(found[name]));
+  return new Map(
+    misfits.map(({ index }) => [
+      index,
+      {
+        misfitRow: numberAt(`misfitRow${index}`),
+        pointed: found[`pointed${index}`] === true,
+        pointedCapital: found[`pointedCapital${index}`] === true,
+        measured: found[`measured${index}`] === true,
+        codeRow: numberAt(`codeRow${index}`),
+        capitalRow: numberAt(`capitalRow${index}`),
+        zeroRow: numberAt(`zeroRow${index}`),
+        fewestDecimals: numberAt(`fewestDecimals${index}`),
+        mostDecimals: numberAt(`mostDecimals${index}`),
+      },
+    ]),
+  );
+}
+
+interface Misfit {
+  index: number;
+  candidate: Candidate;
+  /** Null when the trouble is with all of them. */
+  row: number | null;
+}
+
+async function findMisfits(
+  attempt: Attempt,
+  columns: { index: number; candidate: Candidate }[],
+  limit: number | undefined,
+): Promise<Misfit[]> {
+  const values = columns.flatMap(({ index, candidate }) => [
+    `c${index}`,
+    `${castText(`c${index}`, candidate)} AS k${index}`,
+  ]);
+  // CASE and not FILTER, which copies all columns for each of them.
+  const checks = columns.flatMap(({ index, candidate }) => {
+    const [raw, value] = [`c${index}`, `k${index}`];
+    const exchanged = exchangedFormat(candidate.format);
+    // Dates are certain once one of them makes no sense with day and month exchanged.
+    const certain = exchanged
+      ? `count(${value}) = 0 OR bool_or(${value} IS NOT NULL AND try_strptime(${raw}, ${literal(exchanged)}) IS NULL)`
+      : "true";
+    const { misfit } = typedColumn(raw, value, candidate);
+    return [`min(CASE WHEN ${misfit} THEN row END) AS row${index}`, `${certain} AS certain${index}`];
+  });
+  const [found] = await attempt.connection.rows<Record<string, string | boolean | null>>(
+    `SELECT ${checks.join(", ")} FROM (SELECT row, ${values.join(", ")} FROM (${numbered(attempt, limit)}))`,
+    { signal: attempt.context.signal },
+  );
+  return columns.flatMap(({ index, candidate }): Misfit[] => {
+    const row = found?.[`row${index}`];
+    if (row != null) return [{ index, candidate, row: Number(row) }];
+    return found?.[`certain${index}`] === false ? [{ index, candidate, row: null }] : [];
+  });
+}
+
+/** The start of the value in each column at its row, or of any. */
+async function readValues(attempt: Attempt, at: { index: number; row: number | null }[]): Promise<string[]> {
+  if (at.length === 0) return [];
+  const values = at.map(({ index, row }, place) => {
+    const start = `left(c${index}, ${SHOWN_CHARACTERS})`;
+    return `${row === null ? `any_value(${start})` : `max(CASE WHEN row = ${row} THEN ${start} END)`} AS v${place}`;
+  });
+  const last = at.some(({ row }) => row === null) ? undefined : Math.max(...at.map(({ row }) => row ?? 0));
+  const [found] = await attempt.connection.rows<Record<string, string | null>>(
+    `SELECT ${values.join(", ")} FROM (${numbered(attempt, last)})`,
+    { signal: attempt.context.signal },
+  );
+  return at.map((_, place) => found?.[`v${place}`] ?? "");
+}
+
+function numbered(attempt: Attempt, limit: number | undefined): string {
+  const rows = `SELECT row_number() OVER () AS row, * FROM ${readCsv(attempt, "rejects_check")}`;
+  return limit === undefined ? rows : `${rows} LIMIT ${limit}`;
+}
+
+/**
+ * The rows with their types, under their names. Where a value does not fit, the query fails with `MISFIT`, save for wide
+ * tables: for those the checks are too much to keep in memory at once, and every column has to be checked before.
+ */
+export function selectTyped(attempt: Attempt, all: CsvColumn[], rejects: string, names: ReadonlySet<string>): string {
+  const wide = isWide(attempt.sniffed);
+  const columns = all.flatMap((column, index) => (names.has(column.name) ? [{ ...column, index }] : []));
+  const values = columns.map(({ candidate, index }) =>
+    candidate ? `c${index}, ${castText(`c${index}`, candidate)} AS k${index}` : `c${index}`,
+  );
+  const typed = columns.map(({ name, candidate, index }) => {
+    if (!candidate) return `c${index} AS ${identifier(name)}`;
+    if (!wide) return `${typedColumn(`c${index}`, `k${index}`, candidate).value} AS ${identifier(name)}`;
+    const isFloat = candidate.type === "DOUBLE" || candidate.type === "FLOAT";
+    return `${isFloat ? `nullif(k${index}, 'nan')` : `k${index}`} AS ${identifier(name)}`;
+  });
+  return `SELECT ${typed.join(", ")} FROM (SELECT ${values.join(", ")} FROM ${readCsv(attempt, rejects)})`;
+}

@@ -1,0 +1,105 @@
+import { quoted } from "../../catalog/nearest.ts";
+import { LakeError } from "../../kernel/errors.ts";
+import { linesOfOffsets } from "./csv-lines.ts";
+import type { Attempt } from "./csv-read.ts";
+
+/** Rows that could not be read. `offsets` are where all of them start, `first` describes a few in file order. */
+export interface BadRows {
+  count: number;
+  offsets: Set<number>;
+  first: BadRow[];
+}
+
+interface BadRow {
+  line: number;
+  column: string | null;
+  reason: string;
+}
+
+const REPORTED_ROWS = 20;
+
+/** Whether DuckDB stopped at a row that is not CSV, as opposed to a value that does not fit. */
+export function isDamage(error: unknown): error is LakeError {
+  return (
+    error instanceof LakeError &&
+    error.kind === "invalid" &&
+    /CSV Error on Line|CSV Parser state machine|Error when sniffing/.test(error.message)
+  );
+}
+
+/** Whether a row is longer than the buffers allow, which larger ones may cure. */
+export function isTooLong(error: unknown): error is LakeError {
+  if (!(error instanceof LakeError) || error.kind !== "invalid") return false;
+  return /Maximum line size|CSV Reader currently does not support a full read/.test(error.message);
+}
+
+/** What `isTooLong` recognises. */
+export function rowTooLong(): LakeError {
+  return new LakeError("invalid", "Maximum line size exceeded.");
+}
+
+/** Reads which rows a scan left out. Throws what `isTooLong` recognises when larger buffers would read them. */
+export async function readRejects(
+  { connection, reading, sniffed: { names }, context: { signal } }: Attempt,
+  table: string,
+): Promise<BadRows> {
+  const rows = await connection.rows<{ at: string; type: string; column: string | null; found: string }>(
+    `SELECT line_byte_position AS at, any_value(error_type ORDER BY byte_position, column_idx) AS type,
+       any_value(column_name ORDER BY byte_position, column_idx) AS "column", max(column_idx) AS found
+     FROM ${table} GROUP BY 1 ORDER BY line_byte_position`,
+    { signal },
+  );
+  if (!reading.longRows && rows.some(({ type }) => type === "LINE SIZE OVER MAXIMUM")) {
+    throw rowTooLong();
+  }
+  const offsets = rows.map(({ at }) => Number(at) - 1);
+  const lines = await linesOfOffsets(
+    reading.text.path,
+    offsets.slice(0, REPORTED_ROWS),
+    reading.text.firstLine,
+    signal,
+  );
+  const first = rows.slice(0, REPORTED_ROWS).map(({ type, column, found }, index) => {
+    const name = column === null ? null : (names[Number(column.slice(1))] ?? null);
+    return {
+      line: lines.get(offsets[index] ?? 0) ?? 0,
+      column: type === "TOO MANY COLUMNS" ? (names.at(-1) ?? null) : name,
+      reason: reasonOf(type, names.length, Number(found)),
+    };
+  });
+  return { count: rows.length, offsets: new Set(offsets), first };
+}
+
+function reasonOf(type: string, columns: number, found: number): string {
+  switch (type) {
+    case "MISSING COLUMNS":
+    case "TOO MANY COLUMNS":
+      return `expected ${columns} columns, found ${found}`;
+    case "UNQUOTED VALUE":
+      return "a quoted value does not end where it should";
+    case "INVALID ENCODING":
+      return "bytes that are not UTF-8";
+    case "LINE SIZE OVER MAXIMUM":
+      return "the row is too long";
+    default:
+      return type.toLowerCase();
+  }
+}
+
+/** Adds a last record whose quotes never close. */
+export function addOpenRecord(bad: BadRows, { offset, line }: { offset: number; line: number }): void {
+  bad.count++;
+  bad.offsets.add(offset);
+  if (bad.first.length < REPORTED_ROWS)
+    bad.first.push({ line, column: null, reason: reasonOf("UNQUOTED VALUE", 0, 0) });
+}
+
+/** What the caller is told when rows are bad and none may be left out. */
+export function badRowsError(label: string, bad: BadRows): LakeError {
+  const [row] = bad.first;
+  const more = bad.count > 1 ? ` (the first of ${bad.count} such rows)` : "";
+  const where = row?.column == null ? "" : `, column ${quoted(row.column)}`;
+  return new LakeError("invalid", `${label}, line ${row?.line}${where}: ${row?.reason}${more}. Nothing was ingested.`, {
+    hint: `Repair the file, or call again with on_bad_rows: "skip" to leave out ${bad.count === 1 ? "that row" : "those rows"}.`,
+  });
+}

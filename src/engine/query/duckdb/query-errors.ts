@@ -1,0 +1,108 @@
+import { didYouMean } from "../../catalog/nearest.ts";
+import type { Manifest } from "../../catalog/types.ts";
+import { translateDuckError } from "../../duckdb/duckdb.ts";
+import { withoutLongNames } from "../../duckdb/short-names.ts";
+import { LakeError } from "../../kernel/errors.ts";
+import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT, MAX_ROW_CELL } from "../guard/cell-limits.ts";
+import type { Judged } from "../guard/guard.ts";
+import { HIT_COLUMNS } from "../search/vector-hits.ts";
+import { isDamage, messageOf } from "./damaged-copies.ts";
+import type { Resolved } from "./relations.ts";
+
+const CELL_LIMIT_RAISED = new RegExp(`${CELL_LIMIT}(\\w{1,40})`);
+
+/** DuckDB refuses every statement after an INTERNAL or FATAL error. */
+export function isFatal(error: unknown): boolean {
+  return /^(FATAL|INTERNAL) Error|database has been invalidated/.test(messageOf(error));
+}
+
+/** Errors of DuckDB and of the cell limits in our words. */
+export function explained(error: unknown, localRoot: string): LakeError {
+  if (isDamage(error, localRoot)) {
+    return new LakeError("corrupt", "A data file of a dataset in this statement is damaged.", {
+      hint: "lakehouse-mcp verify names it, and says what to do.",
+      cause: error,
+    });
+  }
+  const translated = translateDuckError(error, [localRoot]);
+  const [, name] = CELL_LIMIT_RAISED.exec(translated.message) ?? [];
+  if (name === undefined) return withAverages(translated);
+  return new LakeError(
+    "limit",
+    `${name}() would take or make a value that is too large: ${MAX_CELL_TEXT} characters or ${MAX_CELL_ITEMS} items, for some functions less; ${MAX_ROW_CELL} characters or ${Math.floor((MAX_ROW_CELL * MAX_CELL_ITEMS) / MAX_CELL_TEXT)} items, and less with several calls, where every row makes one.`,
+    { hint: "Make rows instead of one large value: FROM range(…), unnest(…).", cause: error },
+  );
+}
+
+/** What the manifests call columns and fields, which came from files. */
+function namesIn(manifests: readonly Manifest[]): string[] {
+  return manifests.flatMap(({ columns }) =>
+    columns.flatMap(({ name, type }) => [
+      name,
+      ...Array.from(type.matchAll(/"((?:[^"]|"")+)"/g), ([, field = ""]) => field),
+    ]),
+  );
+}
+
+/** SUMMARIZE averages whatever it is given, and fails as a whole over a column whose values have no average. */
+function withAverages(error: LakeError): LakeError {
+  const isNanoTime = error.message.includes("'avg(TIME_NS)'");
+  if (
+    !isNanoTime &&
+    !/STDDEV_SAMP is out of range|AVG is out of range|HUGEINT addition|destination type INT64|Date out of range in timestamp/.test(
+      error.message,
+    )
+  ) {
+    return error;
+  }
+  if (error.hint !== undefined) return error;
+  const hint = isNanoTime
+    ? 'SUMMARIZE, too, averages: cast such columns, as in SUMMARIZE SELECT * REPLACE (CAST("time" AS TIME) AS "time") FROM t.'
+    : "If this is SUMMARIZE: some values are too large or too small to be averaged. Leave that column out, as in SUMMARIZE SELECT * EXCLUDE (c) FROM t.";
+  return new LakeError(error.kind, error.message, { hint, cause: error.cause });
+}
+
+/** DuckDB offers other names only when the column was not qualified. */
+export function withColumns(told: LakeError, { calls }: Judged, resolved: Resolved): LakeError {
+  const manifests = [...resolved.manifests.values()];
+  const message = withoutLongNames(told.message, namesIn(manifests));
+  const error =
+    message === told.message ? told : new LakeError(told.kind, message, { hint: told.hint, cause: told.cause });
+  if (calls.length > 0 && /^Binder error: Referenced table "vector_search" not found/.test(error.message)) {
+    return new LakeError("invalid", error.message, {
+      hint: "Give the hits a name: FROM vector_search(…) AS hit, then hit.id.",
+      cause: error.cause,
+    });
+  }
+  const [, wanted] = /(?:column named|Referenced column) "([^"]{1,100})"/.exec(error.message) ?? [];
+  if (error.kind !== "invalid" || wanted === undefined) return error;
+  const columns = manifests.flatMap((manifest) => manifest.columns.map((column) => column.name));
+  if (calls.length > 0) columns.push(...HIT_COLUMNS);
+  const where = manifests.map((manifest) => `DESCRIBE ${manifest.name}`).join(", ");
+  return new LakeError("invalid", error.message.replace(/^Binder error: Values list "/, 'Binder error: Table "'), {
+    hint: `${didYouMean(wanted, columns)} ${where || "DESCRIBE SELECT …"} lists columns.`.trim(),
+    cause: error.cause,
+  });
+}
+
+export function timedOut(timeoutMs: number): LakeError {
+  return new LakeError("limit", `The statement was stopped at timeout_ms = ${timeoutMs}.`, {
+    hint: "Filter or aggregate earlier, look for a join without a condition, or allow more with timeout_ms.",
+  });
+}
+
+export function tooPatient(timeoutMs: number, maxMs: number): LakeError {
+  return new LakeError("invalid", `timeout_ms is ${timeoutMs}; it may be ${maxMs} at most.`, {
+    hint: `Call again with timeout_ms: ${maxMs} or less, or raise max_query_timeout (LAKEHOUSE_MAX_QUERY_TIMEOUT).`,
+  });
+}
+
+export function brokenOff(): LakeError {
+  return new LakeError("unavailable", "The statement was broken off after some of its rows were handed over.", {
+    hint: "Run it again: what broke it has been put right.",
+  });
+}
+
+export function closedError(): LakeError {
+  return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
+}

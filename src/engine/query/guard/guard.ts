@@ -1,0 +1,173 @@
+import { LakeError } from "../../kernel/errors.ts";
+import { computedArguments } from "../search/vector-calls.ts";
+import { unwrapExplain } from "./explain.ts";
+import type { FunctionNames } from "./functions.ts";
+import { isNode, type Node, selectTree } from "./nodes.ts";
+import { expandPivot, type PivotParts } from "./pivot.ts";
+import { assertPlannable } from "./planned-queries.ts";
+import { STATEMENTS } from "./policy.ts";
+import { assertShape } from "./shape.ts";
+import { type Token, tokenize } from "./tokens.ts";
+import { judgeTree, parseTree, type Verdict } from "./tree.ts";
+
+/** A statement that may run: `sql` is what was judged, character for character. */
+export interface Judged extends Verdict {
+  sql: string;
+  explain: boolean;
+  /** Calls that may make a large value for every row; see `cellStatement`. */
+  growing: number;
+  /** A judged query of one row, a JSON list of what comes of the `computedArguments` of `calls`; when there are any. */
+  computed?: string;
+}
+
+export interface GuardParts extends Pick<PivotParts, "parseAll" | "write"> {
+  /** DuckDB's parse of a text as JSON, without what is empty or default. Nothing is bound or run. */
+  parse(sql: string): Promise<string>;
+  functions: FunctionNames;
+  /** Runs a query that the guard itself allowed, for the columns of a PIVOT; at most `limit` texts. */
+  values(judged: Judged, limit: number): Promise<string[]>;
+}
+
+export const MAX_SQL_CHARS = 256 * 1024;
+/** How DuckDB answers for what it can parse but not turn into a tree; the other with parameters in its source. */
+export const NOT_SERIALISED = /^(Only SELECT statements can be serialized|PIVOT statements with pivot elements)/;
+const MAX_TREE_CHARS = 2 ** 20;
+
+/**
+ * Decides whether `sql` is one statement that only reads, by DuckDB's own parse of it, before anything is bound:
+ * binding alone may already open files. Throws `denied`, `invalid`, `limit` or `not_found`, saying what to do instead.
+ */
+export async function judge(sql: string, parts: GuardParts): Promise<Judged> {
+  if (sql.length > MAX_SQL_CHARS) throw tooLong(`The statement has ${sql.length} characters`);
+  // Where one part of DuckDB takes it for the end of the text, another may not.
+  if (sql.includes("\0"))
+    throw new LakeError("invalid", "The statement has a NUL character.", { hint: "Leave it out." });
+  const explain = unwrapExplain(sql);
+  if (!explain) return judgeQuery(sql, parts);
+  const inner = await judgeQuery(sql.slice(explain.start), parts);
+  if (inner.show) throw refuseShow();
+  const { wholeOf: _, ...verdict } = inner;
+  return { ...verdict, sql: `${explain.prefix} ${inner.sql}`, explain: true };
+}
+
+async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
+  assertShape(sql);
+  const json = await parts.parse(sql);
+  if (json.length > MAX_TREE_CHARS) throw tooLong("The statement is too complex");
+  const tree = parseTree(json);
+  if (!isNode(tree)) throw new LakeError("internal", "DuckDB's parse could not be read.");
+  if (tree.error === true) {
+    if (!NOT_SERIALISED.test(String(tree.error_message))) throw syntaxError(sql, tree);
+    return judgeOther(sql, parts);
+  }
+  const statements = Array.isArray(tree.statements) ? tree.statements.filter(isNode) : [];
+  const [statement] = statements;
+  if (!statement) throw new LakeError("invalid", "There is no statement.", { hint: "Send one SELECT." });
+  if (statements.length > 1) throw several(statements.length);
+  const verdict = judgeTree(statement, parts.functions);
+  const growing = assertPlannable(statement, isInlined(sql));
+  const computed = await computedQuery(verdict, parts);
+  return {
+    ...verdict,
+    sql: verdict.show ? SHOWN[verdict.show] : sql,
+    explain: false,
+    growing,
+    ...(computed !== undefined && { computed }),
+  };
+}
+
+/** NOT MATERIALIZED, of which the tree says nothing. Where it is a text or a comment, the work is thought to be more. */
+function isInlined(sql: string): boolean {
+  return /materialized/i.test(sql) && /materialized/i.test(sql.replace(/\bas\s+materialized\b/gi, ""));
+}
+
+/** Judged like any statement, although its parts were: it is another one. */
+async function computedQuery(verdict: Verdict, parts: GuardParts): Promise<string | undefined> {
+  const trees = computedArguments(verdict.calls);
+  if (trees.length === 0) return undefined;
+  const named = trees.map((tree, index) => ({ ...tree, alias: `value_${index}` }));
+  const values = await parts.write(selectTree(named, { type: "EMPTY" }, []));
+  const texts = trees.map((_, index) => `value_${index}::VARCHAR`);
+  const { sql } = await judgeQuery(`SELECT json_array(${texts.join(", ")})::VARCHAR FROM (${values})`, parts);
+  return sql;
+}
+
+/** DuckDB itself would list only what the connection has seen. */
+const SHOWN = {
+  tables: "SELECT name FROM lakehouse_datasets ORDER BY name",
+  all: `SELECT name, list_transform(columns, lambda c: c.name) AS column_names,
+    list_transform(columns, lambda c: c.type) AS column_types, version, rows FROM lakehouse_datasets ORDER BY name`,
+};
+
+/** What DuckDB parses but does not serialise: everything but SELECT, and a PIVOT whose columns come from the data. */
+async function judgeOther(sql: string, parts: GuardParts): Promise<Judged> {
+  const tokens = [...tokenize(sql)];
+  const count = countStatements(tokens);
+  if (count > 1) throw several(count);
+  const first = tokens.find((token) => token.text !== ";" && token.text !== "(");
+  const known = first?.kind === "word" ? STATEMENTS[first.text] : undefined;
+  if (known) {
+    throw new LakeError("denied", `${first?.text} ${known.reason}; statements here only read.`, { hint: known.hint });
+  }
+  const expanded = await expandPivot(sql, tokens, {
+    parseAll: parts.parseAll,
+    write: parts.write,
+    values: async (text, limit) => parts.values(await judgeQuery(text, parts), limit),
+  });
+  if (expanded !== undefined) return judgeQuery(expanded, parts);
+  throw new LakeError("denied", "Only statements that read can run.", {
+    hint: "Use SELECT, WITH, FROM, VALUES, PIVOT, UNPIVOT, DESCRIBE, SUMMARIZE, SHOW TABLES or EXPLAIN.",
+  });
+}
+
+function countStatements(tokens: Token[]): number {
+  let count = 0;
+  let inside = false;
+  for (const token of tokens) {
+    if (token.text === ";") inside = false;
+    else if (!inside) {
+      inside = true;
+      count++;
+    }
+  }
+  return count;
+}
+
+function several(count: number): LakeError {
+  return new LakeError("denied", `One statement at a time: this text has ${count}.`, {
+    hint: "Send them one by one, or combine them with WITH or UNION ALL.",
+  });
+}
+
+function refuseShow(): LakeError {
+  return new LakeError("denied", "EXPLAIN SHOW is not available.", { hint: "Send SHOW TABLES alone." });
+}
+
+function tooLong(what: string): LakeError {
+  return new LakeError(
+    "limit",
+    `${what}; a statement may have ${MAX_SQL_CHARS} at most, and fewer when it has many parts.`,
+    {
+      hint: "Pass long lists through params, as in WHERE id IN (SELECT unnest($1)), or ingest them and join.",
+    },
+  );
+}
+
+function syntaxError(sql: string, tree: Node): LakeError {
+  const message = typeof tree.error_message === "string" ? tree.error_message : "the statement cannot be parsed";
+  const position = tree.position === undefined ? Number.NaN : Number(tree.position);
+  const where = Number.isSafeInteger(position) ? ` ${placeAt(sql, position)}` : "";
+  const [version] = /\b[a-z]\w*@\d+/i.exec(sql) ?? [];
+  return new LakeError("invalid", `Syntax error${where}: ${message.slice(0, 1000)}`, {
+    hint:
+      version !== undefined
+        ? `A version goes in double quotes: FROM "${version}".`
+        : "The dialect is DuckDB's. Quote identifiers with \" and texts with '.",
+  });
+}
+
+/** `position` as DuckDB tells it: in characters, one for those that JavaScript makes two of. */
+export function placeAt(text: string, position: number): string {
+  const lines = [...text].slice(0, position).join("").split("\n");
+  return `at line ${lines.length}, column ${[...(lines.at(-1) ?? "")].length + 1}`;
+}

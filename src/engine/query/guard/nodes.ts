@@ -1,0 +1,50 @@
+import { isExactNumber, stringifyExact } from "../../kernel/exact-json.ts";
+
+/** A node of DuckDB's serialised parse tree. */
+export type Node = { readonly [key: string]: unknown };
+
+export function isNode(value: unknown): value is Node {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !isExactNumber(value);
+}
+
+export function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+/** `SELECT expressions FROM source` as a tree to write, with every property DuckDB expects. */
+export function selectTree(expressions: unknown[], source: unknown, ctes: Node[]): string {
+  const node = {
+    type: "SELECT_NODE",
+    modifiers: [],
+    cte_map: { map: ctes },
+    select_list: expressions,
+    from_table: source,
+    where_clause: null,
+    group_expressions: [],
+    group_sets: [],
+    aggregate_handling: "STANDARD_HANDLING",
+    having: null,
+    sample: null,
+    qualify: null,
+  };
+  return stringifyExact({ error: false, statements: [{ node: restored(node), named_param_map: [] }] });
+}
+
+/** Puts back what JSON here or DuckDB's own parse left out of constants, without which DuckDB does not read the tree. */
+function restored(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(restored);
+  if (!isNode(value)) return value;
+  if (value.class === "CONSTANT") return isNode(value.value) ? constant(value, value.value) : value;
+  return Object.fromEntries(Object.entries(value).map(([key, child]) => [key, restored(child)]));
+}
+
+function constant(node: Node, { type, value, is_null }: Node): Node {
+  const id = isNode(type) ? text(type.id) : "";
+  if (is_null !== false) return node;
+  const empty = { type: { id: "VARCHAR" }, is_null: false, value: "" };
+  if (id === "VARCHAR" && value === undefined) return { ...node, value: empty };
+  // 10.0 would be written as 10, which is no DOUBLE.
+  if ((id !== "DOUBLE" && id !== "FLOAT") || !Number.isInteger(value)) return node;
+  const child = { ...node, alias: "", value: { ...empty, value: String(value) } };
+  return { class: "CAST", type: "OPERATOR_CAST", alias: text(node.alias), child, cast_type: { id } };
+}

@@ -1,0 +1,223 @@
+import { createHash } from "node:crypto";
+import { LakeError } from "../../kernel/errors.ts";
+import { isNode, type Node, text } from "../guard/nodes.ts";
+import { UNREPEATABLE_FUNCTIONS } from "../guard/policy.ts";
+import { foldCase } from "../guard/tokens.ts";
+
+export const VECTOR_SEARCH = "vector_search";
+export const MAX_CALLS = 32;
+const MAX_K = 10_000;
+const MAX_EF = 10_000;
+const DEFAULT_K = 10;
+/** Of one argument's tree. */
+const MAX_PARTS = 1000;
+
+/** One `vector_search(…)` in a statement: arguments by their names. */
+export type VectorCall = Partial<Record<ArgumentName, Argument>>;
+
+const NAMES = ["index_name", "query", "k", "filter", "ef"] as const;
+type ArgumentName = (typeof NAMES)[number];
+
+/** Known from the text, from the parameters, or only after DuckDB has computed it: then its tree. */
+type Argument =
+  | { kind: "value"; value: string | number | null }
+  | { kind: "param"; name: string }
+  | { kind: "computed"; tree: Node };
+
+/** What a call asks for, once its arguments are known. */
+export interface VectorSearch {
+  index: string;
+  text: string;
+  k: number;
+  filter?: string;
+  ef?: number;
+}
+
+const USAGE = "FROM vector_search('index', 'text', k := 10, filter := 'metadata condition')";
+
+/** Reads the call's arguments from the tree. Throws `invalid` for what is no constant and no parameter. */
+export function readCall(node: Node): VectorCall {
+  const children = Array.isArray(node.children) ? node.children.filter(isNode) : [];
+  const call: VectorCall = {};
+  children.forEach((child, position) => {
+    const alias = foldCase(text(child.alias));
+    const name = alias === "" ? NAMES[position] : NAMES.find((known) => known === alias);
+    if (name === undefined) throw badArgument(alias === "" ? `argument ${position + 1}` : alias, "there is none such");
+    if (call[name] !== undefined) throw badArgument(name, "it is given twice");
+    call[name] = readArgument(child, name);
+  });
+  for (const name of ["index_name", "query"] as const) {
+    if (call[name] === undefined) throw badArgument(name, "it is missing");
+  }
+  return call;
+}
+
+function readArgument(node: Node, name: ArgumentName): Argument {
+  if (node.class === "PARAMETER") return { kind: "param", name: text(node.identifier) };
+  if (node.class === "CONSTANT" && isNode(node.value)) {
+    const { type, value, is_null } = node.value;
+    if (is_null === true) return { kind: "value", value: null };
+    const id = isNode(type) ? text(type.id) : "";
+    // The parse leaves out what is empty.
+    if (id === "VARCHAR") return { kind: "value", value: text(value) };
+    if (/^(BIGINT|INTEGER)$/.test(id) && typeof value === "number") return { kind: "value", value };
+  }
+  assertConstant(node, name);
+  return { kind: "computed", tree: node };
+}
+
+const COMPUTING = new Set([
+  "BETWEEN",
+  "CASE",
+  "CAST",
+  "COLLATE",
+  "COMPARISON",
+  "CONJUNCTION",
+  "CONSTANT",
+  "FUNCTION",
+  "OPERATOR",
+  "PARAMETER",
+  "TYPE",
+]);
+
+/** The search runs before the statement, and what it was asked is looked up while that runs: both must be the same. */
+function assertConstant(argument: Node, name: ArgumentName): void {
+  const named = isNode(argument.left) && argument.class === "COMPARISON" && firstColumn(argument.left);
+  if (typeof named === "string" && NAMES.some((known) => known === named)) {
+    throw badArgument(named, "a named argument is written with :=", `Write ${named} := …`);
+  }
+  const todo: unknown[] = [argument];
+  let parts = 0;
+  for (let value = todo.pop(); value !== undefined; value = todo.pop()) {
+    if (++parts > MAX_PARTS) throw badArgument(name, "it has too many parts", "Pass the value with params.");
+    if (isNode(value) && typeof value.class === "string") {
+      const what = refusedKind(value, value.class);
+      if (what !== undefined) throw notConstant(name, what);
+      if (value.class === "CONSTANT" && !isExact(value.value)) throw badArgument(name, "a number in it is too large");
+      if (value.class === "CONSTANT") continue;
+    }
+    const children = typeof value === "object" && value !== null ? Object.values(value) : [];
+    todo.push(...children.filter((child) => typeof child === "object" && child !== null));
+  }
+}
+
+/** Numbers beyond 2^53, and halves of those beyond 2^64, are not what they were in the text. */
+function isExact(value: unknown): boolean {
+  const number = isNode(value) ? (value.value ?? 0) : 0;
+  if (typeof number === "number") return !Number.isInteger(number) || Number.isSafeInteger(number);
+  return typeof number !== "object";
+}
+
+function refusedKind(node: Node, kind: string): string | undefined {
+  if (kind === "COLUMN_REF") return `the column ${JSON.stringify((firstColumn(node) ?? "").slice(0, 100))}`;
+  if (kind === "FUNCTION" && UNREPEATABLE_FUNCTIONS.has(foldCase(text(node.function_name)))) {
+    return `${foldCase(text(node.function_name))}()`;
+  }
+  if (COMPUTING.has(kind)) return undefined;
+  return kind === "SUBQUERY" ? "a subquery" : `a ${foldCase(kind).replaceAll("_", " ")}`;
+}
+
+function firstColumn(node: Node): string | undefined {
+  const [name] = Array.isArray(node.column_names) ? node.column_names : [];
+  return typeof name === "string" ? foldCase(name) : undefined;
+}
+
+/** Trees of the arguments that DuckDB has to compute, in the order in which `readSearches` expects their values. */
+export function computedArguments(calls: readonly VectorCall[]): Node[] {
+  return calls.flatMap((call) =>
+    NAMES.flatMap((name) => {
+      const argument = call[name];
+      return argument?.kind === "computed" ? [argument.tree] : [];
+    }),
+  );
+}
+
+/**
+ * What the calls ask for, in their order. `given` tells the value of a parameter, `computed` what came of
+ * `computedArguments`, as text. Throws `invalid`.
+ */
+export function readSearches(
+  calls: readonly VectorCall[],
+  given: (param: string) => unknown,
+  computed: readonly (string | null)[],
+): VectorSearch[] {
+  let next = 0;
+  return calls.map((call) => {
+    const values: Partial<Record<ArgumentName, unknown>> = {};
+    for (const name of NAMES) {
+      const argument = call[name];
+      if (argument === undefined) continue;
+      if (argument.kind === "computed") values[name] = computed[next++] ?? null;
+      else values[name] = argument.kind === "param" ? (given(argument.name) ?? null) : argument.value;
+    }
+    const { k = DEFAULT_K, filter = null, ef = null } = values;
+    const condition = filter === null ? "" : textOf(filter, "filter");
+    const effort = ef === null ? 0 : wholeOf(ef, "ef", 0, MAX_EF);
+    return {
+      index: filledOf(values.index_name, "index_name"),
+      text: filledOf(values.query, "query"),
+      k: wholeOf(k, "k", 1, MAX_K),
+      ...(condition !== "" && { filter: condition }),
+      ...(effort !== 0 && { ef: effort }),
+    };
+  });
+}
+
+/** Names a search by its arguments: `CALL_KEY` in SQL is the same for the same arguments. */
+export function callKey({ index, text, k, filter, ef }: VectorSearch): string {
+  return md5(`${md5(index)}${md5(text)}${md5(filter ?? "")}${k},${ef ?? 0}`);
+}
+
+/** Over the parameters of the macro, which have the names of the arguments. */
+export const CALL_KEY = `system.main.md5(system.main.md5(index_name::VARCHAR) || system.main.md5(query::VARCHAR)
+  || system.main.md5(coalesce(filter::VARCHAR, '')) || k::DOUBLE::BIGINT::VARCHAR || ','
+  || coalesce(ef::DOUBLE, 0)::BIGINT::VARCHAR)`;
+
+/** The macro's parameters, with the defaults that `readSearches` knows. */
+export const CALL_PARAMETERS = `index_name, query, k := ${DEFAULT_K}, filter := '', ef := 0`;
+
+function md5(value: string): string {
+  return createHash("md5").update(value, "utf8").digest("hex");
+}
+
+function textOf(value: unknown, name: string): string {
+  if (typeof value === "string") return value;
+  throw badArgument(name, `it has to be a text, and is ${shown(value)}`);
+}
+
+function filledOf(value: unknown, name: string): string {
+  if (value === null || value === undefined) throw badArgument(name, "it is NULL, or its parameter was not given");
+  const filled = textOf(value, name);
+  if (filled.trim() === "") throw badArgument(name, "it is empty");
+  return filled;
+}
+
+function wholeOf(value: unknown, name: string, min: number, max: number): number {
+  const number = typeof value === "string" && /^\d{1,9}(\.0*)?$/.test(value) ? Number(value) : value;
+  if (typeof number === "number" && Number.isInteger(number) && number >= min && number <= max) return number;
+  throw badArgument(name, `it has to be a whole number from ${min} to ${max}, and is ${shown(value)}`);
+}
+
+function shown(value: unknown): string {
+  return JSON.stringify(value).slice(0, 100);
+}
+
+export function tooManyCalls(): LakeError {
+  return new LakeError("limit", `The statement calls ${VECTOR_SEARCH}() more than ${MAX_CALLS} times.`, {
+    hint: "Send several statements.",
+  });
+}
+
+function badArgument(name: string, problem: string, hint = `Write ${USAGE}.`): LakeError {
+  return new LakeError("invalid", `${VECTOR_SEARCH}(): ${name.slice(0, 100)}: ${problem}.`, { hint });
+}
+
+function notConstant(name: string, what: string): LakeError {
+  return new LakeError(
+    "invalid",
+    `${VECTOR_SEARCH}(): ${name} has to be a constant or a parameter, and has ${what} in it.`,
+    {
+      hint: "Searches run once, before the statement: write the value out or pass it with params, and join the hits to other tables on id.",
+    },
+  );
+}

@@ -1,0 +1,28 @@
+import { randomUUID } from "node:crypto";
+import { LakeError } from "../engine/kernel/errors.ts";
+import type { Log } from "../engine/settings.ts";
+
+/** What we do not know is told as a reference; the details go to the log. */
+export function known(thrown: unknown, log: Log): LakeError {
+  if (thrown instanceof LakeError && thrown.kind !== "internal") return thrown;
+  const reference = randomUUID().slice(0, 8);
+  const cause = thrown instanceof LakeError ? (thrown.cause ?? thrown) : thrown;
+  log("error", "internal error", { reference, error: cause instanceof Error ? cause.stack : String(cause) });
+  return new LakeError("internal", `Something went wrong inside the lakehouse (reference ${reference}).`, {
+    hint: "Nothing was changed. Tell the user the reference; the details are in the server's log.",
+  });
+}
+
+/** The result of a tool that ended with `error`, written for a model. */
+export function errorResult({
+  kind,
+  message,
+  hint,
+}: {
+  kind: string;
+  message: string;
+  hint?: string | null | undefined;
+}) {
+  const text = hint ? `${message}\nNext: ${hint}` : message;
+  return { content: [{ type: "text" as const, text: `${kind}: ${text}` }], isError: true };
+}

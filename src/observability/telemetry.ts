@@ -1,0 +1,105 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  type Context,
+  defaultTextMapGetter,
+  type Span as OtelSpan,
+  ROOT_CONTEXT,
+  SpanKind,
+  SpanStatusCode,
+  trace as spans,
+} from "@opentelemetry/api";
+import { ExportResultCode, W3CTraceContextPropagator } from "@opentelemetry/core";
+import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-http";
+import { defaultResource, detectResources, envDetector, resourceFromAttributes } from "@opentelemetry/resources";
+import { BasicTracerProvider, BatchSpanProcessor, type SpanExporter } from "@opentelemetry/sdk-trace-base";
+import { LakeError } from "../engine/kernel/errors.ts";
+import type { Span, Trace } from "../engine/kernel/trace.ts";
+import { VERSION } from "../engine/kernel/version.ts";
+import type { Log } from "../engine/settings.ts";
+
+export interface Telemetry {
+  trace: Trace;
+  /** Sends what is left, for at most `ms`. */
+  close(ms: number): Promise<void>;
+}
+
+const KINDS = { server: SpanKind.SERVER, client: SpanKind.CLIENT };
+
+/**
+ * Traces to an OTLP collector, over HTTP, as the variables `OTEL_*` say. Spans are sent in the background, and dropped
+ * when they cannot be: a call is neither delayed nor failed by it. Nothing of OpenTelemetry becomes global.
+ */
+export function openTelemetry(endpoint: string, log: Log): Telemetry {
+  const provider = new BasicTracerProvider({
+    resource: defaultResource()
+      .merge(resourceFromAttributes({ "service.name": "lakehouse-mcp", "service.version": VERSION }))
+      .merge(detectResources({ detectors: [envDetector] })),
+    spanProcessors: [new BatchSpanProcessor(telling(new OTLPTraceExporter(), endpoint, log))],
+  });
+  const tracer = provider.getTracer("lakehouse-mcp", VERSION);
+  const propagator = new W3CTraceContextPropagator();
+  const current = new AsyncLocalStorage<Context>();
+  log("info", "traces are sent", { endpoint });
+
+  return {
+    trace: async (name, attributes, work, { kind, parent } = {}) => {
+      const around =
+        kind === "server"
+          ? propagator.extract(ROOT_CONTEXT, parent ?? {}, defaultTextMapGetter)
+          : (current.getStore() ?? ROOT_CONTEXT);
+      const span = tracer.startSpan(name, { attributes, ...(kind && { kind: KINDS[kind] }) }, around);
+      const told = { failed: false };
+      try {
+        return await current.run(spans.setSpan(around, span), work, spanOf(span, told));
+      } catch (error) {
+        // The kind only: messages name datasets, columns and values.
+        if (!told.failed) fail(span, error instanceof LakeError ? error.kind : "_OTHER");
+        throw error;
+      } finally {
+        span.end();
+      }
+    },
+    close: async (ms) => {
+      const sent = provider.shutdown().then(
+        () => true,
+        // It was told when it happened.
+        () => true,
+      );
+      const late = delay(ms, false, { ref: false });
+      if (!(await Promise.race([sent, late]))) log("warn", "the last traces were not sent in time", { endpoint });
+    },
+  };
+}
+
+function spanOf(span: OtelSpan, told: { failed: boolean }): Span {
+  return {
+    traceId: span.spanContext().traceId,
+    note: (attributes) => void span.setAttributes(attributes),
+    fail: (type) => {
+      told.failed = true;
+      fail(span, type);
+    },
+  };
+}
+
+function fail(span: OtelSpan, type: string): void {
+  span.setAttribute("error.type", type).setStatus({ code: SpanStatusCode.ERROR });
+}
+
+/** Says that spans do not arrive once, not for each batch. */
+function telling(exporter: SpanExporter, endpoint: string, log: Log): SpanExporter {
+  let told = false;
+  return {
+    export: (batch, done) =>
+      exporter.export(batch, (result) => {
+        if (result.code !== ExportResultCode.SUCCESS && !told) {
+          told = true;
+          log("warn", "traces cannot be sent", { endpoint, error: result.error?.message });
+        }
+        done(result);
+      }),
+    forceFlush: async () => exporter.forceFlush?.(),
+    shutdown: () => exporter.shutdown(),
+  };
+}
