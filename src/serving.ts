@@ -1,16 +1,16 @@
 import { stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, resolve } from "node:path";
-import { closeEngine, endWithProcess } from "./closing.ts";
+import { closeEngine, endWithProcess } from "./cli/closing.ts";
 import type { Config } from "./config/config.ts";
 import { engineSettings, httpSettings, tracesEndpoint } from "./config/settings.ts";
 import { type Engine, openEngine } from "./engine/engine.ts";
 import { VERSION } from "./engine/kernel/version.ts";
 import type { Log } from "./engine/settings.ts";
+import { tellOfChanges } from "./mcp/resources.ts";
 import { createServer } from "./mcp/server.ts";
 import { metricsRoute, openMetrics } from "./observability/metrics.ts";
 import type { Telemetry } from "./observability/telemetry.ts";
-import { tellOfChanges } from "./resources/register.ts";
 import { whyNotSubscribed } from "./resources/subscriptions.ts";
 import { type HttpServer, serveHttp } from "./transport/http.ts";
 import { isNamed } from "./transport/http-gates.ts";

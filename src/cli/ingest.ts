@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { CsvDialect, CsvOptions, IngestResult } from "../engine/ingest/types.ts";
+import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
-import { bytesOf, countOf } from "./amounts.ts";
 import { type CommandContext, defineCommand } from "./command.ts";
 import { openProgress } from "./progress.ts";
 import { showError } from "./run.ts";

@@ -1,8 +1,8 @@
-import { closeEngine, endWithProcess } from "../closing.ts";
 import type { Config } from "../config/config.ts";
 import type { Engine } from "../engine/engine.ts";
 import { hasCode, LakeError } from "../engine/kernel/errors.ts";
 import type { Log } from "../engine/settings.ts";
+import { closeEngine, endWithProcess } from "./closing.ts";
 import type { Command, CommandContext, Output } from "./command.ts";
 import { EXIT_CODES, EXIT_SIGNALS } from "./exit.ts";
 import { readFlags, seeHelp } from "./flags.ts";

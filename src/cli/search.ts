@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { MAX_K, type SearchResult } from "../engine/index/types.ts";
-import { countOf } from "./amounts.ts";
+import { countOf } from "../engine/kernel/amounts.ts";
 import { defineCommand, wholeNumber } from "./command.ts";
 import { OUTPUTS, openWriter } from "./formats.ts";
 import { writeTable } from "./show.ts";

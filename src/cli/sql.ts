@@ -1,8 +1,8 @@
 import { open } from "node:fs/promises";
 import { resolve } from "node:path";
 import { z } from "zod";
+import { countOf } from "../engine/kernel/amounts.ts";
 import { hasCode, LakeError, throwIfAborted } from "../engine/kernel/errors.ts";
-import { countOf } from "./amounts.ts";
 import { type CommandContext, defineCommand, wholeNumber } from "./command.ts";
 import { OUTPUTS, openWriter, type STREAMED } from "./formats.ts";
 import { readParams } from "./params.ts";

@@ -18,14 +18,14 @@ import type {
   VectorOptions,
 } from "./index/types.ts";
 import type { Vectors } from "./index/vectors.ts";
-import type { Hasher } from "./ingest/hash.ts";
 import type { Ingest } from "./ingest/ingest.ts";
-import { spoolOf } from "./ingest/spool.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
 import { LakeError } from "./kernel/errors.ts";
+import type { Hasher } from "./kernel/hash.ts";
 import { openScope, type Scope } from "./kernel/scope.ts";
+import { spoolOf } from "./kernel/spool-folders.ts";
 import { VERSION } from "./kernel/version.ts";
 import { shownSource } from "./query/guard/shown-source.ts";
 import type { Asking, QueryEngine, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/types.ts";
@@ -331,7 +331,7 @@ interface Parts {
 async function openStore(scope: Scope, settings: EngineSettings): Promise<Store> {
   const { data, s3, clock, log } = settings;
   if (s3) {
-    const [{ openS3Store }, { openHasher }] = await Promise.all([import("./store/s3.ts"), import("./ingest/hash.ts")]);
+    const [{ openS3Store }, { openHasher }] = await Promise.all([import("./store/s3.ts"), import("./kernel/hash.ts")]);
     let hasher: Hasher | undefined;
     const sha256 = (path: string): Promise<string> => {
       hasher ??= openHasher(scope);

@@ -1,5 +1,4 @@
 import type { Trace } from "./kernel/trace.ts";
-import type { Retention } from "./upkeep/retention.ts";
 
 /** Plain settings of the engine; `config.ts` fills them from files, environment and flags. Sizes are bytes, times ms. */
 export interface EngineSettings {
@@ -125,3 +124,13 @@ export type Log = (
 ) => void;
 
 export const systemClock: Clock = { now: () => new Date() };
+
+/** What is kept. */
+export interface Retention {
+  /** Newest versions of every dataset that is not dropped, however old they are. */
+  versions: number;
+  /** Versions that were the newest so many ms ago, however many they are; of dropped datasets too. */
+  ageMs: number;
+  /** Nothing is deleted before it has been of no use for so long; longer than any ingest and any statement takes. */
+  graceMs: number;
+}

@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { columnStats } from "../engine/catalog/browse.ts";
 import { OPERATIONS } from "../engine/catalog/types.ts";
+import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import { fitting } from "./fitting.ts";
-import { bytesOf, countOf, fence, line, table } from "./render.ts";
+import { fence, line, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
 /** A query may be long; `lakehouse_versions` has all of it. */

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { summary } from "../engine/catalog/browse.ts";
+import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import { fitting } from "./fitting.ts";
-import { bytesOf, countOf, fence, line, table } from "./render.ts";
+import { fence, line, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
 export const catalogList = defineTool({

@@ -1,7 +1,8 @@
 import { z } from "zod";
+import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import { openTimeSlice } from "../engine/kernel/time-slice.ts";
 import { noteOnModel } from "./embed-note.ts";
-import { base64, bytesOf, countOf } from "./render.ts";
+import { base64 } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
 /** A vector of 768 dimensions is about 9 kB of JSON. */

@@ -1,5 +1,5 @@
+import { bytesOf } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
-import { bytesOf } from "./render.ts";
 
 /**
  * How many of the first items fit into a result whose text and JSON have at most `maxBytes` each. Throws `limit` when not

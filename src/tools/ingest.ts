@@ -1,8 +1,9 @@
 import { z } from "zod";
 import type { CsvOptions, IngestRequest } from "../engine/ingest/types.ts";
+import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
-import { bytesOf, countOf, fence, table } from "./render.ts";
+import { fence, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 import { jsonObject } from "./vector-schema.ts";
 

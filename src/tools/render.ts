@@ -1,7 +1,5 @@
 import { randomUUID } from "node:crypto";
 
-export { bytesOf, countOf } from "../cli/amounts.ts";
-
 /** A cell of a text table: NULL, strings as they are unless that would be ambiguous, everything else as JSON. */
 export function cell(value: unknown): string {
   if (value === null || value === undefined) return "NULL";

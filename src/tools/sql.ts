@@ -1,7 +1,8 @@
 import { z } from "zod";
+import { countOf } from "../engine/kernel/amounts.ts";
 import type { QueryOptions, QueryResult } from "../engine/query/types.ts";
 import { fitting } from "./fitting.ts";
-import { countOf, fence, line, table } from "./render.ts";
+import { fence, line, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
 const SCALAR = { anyOf: [{ type: "string" }, { type: "number" }, { type: "boolean" }, { type: "null" }] } as const;

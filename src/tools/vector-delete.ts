@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { MAX_ITEMS } from "../engine/index/types.ts";
+import { countOf } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { fitting } from "./fitting.ts";
-import { countOf, fence } from "./render.ts";
+import { fence } from "./render.ts";
 import { defineTool } from "./tool.ts";
 import { index } from "./vector-schema.ts";
 

@@ -2,10 +2,11 @@ import { z } from "zod";
 import { MAX_DIMENSION } from "../engine/embed/types.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { CreateResult, SourceRequest } from "../engine/index/types.ts";
+import { countOf } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { noteOnModel } from "./embed-note.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
-import { countOf, fence } from "./render.ts";
+import { fence } from "./render.ts";
 import { defineTool } from "./tool.ts";
 import { inWords, metric, summaryOf, summaryShape } from "./vector-schema.ts";
 

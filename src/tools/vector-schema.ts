@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { MAX_DIMENSION } from "../engine/embed/types.ts";
 import type { IndexSummary } from "../engine/index/types.ts";
-import { countOf } from "./render.ts";
+import { countOf } from "../engine/kernel/amounts.ts";
 
 export const index = z.string().min(1).max(100).describe("Name of the vector index.");
 export const metric = z.enum(["cosine", "ip", "l2"]);

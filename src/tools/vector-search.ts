@@ -1,10 +1,11 @@
 import { z } from "zod";
 import { MAX_TEXT_CHARS } from "../engine/embed/texts.ts";
 import { type Hit, MAX_ID_BYTES, MAX_K, type SearchResult } from "../engine/index/types.ts";
+import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { openTimeSlice } from "../engine/kernel/time-slice.ts";
 import { cutAt, fitting } from "./fitting.ts";
-import { base64, bytesOf, countOf, fence, line, table } from "./render.ts";
+import { base64, fence, line, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
 import { index, metric, numbers } from "./vector-schema.ts";
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { MAX_ITEMS } from "../engine/index/types.ts";
-import { countOf } from "./render.ts";
+import { countOf } from "../engine/kernel/amounts.ts";
 import { defineTool } from "./tool.ts";
 import { index, inWords, jsonObject, numbers, summaryOf, summaryShape } from "./vector-schema.ts";
 

@@ -7,7 +7,7 @@ import { keepFound, readCorpus } from "../support/corpus.ts";
 const ROUNDS = Number(process.env.LAKEHOUSE_FUZZ_ROUNDS ?? 120);
 const SEED = Number(process.env.LAKEHOUSE_FUZZ_SEED ?? 1);
 /** Made by make.py there, or found here. */
-const CORPUS = new URL("../engine/ingest/arrow-files/", import.meta.url);
+const CORPUS = new URL("../engine/ingest/arrow/files/", import.meta.url);
 
 let bench: Converting;
 beforeAll(async () => {

@@ -11,7 +11,7 @@ import { serve } from "./serve.ts";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const run = promisify(execFile);
 const read = (path: string): Promise<string> => readFile(join(ROOT, path), "utf8");
-/** The seconds that the server takes to stop at most: `DRAIN_MS` of src/serving.ts and `CLOSE_MS` of src/closing.ts. */
+/** The seconds that the server takes to stop at most: `DRAIN_MS` of src/serving.ts and `CLOSE_MS` of src/cli/closing.ts. */
 const STOP_S = 20;
 const TOKEN = "agent:0123456789abcdef0123456789abcdef\n";
 
@@ -48,7 +48,7 @@ test("the systemd unit starts the server with settings that exist, in folders th
   expect(env).not.toHaveProperty("LAKEHOUSE_ALLOW_NONLOOPBACK");
 
   expect(Number(only("TimeoutStopSec"))).toBeGreaterThan(STOP_S);
-  const sources = `${await read("src/serving.ts")}${await read("src/closing.ts")}`;
+  const sources = `${await read("src/serving.ts")}${await read("src/cli/closing.ts")}`;
   const seconds = ["DRAIN_MS", "CLOSE_MS"].map((name) =>
     Number(new RegExp(`^const ${name} = ([\\d_]+);`, "m").exec(sources)?.[1]?.replace("_", "")),
   );

@@ -11,7 +11,7 @@ import { openWorkspace, type ServerProcess, type Workspace } from "./process.ts"
 const ROUNDS = Number(process.env.LAKEHOUSE_FUZZ_ROUNDS ?? 200);
 const SEED = Number(process.env.LAKEHOUSE_FUZZ_SEED ?? 1);
 /** Made by make.py there, or found here. */
-const CORPUS = new URL("../engine/ingest/parquet-files/", import.meta.url);
+const CORPUS = new URL("../engine/ingest/parquet/files/", import.meta.url);
 
 test("every file of the corpus loads, or is refused by name where it is hostile", async () => {
   const corpus = await readCorpus(CORPUS, ".parquet");

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
-import { openHasher } from "../../src/engine/ingest/hash.ts";
+import { openHasher } from "../../src/engine/kernel/hash.ts";
 import type { Scope } from "../../src/engine/kernel/scope.ts";
 import { type S3Settings, systemClock } from "../../src/engine/settings.ts";
 import { openS3Store, type S3StoreSettings } from "../../src/engine/store/s3.ts";

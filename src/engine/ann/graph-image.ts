@@ -1,8 +1,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { LakeError } from "../kernel/errors.ts";
-import type { GraphOptions } from "./graph.ts";
-import { type Exports, KINDS, noMemory } from "./graph-wasm.ts";
+import { type Exports, type GraphOptions, KINDS, noMemory } from "./graph-wasm.ts";
 import type { FilePart } from "./snapshot.ts";
 
 /** What a saved graph begins with; the image follows. */

@@ -147,3 +147,11 @@ function makeDue(): void {
     // Without memory for it V8 has collected already.
   }
 }
+
+export interface GraphOptions {
+  dimension: number;
+  metric: Metric;
+  m: number;
+  efConstruction: number;
+  seed: number;
+}

@@ -2,16 +2,17 @@ import type { Metric } from "../catalog/types.ts";
 import { hasCode, LakeError } from "../kernel/errors.ts";
 import type { Hits } from "./distances.ts";
 import { loadImage, saveImage } from "./graph-image.ts";
-import { type Exports, type GraphMemory, instantiate, KINDS, letGo, newMemory, noMemory } from "./graph-wasm.ts";
+import {
+  type Exports,
+  type GraphMemory,
+  type GraphOptions,
+  instantiate,
+  KINDS,
+  letGo,
+  newMemory,
+  noMemory,
+} from "./graph-wasm.ts";
 import type { FilePart } from "./snapshot.ts";
-
-export interface GraphOptions {
-  dimension: number;
-  metric: Metric;
-  m: number;
-  efConstruction: number;
-  seed: number;
-}
 
 /**
  * Vectors, and an HNSW graph of those that were linked (https://arxiv.org/abs/1603.09320), in WebAssembly: `assembly/`

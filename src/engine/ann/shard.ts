@@ -2,9 +2,9 @@ import { writeFile } from "node:fs/promises";
 import type { Metric } from "../catalog/types.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { type Hits, normalise } from "./distances.ts";
-import { type Graph, type GraphOptions, openGraph } from "./graph.ts";
+import { type Graph, openGraph } from "./graph.ts";
 import { nearestIn, type ShardHits } from "./graph-search.ts";
-import type { GraphMemory } from "./graph-wasm.ts";
+import type { GraphMemory, GraphOptions } from "./graph-wasm.ts";
 import type { FilePart } from "./snapshot.ts";
 
 export interface ShardOptions {

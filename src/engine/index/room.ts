@@ -6,10 +6,10 @@ import { type Duck, type DuckSettings, type LocalConnection, openDuck } from "..
 import { openRemoteDuck, type RemoteConnection } from "../duckdb/remote.ts";
 import { openRowSource, type RowSource } from "../duckdb/vectors.ts";
 import type { Embedder } from "../embed/embedder.ts";
-import { type Hasher, openHasher } from "../ingest/hash.ts";
-import { openSpoolFolder, removeStaleFolders, spoolOf } from "../ingest/spool.ts";
 import { LakeError } from "../kernel/errors.ts";
+import { type Hasher, openHasher } from "../kernel/hash.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
+import { openSpoolFolder, removeStaleFolders, spoolOf } from "../kernel/spool-folders.ts";
 import { type FullQueue, openTurns } from "../kernel/turns.ts";
 import type { QueryEngine } from "../query/types.ts";
 import type { EngineSettings } from "../settings.ts";

@@ -1,7 +1,7 @@
 import { LakeError } from "../kernel/errors.ts";
 import type { Scope } from "../kernel/scope.ts";
+import { folderBytes } from "../kernel/spool-folders.ts";
 import type { EngineSettings } from "../settings.ts";
-import { folderBytes } from "./spool.ts";
 
 const WATCH_MS = 200;
 

@@ -7,7 +7,9 @@ import { newestOf } from "../catalog/drop.ts";
 import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identity.ts";
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
 import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { type Hasher, openHasher } from "../kernel/hash.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
+import { openSpoolFolder, removeStaleFolders, spoolOf } from "../kernel/spool-folders.ts";
 import { untraced } from "../kernel/trace.ts";
 import { type FullQueue, type Occupancy, openTurns } from "../kernel/turns.ts";
 import { failedOnCopies } from "../query/duckdb/damaged-copies.ts";
@@ -21,10 +23,8 @@ import { openBudget } from "./budget.ts";
 import { type Conversion, needsMemory, openConversion } from "./conversion.ts";
 import type { ConvertRequest, ConvertResult } from "./conversion-calls.ts";
 import { readCsvOptions, recordedOptions } from "./csv/csv-options.ts";
-import { type Hasher, openHasher } from "./hash.ts";
 import { type SchemaRules, stillFits } from "./schema.ts";
 import { type FileGiven, openSource, recordedName } from "./source.ts";
-import { openSpoolFolder, removeStaleFolders, spoolOf } from "./spool.ts";
 import {
   type Format,
   type IngestNotes,

@@ -2,7 +2,6 @@ import type { Params } from "../duckdb/duckdb.ts";
 import type { Json } from "../duckdb/values.ts";
 import type { Scope } from "../kernel/scope.ts";
 import type { Occupancy } from "../kernel/turns.ts";
-import type { KeptStats } from "./duckdb/kept-results.ts";
 
 export interface Asking {
   signal?: AbortSignal | undefined;
@@ -89,4 +88,14 @@ export interface QueryEngine {
   kept(): KeptStats;
   /** Opens DuckDB now rather than with the first statement. */
   warm(): Promise<void>;
+}
+
+export interface KeptStats {
+  entries: number;
+  bytes: number;
+  maxBytes: number;
+  /** Statements answered from memory. */
+  hits: number;
+  /** Statements that ran, and can be answered from memory the next time. */
+  misses: number;
 }

@@ -4,23 +4,12 @@ import type { Manifest } from "../catalog/types.ts";
 import { isCorrupt } from "../catalog/versions.ts";
 import { LakeError, throwIfAborted } from "../kernel/errors.ts";
 import { mapAhead } from "../kernel/map-ahead.ts";
-import type { Clock, Log } from "../settings.ts";
 import type { Store } from "../store/store.ts";
+import type { Context, GcOptions, GcParts } from "./gc-context.ts";
 import { type Left, removeLeftovers, type SnapshotFacts } from "./leftovers.ts";
 import { listDatasets, ownerOf, readManifests } from "./references.ts";
-import { expiredVersions, type Retention, type StoredVersion } from "./retention.ts";
+import { expiredVersions, type StoredVersion } from "./retention.ts";
 import { type Swept, sweepDataset } from "./sweep.ts";
-
-export interface GcOptions {
-  /** False, the default: look and report, and leave everything as it is. */
-  delete?: boolean | undefined;
-  retention: Retention;
-  /** The longest that an ingest may take. */
-  ingestTimeoutMs: number;
-  signal?: AbortSignal | undefined;
-  /** Datasets looked at so far. */
-  onProgress?: ((done: number) => void) | undefined;
-}
 
 /** What is done to a dataset, or would be. */
 export interface GcDataset {
@@ -49,12 +38,6 @@ export interface GcReport extends Left {
   laterBytes: number;
   /** Datasets that are left as they are, because something of them cannot be read. */
   kept: { name: string; reason: string }[];
-}
-
-export interface GcParts {
-  store: Store;
-  clock: Clock;
-  log: Log;
 }
 
 const DATASETS_AHEAD = 2;
@@ -105,11 +88,6 @@ export async function collectGarbage(parts: GcParts, options: GcOptions): Promis
   Object.assign(report, await removeLeftovers(context, facts));
   if (context.delete) await removeDeadSweeps(context);
   return report;
-}
-
-export interface Context extends GcParts, GcOptions {
-  /** By the store's clock, which is the one that files are dated by. */
-  now: number;
 }
 
 interface Outcome {

@@ -1,10 +1,10 @@
 import { DATASET_NAME } from "../catalog/identity.ts";
 import { parseSnapshotKey } from "../index/saved.ts";
-import { spoolOf, staleFolders } from "../ingest/spool.ts";
 import { openRecords } from "../jobs/records.ts";
 import { KEPT_MS, KEPT_RECORDS } from "../jobs/recovery.ts";
+import { spoolOf, staleFolders } from "../kernel/spool-folders.ts";
 import type { StoredObject } from "../store/store.ts";
-import type { Context } from "./gc.ts";
+import type { Context } from "./gc-context.ts";
 import type { Swept } from "./sweep.ts";
 
 /** What is left behind beside data files. */

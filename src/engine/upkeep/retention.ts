@@ -1,17 +1,8 @@
+import type { Retention } from "../settings.ts";
 /** A manifest that is there: `modified` in ms, by the store's clock. */
 export interface StoredVersion {
   version: number;
   modified: number;
-}
-
-/** What is kept. */
-export interface Retention {
-  /** Newest versions of every dataset that is not dropped, however old they are. */
-  versions: number;
-  /** Versions that were the newest so many ms ago, however many they are; of dropped datasets too. */
-  ageMs: number;
-  /** Nothing is deleted before it has been of no use for so long; longer than any ingest and any statement takes. */
-  graceMs: number;
 }
 
 export const DEFAULT_RETENTION: Retention = { versions: 10, ageMs: 7 * 86_400_000, graceMs: 86_400_000 };

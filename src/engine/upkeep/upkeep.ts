@@ -1,7 +1,8 @@
 import type { Catalog } from "../catalog/types.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
-import type { GcOptions, GcReport } from "./gc.ts";
+import type { GcReport } from "./gc.ts";
+import type { GcOptions } from "./gc-context.ts";
 import type { Restored } from "./restore.ts";
 import { DEFAULT_RETENTION } from "./retention.ts";
 import type { VerifyOptions, VerifyReport } from "./verify.ts";

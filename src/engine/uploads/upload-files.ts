@@ -15,8 +15,8 @@ import {
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
-import { isGone, PROCESS } from "../ingest/spool.ts";
 import { hasCode, LakeError } from "../kernel/errors.ts";
+import { isGone, PROCESS } from "../kernel/spool-folders.ts";
 import type { Clock } from "../settings.ts";
 import { syncFolder } from "../store/file.ts";
 import { diskFailure, explained } from "../store/file-errors.ts";

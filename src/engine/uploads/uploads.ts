@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { openHasher } from "../ingest/hash.ts";
 import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { openHasher } from "../kernel/hash.ts";
 import { mapAhead } from "../kernel/map-ahead.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
 import type { Clock, Log } from "../settings.ts";

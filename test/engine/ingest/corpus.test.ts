@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { keepFound, readCorpus } from "../../support/corpus.ts";
 
 /** What the fuzzers load in every run. */
-const FILES = new URL("parquet-files/", import.meta.url);
+const FILES = new URL("parquet/files/", import.meta.url);
 
 let folder: URL;
 beforeAll(async () => {

@@ -131,7 +131,7 @@ test("a name that no statement can hold is refused, or another one is told", asy
 });
 
 test("a map's key that occurs twice is shown twice, in every way a result leaves", async () => {
-  const file = await readFile(new URL("arrow-files/nested.arrow", import.meta.url));
+  const file = await readFile(new URL("arrow/files/nested.arrow", import.meta.url));
   await lake.call("ingest", { name: "maps", path: await lake.file("nested.arrow", file) });
   const sql = "SELECT twice, {'m': twice} AS s FROM maps";
   const shown = [

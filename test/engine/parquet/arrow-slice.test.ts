@@ -21,7 +21,7 @@ afterAll(() => rm(folder, { recursive: true }));
 
 /** The file of 61 rows with a column of every layout, in pieces of about so many bytes. */
 function rewrite(bytes: number): { rewriter: Rewriter; pieces: Piece[]; planned: ReturnType<typeof planColumns> } {
-  const path = fileURLToPath(new URL("../ingest/arrow-files/layouts.arrow", import.meta.url));
+  const path = fileURLToPath(new URL("../ingest/arrow/files/layouts.arrow", import.meta.url));
   const fd = openSync(path, "r");
   const [schema, ...others] = [...readMessages(fd, fstatSync(fd).size)];
   const planned = planColumns(readSchema(schema?.metadata ?? new Uint8Array()));

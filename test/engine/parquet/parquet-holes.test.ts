@@ -338,7 +338,7 @@ test.each([
   ["hostile-encrypted.parquet", "invalid", /is an encrypted Parquet file/],
   ["hostile-encrypted-column.parquet", "invalid", /encrypted/],
 ])("%s of the corpus is refused for what it is", async (name, kind, message) => {
-  const corpus = await readCorpus(new URL("../ingest/parquet-files/", import.meta.url), ".parquet");
+  const corpus = await readCorpus(new URL("../ingest/parquet/files/", import.meta.url), ".parquet");
   const bytes = corpus.find((kept) => kept.name === name)?.bytes ?? expect.fail(`no ${name}`);
   expect(await refused(bytes)).toMatchObject({ kind, message: expect.stringMatching(message) });
 });

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
+import { openXxh64 } from "../../kernel/hash.ts";
 import type { WorkerReply } from "../../kernel/run-worker.ts";
-import { openXxh64 } from "../hash.ts";
 import { cutShort, decodeZstd, type ReadBytes } from "./zstd.ts";
 import { ZstdFault, ZstdLimit } from "./zstd-tables.ts";
 

@@ -3,21 +3,11 @@ import { foldedName } from "../../duckdb/folded-name.ts";
 import { LakeError } from "../../kernel/errors.ts";
 import type { ConvertContext, Source } from "../types.ts";
 import { uniqueNames } from "../unique-names.ts";
-import type { Layout } from "./csv-layout.ts";
+import type { Layout, Sniffed } from "./csv-layout.ts";
 import { assertTyped } from "./csv-options.ts";
 import { dialectOptions, isWidest, newlineOptions, type Reading } from "./csv-read.ts";
 import { isDamage, isTooLong } from "./csv-rejects.ts";
 import { isNullSpelling, NULL_SPELLINGS } from "./csv-types.ts";
-
-/** What a CSV file looks like, before its values are looked at. */
-export interface Sniffed extends Layout {
-  names: string[];
-  renamed: { from: string; to: string }[];
-  /** A DuckDB type for each column that fits the rows DuckDB sampled, and for dates how they are written. */
-  types: string[];
-  dateFormat: string | null;
-  timestampFormat: string | null;
-}
 
 /** The layout with names and candidate types. Throws `invalid` when the caller's types or null values do not go with it. */
 export async function sniffCsv(

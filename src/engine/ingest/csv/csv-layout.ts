@@ -317,3 +317,13 @@ function endlessRecord(label: string, line: number): LakeError {
     hint: "Check its quotes and its line ends; skip_lines leaves out what is before the table.",
   });
 }
+
+/** What a CSV file looks like, before its values are looked at. */
+export interface Sniffed extends Layout {
+  names: string[];
+  renamed: { from: string; to: string }[];
+  /** A DuckDB type for each column that fits the rows DuckDB sampled, and for dates how they are written. */
+  types: string[];
+  dateFormat: string | null;
+  timestampFormat: string | null;
+}

@@ -1,7 +1,6 @@
 import { type Connection, literal, literalList } from "../../duckdb/duckdb.ts";
 import type { ConvertContext, Source } from "../types.ts";
-import type { Sniffed } from "./csv-dialect.ts";
-import type { Layout } from "./csv-layout.ts";
+import type { Layout, Sniffed } from "./csv-layout.ts";
 import type { Dialect } from "./csv-lines.ts";
 import type { PlainText } from "./csv-text.ts";
 

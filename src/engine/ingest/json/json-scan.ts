@@ -12,6 +12,7 @@ import {
 import { KIND, KINDS, type KindIndex, stringKind } from "./json-kinds.ts";
 import { type Nested, skimNested } from "./json-nested.ts";
 import { emptyShape, nestedType, openShapes, type Shape } from "./json-shape.ts";
+import type { ColumnSurvey } from "./json-survey.ts";
 import {
   CLOSE_OBJECT,
   COLON,
@@ -31,23 +32,6 @@ import {
   skipString,
   type Window,
 } from "./json-tokens.ts";
-
-/** What is known about the values under one top-level key. */
-export interface ColumnSurvey {
-  key: string;
-  /** How many values are of each kind, in the order of `KINDS`; null is none of them. */
-  counts: number[];
-  /** The first value of each kind. */
-  first: (Example | null)[];
-  /** Nested values hold integers that DOUBLE would round. */
-  nestedBigint: boolean;
-  /** The first number inside nested values that had to become a string. */
-  nestedNumber: Example | null;
-  /** The first key that occurs twice in an object inside. */
-  nestedKey: Example | null;
-  /** The type of the nested values, set when all have been read. */
-  nestedType: string;
-}
 
 export interface ScanOptions {
   /** Keys whose numbers are kept as they are written, as strings. */

@@ -1,6 +1,6 @@
 import type { IngestNotes } from "../types.ts";
 import { KINDS, type Kind } from "./json-kinds.ts";
-import type { ColumnSurvey } from "./json-scan.ts";
+import type { ColumnSurvey } from "./json-survey.ts";
 
 type KeptAsText = IngestNotes["kept_as_text"][number];
 

@@ -7,7 +7,8 @@ import type { WorkerReply } from "../../kernel/run-worker.ts";
 import type { Encoding } from "../types.ts";
 import { createOutput, type Output } from "./json-copy.ts";
 import { type Input, isWindows1252, MAX_RECORD_BYTES, openInput, sniffEncoding, tooLong } from "./json-input.ts";
-import { type ColumnSurvey, createScanner, type Scanner, type ScanOptions, TooManyKeys } from "./json-scan.ts";
+import { createScanner, type Scanner, type ScanOptions, TooManyKeys } from "./json-scan.ts";
+import type { ColumnSurvey } from "./json-survey.ts";
 import { fault, JsonFault, NOT_UTF8 } from "./json-tokens.ts";
 import { areFieldNames, decideType, needsVerbatim } from "./json-types.ts";
 

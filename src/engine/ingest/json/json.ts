@@ -11,7 +11,7 @@ import { uniqueNames } from "../unique-names.ts";
 import { writeParquet } from "../write.ts";
 import type { Example } from "./json-copy.ts";
 import { KIND } from "./json-kinds.ts";
-import type { ColumnSurvey } from "./json-scan.ts";
+import type { ColumnSurvey } from "./json-survey.ts";
 import { type Decision, decideType, widthOf } from "./json-types.ts";
 import type { JsonSurvey, JsonTask } from "./json-worker.ts";
 

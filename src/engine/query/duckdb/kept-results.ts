@@ -4,7 +4,7 @@ import { LRUCache } from "lru-cache";
 import type { Params } from "../../duckdb/duckdb.ts";
 import { openScope } from "../../kernel/scope.ts";
 import type { Verdict } from "../guard/tree.ts";
-import type { QueryResult } from "../types.ts";
+import type { KeptStats, QueryResult } from "../types.ts";
 import { openHeld, type Relations, type Resolved } from "./relations.ts";
 import { KEPT_VERDICT_CHARS } from "./turn.ts";
 
@@ -27,16 +27,6 @@ export interface KeptResults {
   find(asked: Asked, relations: Relations): Promise<Content | undefined>;
   keep(asked: Asked, verdict: Verdict, resolved: Resolved, content: Content, textBytes: number): void;
   stats(): KeptStats;
-}
-
-export interface KeptStats {
-  entries: number;
-  bytes: number;
-  maxBytes: number;
-  /** Statements answered from memory. */
-  hits: number;
-  /** Statements that ran, and can be answered from memory the next time. */
-  misses: number;
 }
 
 interface Kept {

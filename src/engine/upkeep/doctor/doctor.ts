@@ -1,24 +1,10 @@
 import { LakeError } from "../../kernel/errors.ts";
-import { openScope, type Scope } from "../../kernel/scope.ts";
+import { openScope } from "../../kernel/scope.ts";
 import type { EngineSettings } from "../../settings.ts";
+import type { Check, Finding } from "./check.ts";
 import { embeddings } from "./embed-checks.ts";
 import { allowed, clock, commits, disk, folder } from "./folder-checks.ts";
 import { duckdb, graphs, manifests, node } from "./library-checks.ts";
-
-export interface Finding {
-  /** `warn`: it works, but less well than it could. */
-  status: "ok" | "warn" | "fail";
-  /** What was found: one sentence. */
-  found: string;
-  /** What to do about it. */
-  fix?: string | undefined;
-}
-
-export interface Check {
-  name: string;
-  /** What it opens is closed with the scope. What it throws is a finding, too. */
-  run(settings: EngineSettings, scope: Scope): Promise<Finding>;
-}
 
 export interface Diagnosis {
   ok: boolean;

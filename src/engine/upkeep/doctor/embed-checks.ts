@@ -1,6 +1,6 @@
 import { openModels } from "../../embed/models.ts";
 import type { Log } from "../../settings.ts";
-import type { Check } from "./doctor.ts";
+import type { Check } from "./check.ts";
 
 /** What a server would choose now, and why. Nothing is sent to a service that costs money. */
 export const embeddings: Check = {

@@ -6,7 +6,7 @@ import type { EngineSettings } from "../../settings.ts";
 import { openFileStore } from "../../store/file.ts";
 import { explained } from "../../store/file-errors.ts";
 import type { Store } from "../../store/store.ts";
-import type { Check } from "./doctor.ts";
+import type { Check } from "./check.ts";
 
 const MIB = 2 ** 20;
 /** Less than this, and the next ingest may fail; much less, and it will. */

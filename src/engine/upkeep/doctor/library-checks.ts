@@ -5,7 +5,7 @@ import { openGraph } from "../../ann/graph.ts";
 import { warm } from "../../catalog/manifest.ts";
 import { openRemoteDuck } from "../../duckdb/remote.ts";
 import { areOffline } from "../../process/launch.ts";
-import type { Check } from "./doctor.ts";
+import type { Check } from "./check.ts";
 
 /** As package.json's `engines`. */
 const LEAST_NODE = [20, 19] as const;

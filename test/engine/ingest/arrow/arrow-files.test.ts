@@ -5,7 +5,7 @@ import { cellReaders, type Json } from "../../../../src/engine/duckdb/values.ts"
 import { convertArrow } from "../../../../src/engine/ingest/arrow/arrow.ts";
 import { type Converting, openConverting } from "../../../support/converting.ts";
 
-/** Files of pyarrow and polars, which arrow-files/make.py writes. */
+/** Files of pyarrow and polars, which files/make.py writes. */
 let bench: Converting;
 beforeAll(async () => {
   bench = await openConverting();
@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => bench[Symbol.asyncDispose]());
 
 async function load(name: string) {
-  const data = await readFile(new URL(`arrow-files/${name}`, import.meta.url));
+  const data = await readFile(new URL(`files/${name}`, import.meta.url));
   return bench.convert(convertArrow, await bench.source(name, data, "arrow"));
 }
 

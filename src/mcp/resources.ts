@@ -9,9 +9,9 @@ import {
 import type { DatasetKind, Head } from "../engine/catalog/types.ts";
 import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
-import { serveCall, type Watch } from "../mcp/serve-call.ts";
-import { datasetResources, jobResource, resources } from "./index.ts";
-import { MAX_SUBSCRIBED, whyNotSubscribed } from "./subscriptions.ts";
+import { datasetResources, jobResource, resources } from "../resources/index.ts";
+import { MAX_SUBSCRIBED, whyNotSubscribed } from "../resources/subscriptions.ts";
+import { serveCall, type Watch } from "./serve-call.ts";
 
 const JSON_TYPE = "application/json";
 const LISTED = 1000;

@@ -1,5 +1,5 @@
-import type { Engine } from "./engine/engine.ts";
-import type { Log } from "./engine/settings.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { Log } from "../engine/settings.ts";
 
 /** A close that hangs must not keep the process alive. */
 const CLOSE_MS = 5_000;

@@ -3,8 +3,8 @@ import { readFile, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
 import { createXXHash64, createXXHash128, type IHasher } from "hash-wasm";
-import { LakeError } from "../kernel/errors.ts";
-import type { Scope } from "../kernel/scope.ts";
+import { LakeError } from "./errors.ts";
+import type { Scope } from "./scope.ts";
 
 export interface Hasher {
   /**

@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { hasCode } from "../kernel/errors.ts";
-import type { Scope } from "../kernel/scope.ts";
+import { hasCode } from "./errors.ts";
+import type { Scope } from "./scope.ts";
 
 /** Tells this process from an earlier one with its number, as in a container that starts again. */
 export const PROCESS = randomUUID();
