@@ -1,5 +1,7 @@
 import { z } from "zod";
-import type { CsvDialect, CsvOptions, IngestResult } from "../engine/ingest/types.ts";
+import { FORMAT_NAMES, type Format } from "../engine/ingest/formats.ts";
+import type { IngestResult } from "../engine/ingest/request.ts";
+import type { CsvDialect, CsvOptions } from "../engine/ingest/types.ts";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { type CommandContext, defineCommand } from "./command.ts";
@@ -31,11 +33,7 @@ export const ingest = defineCommand({
       .default("fail")
       .describe("skip: leave unreadable rows out and report them:")
       .meta({ value: "WHAT" }),
-    format: z
-      .enum(["csv", "tsv", "json", "ndjson", "parquet", "arrow"])
-      .optional()
-      .describe("Unset: told from name and content.")
-      .meta({ value: "FORMAT" }),
+    format: z.enum(FORMAT_NAMES).optional().describe("Unset: told from name and content.").meta({ value: "FORMAT" }),
     header: z
       .enum(["yes", "no"])
       .optional()
@@ -117,7 +115,7 @@ interface Options {
   mode: "replace" | "append" | "create";
   schema_change: "refuse" | "allow";
   on_bad_rows: "fail" | "skip";
-  format?: "csv" | "tsv" | "json" | "ndjson" | "parquet" | "arrow" | undefined;
+  format?: Format | undefined;
   csv: CsvOptions;
 }
 

@@ -19,7 +19,7 @@ import type {
 } from "./index/types.ts";
 import type { Vectors } from "./index/vectors.ts";
 import type { Ingest } from "./ingest/ingest.ts";
-import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.ts";
+import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/request.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
 import { LakeError } from "./kernel/errors.ts";

@@ -1,5 +1,7 @@
 import { z } from "zod";
-import type { CsvOptions, IngestRequest } from "../engine/ingest/types.ts";
+import { FORMAT_NAMES } from "../engine/ingest/formats.ts";
+import type { IngestRequest } from "../engine/ingest/request.ts";
+import type { CsvOptions } from "../engine/ingest/types.ts";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
@@ -78,10 +80,7 @@ export const ingest = defineTool({
       .describe("The data itself, for example CSV with a header line; more than 16 MiB goes through path or upload."),
     sql: z.string().min(1).max(262_144).optional().describe("A SELECT whose result becomes the dataset."),
     upload: z.string().max(100).optional().describe("What PUT /uploads returned; used once it was loaded."),
-    format: z
-      .enum(["csv", "tsv", "json", "ndjson", "parquet", "arrow"])
-      .optional()
-      .describe("Unset: told from name and content."),
+    format: z.enum(FORMAT_NAMES).optional().describe("Unset: told from name and content."),
     mode: z.enum(["replace", "append", "create"]).default("replace").describe("create fails when the dataset exists."),
     schema_change: z
       .enum(["refuse", "allow"])

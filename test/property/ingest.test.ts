@@ -7,7 +7,7 @@ import { openWriter, STREAMED } from "../../src/cli/formats.ts";
 import { type Connection, identifier, literal, openDuck } from "../../src/engine/duckdb/duckdb.ts";
 import type { Json } from "../../src/engine/duckdb/values.ts";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
-import type { IngestRequest } from "../../src/engine/ingest/types.ts";
+import type { IngestRequest } from "../../src/engine/ingest/request.ts";
 import { openScope, type Scope } from "../../src/engine/kernel/scope.ts";
 import { type GeneratedColumn, generatedColumns, ROWS, selectOf } from "../support/generated.ts";
 import { testSettings } from "../support/lake.ts";

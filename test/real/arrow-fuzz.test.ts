@@ -42,7 +42,7 @@ function damaged(sound: Buffer, random: (below: number) => number): Buffer {
 
 /** How the file ends: `loaded`, or the kind of the error that names it. */
 async function outcome(bytes: Buffer): Promise<string> {
-  const source = await bench.source("fuzzed.arrow", bytes, "arrow");
+  const source = await bench.source("fuzzed.arrow", bytes);
   return bench.convert(convertArrow, source).then(
     () => "loaded",
     (error: { name?: string; kind?: string; message?: string }) => {

@@ -2,19 +2,12 @@ import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { literalList, openDuck } from "../../src/engine/duckdb/duckdb.ts";
-import type {
-  Compression,
-  ConvertContext,
-  Converted,
-  Converter,
-  Format,
-  Source,
-} from "../../src/engine/ingest/types.ts";
+import type { Compression, ConvertContext, Converted, Converter, Source } from "../../src/engine/ingest/types.ts";
 import { openScope } from "../../src/engine/kernel/scope.ts";
 
 export interface Converting {
   /** A source file in this bench's own folder, described as ingest would. */
-  source(name: string, data: string | Uint8Array, format: Format, compression?: Compression): Promise<Source>;
+  source(name: string, data: string | Uint8Array, compression?: Compression): Promise<Source>;
   /** Runs a converter in a fresh locked DuckDB, and reads back what it wrote. */
   convert(
     converter: Converter,
@@ -35,10 +28,10 @@ export async function openConverting(): Promise<Converting> {
   let runs = 0;
   return {
     folder,
-    async source(name, data, format, compression = "none") {
+    async source(name, data, compression = "none") {
       const path = join(folder, name);
       await writeFile(path, data);
-      return { path, label: basename(name), format, compression, bytes: (await stat(path)).size };
+      return { path, label: basename(name), compression, bytes: (await stat(path)).size };
     },
     async convert(converter, source, overrides = {}, select = "") {
       const scope = openScope();

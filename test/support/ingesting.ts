@@ -5,7 +5,7 @@ import { openCatalog } from "../../src/engine/catalog/catalog.ts";
 import type { Catalog } from "../../src/engine/catalog/types.ts";
 import { literalList } from "../../src/engine/duckdb/duckdb.ts";
 import { type Ingest, openIngest } from "../../src/engine/ingest/ingest.ts";
-import type { IngestOptions, IngestRequest, IngestResult } from "../../src/engine/ingest/types.ts";
+import type { IngestOptions, IngestRequest, IngestResult } from "../../src/engine/ingest/request.ts";
 import type { LakeError } from "../../src/engine/kernel/errors.ts";
 import { openScope } from "../../src/engine/kernel/scope.ts";
 import { spoolOf } from "../../src/engine/kernel/spool-folders.ts";

@@ -6,10 +6,11 @@ import { type Duck, openDuck } from "../duckdb/duckdb.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
 import type { Handler, Told } from "../process/serve.ts";
 import { changedMeanwhile } from "./changed.ts";
-import { DETECT_BYTES, detect } from "./detect.ts";
+import { DETECT_BYTES, type Detected, detect } from "./detect.ts";
+import { type Format, formatSpec } from "./formats.ts";
 import { openTarget, type SchemaRules } from "./schema.ts";
 import { convertQuery, type Plan } from "./sql.ts";
-import type { ConvertContext, Converted, Converter, Format, Source } from "./types.ts";
+import type { ConvertContext, Converted, Source } from "./types.ts";
 
 // What `conversion.ts` calls in a worker process. Here, and nowhere else, the bytes of a foreign file are read.
 
@@ -53,17 +54,9 @@ export interface ConvertResult extends Converted {
   settled: Head["columns"];
 }
 
-const CONVERTERS: Record<Format, () => Promise<Converter>> = {
-  csv: async () => (await import("./csv/csv.ts")).convertCsv,
-  tsv: async () => (await import("./csv/csv.ts")).convertCsv,
-  json: async () => (await import("./json/json.ts")).convertJson,
-  ndjson: async () => (await import("./json/json.ts")).convertJson,
-  parquet: async () => (await import("./parquet/parquet.ts")).convertParquet,
-  arrow: async () => (await import("./arrow/arrow.ts")).convertArrow,
-};
-
 interface Opened {
   handle: FileHandle;
+  format: Format;
   source: Source;
   /** The file is a copy, in the folder of its ingest. */
   isCopy: boolean;
@@ -74,11 +67,10 @@ let opened: Opened | undefined;
 let closing: Promise<unknown> = Promise.resolve();
 
 export const calls: Readonly<Record<string, Handler>> = {
-  "ingest.open": async (request: OpenRequest): Promise<Pick<Source, "format" | "compression">> => {
+  "ingest.open": async (request: OpenRequest): Promise<Detected> => {
     await closeSource();
     opened = await openSource(request);
-    const { format, compression } = opened.source;
-    return { format, compression };
+    return { format: opened.format, compression: opened.source.compression };
   },
   "ingest.convert": async (request: ConvertRequest, told: Told): Promise<ConvertResult> => {
     await closing;
@@ -159,11 +151,12 @@ async function openSource({ file, format, isText, folder }: OpenRequest): Promis
     if (dev !== device || ino !== inode) throw changedMeanwhile(label);
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(DETECT_BYTES), 0, DETECT_BYTES, 0);
     const head = buffer.subarray(0, bytesRead);
-    const found = detect(label, format, head, bytes, isText);
+    const detected = detect(label, format, head, bytes, isText);
     const isCopy = bytes <= COPIED_BYTES;
     const inside = join(folder, "source");
     await (isCopy ? copyTo(inside, handle, bytes) : linkTo(inside, handle, path));
-    return { handle, source: { path: inside, label, bytes, ...found }, isCopy };
+    const { compression } = detected;
+    return { handle, format: detected.format, source: { path: inside, label, bytes, compression }, isCopy };
   } catch (error) {
     await handle.close();
     throw error;
@@ -226,7 +219,7 @@ async function convert(duck: Duck, request: ConvertRequest, { signal, emit }: To
 async function converted(query: ConvertRequest["query"], context: ConvertContext): Promise<Converted> {
   if (query) return convertQuery(query.plan, context);
   if (!opened) throw new Error("No file was opened.");
-  const { source } = opened;
-  const convertSource = await CONVERTERS[source.format]();
+  const { format, source } = opened;
+  const convertSource = await formatSpec(format).converter();
   return convertSource(source, context);
 }

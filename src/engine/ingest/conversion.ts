@@ -6,14 +6,15 @@ import type { Scope } from "../kernel/scope.ts";
 import { type OnEnd, ProcessEnded, takeProcess } from "../process/processes.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { ConvertRequest, ConvertResult, OpenRequest } from "./conversion-calls.ts";
-import type { Format, Source } from "./types.ts";
+import type { Detected } from "./detect.ts";
+import { type Format, formatSpec } from "./formats.ts";
 
 /** A process that reads one source: its file, its folder, and nothing else. */
 export interface Conversion {
   /** Of its process, a UUID. */
   readonly id: string;
   /** Opens the file and tells what it is. Throws `conflict` when its name leads elsewhere by now, `invalid`. */
-  open(request: OpenRequest, signal: AbortSignal): Promise<Pick<Source, "format" | "compression">>;
+  open(request: OpenRequest, signal: AbortSignal): Promise<Detected>;
   /** Turns what was opened, or a query, into Parquet files in the folder. */
   convert(
     request: ConvertRequest,
@@ -43,7 +44,7 @@ export async function openConversion(
     open: async (request, signal) => {
       file = request;
       ({ label } = request.file);
-      const opening = worker.call<Pick<Source, "format" | "compression">>("ingest.open", request, { signal });
+      const opening = worker.call<Detected>("ingest.open", request, { signal });
       const opened = await opening.catch((error: unknown) => {
         throw error instanceof ProcessEnded ? endedOn(label, error) : error;
       });
@@ -57,7 +58,7 @@ export async function openConversion(
         if (!(error instanceof ProcessEnded)) throw error;
         if (error.ending !== "crash" || !file) throw endedOn(label, error);
         const again = { caller, memoryBytes, file, request, signal };
-        const column = COLUMNAR.has(format) ? await columnAtFault(again) : undefined;
+        const column = format && formatSpec(format).isColumnar ? await columnAtFault(again) : undefined;
         throwIfAborted(signal);
         throw endedOn(label, error, format, column);
       });
@@ -65,8 +66,6 @@ export async function openConversion(
   };
 }
 
-/** Of these a column can be read by itself. */
-const COLUMNAR: ReadonlySet<Format | undefined> = new Set<Format>(["parquet", "arrow"]);
 /** What finding the column may take: the caller has been told nothing yet. */
 const FIND_MS = 10_000;
 

@@ -2,7 +2,8 @@ import { constants, gunzipSync } from "node:zlib";
 import { hasCode, LakeError } from "../kernel/errors.ts";
 import { startOfZstd, zstdStart } from "./compression/zstd.ts";
 import { foreignFormat, isBinary, textOf } from "./foreign.ts";
-import type { Compression, Format, Source } from "./types.ts";
+import { FORMAT_NAMES, type Format, formatSpec } from "./formats.ts";
+import type { Compression } from "./types.ts";
 
 /** How much of the start of a source is enough to tell its format. */
 export const DETECT_BYTES = 64 * 1024;
@@ -10,27 +11,10 @@ export const DETECT_BYTES = 64 * 1024;
 const GZIP_BYTES = 4 * 1024;
 const GZIP_OUTPUT_BYTES = 512 * 1024;
 
-const EXTENSIONS: Record<string, Format> = {
-  csv: "csv",
-  tsv: "tsv",
-  tab: "tsv",
-  json: "json",
-  jsonl: "ndjson",
-  ndjson: "ndjson",
-  parquet: "parquet",
-  arrow: "arrow",
-  feather: "arrow",
-  ipc: "arrow",
-};
-
-const NAMES: Record<Format, string> = {
-  csv: "CSV",
-  tsv: "TSV",
-  json: "JSON",
-  ndjson: "NDJSON",
-  parquet: "Parquet",
-  arrow: "Arrow IPC",
-};
+export interface Detected {
+  format: Format;
+  compression: Compression;
+}
 
 /**
  * What a source is, from its name, the format that was asked for, and its first `DETECT_BYTES`. Its content outdoes its
@@ -42,7 +26,7 @@ export function detect(
   head: Buffer,
   bytes: number,
   isText = false,
-): Pick<Source, "format" | "compression"> {
+): Detected {
   const compression = detectCompression(head);
   const isWhole = bytes === head.length && (compression === "none" || bytes <= GZIP_BYTES);
   const start = startOf(head, compression, isWhole);
@@ -70,7 +54,7 @@ function formatOf(
   refuseForeign(label, start, compression, isWhole);
   const expected = asked ?? formatOfName(label);
   const found = formatOfBytes(start);
-  const isBytes = expected === "parquet" || expected === "arrow";
+  const isBytes = expected !== undefined && formatSpec(expected).isStart !== undefined;
   if (found && asked && found !== asked) throw mismatch(label, asked, found);
   if (found) return found;
   if (start.length === 0) return expected ?? "csv";
@@ -94,7 +78,7 @@ export function detectCompression(head: Buffer): Compression {
 /** By extension: `.csv`, `.csv.gz`. */
 function formatOfName(name: string): Format | undefined {
   const [, extension = ""] = /\.([a-z0-9]+)(?:\.(?:gz|gzip|zst|zstd))?$/i.exec(name) ?? [];
-  return EXTENSIONS[extension.toLowerCase()];
+  return FORMAT_NAMES.find((format) => formatSpec(format).extensions.includes(extension.toLowerCase()));
 }
 
 /** Decompressed; undefined for what is damaged: who reads all of it says how. */
@@ -120,12 +104,8 @@ function startOfGzip(head: Buffer, length: number, finishFlush: number): Buffer 
   }
 }
 
-function formatOfBytes(start: Buffer): "parquet" | "arrow" | undefined {
-  // A table may have a column PAR1: Thrift and FlatBuffers begin with control characters.
-  const magic = /^(?:(PAR1)|ARROW1)(?![\x20-\x7e\s]{4})/.exec(start.toString("latin1", 0, 16));
-  if (magic) return magic[1] ? "parquet" : "arrow";
-  // An Arrow stream starts with a continuation marker instead of a name.
-  return start.toString("hex", 0, 4) === "ffffffff" ? "arrow" : undefined;
+function formatOfBytes(start: Buffer): Format | undefined {
+  return FORMAT_NAMES.find((format) => formatSpec(format).isStart?.(start));
 }
 
 function sniffText(text: string): Format {
@@ -164,11 +144,15 @@ function refused(label: string, { what, hint }: { what: string; hint: string }, 
 }
 
 function mismatch(label: string, asked: Format, found: Format): LakeError {
-  return new LakeError("invalid", `${label} is not ${NAMES[asked]}: its content is ${NAMES[found]}.`, {
-    hint: `Pass format: "${found}", or leave format out.`,
-  });
+  return new LakeError(
+    "invalid",
+    `${label} is not ${formatSpec(asked).title}: its content is ${formatSpec(found).title}.`,
+    {
+      hint: `Pass format: "${found}", or leave format out.`,
+    },
+  );
 }
 
 function readable(): string {
-  return `What can be loaded: ${Object.values(NAMES).join(", ")}.`;
+  return `What can be loaded: ${FORMAT_NAMES.map((format) => formatSpec(format).title).join(", ")}.`;
 }

@@ -23,16 +23,11 @@ import { openBudget } from "./budget.ts";
 import { type Conversion, needsMemory, openConversion } from "./conversion.ts";
 import type { ConvertRequest, ConvertResult } from "./conversion-calls.ts";
 import { readCsvOptions, recordedOptions } from "./csv/csv-options.ts";
+import { type Format, formatSpec } from "./formats.ts";
+import type { IngestOptions, IngestRequest, IngestResult } from "./request.ts";
 import { type SchemaRules, stillFits } from "./schema.ts";
 import { type FileGiven, openSource, recordedName } from "./source.ts";
-import {
-  type Format,
-  type IngestNotes,
-  type IngestOptions,
-  type IngestRequest,
-  type IngestResult,
-  NO_NOTES,
-} from "./types.ts";
+import { type IngestNotes, NO_NOTES } from "./types.ts";
 
 export interface IngestParts {
   store: Store;
@@ -50,8 +45,6 @@ export interface Ingest {
   ingest(request: IngestRequest, options?: IngestOptions): Promise<IngestResult>;
   occupancy(): Occupancy;
 }
-
-const INFERRED: readonly Format[] = ["csv", "tsv", "json", "ndjson"];
 
 /** Progress when the rows are converted, and when they are stored. */
 const CONVERTED = 0.9;
@@ -176,7 +169,7 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
   const isText = job.request.csv?.encoding !== undefined;
   const { format } = await conversion.open({ file, format: job.request.format, isText, folder }, job.signal);
   const onBadRows = job.request.onBadRows ?? "fail";
-  const csv = readCsvOptions(job.request.csv, format);
+  const csv = readCsvOptions(job.request.csv, format, formatSpec(format).takesCsvOptions);
   const reading = [file.bytes, format, onBadRows, job.rules.schemaChange, ...(csv ? [csv] : [])];
   // Hashing and converting run side by side. Whichever knows first that there is nothing to do stops the other.
   const known = new AbortController();
@@ -186,7 +179,7 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
     return hash;
   });
   hashed.catch(() => undefined);
-  const rules: SchemaRules = { ...job.rules, inferred: INFERRED.includes(format) };
+  const rules: SchemaRules = { ...job.rules, inferred: formatSpec(format).isInferred };
   const signal = AbortSignal.any([job.signal, known.signal]);
   let converted: ConvertResult;
   try {
@@ -211,7 +204,7 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
 
 async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestResult> {
   const { signal, store, settings } = job;
-  readCsvOptions(job.request.csv, "sql");
+  readCsvOptions(job.request.csv, "sql", false);
   const rules: SchemaRules = { ...job.rules, inferred: false };
   const plan = await job.query.plan(sql, { signal, caller: job.options.caller, files: scope });
   const query = { plan, folders: [join(store.localRoot, "data")], timeZone: settings.timeZone };
@@ -270,12 +263,8 @@ function headOf(newest: Manifest | Head): Head {
   return head;
 }
 
-/**
- * Equal input gives equal bytes on any machine. DuckDB cuts row groups of CSV as its threads happen to run, so that gets
- * one, which is as fast, since most of the work is one pipeline; other sources only differ between one and several.
- */
 function threadsFor(format: Format | "sql", { threads }: EngineSettings): number {
-  return format === "csv" || format === "tsv" ? 1 : Math.max(2, threads);
+  return format !== "sql" && formatSpec(format).isOneThread ? 1 : Math.max(2, threads);
 }
 
 /** What libraries throw, in terms of the ingest: its signal aborts streams too, and DuckDB's hints are for queries. */

@@ -2,7 +2,8 @@ import { shown } from "../catalog/nearest.ts";
 import type { Column, Head } from "../catalog/types.ts";
 import { foldedName } from "../duckdb/folded-name.ts";
 import { LakeError } from "../kernel/errors.ts";
-import type { IngestRequest, Target } from "./types.ts";
+import type { IngestRequest } from "./request.ts";
+import type { Target } from "./types.ts";
 
 type Plain = Pick<Column, "name" | "type">;
 type Mode = NonNullable<IngestRequest["mode"]>;

@@ -1,7 +1,6 @@
 import type { Column, ColumnStats } from "../catalog/types.ts";
 import type { Duck } from "../duckdb/duckdb.ts";
 
-export type Format = "csv" | "tsv" | "json" | "ndjson" | "parquet" | "arrow";
 export type Compression = "none" | "gzip" | "zstd";
 
 export type Encoding = "utf-8" | "utf-16le" | "utf-16be" | "windows-1252";
@@ -26,46 +25,6 @@ export interface CsvOptions {
 export interface KnownCsvOptions extends Omit<CsvOptions, "encoding" | "types"> {
   encoding?: Encoding | undefined;
   types?: Record<string, string> | undefined;
-}
-
-export type FileSource = { path: string } | { text: string } | { upload: string };
-
-export interface IngestRequest {
-  name: string;
-  /** `upload` is the id of a complete upload of the caller. */
-  source: FileSource | { sql: string };
-  format?: Format | undefined;
-  mode?: "replace" | "append" | "create" | undefined;
-  schemaChange?: "refuse" | "allow" | undefined;
-  onBadRows?: "fail" | "skip" | undefined;
-  csv?: CsvOptions | undefined;
-}
-
-export interface IngestOptions {
-  /** Folders that `path` may also lie in: the roots the client offered. Absolute. */
-  roots?: string[] | undefined;
-  /** Whose uploads may be used. */
-  caller?: string | undefined;
-  signal?: AbortSignal | undefined;
-  /** `fraction` is 0 to 1. */
-  onProgress?: ((fraction: number, message: string) => void) | undefined;
-}
-
-/** Field names are those of the tool's result. */
-export interface IngestResult {
-  dataset_id: string;
-  name: string;
-  version: number;
-  /** Rows and bytes of the whole dataset at this version. */
-  rows: number;
-  bytes: number;
-  schema_fingerprint: string;
-  unchanged: boolean;
-  columns: { name: string; type: string }[];
-  /** Rows this call wrote; 0 when unchanged. */
-  rows_written: number;
-  /** What happened to the data that the caller may not expect. */
-  notes: IngestNotes;
 }
 
 export interface IngestNotes {
@@ -103,7 +62,6 @@ export interface Source {
   path: string;
   /** As the caller named it; the only name that may appear in messages. */
   label: string;
-  format: Format;
   compression: Compression;
   bytes: number;
 }
@@ -116,6 +74,8 @@ export interface ConvertContext {
   onBadRows: "fail" | "skip";
   /** As `readCsvOptions` gives them. */
   csv?: KnownCsvOptions | undefined;
+  /** What may separate values in it. Absent: what usually does. */
+  delimiters?: readonly string[] | undefined;
   maxRows: number;
   /** Absent: a new dataset, with field ids 1 to n. `writeParquet` asks it; converters that infer types may look. */
   target?: Target | undefined;
@@ -152,6 +112,28 @@ export interface Converted {
 
 /** Turns one source into Parquet files in `context.folder`. Throws `LakeError`; then the folder's contents are garbage. */
 export type Converter = (source: Source, context: ConvertContext) => Promise<Converted>;
+
+/** One kind of file that can be loaded. */
+export interface FormatSpec {
+  /** As people call it. */
+  title: string;
+  /** Of file names, in lower case. */
+  extensions: readonly string[];
+  /** Whether a source that begins like this is of the format. Absent for text. */
+  isStart?: (start: Buffer) => boolean;
+  /** Types of columns are found from their values, and not declared. */
+  isInferred: boolean;
+  /** `CsvOptions` say how it is read. */
+  takesCsvOptions: boolean;
+  /** One column can be read without the others. */
+  isColumnar: boolean;
+  /**
+   * Equal input gives equal bytes on any machine. DuckDB cuts row groups of CSV as its threads happen to run, so that gets
+   * one, which is as fast, since most of the work is one pipeline; other sources only differ between one and several.
+   */
+  isOneThread: boolean;
+  converter(): Promise<Converter>;
+}
 
 export const NO_NOTES: IngestNotes = {
   kept_as_text: [],

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Head } from "../catalog/types.ts";
-import type { IngestRequest } from "../ingest/types.ts";
+import type { IngestRequest } from "../ingest/request.ts";
 import { LakeError, throwIfAborted } from "../kernel/errors.ts";
 import type { Scope } from "../kernel/scope.ts";
 import type { Clock, Log } from "../settings.ts";

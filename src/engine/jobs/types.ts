@@ -1,5 +1,5 @@
 import type { CreateRequest, CreateResult } from "../index/types.ts";
-import type { IngestRequest, IngestResult } from "../ingest/types.ts";
+import type { IngestRequest, IngestResult } from "../ingest/request.ts";
 import type { ErrorKind } from "../kernel/errors.ts";
 
 /** What can be done as a job, with what it takes and gives. */

@@ -25,7 +25,7 @@ beforeAll(async () => {
 afterAll(() => bench[Symbol.asyncDispose]());
 
 async function refused(bytes: Buffer, duck: unknown = unopened): Promise<{ kind: string; message: string }> {
-  const source = await bench.source("in.parquet", bytes, "parquet");
+  const source = await bench.source("in.parquet", bytes);
   const outcome: unknown = await bench.convert(convertParquet, source, { duck } as never).catch((error) => error);
   if (outcome instanceof Error && outcome.name === "LakeError") return outcome as never;
   throw outcome instanceof Error ? outcome : new Error("It should have failed.");
@@ -252,14 +252,14 @@ describe("refused before DuckDB opens it", () => {
 });
 
 test("what is at the limits is read", async () => {
-  const source = await bench.source("wide.parquet", wide(2000, { 4: list([]) }), "parquet");
+  const source = await bench.source("wide.parquet", wide(2000, { 4: list([]) }));
   const { columns } = await bench.convert(convertParquet, source);
   expect(columns.length).toBe(2000);
   const empty = parquetFile(
     { elements: [element("c", { type: "INT64" })], chunks: [], rows: 0, footer: { 4: list([]) } },
     1,
   );
-  const none = await bench.convert(convertParquet, await bench.source("none.parquet", empty, "parquet"));
+  const none = await bench.convert(convertParquet, await bench.source("none.parquet", empty));
   expect([none.rows, none.columns]).toEqual([0, [{ name: "c", type: "BIGINT" }]]);
 });
 
@@ -277,7 +277,7 @@ test("9,000 columns of texts are read in 256 MiB", async () => {
   });
   // Reading all of them back takes more room than there is.
   const read = "SELECT c0, c4500, c8999";
-  const source = await bench.source("survey.parquet", file, "parquet");
+  const source = await bench.source("survey.parquet", file);
   const { columns, rows, values } = await bench.convert(convertParquet, source, {}, read);
   expect([columns.length, rows]).toEqual([9000, 3]);
   expect(values).toEqual([
@@ -307,7 +307,7 @@ test("a dictionary whose place old writers give as that of the data, or as 0, is
       rows: 1,
     });
   for (const metadata of [{}, { 9: i64(4), 11: undefined }, { 9: i64(4), 11: i64(0) }]) {
-    const source = await bench.source("old.parquet", file(metadata), "parquet");
+    const source = await bench.source("old.parquet", file(metadata));
     expect((await bench.convert(convertParquet, source)).values).toEqual([{ c: "7" }]);
   }
 });
@@ -316,7 +316,7 @@ test("a page header with long statistics is read", async () => {
   const long = "x".repeat(100_000);
   const statistics = struct({ 5: binary(long), 6: binary(long) });
   const body = struct({ 1: i32(1), 2: i32(0), 3: i32(3), 4: i32(3), 5: statistics });
-  const source = await bench.source("long.parquet", oneColumn("INT64", {}, [7], { page: { 5: body } }), "parquet");
+  const source = await bench.source("long.parquet", oneColumn("INT64", {}, [7], { page: { 5: body } }));
   expect((await bench.convert(convertParquet, source)).values).toEqual([{ c: "7" }]);
 });
 
@@ -328,7 +328,7 @@ test("a column of NULLs without a dictionary is read", async () => {
     ],
     rows: 2,
   });
-  const source = await bench.source("nulls.parquet", file, "parquet");
+  const source = await bench.source("nulls.parquet", file);
   expect((await bench.convert(convertParquet, source)).values).toEqual([{ c: null }, { c: null }]);
 });
 

@@ -61,7 +61,7 @@ export async function readLayout(path: string, source: Source, context: ConvertC
   const named = options.skipLines === undefined ? sepLine(start) : undefined;
   const from = named?.end ?? bomLength(start);
   const delimiter = options.delimiter ?? named?.delimiter;
-  const candidates = delimiter !== undefined ? [delimiter] : source.format === "tsv" ? ["\t"] : DELIMITERS;
+  const candidates = delimiter !== undefined ? [delimiter] : (context.delimiters ?? DELIMITERS);
   const reading =
     options.skipLines === undefined
       ? readPastComments(start, from, candidates, options)
@@ -142,7 +142,7 @@ function sepLine(start: Start): { delimiter: string; end: number } | undefined {
  * Lines that begin with `#` before everything else are comments. The last one is the header, though, when it has a name for
  * each column and the next line has none.
  */
-function readPastComments(start: Start, from: number, delimiters: string[], options: CsvOptions): Reading {
+function readPastComments(start: Start, from: number, delimiters: readonly string[], options: CsvOptions): Reading {
   let comments = 0;
   let lastComment: number | undefined;
   let at = from;
@@ -172,7 +172,7 @@ function readPastComments(start: Start, from: number, delimiters: string[], opti
 function readFrom(
   start: Start,
   from: number,
-  delimiters: string[],
+  delimiters: readonly string[],
   options: CsvOptions & { titles: boolean },
 ): Reading {
   const at = from + (/^(?:[ \t]*(?:\r\n|\r|\n))+/.exec(start.bytes.slice(from))?.[0].length ?? 0);

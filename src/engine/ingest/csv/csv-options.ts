@@ -1,6 +1,6 @@
 import { didYouMean, shown } from "../../catalog/nearest.ts";
 import { LakeError } from "../../kernel/errors.ts";
-import type { CsvOptions, Format, KnownCsvOptions } from "../types.ts";
+import type { CsvOptions, KnownCsvOptions } from "../types.ts";
 
 const ARGUMENTS: Record<keyof CsvOptions, string> = {
   header: "header",
@@ -41,10 +41,14 @@ const MAX_LINES = 1_000_000_000;
  * The options in one spelling, undefined when there are none. Throws `invalid` for those that are wrong in themselves, and
  * for any with another format.
  */
-export function readCsvOptions(given: CsvOptions | undefined, format: Format | "sql"): KnownCsvOptions | undefined {
+export function readCsvOptions(
+  given: CsvOptions | undefined,
+  format: string,
+  isCsv: boolean,
+): KnownCsvOptions | undefined {
   const names = (Object.keys(ARGUMENTS) as (keyof CsvOptions)[]).filter((name) => given?.[name] !== undefined);
   if (given === undefined || names.length === 0) return undefined;
-  if (format !== "csv" && format !== "tsv") {
+  if (!isCsv) {
     const list = names.map((name) => ARGUMENTS[name]).join(", ");
     const what = format === "sql" ? "the result of a query" : format;
     throw new LakeError(

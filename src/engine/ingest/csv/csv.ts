@@ -68,6 +68,8 @@ export const convertCsv: Converter = async (source, context) => {
   }
 };
 
+export const convertTsv: Converter = (source, context) => convertCsv(source, { ...context, delimiters: ["\t"] });
+
 /** Finds the table in a text. What DuckDB cannot skip by itself before its rows, a copy leaves out. */
 async function openTable(
   text: PlainText,

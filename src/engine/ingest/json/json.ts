@@ -34,12 +34,12 @@ const SPARE_BYTES = 1024;
  * rounded by it; STRUCT, LIST or MAP when every value is an object or list; JSON when those are mixed with plain values
  * or too irregular; else VARCHAR. Throws `invalid` with line and column, `limit` beyond `context.maxRows`.
  */
-export const convertJson: Converter = async (source, context) => {
+async function convertRecords(source: Source, context: ConvertContext, lines: boolean): Promise<Converted> {
   const connection = await context.duck.connect();
   const records = join(context.folder, "records.ndjson");
   try {
     const path = await decompress(source, context);
-    const survey = await surveyJson(source, path, records, context);
+    const survey = await surveyJson(source, path, records, context, lines);
     if (path !== source.path) await rm(path);
     if (survey.columns.length === 0) throw noColumns(source, survey);
     const converted = await convert(connection, records, survey, context);
@@ -51,14 +51,23 @@ export const convertJson: Converter = async (source, context) => {
   } finally {
     connection.close();
   }
-};
+}
 
-function surveyJson(source: Source, path: string, records: string, context: ConvertContext): Promise<JsonSurvey> {
+export const convertJson: Converter = (source, context) => convertRecords(source, context, false);
+export const convertNdjson: Converter = (source, context) => convertRecords(source, context, true);
+
+function surveyJson(
+  source: Source,
+  path: string,
+  records: string,
+  context: ConvertContext,
+  lines: boolean,
+): Promise<JsonSurvey> {
   const { onProgress, signal } = context;
   const task: JsonTask = {
     path,
     records,
-    lines: source.format === "ndjson",
+    lines,
     skipBad: context.onBadRows === "skip",
     maxRows: context.maxRows,
     targets: Object.fromEntries((context.target?.columns ?? []).map(({ name, type }) => [foldedName(name), type])),

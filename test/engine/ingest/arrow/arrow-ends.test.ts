@@ -22,7 +22,7 @@ async function convert(kind: string, type: FlatFields, bits: number, values: rea
   }
   const field = { ...outField(kind, type), name: "c" };
   const batch = batchMessage(values.length, [column("fixed", values.length, { width: bits / 8, data })]);
-  const source = await bench.source("ends.arrow", toStream([schemaMessage([field]), batch]), "arrow");
+  const source = await bench.source("ends.arrow", toStream([schemaMessage([field]), batch]));
   const { columns, files, notes } = await bench.convert(convertArrow, source);
   return { type: columns[0]?.type ?? "", path: files[0]?.path, notes };
 }

@@ -14,7 +14,7 @@ afterAll(() => bench[Symbol.asyncDispose]());
 
 async function load(name: string) {
   const data = await readFile(new URL(`files/${name}`, import.meta.url));
-  return bench.convert(convertArrow, await bench.source(name, data, "arrow"));
+  return bench.convert(convertArrow, await bench.source(name, data));
 }
 
 /** Each column's type and values, as a result shows them. */

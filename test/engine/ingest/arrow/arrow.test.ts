@@ -50,7 +50,7 @@ beforeAll(async () => {
 afterAll(() => bench[Symbol.asyncDispose]());
 
 async function convert(data: Uint8Array, overrides: Partial<ConvertContext> = {}) {
-  return bench.convert(convertArrow, await bench.source("some.arrow", data, "arrow"), overrides);
+  return bench.convert(convertArrow, await bench.source("some.arrow", data), overrides);
 }
 
 async function failure(data: Uint8Array, overrides: Partial<ConvertContext> = {}) {
@@ -290,7 +290,7 @@ describe("files that cannot be read", () => {
   });
 
   test("compressed as a whole", async () => {
-    const source = await bench.source("whole.arrow.gz", stream, "arrow", "gzip");
+    const source = await bench.source("whole.arrow.gz", stream, "gzip");
     await expect(bench.convert(convertArrow, source)).rejects.toMatchObject({
       kind: "invalid",
       message: expect.stringContaining("whole.arrow.gz"),

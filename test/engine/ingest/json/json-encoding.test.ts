@@ -1,7 +1,8 @@
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { convertJson } from "../../../../src/engine/ingest/json/json.ts";
-import type { ConvertContext, Format } from "../../../../src/engine/ingest/types.ts";
+import type { Format } from "../../../../src/engine/ingest/formats.ts";
+import { convertJson, convertNdjson } from "../../../../src/engine/ingest/json/json.ts";
+import type { ConvertContext } from "../../../../src/engine/ingest/types.ts";
 import { type Converting, openConverting } from "../../../support/converting.ts";
 
 let bench: Converting;
@@ -15,8 +16,8 @@ const swapped = (text: string): Buffer => Buffer.from(text, "utf16le").swap16();
 
 async function convert(data: Uint8Array, format: Format = "json", overrides: Partial<ConvertContext> = {}) {
   const compression = data[0] === 0x1f ? "gzip" : "none";
-  const source = await bench.source("some.json", data, format, compression);
-  const { values, notes } = await bench.convert(convertJson, source, overrides);
+  const source = await bench.source("some.json", data, compression);
+  const { values, notes } = await bench.convert(format === "ndjson" ? convertNdjson : convertJson, source, overrides);
   return { values, encoding: notes.encoding, skipped: notes.skipped_rows };
 }
 

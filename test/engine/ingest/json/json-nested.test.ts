@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { convertJson } from "../../../../src/engine/ingest/json/json.ts";
-import type { ConvertContext, Format } from "../../../../src/engine/ingest/types.ts";
+import type { Format } from "../../../../src/engine/ingest/formats.ts";
+import { convertJson, convertNdjson } from "../../../../src/engine/ingest/json/json.ts";
+import type { ConvertContext } from "../../../../src/engine/ingest/types.ts";
 import { type Converting, openConverting } from "../../../support/converting.ts";
 
 let bench: Converting;
@@ -10,8 +11,12 @@ beforeAll(async () => {
 afterAll(() => bench[Symbol.asyncDispose]());
 
 async function convert(data: string, format: Format = "json", overrides: Partial<ConvertContext> = {}) {
-  const source = await bench.source("some.json", data, format);
-  const { columns, ...rest } = await bench.convert(convertJson, source, overrides);
+  const source = await bench.source("some.json", data);
+  const { columns, ...rest } = await bench.convert(
+    format === "ndjson" ? convertNdjson : convertJson,
+    source,
+    overrides,
+  );
   return { ...rest, types: columns.map(({ type }) => type) };
 }
 

@@ -2,8 +2,9 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { convertJson } from "../../../../src/engine/ingest/json/json.ts";
-import type { ConvertContext, Format } from "../../../../src/engine/ingest/types.ts";
+import type { Format } from "../../../../src/engine/ingest/formats.ts";
+import { convertJson, convertNdjson } from "../../../../src/engine/ingest/json/json.ts";
+import type { ConvertContext } from "../../../../src/engine/ingest/types.ts";
 import { type Converting, openConverting } from "../../../support/converting.ts";
 
 let bench: Converting;
@@ -13,8 +14,12 @@ beforeAll(async () => {
 afterAll(() => bench[Symbol.asyncDispose]());
 
 async function convert(data: string | Uint8Array, format: Format = "json", overrides: Partial<ConvertContext> = {}) {
-  const source = await bench.source("some.json", data, format);
-  const { columns, ...rest } = await bench.convert(convertJson, source, overrides);
+  const source = await bench.source("some.json", data);
+  const { columns, ...rest } = await bench.convert(
+    format === "ndjson" ? convertNdjson : convertJson,
+    source,
+    overrides,
+  );
   return { ...rest, types: Object.fromEntries(columns.map(({ name, type }) => [name, type])) };
 }
 
@@ -54,7 +59,7 @@ describe("forms", () => {
     await bench.make(`COPY (SELECT '${text}') TO '$folder/text.zst' (${raw})`);
     const packed = { gzip: gzipSync(text), zstd: await readFile(join(bench.folder, "text.zst")) };
     for (const compression of ["gzip", "zstd"] as const) {
-      const source = await bench.source("packed.json", packed[compression], "json", compression);
+      const source = await bench.source("packed.json", packed[compression], compression);
       expect((await bench.convert(convertJson, source)).values).toEqual([{ a: "é" }, { a: "x" }]);
     }
   });

@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => bench[Symbol.asyncDispose]());
 
 async function convert(bytes: Buffer) {
-  return bench.convert(convertParquet, await bench.source("in.parquet", bytes, "parquet"));
+  return bench.convert(convertParquet, await bench.source("in.parquet", bytes));
 }
 
 /** The type that is kept, and values of the type that is written. */

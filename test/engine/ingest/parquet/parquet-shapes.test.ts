@@ -25,7 +25,7 @@ beforeAll(async () => {
 afterAll(() => bench[Symbol.asyncDispose]());
 
 async function convert(bytes: Buffer, overrides = {}) {
-  const converted = await bench.convert(convertParquet, await bench.source("in.parquet", bytes, "parquet"), overrides);
+  const converted = await bench.convert(convertParquet, await bench.source("in.parquet", bytes), overrides);
   return {
     ...converted,
     types: converted.columns.map(({ name, type }) => `${name} ${type}`),

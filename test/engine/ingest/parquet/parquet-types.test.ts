@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => bench[Symbol.asyncDispose]());
 
 async function convert(bytes: Buffer, overrides = {}) {
-  return bench.convert(convertParquet, await bench.source("in.parquet", bytes, "parquet"), overrides);
+  return bench.convert(convertParquet, await bench.source("in.parquet", bytes), overrides);
 }
 
 async function refused(bytes: Buffer): Promise<{ kind: string; message: string; hint: string }> {

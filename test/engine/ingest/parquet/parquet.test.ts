@@ -16,7 +16,7 @@ afterAll(() => bench[Symbol.asyncDispose]());
 async function made(name: string, select: string, options = ""): Promise<Source> {
   const path = join(bench.folder, name);
   await bench.make(`COPY (${select}) TO '$folder/${name}' (FORMAT parquet${options})`);
-  return { path, label: name, format: "parquet", compression: "none", bytes: (await stat(path)).size };
+  return { path, label: name, compression: "none", bytes: (await stat(path)).size };
 }
 
 describe("values and types", () => {
@@ -186,7 +186,7 @@ describe("files that cannot be read", () => {
     ["damaged page", async () => damaged(), /^broken.parquet is damaged(: column| in column) "a"/],
   ];
   test.each(cases)("%s", async (_name, data, message) => {
-    const source = await bench.source("broken.parquet", await data(), "parquet");
+    const source = await bench.source("broken.parquet", await data());
     const error = await bench.convert(convertParquet, source).catch((caught: unknown) => caught);
     expect(error).toMatchObject({ kind: "invalid", message: expect.stringMatching(message), hint: expect.any(String) });
     expect(String(error)).not.toContain(bench.folder);
@@ -201,7 +201,7 @@ describe("files that cannot be read", () => {
   });
 
   test("compressed as a whole", async () => {
-    const source = await bench.source("whole.parquet.gz", await good(), "parquet", "gzip");
+    const source = await bench.source("whole.parquet.gz", await good(), "gzip");
     await expect(bench.convert(convertParquet, source)).rejects.toMatchObject({
       kind: "invalid",
       message: expect.stringContaining("whole.parquet.gz is a compressed Parquet file"),
@@ -210,7 +210,7 @@ describe("files that cannot be read", () => {
 });
 
 async function wasm(name: string, table: Table): Promise<Source> {
-  return bench.source(name, writeWasm(WasmTable.fromIPCStream(tableToIPC(table, "stream"))), "parquet");
+  return bench.source(name, writeWasm(WasmTable.fromIPCStream(tableToIPC(table, "stream"))));
 }
 
 async function good(): Promise<Buffer> {

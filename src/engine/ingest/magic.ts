@@ -1,0 +1,5 @@
+/** Whether a file begins with `name` and not as text: Thrift and FlatBuffers begin with control characters, a column's name does not. */
+export function startsWithName(start: Buffer, name: string): boolean {
+  const text = start.toString("latin1", 0, name.length + 4);
+  return text.startsWith(name) && !/^[\x20-\x7e\s]{4}/.test(text.slice(name.length));
+}
