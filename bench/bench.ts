@@ -12,6 +12,7 @@ import { benchHttp } from "./http.ts";
 import { benchIngest } from "./ingest.ts";
 import { benchMany } from "./many.ts";
 import { benchMixed } from "./mixed.ts";
+import { benchPeers } from "./peers.ts";
 import { type Report, render } from "./report.ts";
 import { benchS3 } from "./s3.ts";
 import { benchSmall } from "./small.ts";
@@ -22,8 +23,8 @@ import { benchVectors } from "./vectors.ts";
 
 const USAGE = `npm run bench -- [--only NAME]... [--rows N] [--sizes N,N] [--quick] [--json]
 
-  --only NAME  ingest, sql, copilot, small, many, start, catalog, embed, http, mixed, uploads, vectors or s3 (starts a Ceph RGW); may be
-               repeated (default: all)
+  --only NAME  ingest, sql, copilot, small, peers, many, start, catalog, embed, http, mixed, uploads, vectors or s3 (starts a
+               Ceph RGW); may be repeated (default: all)
   --rows N     rows of the workers table (default 500000, with --quick 20000)
   --sizes N,N  vectors in an index (default 100000, with --quick 10000); several show how the figures grow
   --quick      few rounds and small sizes: shows that it runs, not how fast
@@ -37,6 +38,7 @@ const CAPABILITIES: Record<string, (context: Context) => Promise<Report>> = {
   sql: benchSql,
   copilot: benchCopilot,
   small: benchSmall,
+  peers: benchPeers,
   many: benchMany,
   start: benchStart,
   catalog: benchCatalog,
