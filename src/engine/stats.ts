@@ -5,7 +5,7 @@ import type { Vectors } from "./index/vectors.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import type { Occupancy } from "./kernel/turns.ts";
-import type { KeptStats, QueryEngine } from "./query/types.ts";
+import type { ResultCacheStats, QueryEngine } from "./query/types.ts";
 import type { CopyStats, Store } from "./store/store.ts";
 
 /** The engine at this moment. What has not been opened yet counts as nothing. */
@@ -16,7 +16,7 @@ export interface EngineStats {
     | undefined;
   queries: Occupancy;
   /** Results in memory. */
-  results: KeptStats;
+  results: ResultCacheStats;
   ingests: Occupancy;
   /** Jobs of this process that have not ended. */
   jobs: number;
@@ -39,7 +39,7 @@ export interface OpenParts {
   jobs?: Jobs;
 }
 
-const NOTHING: KeptStats = { entries: 0, bytes: 0, maxBytes: 0, hits: 0, misses: 0 };
+const NOTHING: ResultCacheStats = { entries: 0, bytes: 0, maxBytes: 0, hits: 0, misses: 0 };
 const NOBODY: Occupancy = { running: 0, waiting: 0 };
 
 export function statsOf({ store, catalog, query, ingest, vectors, jobs }: OpenParts, embed: EmbedStatus): EngineStats {

@@ -85,12 +85,12 @@ export interface QueryEngine {
   texts(sql: string, options: Asking, onTexts: (texts: string[]) => void, onRestart?: () => void): Promise<string[]>;
   occupancy(): Occupancy;
   /** Results in memory. */
-  kept(): KeptStats;
+  kept(): ResultCacheStats;
   /** Opens DuckDB now rather than with the first statement. */
   warm(): Promise<void>;
 }
 
-export interface KeptStats {
+export interface ResultCacheStats {
   entries: number;
   bytes: number;
   maxBytes: number;

@@ -3,7 +3,7 @@ import type { Catalog, Head, Manifest } from "../../catalog/types.ts";
 import { identifier, literal } from "../../duckdb/duckdb.ts";
 import { mapAhead } from "../../kernel/map-ahead.ts";
 import { shownSource } from "../guard/shown-source.ts";
-import type { Builtin } from "../guard/tree.ts";
+import type { Builtin } from "../snapshot.ts";
 
 const LOADS_AHEAD = 16;
 const ROWS_PER_STATEMENT = 200;

@@ -12,9 +12,9 @@ import { type FunctionNames, loadFunctionNames } from "../guard/functions.ts";
 import type { Judged } from "../guard/guard.ts";
 import { loadRepeatable } from "../guard/repeatable.ts";
 import { VECTOR_MACRO } from "../search/vector-hits.ts";
+import { openSnapshots, type Snapshots } from "../snapshot.ts";
 import { openPool, type Pool, type Session } from "./pool.ts";
 import { isFatal } from "./query-errors.ts";
-import { openRelations, type Relations } from "./relations.ts";
 
 /** What all statements share. */
 export interface Opened {
@@ -22,7 +22,9 @@ export interface Opened {
   functions: FunctionNames;
   /** Those that give the same when called again. */
   repeatable: ReadonlySet<string>;
-  relations: Relations;
+  snapshots: Snapshots;
+  store: Store;
+  catalog: Catalog;
   /** Of statements judged before: a verdict follows from the text alone, except for a PIVOT that asks the data. */
   verdicts: LRUCache<string, Judged>;
   /** Conditions that were found to be in order. */
@@ -53,7 +55,9 @@ export async function openInstances(scope: Scope, parts: Parts): Promise<Opened>
     pool,
     functions,
     repeatable,
-    relations: openRelations({ store, catalog }),
+    snapshots: openSnapshots({ store, catalog }),
+    store,
+    catalog,
     verdicts: new LRUCache({ max: KEPT_VERDICTS }),
     conditions: new LRUCache({ max: KEPT_VERDICTS }),
   };

@@ -6,8 +6,8 @@ import { LakeError } from "../../kernel/errors.ts";
 import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT, MAX_ROW_CELL } from "../guard/cell-limits.ts";
 import type { Judged } from "../guard/guard.ts";
 import { HIT_COLUMNS } from "../search/vector-hits.ts";
+import type { Snapshot } from "../snapshot.ts";
 import { isDamage, messageOf } from "./damaged-copies.ts";
-import type { Resolved } from "./relations.ts";
 
 const CELL_LIMIT_RAISED = new RegExp(`${CELL_LIMIT}(\\w{1,40})`);
 
@@ -63,8 +63,8 @@ function withAverages(error: LakeError): LakeError {
 }
 
 /** DuckDB offers other names only when the column was not qualified. */
-export function withColumns(told: LakeError, { calls }: Judged, resolved: Resolved): LakeError {
-  const manifests = [...resolved.manifests.values()];
+export function withColumns(told: LakeError, { calls }: Judged, snapshot: Snapshot): LakeError {
+  const manifests = [...snapshot.manifests.values()];
   const message = withoutLongNames(told.message, namesIn(manifests));
   const error =
     message === told.message ? told : new LakeError(told.kind, message, { hint: told.hint, cause: told.cause });

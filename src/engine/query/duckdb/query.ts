@@ -23,25 +23,27 @@ import {
   SearchesNeeded,
   type SearchVectors,
 } from "../search/vector-hits.ts";
+import { openPins, totalRows } from "../snapshot.ts";
 import type { QueryEngine, QueryOptions } from "../types.ts";
 import { damagedCopies } from "./damaged-copies.ts";
 import { type Opened, openInstances } from "./instance.ts";
-import { type Content, openKeptResults } from "./kept-results.ts";
 import { brokenOff, closedError, explained, timedOut, tooPatient, withColumns } from "./query-errors.ts";
-import { openHeld, totalRows } from "./relations.ts";
+import { type Content, openResultCache } from "./result-cache.ts";
 import {
   FilesNeeded,
   given,
   guardParts,
   judgeOn,
   KEPT_VERDICT_CHARS,
+  pinnedSnapshot,
   prepare,
   readFrom,
   refuseData,
-  resolveHeld,
   searchesOf,
   type Turn,
+  viewParts,
 } from "./turn.ts";
+import { statementsOf } from "./views.ts";
 
 const DEFAULT_ROWS = 100;
 const MAX_ROWS = 10_000;
@@ -63,7 +65,7 @@ const KEPT_BYTES = 32 * 2 ** 20;
 export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
   const { settings } = parts;
   const { trace = untraced } = settings;
-  const results = openKeptResults(settings.queryCacheBytes ?? KEPT_BYTES);
+  const results = openResultCache(settings.queryCacheBytes ?? KEPT_BYTES);
   const active = new Set<AbortController>();
   const own = openScope();
   let opening: Promise<Opened> | undefined;
@@ -139,14 +141,14 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     files?: Scope,
   ): Promise<Result> {
     const copies = openScope();
-    const held = openHeld(files ?? copies);
+    const pins = openPins(files ?? copies);
     let mended = false;
     /** Copies of files that were whole when they arrived, and are not any more, are fetched again. */
     const mend = async (error: unknown): Promise<undefined> => {
-      const damaged = mended ? [] : await damagedCopies(parts.store, held.keys, error, signal);
+      const damaged = mended ? [] : await damagedCopies(parts.store, pins.keys, error, signal);
       if (damaged.length === 0) throw error;
       mended = true;
-      for (const key of damaged) held.keys.delete(key);
+      for (const key of damaged) pins.keys.delete(key);
       settings.log("warn", "copies of data files were damaged, and are fetched again", { files: damaged.length });
     };
     const found: FoundByKey = new Map();
@@ -166,7 +168,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         const outcome = await open.pool
           .run(signal, caller, async (session) => {
             try {
-              return { result: await work({ session, open, signal, params, held }, found) };
+              return { result: await work({ session, open, signal, params, pins }, found) };
             } catch (error) {
               if (error instanceof SearchesNeeded || error instanceof FilesNeeded) return error;
               throw error;
@@ -176,7 +178,7 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         if (outcome === undefined) continue;
         if (outcome instanceof FilesNeeded) {
           // Fetching goes on when nobody waits for it any more: the next try then finds more.
-          await untilAborted(open.relations.hold(outcome.resolved, held), signal);
+          await untilAborted(open.snapshots.pin(outcome.snapshot, pins), signal);
         } else if (outcome instanceof SearchesNeeded) await run(outcome.searches);
         else return outcome.result;
       }
@@ -193,13 +195,13 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
     run: (seen: string | undefined, judged: Judged) => Promise<Result>,
   ) {
     const judged = await judgeOn(turn, sql, found);
-    const { resolved, datasets } = await prepare(turn, judged, found);
+    const { snapshot, datasets } = await prepare(turn, judged, found);
     // What was planned over other hits may have pruned by them.
-    const seen = judged.calls.length > 0 ? undefined : resolved.relations.map(({ stamp }) => stamp).join();
+    const seen = judged.calls.length > 0 ? undefined : snapshot.relations.map(({ stamp }) => stamp).join();
     const result = await run(seen, judged).catch((error: unknown) => {
-      throw withColumns(explained(error, parts.store.localRoot), judged, resolved);
+      throw withColumns(explained(error, parts.store.localRoot), judged, snapshot);
     });
-    return { result, judged, resolved, datasets };
+    return { result, judged, snapshot, datasets };
   }
 
   return {
@@ -210,10 +212,10 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
       const asked = { sql, params, maxRows, maxBytes };
       const run: Searched<Content> = async (turn, found) => {
         const limits = { params, maxRows, maxBytes, signal: turn.signal };
-        const { result, judged, resolved, datasets } = await onPrepared(turn, sql, found, (seen, judged) =>
+        const { result, judged, snapshot, datasets } = await onPrepared(turn, sql, found, (seen, judged) =>
           trace("query.execute", DUCKDB, () => turn.session.connection.execute(statementOf(judged), limits, seen)),
         );
-        const total = totalRows(judged, resolved, result);
+        const total = totalRows(judged.wholeOf, snapshot, result);
         const note = notesOn(found);
         const content = {
           columns: result.columns,
@@ -228,13 +230,13 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
         // A verdict that is not kept follows from the data, too.
         const isKept = turn.open.verdicts.get(sql) === judged;
         if (isKept && isRepeatable(judged, turn.open.repeatable)) {
-          results.keep(asked, judged, resolved, content, result.bytes);
+          results.keep(asked, judged, snapshot, content, result.bytes);
         }
         return content;
       };
       return trace("query", DUCKDB, async (span) => {
         const { content, cached } = await inTime(options, async (open, signal) => {
-          const before = await answeredInTime(results.find(asked, open.relations), signal);
+          const before = await answeredInTime(results.find(asked, open.snapshots), signal);
           if (before) return { content: before, cached: true };
           return { content: await searched(open, signal, sql, options, run), cached: false };
         });
@@ -282,14 +284,15 @@ export function openQueryEngine(scope: Scope, parts: Parts): QueryEngine {
           throw new LakeError("denied", "EXPLAIN makes no rows to keep.", { hint: "Send the query without EXPLAIN." });
         }
         const searches = await searchesOf(turn, judged, found);
-        const resolved = await resolveHeld(turn, judged);
+        const snapshot = await pinnedSnapshot(turn, judged);
         const views = [...CELL_LIMITS, ...(judged.growing > 0 ? [cellStatement(judged.growing)] : [])];
-        for (const relation of resolved.relations) {
-          for await (const statement of relation.statements(turn.session.connection)) views.push(statement);
+        for (const relation of snapshot.relations) {
+          for await (const statement of statementsOf(relation, turn.session.connection, viewParts(turn)))
+            views.push(statement);
         }
         if (searches.length > 0) views.push(...hitStatements(searches, found));
-        const keys = [...turn.held.keys.keys()];
-        return { sql: judged.sql, views, datasets: readFrom(resolved, searches, found), keys };
+        const keys = [...turn.pins.keys.keys()];
+        return { sql: judged.sql, views, datasets: readFrom(snapshot, searches, found), keys };
       };
       return onSearched(sql, options, planned, files);
     },

@@ -6,9 +6,10 @@ import { type GuardParts, type Judged, judge, MAX_SQL_CHARS } from "../guard/gua
 import { neededFiles } from "../pruning/needed-files.ts";
 import { callKey, readSearches, type VectorSearch } from "../search/vector-calls.ts";
 import { type FoundByKey, missingSearches, putHits, SearchesNeeded } from "../search/vector-hits.ts";
+import type { Pins, Snapshot } from "../snapshot.ts";
 import type { Opened } from "./instance.ts";
 import type { Session } from "./pool.ts";
-import { type Held, type Resolved, show } from "./relations.ts";
+import { show, type ViewParts } from "./views.ts";
 
 /** One turn on the pool. */
 export interface Turn {
@@ -16,16 +17,16 @@ export interface Turn {
   open: Opened;
   signal: AbortSignal;
   params: Params | undefined;
-  held: Held;
+  pins: Pins;
 }
 
 /** Thrown when local copies of files have to be fetched, which must not keep a place on the pool. */
 export class FilesNeeded extends Error {
-  readonly resolved: Resolved;
+  readonly snapshot: Snapshot;
 
-  constructor(resolved: Resolved) {
+  constructor(snapshot: Snapshot) {
     super("Files have to be fetched first.");
-    this.resolved = resolved;
+    this.snapshot = snapshot;
   }
 }
 
@@ -73,20 +74,20 @@ export function refuseData(): never {
   throw new LakeError("denied", "A PIVOT needs its columns written out here.", { hint: "List them with IN (…)." });
 }
 
-/** What a statement will read, all of it held. Throws `FilesNeeded`. */
-export async function resolveHeld(turn: Turn, judged: Judged): Promise<Resolved> {
-  const { relations } = turn.open;
-  const whole = await relations.resolve(judged, turn.held);
+/** What a statement will read, all of it pinned. Throws `FilesNeeded`. */
+export async function pinnedSnapshot(turn: Turn, judged: Judged): Promise<Snapshot> {
+  const { snapshots } = turn.open;
+  const whole = await snapshots.resolve(judged, turn.pins);
   // With all files at hand there is nothing to save but looking into each, and a view of its own costs a statement more.
-  if (relations.areHeld(whole, turn.held)) return whole;
-  const resolved = relations.narrow(whole, await needed(turn, judged, whole), turn.held);
-  if (!relations.areHeld(resolved, turn.held)) throw new FilesNeeded(resolved);
-  return resolved;
+  if (snapshots.arePinned(whole, turn.pins)) return whole;
+  const narrowed = snapshots.narrow(whole, await needed(turn, judged, whole));
+  if (!snapshots.arePinned(narrowed, turn.pins)) throw new FilesNeeded(narrowed);
+  return narrowed;
 }
 
 const MAX_ANSWER_BYTES = 8 * 2 ** 20;
 
-function needed({ session, signal, params }: Turn, { filters }: Judged, { manifests }: Resolved) {
+function needed({ session, signal, params }: Turn, { filters }: Judged, { manifests }: Snapshot) {
   return neededFiles({
     filters,
     manifests,
@@ -109,15 +110,19 @@ export async function prepare(
   turn: Turn,
   judged: Judged,
   found: FoundByKey,
-): Promise<{ resolved: Resolved; datasets: string[] }> {
+): Promise<{ snapshot: Snapshot; datasets: string[] }> {
   const { session, signal, params } = turn;
   assertPatterns(judged.patterns, (name) => given(params, name));
-  const resolved = await resolveHeld(turn, judged);
+  const snapshot = await pinnedSnapshot(turn, judged);
   const searches = await searchesOf(turn, judged, found);
-  await show(resolved.relations, session, signal);
+  await show(snapshot.relations, session, viewParts(turn), signal);
   await limitCells(session.connection, judged.growing);
   if (searches.length > 0) await putHits(session.connection, searches, found, signal);
-  return { resolved, datasets: readFrom(resolved, searches, found) };
+  return { snapshot, datasets: readFrom(snapshot, searches, found) };
+}
+
+export function viewParts({ open: { store, catalog }, pins }: Turn): ViewParts {
+  return { store, catalog, files: pins.scope };
 }
 
 /** What the statement searches for, all of it in `found`. Throws `SearchesNeeded` when it is not. */
@@ -138,9 +143,9 @@ export async function searchesOf(turn: Turn, judged: Judged, found: FoundByKey):
 }
 
 /** The versions that were read, by the statement and by its searches. */
-export function readFrom(resolved: Resolved, searches: readonly VectorSearch[], found: FoundByKey): string[] {
+export function readFrom(snapshot: Snapshot, searches: readonly VectorSearch[], found: FoundByKey): string[] {
   const references = searches.flatMap((search) => found.get(callKey(search))?.reference ?? []);
-  return [...new Set([...resolved.datasets, ...references])].sort((a, b) => (a < b ? -1 : 1));
+  return [...new Set([...snapshot.datasets, ...references])].sort((a, b) => (a < b ? -1 : 1));
 }
 
 /** What the caller passes for `$name`, or for the parameter at that place. */

@@ -2,6 +2,7 @@ import { DATASET_NAME } from "../../catalog/identity.ts";
 import { LakeError } from "../../kernel/errors.ts";
 import { type FileFilter, tableFilters } from "../pruning/file-filters.ts";
 import { MAX_CALLS, readCall, tooManyCalls, VECTOR_SEARCH, type VectorCall } from "../search/vector-calls.ts";
+import { BUILTINS, type Builtin, type DatasetRef, type Named } from "../snapshot.ts";
 import { assertCall, assertCast, isShrinking, jsonPath, type LikePattern, likePattern } from "./calls.ts";
 import { GROWING_FUNCTIONS, LIST_MAKERS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
 import { assertFunction, assertTableFunction, type FunctionNames } from "./functions.ts";
@@ -21,19 +22,7 @@ export function parseTree(text: string, parse: (json: string) => unknown = JSON.
   return parse(json);
 }
 
-/** `relation` is the table name in the statement, in lower case: `workers` or `workers@3`. */
-export interface DatasetRef {
-  relation: string;
-  name: string;
-  version?: number;
-}
-
-export const BUILTINS = ["lakehouse_datasets", "lakehouse_versions", "lakehouse_files"] as const;
-export type Builtin = (typeof BUILTINS)[number];
-
-export interface Verdict {
-  datasets: DatasetRef[];
-  builtins: Builtin[];
+export interface Verdict extends Named {
   /** The whole statement is SHOW TABLES, or SHOW ALL TABLES. */
   show?: "tables" | "all";
   /** The statement returns every row of this dataset: its count is known without counting. */

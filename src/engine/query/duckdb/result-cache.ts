@@ -4,8 +4,8 @@ import { LRUCache } from "lru-cache";
 import type { Params } from "../../duckdb/duckdb.ts";
 import { openScope } from "../../kernel/scope.ts";
 import type { Verdict } from "../guard/tree.ts";
-import type { KeptStats, QueryResult } from "../types.ts";
-import { openHeld, type Relations, type Resolved } from "./relations.ts";
+import { openPins, type Snapshot, type Snapshots } from "../snapshot.ts";
+import type { QueryResult, ResultCacheStats } from "../types.ts";
 import { KEPT_VERDICT_CHARS } from "./turn.ts";
 
 /** What a result follows from, apart from the data. */
@@ -19,17 +19,17 @@ export interface Asked {
 export type Content = Omit<QueryResult, "elapsed_ms">;
 
 /** Results that the same statement would give again: see `isRepeatable`. The last used ones; not to be changed. */
-export interface KeptResults {
+export interface ResultCache {
   /**
    * The result, if every dataset it was read from is still at that version, by the same look for newer ones as a
-   * statement's own; one that is outdated is forgotten. Throws what `Relations.resolve` throws.
+   * statement's own; one that is outdated is forgotten. Throws what `Snapshots.resolve` throws.
    */
-  find(asked: Asked, relations: Relations): Promise<Content | undefined>;
-  keep(asked: Asked, verdict: Verdict, resolved: Resolved, content: Content, textBytes: number): void;
-  stats(): KeptStats;
+  find(asked: Asked, snapshots: Snapshots): Promise<Content | undefined>;
+  keep(asked: Asked, verdict: Verdict, snapshot: Snapshot, content: Content, textBytes: number): void;
+  stats(): ResultCacheStats;
 }
 
-interface Kept {
+interface Entry {
   content: Content;
   verdict: Verdict;
   /** The versions. */
@@ -45,18 +45,20 @@ const SHORT_CHARS = 512;
 const CELL_BYTES = 32;
 
 /** At most `maxBytes` of them; 0 keeps none. */
-export function openKeptResults(maxBytes: number): KeptResults {
+export function openResultCache(maxBytes: number): ResultCache {
   const kept =
-    maxBytes > 0 ? new LRUCache<string, Kept>({ maxSize: maxBytes, sizeCalculation: ({ bytes }) => bytes }) : undefined;
+    maxBytes > 0
+      ? new LRUCache<string, Entry>({ maxSize: maxBytes, sizeCalculation: ({ bytes }) => bytes })
+      : undefined;
   let hits = 0;
   let misses = 0;
   return {
-    find: async (asked, relations) => {
+    find: async (asked, snapshots) => {
       if (!kept || kept.size === 0) return undefined;
       const key = keyOf(asked);
       const entry = key && kept.get(key);
       if (!entry) return undefined;
-      if (stampsOf(await relations.resolve(entry.verdict, openHeld(openScope()))) === entry.stamps) {
+      if (stampsOf(await snapshots.resolve(entry.verdict, openPins(openScope()))) === entry.stamps) {
         hits++;
         return entry.content;
       }
@@ -64,20 +66,20 @@ export function openKeptResults(maxBytes: number): KeptResults {
       if (kept.peek(key) === entry) kept.delete(key);
       return undefined;
     },
-    keep: (asked, verdict, resolved, content, textBytes) => {
+    keep: (asked, verdict, snapshot, content, textBytes) => {
       const key = kept && keyOf(asked);
       if (!key) return;
       misses++;
       // A character of text may take two bytes.
       const bytes = ENTRY_BYTES + 2 * textBytes + CELL_BYTES * content.columns.length * (1 + content.rows.length);
-      kept.set(key, { content, verdict, stamps: stampsOf(resolved), bytes });
+      kept.set(key, { content, verdict, stamps: stampsOf(snapshot), bytes });
     },
     stats: () => ({ entries: kept?.size ?? 0, bytes: kept?.calculatedSize ?? 0, maxBytes, hits, misses }),
   };
 }
 
 /** A commit has an identity of its own, which no other version of any dataset has. */
-function stampsOf({ relations, manifests }: Resolved): string {
+function stampsOf({ relations, manifests }: Snapshot): string {
   // Which of its files a statement needs follows from the statement.
   return relations.map(({ name, stamp }) => `${name} ${manifests.get(name)?.commitId ?? stamp}`).join();
 }
