@@ -5,7 +5,7 @@ import { closeEngine, endWithProcess } from "./closing.ts";
 import type { Config } from "./config/config.ts";
 import { engineSettings, httpSettings, tracesEndpoint } from "./config/settings.ts";
 import { type Engine, openEngine } from "./engine/engine.ts";
-import { VERSION } from "./engine/kernel/version.ts";
+import { VERSION } from "./engine/kernel/package.ts";
 import type { Log } from "./engine/settings.ts";
 import { createServer } from "./mcp/server.ts";
 import { metricsRoute, openMetrics } from "./observability/metrics.ts";

@@ -9,7 +9,7 @@ import type { z } from "zod";
 import type { EmbedStatus } from "../engine/embed/embedder.ts";
 import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
-import { VERSION } from "../engine/kernel/version.ts";
+import { VERSION } from "../engine/kernel/package.ts";
 import { notifyOfChanges, registerResources } from "../resources/register.ts";
 import { readArguments } from "../tools/arguments.ts";
 import { noteOnModel } from "../tools/embed-note.ts";

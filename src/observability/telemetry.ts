@@ -15,7 +15,7 @@ import { defaultResource, detectResources, envDetector, resourceFromAttributes }
 import { BasicTracerProvider, BatchSpanProcessor, type SpanExporter } from "@opentelemetry/sdk-trace-base";
 import { LakeError } from "../engine/kernel/errors.ts";
 import type { Span, Trace } from "../engine/kernel/trace.ts";
-import { VERSION } from "../engine/kernel/version.ts";
+import { VERSION } from "../engine/kernel/package.ts";
 import type { Log } from "../engine/settings.ts";
 
 export interface Telemetry {
