@@ -13,6 +13,37 @@ const PROGRAMS = [
   "src/engine/parquet/arrow-ipc-worker.ts",
 ];
 
+/** Loaded only where they are needed, from their own packages: each is large, or has files of its own beside it. */
+const EXTERNAL = [
+  "@aws-sdk/*",
+  "@duckdb/*",
+  "@opentelemetry/*",
+  "apache-arrow",
+  "hash-wasm",
+  "jose",
+  "ollama",
+  "parquet-wasm",
+];
+
+/** The SDK loads a validator as large as itself for answers to elicitations. This one is loaded by the first of them. */
+const lazyValidator = {
+  name: "lazy-validator",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^@modelcontextprotocol\/server\/_shims$/ }, ({ path }) => ({ path, namespace: "lazy" }));
+    onLoad({ filter: /.*/, namespace: "lazy" }, ({ path }) => ({
+      contents: `
+        import { createRequire } from "node:module";
+        export { default as process } from "node:process";
+        export class DefaultJsonSchemaValidator {
+          getValidator(schema) {
+            const { DefaultJsonSchemaValidator } = createRequire(import.meta.url)("${path}");
+            return new DefaultJsonSchemaValidator().getValidator(schema);
+          }
+        }`,
+    }));
+  },
+};
+
 await rm("dist", { recursive: true, force: true });
 const { metafile } = await build({
   entryPoints: PROGRAMS,
@@ -24,11 +55,13 @@ const { metafile } = await build({
   format: "esm",
   platform: "node",
   target: "node20.19",
-  packages: "external",
+  external: EXTERNAL,
+  plugins: [lazyValidator],
   sourcemap: "linked",
   metafile: true,
   logLevel: "warning",
 });
 if (process.argv.includes("--sizes")) {
+  console.error(JSON.stringify(metafile));
   for (const [file, { bytes, entryPoint }] of Object.entries(metafile.outputs)) console.log(bytes, file, entryPoint ?? "");
 }

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Diagnosis } from "../engine/upkeep/doctor/doctor.ts";
 import { countOf } from "./amounts.ts";
 import { defineCommand } from "./command.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { configSchema, flagName, flagSettings } from "../config/config.ts";
 import { VERSION } from "../engine/kernel/package.ts";
 import type { CommandHelp } from "./command.ts";

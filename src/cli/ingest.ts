@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { CsvDialect, CsvOptions, IngestResult } from "../engine/ingest/types.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { bytesOf, countOf } from "./amounts.ts";

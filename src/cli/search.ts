@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_K, type SearchResult } from "../engine/index/types.ts";
 import { countOf } from "./amounts.ts";
 import { defineCommand, wholeNumber } from "./command.ts";

@@ -1,6 +1,6 @@
 import { open } from "node:fs/promises";
 import { resolve } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { hasCode, LakeError, throwIfAborted } from "../engine/kernel/errors.ts";
 import { countOf } from "./amounts.ts";
 import { type CommandContext, defineCommand, wholeNumber } from "./command.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { VerifyReport } from "../engine/upkeep/verify.ts";
 import { bytesOf, countOf } from "./amounts.ts";
 import { defineCommand } from "./command.ts";

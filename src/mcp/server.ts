@@ -5,7 +5,7 @@ import {
   type ServerContext,
   type StandardSchemaWithJSON,
 } from "@modelcontextprotocol/server";
-import type { z } from "zod";
+import type * as z from "zod";
 import type { EmbedStatus } from "../engine/embed/embedder.ts";
 import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/kernel/errors.ts";

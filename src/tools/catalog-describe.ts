@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { columnStats } from "../engine/catalog/browse.ts";
 import { OPERATIONS } from "../engine/catalog/types.ts";
 import { fitting } from "./fitting.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { summary } from "../engine/catalog/browse.ts";
 import { fitting } from "./fitting.ts";
 import { bytesOf, countOf, fence, line, table } from "./render.ts";

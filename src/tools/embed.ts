@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { openTimeSlice } from "../engine/kernel/time-slice.ts";
 import { noteOnModel } from "./embed-note.ts";
 import { base64, bytesOf, countOf } from "./render.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { CsvOptions, IngestRequest } from "../engine/ingest/types.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { QueryOptions, QueryResult } from "../engine/query/types.ts";
 import { fitting } from "./fitting.ts";
 import { countOf, fence, line, table } from "./render.ts";

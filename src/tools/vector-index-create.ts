@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_DIMENSION } from "../engine/embed/types.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { CreateResult, SourceRequest } from "../engine/index/types.ts";

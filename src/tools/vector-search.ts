@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_TEXT_CHARS } from "../engine/embed/texts.ts";
 import { type Hit, MAX_ID_BYTES, MAX_K, type SearchResult } from "../engine/index/types.ts";
 import { LakeError } from "../engine/kernel/errors.ts";

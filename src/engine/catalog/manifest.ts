@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { LakeError } from "../kernel/errors.ts";
 import { readFiles, readMetadata, warm as warmTable, writeTable } from "../parquet/manifest-table.ts";
 import { DATASET_NAME, datasetId, isDataKey, parseManifestKey, schemaFingerprint } from "./identity.ts";

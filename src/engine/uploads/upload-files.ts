@@ -14,7 +14,7 @@ import {
 } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { isGone, PROCESS } from "../ingest/spool.ts";
 import { hasCode, LakeError } from "../kernel/errors.ts";
 import type { Clock } from "../settings.ts";
