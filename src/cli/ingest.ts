@@ -3,7 +3,6 @@ import type { CsvDialect, CsvOptions, IngestResult } from "../engine/ingest/type
 import { LakeError } from "../engine/kernel/errors.ts";
 import { bytesOf, countOf } from "./amounts.ts";
 import { type CommandContext, defineCommand } from "./command.ts";
-import { openProgress } from "./progress.ts";
 import { showError } from "./run.ts";
 import { openSource, plan, type Wanted } from "./sources.ts";
 import { jsonText, visible } from "./text.ts";
@@ -140,6 +139,7 @@ async function load(
   engine: Awaited<ReturnType<CommandContext["engine"]>>,
   context: CommandContext,
 ): Promise<IngestResult> {
+  const { openProgress } = await import("./progress.ts");
   const source = await openSource(file, context);
   const progress = openProgress(file === "-" ? "standard input" : file, context);
   try {
