@@ -45,7 +45,7 @@ const lazyValidator = {
 };
 
 await rm("dist", { recursive: true, force: true });
-const { metafile } = await build({
+await build({
   entryPoints: PROGRAMS,
   outbase: "src",
   outdir: "dist",
@@ -58,10 +58,5 @@ const { metafile } = await build({
   external: EXTERNAL,
   plugins: [lazyValidator],
   sourcemap: "linked",
-  metafile: true,
   logLevel: "warning",
 });
-if (process.argv.includes("--sizes")) {
-  console.error(JSON.stringify(metafile));
-  for (const [file, { bytes, entryPoint }] of Object.entries(metafile.outputs)) console.log(bytes, file, entryPoint ?? "");
-}

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { columnStats, itemCount } from "../engine/catalog/browse.ts";
-import { bytesOf, countOf } from "./amounts.ts";
+import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import { defineCommand } from "./command.ts";
 import { writeTable } from "./show.ts";
 import { jsonText, visible } from "./text.ts";

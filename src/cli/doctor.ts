@@ -1,6 +1,6 @@
 import * as z from "zod";
+import { countOf } from "../engine/kernel/amounts.ts";
 import type { Diagnosis } from "../engine/upkeep/doctor/doctor.ts";
-import { countOf } from "./amounts.ts";
 import { defineCommand } from "./command.ts";
 import { jsonText, visibleLines } from "./text.ts";
 

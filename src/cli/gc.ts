@@ -1,6 +1,6 @@
 import * as z from "zod";
+import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import type { GcReport } from "../engine/upkeep/gc.ts";
-import { bytesOf, countOf } from "./amounts.ts";
 import { defineCommand } from "./command.ts";
 import { jsonText, visibleLines } from "./text.ts";
 

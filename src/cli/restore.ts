@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { countOf } from "./amounts.ts";
+import { countOf } from "../engine/kernel/amounts.ts";
 import { defineCommand } from "./command.ts";
 import { jsonText } from "./text.ts";
 

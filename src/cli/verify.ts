@@ -1,6 +1,6 @@
 import * as z from "zod";
+import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import type { VerifyReport } from "../engine/upkeep/verify.ts";
-import { bytesOf, countOf } from "./amounts.ts";
 import { defineCommand } from "./command.ts";
 import { jsonText, visibleLines } from "./text.ts";
 

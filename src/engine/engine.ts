@@ -25,8 +25,8 @@ import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/types.
 import type { Jobs } from "./jobs/jobs.ts";
 import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
 import { LakeError } from "./kernel/errors.ts";
-import { openScope, type Scope } from "./kernel/scope.ts";
 import { VERSION } from "./kernel/package.ts";
+import { openScope, type Scope } from "./kernel/scope.ts";
 import { shownSource } from "./query/guard/shown-source.ts";
 import type { Asking, QueryEngine, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/types.ts";
 import type { EmbedSettings, EngineSettings } from "./settings.ts";

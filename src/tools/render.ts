@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 
-export { bytesOf, countOf } from "../cli/amounts.ts";
+export { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 
 /** A cell of a text table: NULL, strings as they are unless that would be ambiguous, everything else as JSON. */
 export function cell(value: unknown): string {

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { MAX_ITEMS } from "../engine/index/types.ts";
+import { grouped } from "../engine/kernel/amounts.ts";
 import { countOf } from "./render.ts";
 import { defineTool } from "./tool.ts";
 import { index, inWords, jsonObject, numbers, summaryOf, summaryShape } from "./vector-schema.ts";
@@ -40,5 +41,5 @@ export const vectorUpsert = defineTool({
     return { ...summaryOf(result), inserted: result.inserted, updated: result.updated };
   },
   text: (result) =>
-    `${countOf(result.inserted, "item")} inserted, ${result.updated.toLocaleString("en-US")} updated. ${result.index} is at version ${result.version}: ${inWords(result)}.`,
+    `${countOf(result.inserted, "item")} inserted, ${grouped(result.updated)} updated. ${result.index} is at version ${result.version}: ${inWords(result)}.`,
 });
