@@ -132,7 +132,7 @@ async function builtin(context: Context): Promise<Figure[]> {
 }
 
 async function openEmbedder(settings: object): Promise<Embedder & AsyncDisposable> {
-  const load = (module: string) => import(pathToFileURL(join(ROOT, "dist", "engine", `${module}.js`)).href);
+  const load = (module: string) => import(pathToFileURL(join(ROOT, ".build", "src", "engine", `${module}.js`)).href);
   const { openScope } = await load("kernel/scope");
   const { openEmbedder: open } = await load("embed/embedder");
   const scope = openScope();

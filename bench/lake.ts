@@ -76,5 +76,5 @@ export async function commitOne(catalog: Catalog, name: string): Promise<void> {
 }
 
 async function built<T>(module: string): Promise<T> {
-  return (await import(pathToFileURL(join(ROOT, "dist", "engine", `${module}.js`)).href)) as T;
+  return (await import(pathToFileURL(join(ROOT, ".build", "src", "engine", `${module}.js`)).href)) as T;
 }

@@ -55,7 +55,7 @@ export async function buildBare({ vectors, count }: VectorData): Promise<BareInd
     buildMs += performance.now() - started;
     await setImmediate();
   }
-  const { efFor } = await import(pathToFileURL(join(ROOT, "dist", "engine", "index", "search.js")).href);
+  const { efFor } = await import(pathToFileURL(join(ROOT, ".build", "src", "engine", "index", "search.js")).href);
   index.setEf(efFor(count, EF));
   return { buildMs, search: (query, filter) => index.searchKnn(query, K, filter).neighbors };
 }

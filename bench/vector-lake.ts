@@ -47,7 +47,7 @@ const NO_LIMIT = 2 ** 40;
 const POLL_MS = 50;
 
 export async function openEngine(folder: string): Promise<Engine> {
-  const load = (module: string) => import(pathToFileURL(join(ROOT, "dist", "engine", `${module}.js`)).href);
+  const load = (module: string) => import(pathToFileURL(join(ROOT, ".build", "src", "engine", `${module}.js`)).href);
   const { openEngine: open } = await load("engine");
   const { systemClock } = await load("settings");
   const threads = availableParallelism();

@@ -4,7 +4,7 @@ import { pathToFileURL } from "node:url";
 
 // Run from the repository's root, after the build: the tables are made from the schemas that the server uses.
 const root = process.cwd();
-const load = (module: string) => import(pathToFileURL(join(root, "dist", module)).href);
+const load = (module: string) => import(pathToFileURL(join(root, ".build", "src", module)).href);
 
 interface JsonSchema {
   description?: string;

@@ -7,7 +7,7 @@ import { commands } from "./cli/index.ts";
 import { type Config, loadConfig, redacted } from "./config/config.ts";
 import type { Engine } from "./engine/engine.ts";
 import { LakeError } from "./engine/kernel/errors.ts";
-import { VERSION } from "./engine/kernel/version.ts";
+import { VERSION } from "./engine/kernel/package.ts";
 import type { Log } from "./engine/settings.ts";
 import { openLog } from "./observability/log.ts";
 

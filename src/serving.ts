@@ -5,17 +5,13 @@ import { closeEngine, endWithProcess } from "./cli/closing.ts";
 import type { Config } from "./config/config.ts";
 import { engineSettings, httpSettings, tracesEndpoint } from "./config/settings.ts";
 import { type Engine, openEngine } from "./engine/engine.ts";
-import { VERSION } from "./engine/kernel/version.ts";
+import { VERSION } from "./engine/kernel/package.ts";
 import type { Log } from "./engine/settings.ts";
 import { tellOfChanges } from "./mcp/resources.ts";
 import { createServer } from "./mcp/server.ts";
-import { metricsRoute, openMetrics } from "./observability/metrics.ts";
 import type { Telemetry } from "./observability/telemetry.ts";
 import { whyNotSubscribed } from "./resources/subscriptions.ts";
-import { type HttpServer, serveHttp } from "./transport/http.ts";
-import { isNamed } from "./transport/http-gates.ts";
-import { serveStdio } from "./transport/stdio.ts";
-import { uploadRoutes } from "./transport/uploads.ts";
+import type { HttpServer } from "./transport/http.ts";
 
 /** A client sends its first requests at once; the heavy libraries load after they are answered. */
 const WARM_UP_MS = 200;
@@ -38,6 +34,7 @@ export async function stdio({ config, cwd, log, from }: Start): Promise<void> {
   const allow = await foldersOf(config.allow ?? defaultRoots(cwd, log), cwd, log);
   const telemetry = await telemetryOf(log);
   const { trace } = telemetry ?? {};
+  const { serveStdio } = await import("./transport/stdio.ts");
   const engine = await openEngine(engineSettings(config, cwd, allow, log, trace));
   endWithProcess(engine, log);
   log("info", "serving over stdio", { version: VERSION, data: config.data, config: from });
@@ -56,6 +53,12 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
   const settings = httpSettings(config, { cwd, env: process.env, log });
   const telemetry = await telemetryOf(log);
   const { trace } = telemetry ?? {};
+  const [{ serveHttp }, { isNamed }, { uploadRoutes }, { metricsRoute, openMetrics }] = await Promise.all([
+    import("./transport/http.ts"),
+    import("./transport/http-gates.ts"),
+    import("./transport/uploads.ts"),
+    import("./observability/metrics.ts"),
+  ]);
   const engine = await openEngine(
     engineSettings(config, cwd, await foldersOf(config.allow ?? [], cwd, log), log, trace),
   );

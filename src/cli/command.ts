@@ -1,5 +1,5 @@
 import type { Readable } from "node:stream";
-import { z } from "zod";
+import * as z from "zod";
 import type { Config } from "../config/config.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Log } from "../engine/settings.ts";

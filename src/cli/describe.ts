@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { columnStats, itemCount } from "../engine/catalog/browse.ts";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import { defineCommand } from "./command.ts";

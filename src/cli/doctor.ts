@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { countOf } from "../engine/kernel/amounts.ts";
 import type { Diagnosis } from "../engine/upkeep/doctor/doctor.ts";
 import { defineCommand } from "./command.ts";

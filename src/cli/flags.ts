@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { z } from "zod";
+import * as z from "zod";
 import { flagName, flagSettings, LISTS, unknownSetting } from "../config/config.ts";
 import { didYouMean, nearest } from "../engine/catalog/nearest.ts";
 import { LakeError } from "../engine/kernel/errors.ts";

@@ -1,6 +1,6 @@
-import { z } from "zod";
+import * as z from "zod";
 import { configSchema, flagName, flagSettings } from "../config/config.ts";
-import { VERSION } from "../engine/kernel/version.ts";
+import { VERSION } from "../engine/kernel/package.ts";
 import type { CommandHelp } from "./command.ts";
 import { bare, dashed } from "./flags.ts";
 

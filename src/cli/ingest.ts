@@ -1,11 +1,10 @@
-import { z } from "zod";
+import * as z from "zod";
 import { FORMAT_NAMES, type Format } from "../engine/ingest/formats.ts";
 import type { IngestResult } from "../engine/ingest/request.ts";
 import type { CsvDialect, CsvOptions } from "../engine/ingest/types.ts";
-import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
+import { bytesOf, countOf, grouped } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { type CommandContext, defineCommand } from "./command.ts";
-import { openProgress } from "./progress.ts";
 import { showError } from "./run.ts";
 import { openSource, plan, type Wanted } from "./sources.ts";
 import { jsonText, visible } from "./text.ts";
@@ -138,6 +137,7 @@ async function load(
   engine: Awaited<ReturnType<CommandContext["engine"]>>,
   context: CommandContext,
 ): Promise<IngestResult> {
+  const { openProgress } = await import("./progress.ts");
   const source = await openSource(file, context);
   const progress = openProgress(file === "-" ? "standard input" : file, context);
   try {
@@ -176,8 +176,7 @@ function aboutSkipped({ count, lines }: NonNullable<CsvDialect["skipped_lines"]>
   if (lines.length === 0) return [`left out ${countOf(count, "blank line")} before the table`];
   const told = lines.map(({ line, text }) => `  line ${line}: ${JSON.stringify(text)}`);
   const more = count - lines.length;
-  if (more > 0)
-    told.push(`  and ${lines.length < LISTED ? countOf(more, "blank line") : `${more.toLocaleString("en-US")} more`}`);
+  if (more > 0) told.push(`  and ${lines.length < LISTED ? countOf(more, "blank line") : `${grouped(more)} more`}`);
   return [`left out ${countOf(count, "line")} before the table (--skip-lines 0 keeps them):`, ...told];
 }
 
@@ -208,7 +207,7 @@ function reportOf({ file, dataset, corrected }: Wanted, result: IngestResult, se
     lines.push(`left out ${countOf(notes.skipped_rows.count, "bad row")}:`);
     for (const { line, reason } of notes.skipped_rows.lines) lines.push(`  line ${line}: ${reason}`);
     const more = notes.skipped_rows.count - notes.skipped_rows.lines.length;
-    if (more > 0) lines.push(`  and ${more.toLocaleString("en-US")} more`);
+    if (more > 0) lines.push(`  and ${grouped(more)} more`);
   }
   return lines.map((line, at) => `${at === 0 ? "" : "  "}${visible(line)}\n`).join("");
 }

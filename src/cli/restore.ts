@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { countOf } from "../engine/kernel/amounts.ts";
 import { defineCommand } from "./command.ts";
 import { jsonText } from "./text.ts";

@@ -1,6 +1,6 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_K, type SearchResult } from "../engine/index/types.ts";
-import { countOf } from "../engine/kernel/amounts.ts";
+import { countOf, grouped } from "../engine/kernel/amounts.ts";
 import { defineCommand, wholeNumber } from "./command.ts";
 import { OUTPUTS, openWriter } from "./formats.ts";
 import { writeTable } from "./show.ts";
@@ -41,7 +41,7 @@ export const search = defineCommand({
       const writer = openWriter(output, columns);
       await context.out.write(writer.head + writer.rows(rows) + writer.tail);
     }
-    const of = result.matched === undefined ? "" : ` of ${result.matched.toLocaleString("en-US")} that match`;
+    const of = result.matched === undefined ? "" : ` of ${grouped(result.matched)} that match`;
     const where_ = `${result.index}@${result.version} (${countOf(result.count, "item")})`;
     await context.err.write(
       `${countOf(result.hits.length, "hit")}${of} in ${where_}, ${result.metric}, ${result.method}, ${result.elapsed_ms} ms\n`,

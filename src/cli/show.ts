@@ -1,5 +1,5 @@
 import type { CommandContext } from "./command.ts";
-import { renderTable, type TableColumn } from "./table.ts";
+import type { TableColumn } from "./table.ts";
 import type { Json } from "./text.ts";
 
 /** Writes a table as wide as the terminal, and says what found no room there. */
@@ -8,6 +8,8 @@ export async function writeTable(
   rows: readonly Json[][],
   { out, err }: Pick<CommandContext, "out" | "err">,
 ): Promise<void> {
+  // Loaded by the first table: what measures text takes longer to load than a short command runs.
+  const { renderTable } = await import("./table.ts");
   const { text, hidden, cut } = renderTable(columns, rows, out.isTTY ? out.columns : undefined);
   await out.write(text);
   if (hidden > 0) {

@@ -1,7 +1,7 @@
 import { open } from "node:fs/promises";
 import { resolve } from "node:path";
-import { z } from "zod";
-import { countOf } from "../engine/kernel/amounts.ts";
+import * as z from "zod";
+import { countOf, grouped } from "../engine/kernel/amounts.ts";
 import { hasCode, LakeError, throwIfAborted } from "../engine/kernel/errors.ts";
 import { type CommandContext, defineCommand, wholeNumber } from "./command.ts";
 import { OUTPUTS, openWriter, type STREAMED } from "./formats.ts";
@@ -70,11 +70,9 @@ async function asTable(
   const from = result.datasets.length > 0 ? ` from ${result.datasets.join(", ")}` : "";
   await context.err.write(`${countOf(result.row_count, "row")}${from}, ${result.elapsed_ms} ms\n`);
   if (result.truncated) {
-    const total = result.total_rows === undefined ? "" : ` of ${result.total_rows.toLocaleString("en-US")}`;
+    const total = result.total_rows === undefined ? "" : ` of ${grouped(result.total_rows)}`;
     const more = "--max-rows N shows more, --output csv, ndjson or json writes all of them.";
-    await context.err.write(
-      `There are more rows: these are the first ${result.row_count.toLocaleString("en-US")}${total}. ${more}\n`,
-    );
+    await context.err.write(`There are more rows: these are the first ${grouped(result.row_count)}${total}. ${more}\n`);
   }
   return 0;
 }

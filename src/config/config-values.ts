@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { didYouMean } from "../engine/catalog/nearest.ts";
 
 /** Values of settings, as a person writes them. */

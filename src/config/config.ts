@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { delimiter, resolve } from "node:path";
 import { parse, TomlError } from "smol-toml";
-import { z } from "zod";
+import * as z from "zod";
 import { nearest } from "../engine/catalog/nearest.ts";
 import { MAX_DIMENSION, MIN_DIMENSION, MODEL_NAME } from "../engine/embed/types.ts";
 import { LakeError } from "../engine/kernel/errors.ts";

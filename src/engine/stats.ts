@@ -5,7 +5,7 @@ import type { Vectors } from "./index/vectors.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import type { Occupancy } from "./kernel/turns.ts";
-import type { ResultCacheStats, QueryEngine } from "./query/types.ts";
+import type { QueryEngine, ResultCacheStats } from "./query/types.ts";
 import type { CopyStats, Store } from "./store/store.ts";
 
 /** The engine at this moment. What has not been opened yet counts as nothing. */

@@ -8,6 +8,7 @@ import {
 } from "@modelcontextprotocol/server";
 import type { DatasetKind, Head } from "../engine/catalog/types.ts";
 import type { Engine } from "../engine/engine.ts";
+import { grouped } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { datasetResources, jobResource, resources } from "../resources/index.ts";
 import { MAX_SUBSCRIBED, whyNotSubscribed } from "../resources/subscriptions.ts";
@@ -80,12 +81,10 @@ async function listDatasets(engine: Engine, template: string, kind: DatasetKind)
 
 function described({ rows, columns, version, index }: Head): string {
   const size = index
-    ? `${amount(index.count)} items of ${amount(index.dimension)} dimensions`
-    : `${amount(rows)} rows, ${columns.length} columns`;
+    ? `${grouped(index.count)} items of ${grouped(index.dimension)} dimensions`
+    : `${grouped(rows)} rows, ${columns.length} columns`;
   return `${size}, version ${version}`;
 }
-
-const amount = (count: number): string => count.toLocaleString("en-US");
 
 function read(name: string, url: URL, context: ServerContext, watch: Watch, load: () => Promise<unknown>) {
   return serveCall({ kind: "resource", name }, context, watch, {

@@ -5,11 +5,11 @@ import {
   type ServerContext,
   type StandardSchemaWithJSON,
 } from "@modelcontextprotocol/server";
-import type { z } from "zod";
+import type * as z from "zod";
 import type { EmbedStatus } from "../engine/embed/embedder.ts";
 import type { Engine } from "../engine/engine.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
-import { VERSION } from "../engine/kernel/version.ts";
+import { VERSION } from "../engine/kernel/package.ts";
 import { readArguments } from "../tools/arguments.ts";
 import { noteOnModel } from "../tools/embed-note.ts";
 import { tools } from "../tools/index.ts";

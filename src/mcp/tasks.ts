@@ -6,7 +6,7 @@ import {
   ProtocolErrorCode,
   type ServerContext,
 } from "@modelcontextprotocol/server";
-import { z } from "zod";
+import * as z from "zod";
 import type { Engine } from "../engine/engine.ts";
 import { KEPT_MS } from "../engine/jobs/recovery.ts";
 import type { JobRecord } from "../engine/jobs/types.ts";

@@ -1,5 +1,5 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { VERSION } from "../engine/kernel/version.ts";
+import { VERSION } from "../engine/kernel/package.ts";
 import type { EngineStats } from "../engine/stats.ts";
 import type { UploadUsage } from "../engine/uploads/upload-quota.ts";
 import type { Uploads } from "../engine/uploads/uploads.ts";

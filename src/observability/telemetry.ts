@@ -14,8 +14,8 @@ import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-http";
 import { defaultResource, detectResources, envDetector, resourceFromAttributes } from "@opentelemetry/resources";
 import { BasicTracerProvider, BatchSpanProcessor, type SpanExporter } from "@opentelemetry/sdk-trace-base";
 import { LakeError } from "../engine/kernel/errors.ts";
+import { VERSION } from "../engine/kernel/package.ts";
 import type { Span, Trace } from "../engine/kernel/trace.ts";
-import { VERSION } from "../engine/kernel/version.ts";
 import type { Log } from "../engine/settings.ts";
 
 export interface Telemetry {

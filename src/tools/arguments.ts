@@ -1,5 +1,5 @@
 import { setImmediate } from "node:timers/promises";
-import type { z } from "zod";
+import type * as z from "zod";
 import { nearest } from "../engine/catalog/nearest.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { isExactNumber, parseExactInSlices, wholeIn } from "../engine/kernel/exact-json.ts";

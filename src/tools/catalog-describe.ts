@@ -1,7 +1,7 @@
-import { z } from "zod";
+import * as z from "zod";
 import { columnStats } from "../engine/catalog/browse.ts";
 import { OPERATIONS } from "../engine/catalog/types.ts";
-import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
+import { bytesOf, countOf, grouped } from "../engine/kernel/amounts.ts";
 import { fitting } from "./fitting.ts";
 import { fence, line, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
@@ -11,7 +11,7 @@ const MAX_SOURCE_CHARS = 1_000;
 
 function shortened(source: string): string {
   if (source.length <= MAX_SOURCE_CHARS) return source;
-  return `${source.slice(0, MAX_SOURCE_CHARS)}… (${source.length.toLocaleString("en-US")} characters)`;
+  return `${source.slice(0, MAX_SOURCE_CHARS)}… (${grouped(source.length)} characters)`;
 }
 
 export const catalogDescribe = defineTool({

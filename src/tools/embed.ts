@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import { openTimeSlice } from "../engine/kernel/time-slice.ts";
 import { noteOnModel } from "./embed-note.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { FORMAT_NAMES } from "../engine/ingest/formats.ts";
 import type { IngestRequest } from "../engine/ingest/request.ts";
 import type { CsvOptions } from "../engine/ingest/types.ts";

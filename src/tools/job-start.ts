@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { JOB_KINDS } from "../engine/jobs/types.ts";
 
 export const background = z

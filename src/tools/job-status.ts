@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_WAIT_MS } from "../engine/jobs/types.ts";
 import { jobId, jobOutput, jobText, viewOf } from "./job-view.ts";
 import { defineTool } from "./tool.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Engine } from "../engine/engine.ts";
 import { JOB_KINDS, JOB_STATES, type JobKind, type JobRecord } from "../engine/jobs/types.ts";
 import { LakeError } from "../engine/kernel/errors.ts";

@@ -1,3 +1,4 @@
+import { grouped } from "../engine/kernel/amounts.ts";
 import { isExactNumber } from "../engine/kernel/exact-json.ts";
 import type { JsonSchema } from "./json-schema.ts";
 
@@ -13,10 +14,10 @@ export function shownName(name: string): string {
 export function shownValue(value: unknown): string {
   if (typeof value === "string") {
     if (value.length <= SHOWN_VALUE) return JSON.stringify(value);
-    return `${JSON.stringify(value.slice(0, SHOWN_VALUE))}… (${count(value.length)} characters)`;
+    return `${JSON.stringify(value.slice(0, SHOWN_VALUE))}… (${grouped(value.length)} characters)`;
   }
   if (isExactNumber(value)) return `the number ${shownName(String(value))}`;
-  if (Array.isArray(value)) return `a list of ${count(value.length)}`;
+  if (Array.isArray(value)) return `a list of ${grouped(value.length)}`;
   if (typeof value === "object" && value !== null) return "an object";
   return String(value);
 }
@@ -35,18 +36,16 @@ export function expectation(schema: JsonSchema): string {
   if (type !== "array") return type === "object" ? "an object" : "a number";
   const each = items.type === "object" ? "objects" : items.type === "string" ? "texts" : "numbers";
   const values = items.enum === undefined ? "" : ` (${items.enum.join(", ")})`;
-  const many = maxItems === undefined ? "" : ` of ${count(minItems)} to ${count(maxItems)}`;
+  const many = maxItems === undefined ? "" : ` of ${grouped(minItems)} to ${grouped(maxItems)}`;
   return `a list${many} ${each}${values}`.replace("a list numbers", "a list of numbers");
 }
 
 function textOf({ minLength = 0, maxLength }: JsonSchema): string {
-  if (maxLength !== undefined) return `a text of ${count(minLength)} to ${count(maxLength)} characters`;
+  if (maxLength !== undefined) return `a text of ${grouped(minLength)} to ${grouped(maxLength)} characters`;
   return minLength > 0 ? "a text that is not empty" : "a text";
 }
 
 function between(least = Number.MIN_SAFE_INTEGER, most = Number.MAX_SAFE_INTEGER): string {
-  if (most !== Number.MAX_SAFE_INTEGER) return ` from ${count(least)} to ${count(most)}`;
-  return least === Number.MIN_SAFE_INTEGER ? "" : ` from ${count(least)} on`;
+  if (most !== Number.MAX_SAFE_INTEGER) return ` from ${grouped(least)} to ${grouped(most)}`;
+  return least === Number.MIN_SAFE_INTEGER ? "" : ` from ${grouped(least)} on`;
 }
-
-const count = (value: number): string => value.toLocaleString("en-US");

@@ -1,5 +1,5 @@
-import { z } from "zod";
-import { countOf } from "../engine/kernel/amounts.ts";
+import * as z from "zod";
+import { countOf, grouped } from "../engine/kernel/amounts.ts";
 import type { QueryOptions, QueryResult } from "../engine/query/types.ts";
 import { fitting } from "./fitting.ts";
 import { fence, line, table } from "./render.ts";
@@ -55,7 +55,7 @@ export const sql = defineTool({
   },
   text: (result) => {
     const header = result.columns.map((column) => column.name);
-    const of = result.total_rows === undefined ? "" : ` of ${result.total_rows.toLocaleString("en-US")}`;
+    const of = result.total_rows === undefined ? "" : ` of ${grouped(result.total_rows)}`;
     const from = result.datasets.length > 0 ? ` from ${result.datasets.join(", ")}` : "";
     const summary = `${countOf(result.row_count, "row")}${result.truncated ? of : ""}${from}, ${result.elapsed_ms} ms`;
     const more = result.truncated ? `\n${CUT[result.truncated_by ?? "max_rows"]} ${rest(result.row_count)}` : "";

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import type { Engine } from "../engine/engine.ts";
 
 /** What a tool may do to the lake; its MCP annotations follow from this. */

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_ITEMS } from "../engine/index/types.ts";
 import { countOf } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";

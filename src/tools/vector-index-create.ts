@@ -1,8 +1,8 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_DIMENSION } from "../engine/embed/types.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { CreateResult, SourceRequest } from "../engine/index/types.ts";
-import { countOf } from "../engine/kernel/amounts.ts";
+import { countOf, grouped } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { noteOnModel } from "./embed-note.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
@@ -114,7 +114,7 @@ export function builtText(result: z.output<typeof built>, ofDataset: boolean): s
   ];
   if (ofDataset) {
     const without = skipped > 0 ? `, ${countOf(skipped, "row")} without a text skipped` : "";
-    lines.push(`${countOf(embedded, "text")} embedded, ${amount(kept)} kept, ${amount(removed)} removed${without}.`);
+    lines.push(`${countOf(embedded, "text")} embedded, ${grouped(kept)} kept, ${grouped(removed)} removed${without}.`);
   }
   if (result.left_out !== undefined) lines.push(...leftOutLines(result.left_out));
   if (result.note !== undefined) lines.push(result.note);
@@ -124,7 +124,7 @@ export function builtText(result: z.output<typeof built>, ofDataset: boolean): s
 
 function leftOutLines({ count, items }: NonNullable<z.output<typeof built>["left_out"]>): string[] {
   const named = items.map(({ id, reason }) => `id ${JSON.stringify(id)}: ${JSON.stringify(reason)}`);
-  const more = count > items.length ? [`and ${amount(count - items.length)} more`] : [];
+  const more = count > items.length ? [`and ${grouped(count - items.length)} more`] : [];
   return [
     `${countOf(count, "row")} left out, as the embedding service has no vector for their text; the same call tries again:`,
     fence([...named, ...more].join("\n")),
@@ -139,8 +139,6 @@ function searchWith(index: string, byText: boolean): string {
     ? `Search with vector-search {"index":"${index}","text":…}, or in sql: ${sql}`
     : `Search with vector-search {"index":"${index}","vector":…}.`;
 }
-
-const amount = (count: number): string => count.toLocaleString("en-US");
 
 interface Arguments {
   dataset?: string | undefined;

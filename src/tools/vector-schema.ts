@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_DIMENSION } from "../engine/embed/types.ts";
 import type { IndexSummary } from "../engine/index/types.ts";
 import { countOf } from "../engine/kernel/amounts.ts";

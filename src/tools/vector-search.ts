@@ -1,7 +1,7 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_TEXT_CHARS } from "../engine/embed/texts.ts";
 import { type Hit, MAX_ID_BYTES, MAX_K, type SearchResult } from "../engine/index/types.ts";
-import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
+import { bytesOf, countOf, grouped } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { openTimeSlice } from "../engine/kernel/time-slice.ts";
 import { cutAt, fitting } from "./fitting.ts";
@@ -125,7 +125,7 @@ export const vectorSearch = defineTool({
   text: (result, { include }, { engine }) => {
     const { hits, index: name, version, count, metric: distance, method, model, lexical, matched, note } = result;
     const lines = hits.length === 0 ? [] : hitTable(hits as Hit[], include, engine.maxResultBytes);
-    const of = matched === undefined ? "" : ` of ${amount(matched)} that match`;
+    const of = matched === undefined ? "" : ` of ${grouped(matched)} that match`;
     const by = model === null ? "" : `, ${model}${lexical ? " (lexical)" : ""}`;
     lines.push(
       `${countOf(hits.length, "hit")}${of} in ${name}@${version} (${countOf(count, "item")}), ${distance}, ${method}${by}, ${result.elapsed_ms} ms`,
@@ -145,8 +145,8 @@ function assertOne(given: Record<string, unknown>): void {
 function assertSize(k: number, include: readonly (keyof typeof MAX_K_WITH)[]): void {
   const tooMuch = include.find((each) => k > MAX_K_WITH[each]);
   if (tooMuch === undefined) return;
-  const most = amount(MAX_K_WITH[tooMuch]);
-  throw new LakeError("limit", `k is ${amount(k)}, and at most ${most} with ${tooMuch} in include.`, {
+  const most = grouped(MAX_K_WITH[tooMuch]);
+  throw new LakeError("limit", `k is ${grouped(k)}, and at most ${most} with ${tooMuch} in include.`, {
     hint: `Ask for k ${most} or less, or leave ${tooMuch} out; in sql, vector_search() joins and aggregates any number of hits.`,
   });
 }
@@ -166,7 +166,7 @@ async function readable(hits: SearchResult["hits"]): Promise<Hit[]> {
     if (chars > MAX_RESULT_CHARS) {
       throw new LakeError(
         "limit",
-        `${countOf(ready.length + 1, "hit")} of ${amount(hits.length)} are more than ${bytesOf(MAX_RESULT_CHARS)} already.`,
+        `${countOf(ready.length + 1, "hit")} of ${grouped(hits.length)} are more than ${bytesOf(MAX_RESULT_CHARS)} already.`,
         { hint: "Ask for a smaller k, leave include out, or select what is needed with vector_search() in sql." },
       );
     }
@@ -210,5 +210,3 @@ function cellsOf(hit: Hit, include: readonly string[], columns: readonly string[
 function short(value: number): number {
   return Math.abs(value) < 1e-6 ? 0 : Number(value.toPrecision(4));
 }
-
-const amount = (count: number): string => count.toLocaleString("en-US");

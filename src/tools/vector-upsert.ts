@@ -1,6 +1,6 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_ITEMS } from "../engine/index/types.ts";
-import { countOf } from "../engine/kernel/amounts.ts";
+import { countOf, grouped } from "../engine/kernel/amounts.ts";
 import { defineTool } from "./tool.ts";
 import { index, inWords, jsonObject, numbers, summaryOf, summaryShape } from "./vector-schema.ts";
 
@@ -40,5 +40,5 @@ export const vectorUpsert = defineTool({
     return { ...summaryOf(result), inserted: result.inserted, updated: result.updated };
   },
   text: (result) =>
-    `${countOf(result.inserted, "item")} inserted, ${result.updated.toLocaleString("en-US")} updated. ${result.index} is at version ${result.version}: ${inWords(result)}.`,
+    `${countOf(result.inserted, "item")} inserted, ${grouped(result.updated)} updated. ${result.index} is at version ${result.version}: ${inWords(result)}.`,
 });

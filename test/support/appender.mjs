@@ -1,6 +1,6 @@
 // One of several processes that append real rows to one dataset, on the build: `node appender.mjs <settings as JSON> <writer> <appends>`
-import { openEngine } from "../../dist/engine/engine.js";
-import { systemClock } from "../../dist/engine/settings.js";
+import { openEngine } from "../../.build/src/engine/engine.js";
+import { systemClock } from "../../.build/src/engine/settings.js";
 
 const [settings, writer, appends] = process.argv.slice(2);
 const engine = await openEngine({ ...JSON.parse(settings), clock: systemClock, log: () => undefined });

@@ -1,10 +1,10 @@
 // One of several processes that commit to one dataset, on the build:
 // `node committer.mjs <folder> <writer> <commits>`
-import { openCatalog } from "../../dist/engine/catalog/catalog.js";
-import { dataKey, schemaFingerprint } from "../../dist/engine/catalog/identity.js";
-import { openScope } from "../../dist/engine/kernel/scope.js";
-import { systemClock } from "../../dist/engine/settings.js";
-import { openFileStore } from "../../dist/engine/store/file.js";
+import { openCatalog } from "../../.build/src/engine/catalog/catalog.js";
+import { dataKey, schemaFingerprint } from "../../.build/src/engine/catalog/identity.js";
+import { openScope } from "../../.build/src/engine/kernel/scope.js";
+import { systemClock } from "../../.build/src/engine/settings.js";
+import { openFileStore } from "../../.build/src/engine/store/file.js";
 
 const [folder, writer, commits] = process.argv.slice(2);
 const scope = openScope();

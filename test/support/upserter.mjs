@@ -1,6 +1,6 @@
 // One of several processes that write to one vector index, on the build: `node upserter.mjs <settings as JSON> <writer> <upserts>`
-import { openEngine } from "../../dist/engine/engine.js";
-import { systemClock } from "../../dist/engine/settings.js";
+import { openEngine } from "../../.build/src/engine/engine.js";
+import { systemClock } from "../../.build/src/engine/settings.js";
 
 const [settings, writer, upserts] = process.argv.slice(2);
 const engine = await openEngine({ ...JSON.parse(settings), clock: systemClock, log: () => undefined });

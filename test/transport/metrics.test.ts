@@ -1,6 +1,6 @@
 import { connect } from "node:net";
 import { expect, test } from "vitest";
-import { VERSION } from "../../src/engine/kernel/version.ts";
+import { VERSION } from "../../src/engine/kernel/package.ts";
 import { tools } from "../../src/tools/index.ts";
 import { BUILD, openGate, TEXTS } from "../engine/jobs/support.ts";
 import { parseExposition } from "../support/exposition.ts";

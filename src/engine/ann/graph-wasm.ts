@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Metric } from "../catalog/types.ts";
 import { LakeError } from "../kernel/errors.ts";
-import { compiledFile } from "../kernel/run-worker.ts";
+import { compiledFile } from "../kernel/package.ts";
 
 /** Node has it, and TypeScript knows it only as a browser's. */
 declare namespace WebAssembly {
@@ -70,7 +70,7 @@ let compiled: WebAssembly.Module | undefined;
 
 /** What all threads that look into one memory have to agree on: compiled once, and handed to the others. */
 export function graphModule(): WebAssembly.Module {
-  compiled ??= new WebAssembly.Module(readFileSync(compiledFile(import.meta.url, "graph.wasm")));
+  compiled ??= new WebAssembly.Module(readFileSync(compiledFile("ann/graph.wasm")));
   return compiled;
 }
 

@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import type { Metric } from "../catalog/types.ts";
 import { LakeError, throwIfAborted, untilAborted } from "../kernel/errors.ts";
-import { compiledWorker } from "../kernel/run-worker.ts";
+import { compiledFile } from "../kernel/package.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { CHANGES, openAtOnce } from "./at-once.ts";
 import { mergeHits } from "./distances.ts";
@@ -309,7 +309,7 @@ function post(member: Member): void {
 function startMember(): Member {
   const stopFlag = new Int32Array(new SharedArrayBuffer(4));
   const workerData: ShardWorkerData = { stop: stopFlag, graph: graphModule() };
-  const script = compiledWorker(import.meta.url, "shard-worker");
+  const script = compiledFile("ann/shard-worker.js");
   const worker = new Worker(script, { workerData, stdout: true, stderr: true });
   const exited = new Promise((resolve) => worker.once("exit", resolve));
   const outbox = { requests: [], transfer: [] };

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
-import { z } from "zod";
+import * as z from "zod";
 import { LakeError } from "../kernel/errors.ts";
 
 /*

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 
 const DIGEST_BYTES = 32;
 /** Footer length and magic. https://parquet.apache.org/docs/file-format/ */
@@ -24,7 +24,7 @@ export function isIntact(sealed: Uint8Array): boolean {
 }
 
 function digest(bytes: Uint8Array, end: number, start: number): Buffer {
-  return createHash("sha256").update(bytes.subarray(0, end)).update(bytes.subarray(start)).digest();
+  return hash("sha256", Buffer.concat([bytes.subarray(0, end), bytes.subarray(start)]), "buffer");
 }
 
 function footerStart(parquet: Uint8Array): number | undefined {

@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { LRUCache } from "lru-cache";
+import { grouped } from "../kernel/amounts.ts";
 import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
 import { openTimeSlice } from "../kernel/time-slice.ts";
 import { mayBeOneText } from "./request.ts";
@@ -261,7 +262,7 @@ function placed(error: unknown, batch: readonly Miss[]): unknown {
   if (!(error instanceof LakeError) || !mayBeOneText(error)) return error;
   if (error.kind !== "invalid" && batch.length > 1) return error;
   const longest = batch.reduce((most, miss) => (miss.text.length > most.text.length ? miss : most));
-  const size = `${longest.text.length.toLocaleString("en-US")} characters`;
+  const size = `${grouped(longest.text.length)} characters`;
   const where =
     batch.length === 1
       ? `It is texts[${longest.at}], of ${size}.`

@@ -1,3 +1,4 @@
+import { grouped } from "../kernel/amounts.ts";
 import { LakeError, throwIfAborted } from "../kernel/errors.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { type Attributes, type Trace, untraced } from "../kernel/trace.ts";
@@ -233,7 +234,7 @@ function judge(models: Models, provider: EmbeddingProvider, vector: Float32Array
 
 function vectorOf(found: Found, index: number, texts: readonly string[]): Float32Array {
   if (found instanceof Float32Array) return found;
-  const size = (texts[index]?.length ?? 0).toLocaleString("en-US");
+  const size = grouped(texts[index]?.length ?? 0);
   throw errorOf(found, `For texts[${index}], of ${size} characters: `);
 }
 

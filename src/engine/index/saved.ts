@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import type { ShardPool } from "../ann/shards.ts";
 import { partPieces, readSnapshot, writeSnapshot } from "../ann/snapshot.ts";
 import { hasCode, LakeError } from "../kernel/errors.ts";

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import type { IngestRequest } from "../ingest/request.ts";
 import { type ErrorKind, LakeError } from "../kernel/errors.ts";
 import { JOB_KINDS, JOB_STATES, type JobRecord, type KeptIngest } from "./types.ts";

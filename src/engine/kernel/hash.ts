@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
-import { createXXHash64, createXXHash128, type IHasher } from "hash-wasm";
+import type { IHasher } from "hash-wasm";
 import { LakeError } from "./errors.ts";
 import type { Scope } from "./scope.ts";
 
@@ -25,6 +25,10 @@ interface Reply {
 }
 
 type Algorithm = "xxh128" | "sha256";
+
+const require = createRequire(import.meta.url);
+/** Loaded by the first hash, and by `require`: an import reads its half megabyte twice. */
+const library = (): typeof import("hash-wasm") => require("hash-wasm");
 
 /** Up to so many bytes a file is hashed here, in a millisecond or two; a thread takes longer to be told. */
 const SMALL_BYTES = 512 * 1024;
@@ -77,7 +81,7 @@ export function openHasher(scope: Scope): Hasher {
 
   function started(): Worker {
     if (worker) return worker;
-    worker = new Worker(WORKER, { eval: true, workerData: createRequire(import.meta.url).resolve("hash-wasm") });
+    worker = new Worker(WORKER, { eval: true, workerData: require.resolve("hash-wasm") });
     worker.on("message", (reply: Reply) => waiting.get(reply.id)?.(reply));
     worker.on("error", fail);
     worker.on("exit", fail);
@@ -106,7 +110,7 @@ export function openHasher(scope: Scope): Hasher {
     if (size > SMALL_BYTES) return hashThere(algorithm, path, suffix);
     const bytes = await readFile(path).catch(failed);
     if (algorithm === "sha256") return createHash("sha256").update(bytes).update(suffix).digest("hex");
-    return (await createXXHash128()).init().update(bytes).update(suffix).digest("hex");
+    return (await library().createXXHash128()).init().update(bytes).update(suffix).digest("hex");
   }
 
   return {
@@ -125,5 +129,5 @@ function unreadable(code: string): LakeError {
 
 /** Ready to use: `init`, `update`, `digest`. */
 export function openXxh64(): Promise<IHasher> {
-  return createXXHash64();
+  return library().createXXHash64();
 }

@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
 import { cancelled, type ErrorKind, LakeError, throwIfAborted } from "./errors.ts";
+import { compiledFile } from "./package.ts";
 
 /** What a worker answers: any number of `progress`, then `done` or `failed`, whose message follows the source's name. */
 export type WorkerReply<Result> =
@@ -8,13 +9,11 @@ export type WorkerReply<Result> =
   | { failed: { kind: ErrorKind; message: string; hint: string } };
 
 /**
- * Runs the worker `name`, compiled, from the folder of `caller` (its `import.meta.url`). `label` is the source it reads,
- * as errors name it. Aborting terminates it, also in the middle of a loop. Throws what the worker reports, else
- * `internal`.
+ * Runs the worker `program`, a path within `src/engine`. `label` is the source it reads, as errors name it. Aborting
+ * terminates it, also in the middle of a loop. Throws what the worker reports, else `internal`.
  */
 export function runWorker<Result>(
-  caller: string,
-  name: string,
+  program: string,
   task: unknown,
   label: string,
   options: { signal?: AbortSignal | undefined; onProgress?: ((fraction: number) => void) | undefined },
@@ -22,7 +21,7 @@ export function runWorker<Result>(
   const { signal, onProgress } = options;
   throwIfAborted(signal);
   return new Promise((resolve, reject) => {
-    const worker = new Worker(compiledWorker(caller, name), { workerData: task, stdout: true, stderr: true });
+    const worker = new Worker(compiledFile(`${program}.js`), { workerData: task, stdout: true, stderr: true });
     const stop = (): void => {
       if (signal) reject(cancelled(signal));
       void worker.terminate();
@@ -44,16 +43,4 @@ export function runWorker<Result>(
       reject(new LakeError("internal", `Reading ${label} ended unexpectedly.`));
     });
   });
-}
-
-/** Where the worker `name` of the folder of `caller` is: Node 20 cannot start one from TypeScript. */
-export function compiledWorker(caller: string, name: string): URL {
-  return compiledFile(caller, `${name}.js`);
-}
-
-/** A file that the build makes for the folder of `caller`: when run from source, as tests are, the one in `dist`. */
-export function compiledFile(caller: string, name: string): URL {
-  const folder = new URL(".", caller).href;
-  const from = caller.endsWith(".ts") ? folder.replace(/\/src\/(?!.*\/src\/)/, "/dist/") : folder;
-  return new URL(name, from);
 }

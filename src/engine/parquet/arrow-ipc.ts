@@ -11,5 +11,5 @@ export function arrowToParquet(
   label: string,
   options: { signal?: AbortSignal | undefined; onProgress?: ((fraction: number) => void) | undefined },
 ): Promise<ArrowRewritten> {
-  return runWorker(import.meta.url, "arrow-ipc-worker", task, label, options);
+  return runWorker("parquet/arrow-ipc-worker", task, label, options);
 }

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
-import { compiledFile } from "../kernel/run-worker.ts";
+import { compiledFile } from "../kernel/package.ts";
 
 /** Most that the heap of JavaScript may grow to; what DuckDB takes is apart from it. */
 const HEAP_MIB = 512;
@@ -15,7 +15,7 @@ const PROBE_MS = 2_000;
  * over file descriptor 3.
  */
 export async function launch(): Promise<ChildProcess> {
-  const program = fileURLToPath(compiledFile(import.meta.url, "main.js"));
+  const program = fileURLToPath(compiledFile("process/main.js"));
   const node = [process.execPath, `--max-old-space-size=${HEAP_MIB}`, program];
   const [command, ...rest] = [...(await wrapper()), ...node];
   const child = spawn(command as string, rest, {

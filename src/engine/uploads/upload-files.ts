@@ -14,7 +14,7 @@ import {
 } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { hasCode, LakeError } from "../kernel/errors.ts";
 import { isGone, PROCESS } from "../kernel/spool-folders.ts";
 import type { Clock } from "../settings.ts";

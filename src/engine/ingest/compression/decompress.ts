@@ -14,7 +14,7 @@ export async function decompress(source: Source, context: Pick<ConvertContext, "
   if (source.compression === "gzip") await gunzip(source, path, context.signal);
   else {
     const task: ZstdTask = { from: source.path, to: path };
-    await runWorker(import.meta.url, "zstd-worker", task, source.label, { signal: context.signal });
+    await runWorker("ingest/compression/zstd-worker", task, source.label, { signal: context.signal });
   }
   return path;
 }

@@ -72,7 +72,7 @@ function surveyJson(
     maxRows: context.maxRows,
     targets: Object.fromEntries((context.target?.columns ?? []).map(({ name, type }) => [foldedName(name), type])),
   };
-  return runWorker(import.meta.url, "json-worker", task, source.label, {
+  return runWorker("ingest/json/json-worker", task, source.label, {
     signal,
     onProgress: onProgress && ((fraction) => onProgress(fraction * FIRST_PART)),
   });

@@ -1,5 +1,6 @@
 import { mkdtemp, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { grouped } from "../../kernel/amounts.ts";
 import { hasCode, LakeError } from "../../kernel/errors.ts";
 import type { Scope } from "../../kernel/scope.ts";
 import type { EngineSettings } from "../../settings.ts";
@@ -35,7 +36,7 @@ export const disk: Check = {
     if (settings.data === "memory") return NOT_ON_DISK;
     const { bavail, bsize } = await statfs((await nearestFolder(settings.data)).path);
     const free = bavail * bsize;
-    const found = `${Math.floor(free / MIB).toLocaleString("en-US")} MiB are free.`;
+    const found = `${grouped(Math.floor(free / MIB))} MiB are free.`;
     if (free >= LITTLE_DISK) return { status: "ok", found };
     const fix = "Free some space: see what lakehouse-mcp gc would delete, or point --data to another disk.";
     return { status: free < NO_DISK ? "fail" : "warn", found, fix };
