@@ -1,4 +1,4 @@
-import type { ErrorKind } from "../engine/kernel/errors.ts";
+import type { ErrorKind } from "../engine/kernel/error-codes.ts";
 
 /** What a script can tell from the exit code; README lists them. 0 is success, 130 and 143 are Ctrl-C and SIGTERM. */
 export const EXIT_CODES: Readonly<Record<ErrorKind, number>> = {

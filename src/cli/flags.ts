@@ -144,7 +144,7 @@ function unknownFlag(
   }
   const names = known.map((name) => `--${name}`);
   const error = unknownSetting(flag, names);
-  if (command === undefined || !error.message.startsWith("Unknown setting")) return error;
+  if (command === undefined || error.code !== "unknown_setting") return error;
   return new LakeError("invalid", `Unknown flag ${flag}.`, {
     hint: nearest(flag, names).length > 0 ? error.hint : seeHelp(command),
   });

@@ -352,6 +352,7 @@ export function unknownSetting(name: string, known: string[]): LakeError {
   }
   const close = nearest(bare, known);
   return new LakeError("invalid", `Unknown setting ${name}.`, {
+    code: "unknown_setting",
     hint: close.length > 0 ? `Did you mean ${close.join(" or ")}?` : `Known settings: ${known.join(", ")}.`,
   });
 }

@@ -13,16 +13,25 @@ export function known(thrown: unknown, log: Log): LakeError {
   });
 }
 
+/** Where programs find what kind of error it is: `ERROR_CODES`. */
+const ERROR_META = "lakehouse/error";
+
 /** The result of a tool that ended with `error`, written for a model. */
 export function errorResult({
   kind,
+  code = kind,
   message,
   hint,
 }: {
   kind: string;
+  code?: string | undefined;
   message: string;
   hint?: string | null | undefined;
 }) {
   const text = hint ? `${message}\nNext: ${hint}` : message;
-  return { content: [{ type: "text" as const, text: `${kind}: ${text}` }], isError: true };
+  return {
+    content: [{ type: "text" as const, text: `${kind}: ${text}` }],
+    isError: true,
+    _meta: { [ERROR_META]: { kind, code } },
+  };
 }

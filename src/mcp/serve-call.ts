@@ -4,7 +4,8 @@ import {
   ProtocolErrorCode,
   type ServerContext,
 } from "@modelcontextprotocol/server";
-import type { ErrorKind, LakeError } from "../engine/kernel/errors.ts";
+import type { ErrorKind } from "../engine/kernel/error-codes.ts";
+import type { LakeError } from "../engine/kernel/errors.ts";
 import { type Attributes, type Span, type Trace, type TraceOptions, untraced } from "../engine/kernel/trace.ts";
 import type { Log } from "../engine/settings.ts";
 import { known } from "./known-error.ts";

@@ -1,6 +1,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import type { Metric } from "../catalog/types.ts";
-import { type ErrorKind, LakeError } from "../kernel/errors.ts";
+import type { ErrorKind } from "../kernel/error-codes.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { CHANGES } from "./at-once.ts";
 import { mergeHits } from "./distances.ts";
 import { giveBack } from "./give-back.ts";

@@ -1,5 +1,6 @@
 import { DuckDBListType, DuckDBMapType, DuckDBStructType, type DuckDBType } from "@duckdb/node-api";
-import { type LocalConnection, translateDuckError } from "./duckdb.ts";
+import { translateDuckError } from "./duck-errors.ts";
+import type { LocalConnection } from "./duckdb.ts";
 
 /** A type as a tree, for those who look into it. */
 export type TypeTree =

@@ -1,6 +1,7 @@
 import { openScope, type Scope } from "../kernel/scope.ts";
 import type { Handler, Told } from "../process/serve.ts";
-import { type DuckSettings, type LocalConnection, openDuck, type Params, translateDuckError } from "./duckdb.ts";
+import { translateDuckError } from "./duck-errors.ts";
+import { type DuckSettings, type LocalConnection, openDuck, type Params } from "./duckdb.ts";
 import { type Execution, execute, openParser, pour, type Statement, texts } from "./execute.ts";
 import { openStatements, type Statements } from "./statements.ts";
 import { readTexts, readVectors } from "./vectors.ts";

@@ -1,9 +1,9 @@
 import { readdirSync } from "node:fs";
 import { setPriority } from "node:os";
 import type { DuckDBConnection, DuckDBInstance, DuckDBValue } from "@duckdb/node-api";
-import { cancelled, type ErrorKind, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
 import type { Scope } from "../kernel/scope.ts";
-import { withShortNames } from "./short-names.ts";
+import { translateDuckError } from "./duck-errors.ts";
 
 /** What one locked instance may use and touch. Sizes in bytes. */
 export interface DuckSettings {
@@ -186,83 +186,6 @@ function bindable(params: Params | undefined): DuckDBValue[] | Record<string, Du
   return params as DuckDBValue[] | Record<string, DuckDBValue> | undefined;
 }
 
-/** Longer than what DuckDB shows of a statement. */
-const EXCERPT_CHARS = 500;
-
-/** What DuckDB shows of a statement of ours may be cut in the middle of a path. Callers have no such function. */
-function withoutOwnExcerpt(text: string): string {
-  const at = text.lastIndexOf("\nLINE ");
-  return at >= 0 && text.slice(at, at + EXCERPT_CHARS).includes("read_parquet(['") ? text.slice(0, at).trimEnd() : text;
-}
-
-/** A DuckDB error as ours: its first line says what is wrong and where; paths of the data folder become keys. */
-export function translateDuckError(error: unknown, hidePaths: string[] = []): LakeError {
-  if (error instanceof LakeError) return error;
-  let text = error instanceof Error ? error.message : String(error);
-  text = withoutOwnExcerpt(text);
-  for (const path of hidePaths) text = text.replaceAll(`${path.replace(/\/?$/, "")}/`, "");
-  const [, label = "", rest = text] = /^([A-Z][A-Za-z ]+?)(?: Error)?: ([\s\S]*)$/.exec(text) ?? [];
-  const message = shortened(withShortNames(rest.trim()));
-  switch (message.includes("maximum allowed vector size") ? "Out of Memory" : label) {
-    case "Out of Memory":
-      return new LakeError("limit", `The statement needs more memory than it may use: ${firstLine(message)}`, {
-        hint: "Filter or aggregate earlier, select fewer columns, or raise query_memory (LAKEHOUSE_QUERY_MEMORY).",
-        cause: error,
-      });
-    case "INTERRUPT":
-      return new LakeError("unavailable", "The statement was interrupted.", { cause: error });
-    case "Permission":
-      return new LakeError("denied", `Not allowed: ${firstLine(message)}`, { cause: error });
-    case "Parser":
-    case "Syntax":
-    case "Binder":
-    case "Catalog":
-    case "Not implemented":
-      return new LakeError("invalid", `${label} error: ${message}`, { cause: error });
-    // These repeat values of the data, which must not read as if the server spoke.
-    case "Conversion":
-    case "Invalid Input":
-    case "Invalid":
-    case "Out of Range":
-    case "Constraint":
-    case "Mismatch Type":
-      return new LakeError("invalid", `${label} error. DuckDB says: ${JSON.stringify(message)}`, { cause: error });
-    case "IO":
-    case "TransactionContext":
-      for (const [says, kind, what, hint] of DISK) {
-        if (says.test(message)) return new LakeError(kind, what, { hint, cause: error });
-      }
-      return new LakeError("unavailable", `DuckDB could not read or write: ${firstLine(message)}`, { cause: error });
-    default:
-      return new LakeError("internal", "DuckDB failed unexpectedly.", { cause: error });
-  }
-}
-
-/** In the words of the system, which DuckDB repeats. */
-const DISK: [RegExp, ErrorKind, string, string][] = [
-  [
-    /No space left on device|Disk quota exceeded/,
-    "limit",
-    "The disk is full.",
-    "Free some space, or point --data to another disk.",
-  ],
-  [
-    /Read-only file system/,
-    "denied",
-    "DuckDB could not write: the file system does not permit it.",
-    "Give this user write access to the lake's folder.",
-  ],
-];
-
-const MAX_MESSAGE = 2000;
-const MESSAGE_END = 500;
-
-/** The beginning says what is wrong, the end where. */
-function shortened(message: string): string {
-  if (message.length <= MAX_MESSAGE) return message;
-  return `${message.slice(0, MAX_MESSAGE - MESSAGE_END)} … ${message.slice(-MESSAGE_END)}`;
-}
-
 /** `value` as a SQL string literal. */
 export function literal(value: string): string {
   return `'${value.replaceAll("'", "''")}'`;
@@ -280,8 +203,4 @@ export function identifier(name: string): string {
 
 export function literalList(values: string[]): string {
   return `[${values.map(literal).join(", ")}]`;
-}
-
-function firstLine(message: string): string {
-  return (message.split("\n", 1)[0] ?? "").trim();
 }

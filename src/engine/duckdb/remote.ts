@@ -178,6 +178,7 @@ function explained(error: unknown): unknown {
   if (!(error instanceof ProcessEnded)) return error;
   if (error.ending === "memory") {
     return new LakeError("limit", "The statement needs more memory than it may use, and was stopped.", {
+      code: "memory_limit",
       hint: "Filter or aggregate earlier, select fewer columns, or raise query_memory (LAKEHOUSE_QUERY_MEMORY).",
       cause: error,
     });

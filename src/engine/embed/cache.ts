@@ -268,6 +268,7 @@ function placed(error: unknown, batch: readonly Miss[]): unknown {
       ? `It is texts[${longest.at}], of ${size}.`
       : `It is one of texts[${batch[0]?.at}] to texts[${batch.at(-1)?.at}]; the longest is texts[${longest.at}], of ${size}.`;
   return new LakeError(error.kind, `${error.message.replace(/\.?$/, ".")} ${where}`, {
+    code: error.code,
     hint: error.hint,
     cause: error,
   });

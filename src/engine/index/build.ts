@@ -384,14 +384,19 @@ async function commitSource(room: Room, manifest: IndexManifest, source: VectorS
 function brokenOff(error: unknown, name: string, embedded: number, total: number): unknown {
   if (!(error instanceof LakeError)) return error;
   const cause = error.cause ?? error;
-  if (error.kind === "conflict" && error.message.includes("was dropped by another writer")) {
+  if (error.code === "dataset_dropped") {
     return new LakeError("conflict", `${name} was dropped, or made anew, by another writer while it was built.`, {
+      code: "dataset_dropped",
       hint: `Look at ${name} with catalog-describe, then call again.`,
       cause,
     });
   }
   const message = `${error.message} Of ${total} texts to embed, ${embedded} are in ${name}, and stay there.`;
   const hint = "Call vector-index-create again with the same arguments: it goes on from there.";
-  const first = error.message.startsWith("The call was cancelled") ? undefined : error.hint;
-  return new LakeError(error.kind, message, { hint: first === undefined ? hint : `${first} ${hint}`, cause });
+  const first = error.code === "cancelled" ? undefined : error.hint;
+  return new LakeError(error.kind, message, {
+    code: error.code,
+    hint: first === undefined ? hint : `${first} ${hint}`,
+    cause,
+  });
 }

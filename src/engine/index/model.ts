@@ -156,5 +156,5 @@ function mismatch(name: string, { model, dimension }: VectorIndex, other: string
 function renamed(error: unknown, where: (position: number) => string): unknown {
   if (!(error instanceof LakeError)) return error;
   const message = error.message.replace(/\btexts\[(\d+)\]/g, (_, position: string) => where(Number(position)));
-  return new LakeError(error.kind, message, { hint: error.hint, cause: error.cause });
+  return new LakeError(error.kind, message, { code: error.code, hint: error.hint, cause: error.cause });
 }

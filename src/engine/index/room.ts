@@ -179,6 +179,7 @@ function busy(maxRunning: number, full: FullQueue): LakeError {
       ? `This caller has ${full.waiting} index builds waiting, the most of the queue of ${MAX_WAITING} that one caller may have.`
       : `${maxRunning} indexes are being built and ${full.waiting} are waiting already.`,
     {
+      code: "queue_full",
       hint: "Try again when some are done, or raise max_concurrent_ingests (LAKEHOUSE_MAX_CONCURRENT_INGESTS).",
     },
   );

@@ -216,6 +216,7 @@ export function assertSame(current: Manifest | undefined, expected: IndexManifes
 
 function gone(name: string): LakeError {
   return new LakeError("conflict", `${name} was dropped by another writer meanwhile.`, {
+    code: "dataset_dropped",
     hint: "Nothing was changed. Look at it with catalog-describe, then call again.",
   });
 }

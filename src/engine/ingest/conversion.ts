@@ -118,6 +118,7 @@ function endedOn(label: string, error: ProcessEnded, format?: Format, column?: s
 
 export function needsMemory(cause: unknown): LakeError {
   return new LakeError("limit", "The ingest needs more memory than it may use. Nothing was changed.", {
+    code: "memory_limit",
     hint: "Ingest fewer columns or shorter values, or raise ingest_memory (LAKEHOUSE_INGEST_MEMORY).",
     cause,
   });

@@ -97,6 +97,7 @@ function busy(maxRunning: number, full: FullQueue): LakeError {
       ? `This caller has ${full.waiting} ingests waiting, the most of the queue of ${MAX_WAITING} that one caller may have.`
       : `${maxRunning} ingests are running and ${full.waiting} are waiting already.`,
     {
+      code: "queue_full",
       hint: "Try again when some are done, or raise max_concurrent_ingests (LAKEHOUSE_MAX_CONCURRENT_INGESTS).",
     },
   );
@@ -270,7 +271,7 @@ function threadsFor(format: Format | "sql", { threads }: EngineSettings): number
 /** What libraries throw, in terms of the ingest: its signal aborts streams too, and DuckDB's hints are for queries. */
 function explain(error: unknown, signal: AbortSignal): never {
   if (signal.aborted) throw cancelled(signal);
-  if (!(error instanceof LakeError && error.kind === "limit" && error.message.includes("more memory"))) throw error;
+  if (!(error instanceof LakeError && error.code === "memory_limit")) throw error;
   throw needsMemory(error);
 }
 

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import * as z from "zod";
 import type { IngestRequest } from "../ingest/request.ts";
-import { type ErrorKind, LakeError } from "../kernel/errors.ts";
+import type { ErrorKind } from "../kernel/error-codes.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { JOB_KINDS, JOB_STATES, type JobRecord, type KeptIngest } from "./types.ts";
 
 export const ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;

@@ -1,6 +1,6 @@
 import type { CreateRequest, CreateResult } from "../index/types.ts";
 import type { IngestRequest, IngestResult } from "../ingest/request.ts";
-import type { ErrorKind } from "../kernel/errors.ts";
+import type { ErrorKind } from "../kernel/error-codes.ts";
 
 /** What can be done as a job, with what it takes and gives. */
 export interface JobWork {

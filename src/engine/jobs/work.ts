@@ -136,6 +136,7 @@ function openBuildTurns() {
 function busy({ waiting, own }: FullQueue): LakeError {
   const whose = own ? ` of this caller, the most of the queue of ${MAX_WAITING} that one caller may have` : " already";
   return new LakeError("unavailable", `${waiting} index builds are waiting for their turn${whose}.`, {
+    code: "queue_full",
     hint: "Try again when some are done.",
   });
 }

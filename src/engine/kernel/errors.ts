@@ -1,28 +1,24 @@
-/**
- * What the caller should do about an error:
- * `invalid`, `not_found`, `denied`: fix the arguments · `limit`: ask for less · `conflict`, `unavailable`: retry ·
- * `corrupt`, `closed`: tell the user · `internal`: report the reference.
- */
-export type ErrorKind =
-  | "invalid"
-  | "not_found"
-  | "denied"
-  | "limit"
-  | "conflict"
-  | "unavailable"
-  | "corrupt"
-  | "closed"
-  | "internal";
+import type { ErrorCode, ErrorKind } from "./error-codes.ts";
+
+interface Options {
+  hint?: string | undefined;
+  cause?: unknown;
+  /** Default: the kind. */
+  code?: ErrorCode | undefined;
+}
 
 /** The only error that reaches a caller. `message` says what and where, `hint` the next step. */
 export class LakeError extends Error {
   readonly kind: ErrorKind;
+  /** For programs, which never look into the message. */
+  readonly code: ErrorCode;
   readonly hint: string | undefined;
 
-  constructor(kind: ErrorKind, message: string, options: { hint?: string | undefined; cause?: unknown } = {}) {
+  constructor(kind: ErrorKind, message: string, options: Options = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "LakeError";
     this.kind = kind;
+    this.code = options.code ?? kind;
     this.hint = options.hint;
   }
 }
@@ -47,7 +43,10 @@ export function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefine
 export function cancelled(signal: AbortSignal): LakeError {
   return signal.reason instanceof LakeError
     ? signal.reason
-    : new LakeError("unavailable", "The call was cancelled.", { hint: "Nothing was changed. Call again to retry." });
+    : new LakeError("unavailable", "The call was cancelled.", {
+        code: "cancelled",
+        hint: "Nothing was changed. Call again to retry.",
+      });
 }
 
 /** Whether `error` is a Node system error with this code, for example `ENOENT`. */

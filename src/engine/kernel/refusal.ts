@@ -1,4 +1,4 @@
-import type { ErrorKind } from "./errors.ts";
+import type { ErrorKind } from "./error-codes.ts";
 
 /** A source that cannot be taken, told by a worker that does not know its name. `message` follows the name. */
 export class Refusal extends Error {

@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
-import { cancelled, type ErrorKind, LakeError, throwIfAborted } from "./errors.ts";
+import type { ErrorKind } from "./error-codes.ts";
+import { cancelled, LakeError, throwIfAborted } from "./errors.ts";
 import { compiledFile } from "./package.ts";
 
 /** What a worker answers: any number of `progress`, then `done` or `failed`, whose message follows the source's name. */

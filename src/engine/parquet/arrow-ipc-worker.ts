@@ -2,7 +2,7 @@ import { closeSync, fstatSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { Compression, Table, WriterPropertiesBuilder, writeParquet } from "parquet-wasm";
-import type { ErrorKind } from "../kernel/errors.ts";
+import type { ErrorKind } from "../kernel/error-codes.ts";
 import { Refusal } from "../kernel/refusal.ts";
 import type { WorkerReply } from "../kernel/run-worker.ts";
 import { NoMemory } from "./arrow-column.ts";

@@ -1,4 +1,5 @@
-import { type ErrorKind, LakeError } from "../kernel/errors.ts";
+import { ERROR_CODES, type ErrorCode, type ErrorKind } from "../kernel/error-codes.ts";
+import { LakeError } from "../kernel/errors.ts";
 
 /** To the process, in the form of `v8.serialize`: parameters may be of any type that it keeps. */
 export type Request =
@@ -29,6 +30,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 export interface ErrorData {
   kind: ErrorKind;
+  code: ErrorCode;
   message: string;
   hint?: string | undefined;
   /** The message of the cause. */
@@ -38,10 +40,10 @@ export interface ErrorData {
 export function errorData(error: unknown): ErrorData {
   if (!(error instanceof LakeError)) {
     const cause = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    return { kind: "internal", message: "The process failed unexpectedly.", cause };
+    return { kind: "internal", code: "internal", message: "The process failed unexpectedly.", cause };
   }
-  const { kind, message, hint, cause } = error;
-  return { kind, message, hint, cause: cause instanceof Error ? cause.message : undefined };
+  const { kind, code, message, hint, cause } = error;
+  return { kind, code, message, hint, cause: cause instanceof Error ? cause.message : undefined };
 }
 
 const KINDS: ReadonlySet<unknown> = new Set<ErrorKind>([
@@ -56,8 +58,9 @@ const KINDS: ReadonlySet<unknown> = new Set<ErrorKind>([
   "internal",
 ]);
 
-export function errorOf({ kind, message, hint, cause }: ErrorData): LakeError {
+export function errorOf({ kind, code, message, hint, cause }: ErrorData): LakeError {
   return new LakeError(KINDS.has(kind) ? kind : "internal", String(message), {
+    ...(Object.hasOwn(ERROR_CODES, code) && { code }),
     ...(hint !== undefined && { hint: String(hint) }),
     ...(cause !== undefined && { cause: new Error(String(cause)) }),
   });

@@ -1,9 +1,11 @@
-import { type ErrorKind, hasCode, LakeError } from "../kernel/errors.ts";
+import type { ErrorCode, ErrorKind } from "../kernel/error-codes.ts";
+import { hasCode, LakeError } from "../kernel/errors.ts";
 
-const CAUSES: { codes: string[]; kind: ErrorKind; what: string; hint: string }[] = [
+const CAUSES: { codes: string[]; kind: ErrorKind; code?: ErrorCode; what: string; hint: string }[] = [
   {
     codes: ["ENOSPC", "EDQUOT"],
     kind: "limit",
+    code: "disk_full",
     what: "the disk is full",
     hint: "Free some space, or point --data to another disk.",
   },
@@ -42,14 +44,21 @@ export async function explained<T>(verb: string, key: string, work: () => Promis
 /** What a full, read-only or otherwise unusable disk means; undefined for every other error. */
 export function diskFailure(sentence: string, error: unknown): LakeError | undefined {
   const known = error instanceof LakeError ? undefined : CAUSES.find(({ codes }) => hasCode(error, ...codes));
-  return known && new LakeError(known.kind, `${sentence}: ${known.what}.`, { hint: known.hint, cause: error });
+  return (
+    known &&
+    new LakeError(known.kind, `${sentence}: ${known.what}.`, { code: known.code, hint: known.hint, cause: error })
+  );
 }
 
 function explain(sentence: string, error: unknown): LakeError {
   if (error instanceof LakeError) {
     // A whole sentence says already what was to be done.
     if (error.message.endsWith(".")) return error;
-    return new LakeError(error.kind, `${sentence}: ${error.message}.`, { hint: error.hint, cause: error });
+    return new LakeError(error.kind, `${sentence}: ${error.message}.`, {
+      code: error.code,
+      hint: error.hint,
+      cause: error,
+    });
   }
   const known = diskFailure(sentence, error);
   if (known) return known;

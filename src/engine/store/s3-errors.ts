@@ -1,4 +1,5 @@
-import { type ErrorKind, hasCode, LakeError } from "../kernel/errors.ts";
+import type { ErrorKind } from "../kernel/error-codes.ts";
+import { hasCode, LakeError } from "../kernel/errors.ts";
 
 interface Known {
   names: string[];

@@ -20,22 +20,17 @@ const REPORTED_ROWS = 20;
 
 /** Whether DuckDB stopped at a row that is not CSV, as opposed to a value that does not fit. */
 export function isDamage(error: unknown): error is LakeError {
-  return (
-    error instanceof LakeError &&
-    error.kind === "invalid" &&
-    /CSV Error on Line|CSV Parser state machine|Error when sniffing/.test(error.message)
-  );
+  return error instanceof LakeError && error.code === "csv_damaged";
 }
 
 /** Whether a row is longer than the buffers allow, which larger ones may cure. */
 export function isTooLong(error: unknown): error is LakeError {
-  if (!(error instanceof LakeError) || error.kind !== "invalid") return false;
-  return /Maximum line size|CSV Reader currently does not support a full read/.test(error.message);
+  return error instanceof LakeError && error.code === "csv_line_too_long";
 }
 
 /** What `isTooLong` recognises. */
 export function rowTooLong(): LakeError {
-  return new LakeError("invalid", "Maximum line size exceeded.");
+  return new LakeError("invalid", "Maximum line size exceeded.", { code: "csv_line_too_long" });
 }
 
 /** Reads which rows a scan left out. Throws what `isTooLong` recognises when larger buffers would read them. */

@@ -1,3 +1,4 @@
+import { MISFIT } from "../../duckdb/duck-errors.ts";
 import { literal } from "../../duckdb/duckdb.ts";
 import { ANY_SPELLING, isSpelled, quickPattern, type Spelling } from "./csv-spelling.ts";
 
@@ -9,9 +10,6 @@ export function isNullSpelling(text: string): boolean {
 }
 
 const NULL_PATTERN = `(?i)(${NULL_SPELLINGS.map((text) => text.replaceAll("\\", "\\\\")).join("|")})`;
-
-/** What the conversion's error() says, so that it is told from every other error. */
-export const MISFIT = "lakehouse: a value does not fit its column";
 
 /** A type that a column of text may become, with the date format for types that DuckDB's own cast does not read. */
 export interface Candidate {

@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
 import { quoted } from "../../catalog/nearest.ts";
+import { damagedRow } from "../../duckdb/duck-errors.ts";
 import { LakeError } from "../../kernel/errors.ts";
 import type { ConvertContext, Converted, Converter, CsvDialect, IngestNotes, Source } from "../types.ts";
 import { writeParquet } from "../write.ts";
@@ -35,7 +36,7 @@ import {
   textFrom,
   unifyRecordEnds,
 } from "./csv-text.ts";
-import { expectedForm, MISFIT } from "./csv-types.ts";
+import { expectedForm } from "./csv-types.ts";
 
 /**
  * CSV and TSV. Everything is read as text and cast in the statement that writes the Parquet file, where a text that does
@@ -129,7 +130,7 @@ async function convert(attempt: Attempt): Promise<Converted> {
   try {
     return await write("rejects_first");
   } catch (error) {
-    if (!(error instanceof LakeError && error.message.includes(MISFIT))) throw error;
+    if (!(error instanceof LakeError && error.code === "value_misfit")) throw error;
     kept.push(...(await keepMisfits(attempt, columns)));
     await refuseGiven(attempt, kept);
     return write("rejects_second");
@@ -284,7 +285,7 @@ async function describeDamage(attempt: Attempt, error: LakeError): Promise<LakeE
     addOpenRecord(bad, open);
     return badRowsError(source.label, bad);
   }
-  const row = /CSV Error on Line: (\d+)/.exec(error.message)?.[1];
+  const row = damagedRow(error);
   return new LakeError(
     "invalid",
     `${source.label} is not CSV${row ? ` from about row ${row} on` : ""}. Nothing was ingested.`,

@@ -1,7 +1,7 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { foldedName } from "../../duckdb/folded-name.ts";
-import type { ErrorKind } from "../../kernel/errors.ts";
+import type { ErrorKind } from "../../kernel/error-codes.ts";
 import { Refusal } from "../../kernel/refusal.ts";
 import type { WorkerReply } from "../../kernel/run-worker.ts";
 import type { Encoding } from "../types.ts";

@@ -180,6 +180,7 @@ function busy({ maxRunning, maxWaiting }: PoolLimits, full: FullQueue): LakeErro
       ? `This caller has ${full.waiting} statements waiting, the most of the queue of ${maxWaiting} that one caller may have.`
       : `${maxRunning} statements are running and ${full.waiting} are waiting already.`,
     {
+      code: "queue_full",
       hint: `Try again when ${full.own ? "some" : "they"} are done, or raise ${full.own ? "max_queued_queries" : "max_concurrent_queries"}.`,
     },
   );

@@ -1,6 +1,6 @@
 import { didYouMean } from "../../catalog/nearest.ts";
 import type { Manifest } from "../../catalog/types.ts";
-import { translateDuckError } from "../../duckdb/duckdb.ts";
+import { translateDuckError } from "../../duckdb/duck-errors.ts";
 import { withoutLongNames } from "../../duckdb/short-names.ts";
 import { LakeError } from "../../kernel/errors.ts";
 import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT, MAX_ROW_CELL } from "../guard/cell-limits.ts";
@@ -59,7 +59,7 @@ function withAverages(error: LakeError): LakeError {
   const hint = isNanoTime
     ? 'SUMMARIZE, too, averages: cast such columns, as in SUMMARIZE SELECT * REPLACE (CAST("time" AS TIME) AS "time") FROM t.'
     : "If this is SUMMARIZE: some values are too large or too small to be averaged. Leave that column out, as in SUMMARIZE SELECT * EXCLUDE (c) FROM t.";
-  return new LakeError(error.kind, error.message, { hint, cause: error.cause });
+  return new LakeError(error.kind, error.message, { code: error.code, hint, cause: error.cause });
 }
 
 /** DuckDB offers other names only when the column was not qualified. */
@@ -67,7 +67,9 @@ export function withColumns(told: LakeError, { calls }: Judged, snapshot: Snapsh
   const manifests = [...snapshot.manifests.values()];
   const message = withoutLongNames(told.message, namesIn(manifests));
   const error =
-    message === told.message ? told : new LakeError(told.kind, message, { hint: told.hint, cause: told.cause });
+    message === told.message
+      ? told
+      : new LakeError(told.kind, message, { code: told.code, hint: told.hint, cause: told.cause });
   if (calls.length > 0 && /^Binder error: Referenced table "vector_search" not found/.test(error.message)) {
     return new LakeError("invalid", error.message, {
       hint: "Give the hits a name: FROM vector_search(…) AS hit, then hit.id.",
@@ -87,6 +89,7 @@ export function withColumns(told: LakeError, { calls }: Judged, snapshot: Snapsh
 
 export function timedOut(timeoutMs: number): LakeError {
   return new LakeError("limit", `The statement was stopped at timeout_ms = ${timeoutMs}.`, {
+    code: "query_timeout",
     hint: "Filter or aggregate earlier, look for a join without a condition, or allow more with timeout_ms.",
   });
 }

@@ -30,8 +30,12 @@ export async function judgeCondition(where: string, parts: GuardParts): Promise<
     if (!isOneExpression(tree)) throw wrong("it has to be exactly one expression");
     await judge(`SELECT 1 WHERE (\n${where}\n)`, parts);
   } catch (error) {
-    if (!(error instanceof LakeError) || error.message.startsWith("where: ")) throw error;
-    throw new LakeError(error.kind, `where: ${error.message}`, { hint: error.hint, cause: error.cause });
+    if (!(error instanceof LakeError) || error.code === "condition") throw error;
+    throw new LakeError(error.kind, `where: ${error.message}`, {
+      code: "condition",
+      hint: error.hint,
+      cause: error.cause,
+    });
   }
 }
 
@@ -97,6 +101,7 @@ function syntaxError(where: string, { error_message, position }: Node): LakeErro
 
 function wrong(problem: string): LakeError {
   return new LakeError("invalid", `where: ${problem}.`, {
+    code: "condition",
     hint: "Write one condition without parameters, as it would stand after WHERE: metadata->>'state' = 'IL' AND id <> 'x'.",
   });
 }

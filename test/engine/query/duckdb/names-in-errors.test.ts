@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { translateDuckError } from "../../../../src/engine/duckdb/duckdb.ts";
+import { translateDuckError } from "../../../../src/engine/duckdb/duck-errors.ts";
 import { LakeError } from "../../../../src/engine/kernel/errors.ts";
 import { openParquetLake, type ParquetLake } from "../../../support/parquet-lake.ts";
 

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
-import { translateDuckError } from "../../../../src/engine/duckdb/duckdb.ts";
+import { translateDuckError } from "../../../../src/engine/duckdb/duck-errors.ts";
 import { LakeError } from "../../../../src/engine/kernel/errors.ts";
 import { isFatal } from "../../../../src/engine/query/duckdb/query-errors.ts";
 import type { QueryOptions } from "../../../../src/engine/query/types.ts";

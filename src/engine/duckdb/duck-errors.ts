@@ -1,0 +1,111 @@
+import type { ErrorCode, ErrorKind } from "../kernel/error-codes.ts";
+import { LakeError } from "../kernel/errors.ts";
+import { withShortNames } from "./short-names.ts";
+
+// What DuckDB 1.5 says, in our words: the one place that looks into its messages for what kind of trouble it is.
+
+/** Raised by statements of ours where a value does not fit its column. */
+export const MISFIT = "lakehouse: a value does not fit its column";
+
+/** Of errors that tell what is wrong with a CSV file, for the code that goes on from there. */
+const CODES: [RegExp, ErrorCode][] = [
+  [/lakehouse: a value does not fit its column/, "value_misfit"],
+  [/Maximum line size|CSV Reader currently does not support a full read/, "csv_line_too_long"],
+  [/CSV Error on Line|CSV Parser state machine|Error when sniffing/, "csv_damaged"],
+];
+
+function codeOf(message: string): ErrorCode | undefined {
+  return CODES.find(([says]) => says.test(message))?.[1];
+}
+
+/** The row that DuckDB says is no CSV, from 1. */
+export function damagedRow(error: Error): number | undefined {
+  const row = /CSV Error on Line: (\d+)/.exec(error.message)?.[1];
+  return row === undefined ? undefined : Number(row);
+}
+
+/** Longer than what DuckDB shows of a statement. */
+const EXCERPT_CHARS = 500;
+
+/** What DuckDB shows of a statement of ours may be cut in the middle of a path. Callers have no such function. */
+function withoutOwnExcerpt(text: string): string {
+  const at = text.lastIndexOf("\nLINE ");
+  return at >= 0 && text.slice(at, at + EXCERPT_CHARS).includes("read_parquet(['") ? text.slice(0, at).trimEnd() : text;
+}
+
+/** A DuckDB error as ours: its first line says what is wrong and where; paths of the data folder become keys. */
+export function translateDuckError(error: unknown, hidePaths: string[] = []): LakeError {
+  if (error instanceof LakeError) return error;
+  let text = error instanceof Error ? error.message : String(error);
+  text = withoutOwnExcerpt(text);
+  for (const path of hidePaths) text = text.replaceAll(`${path.replace(/\/?$/, "")}/`, "");
+  const [, label = "", rest = text] = /^([A-Z][A-Za-z ]+?)(?: Error)?: ([\s\S]*)$/.exec(text) ?? [];
+  const message = shortened(withShortNames(rest.trim()));
+  switch (message.includes("maximum allowed vector size") ? "Out of Memory" : label) {
+    case "Out of Memory":
+      return new LakeError("limit", `The statement needs more memory than it may use: ${firstLine(message)}`, {
+        code: "memory_limit",
+        hint: "Filter or aggregate earlier, select fewer columns, or raise query_memory (LAKEHOUSE_QUERY_MEMORY).",
+        cause: error,
+      });
+    case "INTERRUPT":
+      return new LakeError("unavailable", "The statement was interrupted.", { cause: error });
+    case "Permission":
+      return new LakeError("denied", `Not allowed: ${firstLine(message)}`, { cause: error });
+    case "Parser":
+    case "Syntax":
+    case "Binder":
+    case "Catalog":
+    case "Not implemented":
+      return new LakeError("invalid", `${label} error: ${message}`, { code: codeOf(message), cause: error });
+    // These repeat values of the data, which must not read as if the server spoke.
+    case "Conversion":
+    case "Invalid Input":
+    case "Invalid":
+    case "Out of Range":
+    case "Constraint":
+    case "Mismatch Type":
+      return new LakeError("invalid", `${label} error. DuckDB says: ${JSON.stringify(message)}`, {
+        code: codeOf(message),
+        cause: error,
+      });
+    case "IO":
+    case "TransactionContext":
+      for (const [says, kind, what, hint] of DISK) {
+        if (says.test(message))
+          return new LakeError(kind, what, { code: kind === "limit" ? "disk_full" : kind, hint, cause: error });
+      }
+      return new LakeError("unavailable", `DuckDB could not read or write: ${firstLine(message)}`, { cause: error });
+    default:
+      return new LakeError("internal", "DuckDB failed unexpectedly.", { cause: error });
+  }
+}
+
+/** In the words of the system, which DuckDB repeats. */
+const DISK: [RegExp, ErrorKind, string, string][] = [
+  [
+    /No space left on device|Disk quota exceeded/,
+    "limit",
+    "The disk is full.",
+    "Free some space, or point --data to another disk.",
+  ],
+  [
+    /Read-only file system/,
+    "denied",
+    "DuckDB could not write: the file system does not permit it.",
+    "Give this user write access to the lake's folder.",
+  ],
+];
+
+const MAX_MESSAGE = 2000;
+const MESSAGE_END = 500;
+
+/** The beginning says what is wrong, the end where. */
+function shortened(message: string): string {
+  if (message.length <= MAX_MESSAGE) return message;
+  return `${message.slice(0, MAX_MESSAGE - MESSAGE_END)} … ${message.slice(-MESSAGE_END)}`;
+}
+
+function firstLine(message: string): string {
+  return (message.split("\n", 1)[0] ?? "").trim();
+}

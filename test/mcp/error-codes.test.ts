@@ -1,0 +1,28 @@
+import { expect, test } from "vitest";
+import type { ERROR_CODES } from "../../src/engine/kernel/error-codes.ts";
+import { LakeError } from "../../src/engine/kernel/errors.ts";
+import { errorData, errorOf } from "../../src/engine/process/messages.ts";
+import { openLake } from "../support/lake.ts";
+
+test("an error says to programs what kind of error it is, whatever its sentence", async () => {
+  await using lake = await openLake();
+  await lake.call("ingest", { name: "t", text: "a\n1\n" });
+  const slow = "SELECT count(*) FROM range(1000000000) a, range(1000) b";
+  const cases: [string, Record<string, unknown>, keyof typeof ERROR_CODES][] = [
+    ["sql", { sql: "FROM nope" }, "not_found"],
+    ["sql", { sql: slow, timeout_ms: 50 }, "query_timeout"],
+    ["ingest", { name: "t", text: "a,b\n1\n" }, "invalid"],
+    ["ingest", { name: "t", text: "b\nx\n" }, "conflict"],
+  ];
+  for (const [tool, args, code] of cases) {
+    const result = await lake.raw(tool, args);
+    expect([result.isError, result._meta?.["lakehouse/error"]]).toMatchObject([true, { code }]);
+  }
+});
+
+test("an error keeps its code on the way from a worker process; what is no code is its kind", () => {
+  const error = new LakeError("limit", "Too much.", { code: "memory_limit", hint: "Take less." });
+  expect(errorOf(errorData(error))).toMatchObject({ kind: "limit", code: "memory_limit", hint: "Take less." });
+  const forged = errorOf({ ...errorData(error), code: "constructor" as never });
+  expect(forged).toMatchObject({ kind: "limit", code: "limit" });
+});
