@@ -8,14 +8,14 @@ import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import type { Route } from "./http.ts";
 import { answer, refuse } from "./http-answer.ts";
 import { openSharedPlaces } from "./http-limits.ts";
-import { partOf } from "./upload-headers.ts";
+import { incomingOf, SEND_WHOLE } from "./upload-headers.ts";
 
 export interface UploadRouteSettings {
   uploads: Uploads;
   log: Log;
   /** Uploads at a time that one caller may have; infinite where all are the same. */
   maxPerCaller: number;
-  /** A sender that is silent for longer has gone; what came stays, to be gone on with. Default: a minute. */
+  /** A sender that is silent for longer has gone, and nothing of it is kept. Default: a minute. */
   idleMs?: number;
   /** Whether calls wait for what takes the machine's time, so that bodies are to be read slowly. Default: never. */
   isBusy?: () => boolean;
@@ -48,8 +48,8 @@ const STATUS: Partial<Record<LakeError["kind"], number>> = {
 };
 
 /**
- * `PUT /uploads?name=…` begins an upload and `GET /uploads` lists those of the caller; at its own address,
- * `PUT` with `Content-Range` goes on with it, `HEAD` and `GET` tell how much is there, `DELETE` removes it.
+ * `PUT /uploads?name=…` takes a file and `GET /uploads` lists those of the caller; at an upload's own address, `GET` tells
+ * what it is and `DELETE` removes it.
  */
 export function uploadRoutes(settings: UploadRouteSettings): Record<string, Route> {
   const { uploads, log } = settings;
@@ -64,10 +64,10 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
     request: IncomingMessage,
     response: ServerResponse,
     caller: string,
-    target: { id: string } | { name: string | undefined },
+    name: string | undefined,
   ): Promise<void> => {
-    const part = partOf(request.headers);
-    if (isRefusal(part)) return refuse(request, response, part);
+    const incoming = incomingOf(request.headers);
+    if (isRefusal(incoming)) return refuse(request, response, incoming);
     if (draining) return refuse(request, response, busy("The server is shutting down.", RETRY_S.busy));
     const release = running.take(caller);
     if (release === "all") {
@@ -80,8 +80,11 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
     const started = performance.now();
     let outcome = "ok";
     try {
-      const upload = await uploads.receive(caller, { ...part, ...target, share }, bodyOf(request, response, settings));
-      tell(response, "id" in target ? 200 : upload.complete ? 201 : 202, upload);
+      tell(
+        response,
+        201,
+        await uploads.receive(caller, { ...incoming, name, share }, bodyOf(request, response, settings)),
+      );
     } catch (error) {
       // Nobody is there any more to be told.
       if (!(error instanceof LakeError) && request.destroyed) outcome = "cut";
@@ -110,7 +113,7 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
         });
       }
       const query = queryOf(request);
-      return isRefusal(query) ? refuse(request, response, query) : put(request, response, caller, query);
+      return isRefusal(query) ? refuse(request, response, query) : put(request, response, caller, query.name);
     },
     drain: async (ms) => {
       draining = true;
@@ -120,35 +123,24 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
   const one: Route = {
     methods: ["PUT", "GET", "HEAD", "DELETE"],
     access: "caller",
-    slow: ["PUT"],
     handle: (request, response, { name: caller }) => {
       const [path = ""] = (request.url ?? "").split("?");
       const id = path.slice("/uploads/".length);
-      if (request.method !== "PUT") {
-        return known(request, response, async () => {
-          if (request.method !== "DELETE") return tell(response, 200, await uploads.find(caller, id));
-          await uploads.remove(caller, id);
-          response.writeHead(204).end();
-        });
-      }
-      if (request.headers["content-range"] !== undefined) return put(request, response, caller, { id });
+      if (request.method === "PUT") return refuse(request, response, { status: 400, message: SEND_WHOLE });
       return known(request, response, async () => {
-        await uploads.find(caller, id);
-        const message = "Say where in the file these bytes belong: Content-Range: bytes FIRST-LAST/TOTAL.";
-        refuse(request, response, { status: 400, message });
+        if (request.method !== "DELETE") return tell(response, 200, await uploads.find(caller, id));
+        await uploads.remove(caller, id);
+        response.writeHead(204).end();
       });
     },
   };
   return { "/uploads": all, "/uploads/*": one };
 }
 
-/** The fields of resumable uploads (draft-ietf-httpbis-resumable-upload), and the digest of RFC 9530. */
+/** With the digest of RFC 9530. */
 function tell(response: ServerResponse, status: number, upload: Upload): void {
   answer(response, status, upload, {
     location: `/uploads/${upload.upload}`,
-    "upload-offset": String(upload.bytes),
-    "upload-complete": upload.complete ? "?1" : "?0",
-    ...(upload.total !== null && { "upload-length": String(upload.total) }),
     ...(upload.sha256 !== null && {
       "repr-digest": `sha-256=:${Buffer.from(upload.sha256, "hex").toString("base64")}:`,
     }),
@@ -208,13 +200,12 @@ function refuseWith(request: IncomingMessage, response: ServerResponse, error: u
   return error.kind;
 }
 
-/** No LakeError, so that what came stays. */
 const SLOW = new Error("too slow");
 const tooSlow: Refusal = {
   status: 408,
   message:
-    `Less than ${MIN_BYTES_PER_S} bytes a second came. What did is kept: GET /uploads tells how much, ` +
-    "and PUT to the upload's own address, with Content-Range, goes on.",
+    `Less than ${MIN_BYTES_PER_S} bytes a second came, and nothing was kept. ` +
+    "Send the file again over a faster line, or compressed.",
 };
 
 const busy = (message: string, retryAfter: number): Refusal => ({

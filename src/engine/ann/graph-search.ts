@@ -1,5 +1,5 @@
 import type { Hits } from "./distances.ts";
-import type { Graph, GraphReader } from "./graph.ts";
+import type { Graph } from "./graph.ts";
 
 export interface ShardHits extends Hits {
   /** Every vector that may be a hit was compared. */
@@ -39,7 +39,8 @@ export function nearestIn(part: Part, { k, ef }: { k: number; ef: number }): boo
   if (wanted === 0) return true;
   const share = matching / inGraph;
   const comparing = matching * COMPARING;
-  const narrow = Math.min(widthOf({ k, ef }), MOST_CANDIDATES);
+  // The hits have to be told from the rest by estimates: the last of many need some that come after them.
+  const narrow = Math.min(Math.max(ef, Math.ceil(k * BEYOND)), MOST_CANDIDATES);
   for (let width = narrow; (width * LOOKS) / share < comparing; width = Math.min(width * WIDER, MOST_CANDIDATES)) {
     const most = allowed ? mostSteps(width, share, width === narrow) : Number.POSITIVE_INFINITY;
     const { found, looked, expanded } = graph.walk(width, comparing, most);
@@ -69,40 +70,4 @@ export function nearestIn(part: Part, { k, ef }: { k: number; ef: number }): boo
  */
 function mostSteps(width: number, share: number, isFirst: boolean): number {
   return (width / share) * (isFirst ? Math.max(1.25, 1 + 2.5 / Math.sqrt(width)) : 1.5);
-}
-
-/** Of vectors that are looked at: 1 to 3 ms. */
-const MOST_COORDINATES = 3_000_000;
-
-/** Whether all parts can be searched in a time that the event loop can be kept waiting. */
-export function isShort(parts: readonly StillPart[], asked: { k: number; ef: number }): boolean {
-  const most = parts.reduce(
-    (sum, { reader, inGraph }) => sum + Math.min(inGraph, lookedAtBy(widthOf(asked))) * reader.dimension,
-    0,
-  );
-  return most <= MOST_COORDINATES;
-}
-
-/** A graph that nothing changes. */
-export interface StillPart {
-  reader: GraphReader;
-  /** Elements that are not removed. */
-  inGraph: number;
-}
-
-// The hits have to be told from what was not kept, by estimates: the last of many need some that come after them.
-const widthOf = ({ k, ef }: { k: number; ef: number }): number => Math.max(ef, Math.ceil(k * BEYOND));
-/** Fewer elements than this are rather compared. */
-const lookedAtBy = (width: number): number => (width * LOOKS) / COMPARING;
-
-/** As `nearestIn` for all elements. Undefined when it takes longer than that to tell them. */
-export function nearestAtOnce({ reader, inGraph }: StillPart, asked: { k: number; ef: number }): boolean | undefined {
-  const width = widthOf(asked);
-  if (inGraph <= lookedAtBy(width)) {
-    reader.scan(0, reader.linked);
-    return true;
-  }
-  const walked = reader.walk(width, inGraph * COMPARING);
-  const found = walked.found >= Math.min(asked.k, inGraph) && walked.looked <= inGraph * COMPARING;
-  return found ? false : undefined;
 }

@@ -13,18 +13,17 @@ declare namespace WebAssembly {
     readonly exports: unknown;
   }
   class Memory {
-    constructor(pages: { initial: number; maximum: number; shared: true });
+    constructor(pages: { initial: number; maximum: number });
     /** Another one after it has grown. */
-    readonly buffer: SharedArrayBuffer;
+    readonly buffer: ArrayBuffer;
   }
 }
 
-/** What a graph is in, for other threads to look into. */
+/** Holds a graph. */
 export type GraphMemory = WebAssembly.Memory;
 
 /** Of `src/engine/ann/assembly/index.ts`; booleans are 0 and 1. */
 interface Functions {
-  look(dimension: number, metric: number, m: number): void;
   open(dimension: number, metric: number, m: number, efConstruction: number, seed: number): number;
   imageAt(): number;
   imageBytes(): number;
@@ -68,7 +67,7 @@ const LONGEST_MS = 60_000;
 
 let compiled: WebAssembly.Module | undefined;
 
-/** What all threads that look into one memory have to agree on: compiled once, and handed to the others. */
+/** Compiled once, and handed to the worker threads. */
 export function graphModule(): WebAssembly.Module {
   compiled ??= new WebAssembly.Module(readFileSync(compiledFile("ann/graph.wasm")));
   return compiled;
@@ -89,7 +88,7 @@ export function instantiate(memory: GraphMemory): Exports {
 
 export function newMemory(): GraphMemory {
   try {
-    return new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared: true });
+    return new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES });
   } catch (error) {
     // Each wants 10 GiB of addresses, of which it uses what it needs.
     throw error instanceof RangeError ? noMemory() : error;

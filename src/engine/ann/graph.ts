@@ -2,16 +2,7 @@ import type { Metric } from "../catalog/types.ts";
 import { hasCode, LakeError } from "../kernel/errors.ts";
 import type { Hits } from "./distances.ts";
 import { loadImage, saveImage } from "./graph-image.ts";
-import {
-  type Exports,
-  type GraphMemory,
-  type GraphOptions,
-  instantiate,
-  KINDS,
-  letGo,
-  newMemory,
-  noMemory,
-} from "./graph-wasm.ts";
+import { type Exports, type GraphOptions, instantiate, KINDS, letGo, newMemory, noMemory } from "./graph-wasm.ts";
 import type { FilePart } from "./snapshot.ts";
 
 /**
@@ -26,8 +17,6 @@ export interface Graph {
   readonly linked: number;
   /** Of the vectors and links. */
   readonly bytes: number;
-  /** Another one after `free`; none when nothing was added since. */
-  readonly memory: GraphMemory | undefined;
   /** Adds a vector, which searches compare with. Returns its number. */
   append(label: number, vector: Float32Array): number;
   /** Puts the next element into the graph. */
@@ -66,30 +55,6 @@ export interface Walked {
   /** Elements it looked at, and those from which it went on to their neighbours. */
   looked: number;
   expanded: number;
-}
-
-/** Looks into a graph from another thread, while that one changes nothing. */
-export interface GraphReader extends Pick<Graph, "linked" | "begin" | "walk" | "scan" | "finish"> {
-  readonly dimension: number;
-}
-
-/** `options` as those the graph in `memory` was opened with. */
-export function readGraph({ dimension, metric, m }: GraphOptions, memory: GraphMemory): GraphReader {
-  const wasm = instantiate(memory);
-  wasm.look(dimension, KINDS.indexOf(metric), m);
-  return {
-    dimension,
-    get linked() {
-      return wasm.linked() >>> 0;
-    },
-    begin: (query, k) => {
-      new Float32Array(memory.buffer, wasm.vectorAt() >>> 0, dimension).set(query);
-      wasm.begin(k);
-    },
-    walk: (ef, looked) => walked(wasm, wasm.walkGraph(ef, 0, 0, atMost(looked), NO_LIMIT)),
-    scan: (from, to) => wasm.scan(from, to, 0, 0),
-    finish: () => hitsOf(wasm, metric),
-  };
 }
 
 const walked = (wasm: Exports, found: number): Walked => ({
@@ -132,9 +97,6 @@ export function openGraph(options: GraphOptions): Graph {
     },
     get bytes() {
       return (opened?.imageBytes() ?? 0) >>> 0;
-    },
-    get memory() {
-      return opened?.memory;
     },
     append: (label, vector) => {
       const wasm = use();

@@ -2,12 +2,11 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { Metric } from "../catalog/types.ts";
 import type { ErrorKind } from "../kernel/error-codes.ts";
 import { LakeError } from "../kernel/errors.ts";
-import { CHANGES } from "./at-once.ts";
 import { mergeHits } from "./distances.ts";
 import { giveBack } from "./give-back.ts";
 import type { ShardHits } from "./graph-search.ts";
 import { useGraphModule } from "./graph-wasm.ts";
-import { openShard, type Shard, type ShardQuery, type ShardStats, type StillShard } from "./shard.ts";
+import { openShard, type Shard, type ShardQuery, type ShardStats } from "./shard.ts";
 import type { FilePart } from "./snapshot.ts";
 
 /** What the worker is asked. `shard` counts within the index; a worker has some of them. */
@@ -46,15 +45,8 @@ export interface ShardWorkerData {
 }
 
 export type ShardRequest = ShardTask & { id: number; index: number };
-/** Nothing in these shards changes until a change that is asked for after `request`. */
-export interface StillReply {
-  index: number;
-  request: number;
-  shards: Map<number, StillShard>;
-}
 
 export type ShardReply =
-  | { still: StillReply }
   | { id: number; done: unknown }
   | { id: number; failed: { kind: ErrorKind; message: string; hint: string | undefined } };
 
@@ -64,10 +56,6 @@ interface Index {
   staged: { shard: Shard; slots: Uint32Array; vectors: Float32Array }[];
   /** Requests to answer once nothing waits for the graphs. */
   waiting: number[];
-  /** The last request that changed something, and the one whose end was told. */
-  changed: number;
-  told: number;
-  loading: boolean;
 }
 
 /** Longest turn that builds: a search that comes in waits for its end. */
@@ -131,15 +119,11 @@ function handle(request: ShardRequest): unknown {
       shards: new Map(shards.map((shard) => [shard, open(shard)])),
       staged: [],
       waiting: [],
-      changed: request.id,
-      told: 0,
-      loading: false,
     });
     return undefined;
   }
   const index = indexes.get(request.index);
   if (!index) throw new LakeError("closed", "The index is closed.");
-  if (CHANGES.has(request.op)) index.changed = request.id;
   switch (request.op) {
     case "stage":
       index.staged.push({ ...request, shard: shardOf(index, request.shard) });
@@ -163,10 +147,7 @@ function handle(request: ShardRequest): unknown {
     case "save":
       return eachFile(request.paths, (shard, path) => shardOf(index, shard).save(path));
     case "load":
-      index.loading = true;
-      return eachFile(request.graphs, (shard, graph) => shardOf(index, shard).load(graph)).finally(() => {
-        index.loading = false;
-      });
+      return eachFile(request.graphs, (shard, graph) => shardOf(index, shard).load(graph));
     case "close":
       for (const shard of index.shards.values()) shard.close();
       for (const id of index.waiting) fail(id)(new LakeError("closed", "The index is closed."));
@@ -213,8 +194,7 @@ function shardOf(index: Index, shard: number): Shard {
  * answered before the next turn.
  */
 function build(): void {
-  for (const [number, index] of indexes) {
-    tellStill(number, index);
+  for (const index of indexes.values()) {
     if (index.waiting.length === 0 || ![...index.shards.values()].every(({ settled }) => settled)) continue;
     for (const id of index.waiting.splice(0)) reply(id, undefined);
   }
@@ -231,15 +211,6 @@ function build(): void {
     }
     resume();
   });
-}
-
-function tellStill(number: number, index: Index): void {
-  if (index.told === index.changed || index.staged.length > 0 || index.loading) return;
-  const shards = new Map<number, StillShard>();
-  for (const [at, { still }] of index.shards) if (still) shards.set(at, still);
-  if (shards.size < index.shards.size) return;
-  index.told = index.changed;
-  outbox.push({ still: { index: number, request: index.changed, shards } });
 }
 
 let turn = 0;

@@ -4,7 +4,6 @@ import { LakeError } from "../kernel/errors.ts";
 import { type Hits, normalise } from "./distances.ts";
 import { type Graph, openGraph } from "./graph.ts";
 import { nearestIn, type ShardHits } from "./graph-search.ts";
-import type { GraphMemory, GraphOptions } from "./graph-wasm.ts";
 import type { FilePart } from "./snapshot.ts";
 
 export interface ShardOptions {
@@ -15,25 +14,6 @@ export interface ShardOptions {
   m?: number;
   efConstruction?: number;
   seed?: number;
-}
-
-/** The graph of a shard with these options. */
-export function graphOptions({
-  dimension,
-  metric,
-  m = 16,
-  efConstruction = 200,
-  seed = 100,
-}: ShardOptions): GraphOptions {
-  return { dimension, metric, m, efConstruction, seed };
-}
-
-/** A shard that nothing changes. */
-export interface StillShard {
-  /** Vectors in the graph, removed ones not counted. */
-  inGraph: number;
-  /** Undefined when there are none. */
-  memory: GraphMemory | undefined;
 }
 
 export interface ShardQuery {
@@ -72,8 +52,6 @@ export interface Shard {
   stats(): ShardStats;
   /** Nothing waits for the graph. */
   readonly settled: boolean;
-  /** For other threads to look into until the next `add`, `remove` or `load`; undefined while vectors are not in the graph. */
-  readonly still: StillShard | undefined;
   /** Something waits for the graph, and may move into it: not during a save. */
   readonly canStep: boolean;
   /**
@@ -93,8 +71,8 @@ const NOTHING: Hits = { slots: new Uint32Array(0), distances: new Float32Array(0
 
 /** An empty shard. */
 export function openShard(options: ShardOptions): Shard {
-  const { dimension, metric, hnsw } = options;
-  const graph: Graph = openGraph(graphOptions(options));
+  const { dimension, metric, hnsw, m = 16, efConstruction = 200, seed = 100 } = options;
+  const graph: Graph = openGraph({ dimension, metric, m, efConstruction, seed });
   let places = new Uint32Array(1_024);
   let pending = 0;
   let inGraph = 0;
@@ -247,9 +225,6 @@ export function openShard(options: ShardOptions): Shard {
     stats,
     get settled() {
       return pending === 0 || !hnsw || failed !== undefined;
-    },
-    get still() {
-      return pending > 0 ? undefined : { inGraph, memory: inGraph > 0 ? graph.memory : undefined };
     },
     get canStep() {
       return canStep();

@@ -5,12 +5,11 @@ import type { Metric } from "../catalog/types.ts";
 import { LakeError, throwIfAborted, untilAborted } from "../kernel/errors.ts";
 import { compiledFile } from "../kernel/package.ts";
 import type { Scope } from "../kernel/scope.ts";
-import { CHANGES, openAtOnce } from "./at-once.ts";
 import { mergeHits } from "./distances.ts";
 import type { ShardHits } from "./graph-search.ts";
 import { graphModule } from "./graph-wasm.ts";
 import type { ShardQuery, ShardStats } from "./shard.ts";
-import type { ShardAnswers, ShardReply, ShardRequest, ShardTask, ShardWorkerData, StillReply } from "./shard-worker.ts";
+import type { ShardAnswers, ShardReply, ShardRequest, ShardTask, ShardWorkerData } from "./shard-worker.ts";
 import type { FilePart } from "./snapshot.ts";
 
 export interface ShardPool {
@@ -70,8 +69,6 @@ interface Member {
   worker: Worker;
   /** Of requests that are not answered yet, by their number. */
   calls: Map<number, { resolve: (done: unknown) => void; reject: (error: LakeError) => void }>;
-  /** By index: told before a change is sent, and when all are done. */
-  watchers: Map<number, { changes(request: number): void; isStill(reply: StillReply): void }>;
   /** Requests of this turn: one message for all of them, since a message costs more than what is in it. */
   outbox: { requests: ShardRequest[]; transfer: ArrayBuffer[] };
   stopFlag: Int32Array;
@@ -169,25 +166,15 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
       return { answer: published.then(() => undefined) };
     });
 
-  const atOnce = openAtOnce({
-    options: { dimension, metric, hnsw },
-    workers: members.length,
-    send: async (query, searched) => {
-      const hits = await toAll(() => ({ op: "search", query, ...searched }));
-      return { ...mergeHits(hits, searched.k), exact: hits.every(({ exact }) => exact) };
-    },
-  });
-  members.forEach((member, at) => {
-    member.watchers.set(index, {
-      changes: (request) => atOnce.changes(at, request),
-      isStill: (reply) => atOnce.isStill(at, reply),
-    });
-  });
-
   const search: ShardedIndex["search"] = async (query, { signal, ...searched }) => {
     refuseClosed();
     throwIfAborted(signal);
-    return untilAborted(atOnce.search(query, { ...searched, ef: efOfShard(searched, shards) }), signal);
+    const ef = efOfShard(searched, shards);
+    const hits = await untilAborted(
+      toAll(() => ({ op: "search", query, ...searched, ef })),
+      signal,
+    );
+    return { ...mergeHits(hits, searched.k), exact: hits.every(({ exact }) => exact) };
   };
 
   const save: ShardedIndex["save"] = async (folder, onSent) => {
@@ -242,11 +229,7 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
         .then(
           () => {},
           () => {},
-        )
-        .finally(() => {
-          atOnce.close();
-          for (const { watchers } of members) watchers.delete(index);
-        });
+        );
       return closing;
     },
     get broken() {
@@ -293,7 +276,6 @@ function ask<Task extends ShardTask>(
     const request: ShardRequest = { ...task, id: requests, index };
     member.calls.set(requests, { resolve: resolve as (done: unknown) => void, reject });
     const { outbox } = member;
-    if (CHANGES.has(task.op)) member.watchers.get(index)?.changes(requests);
     if (outbox.requests.length === 0) process.nextTick(post, member);
     outbox.requests.push(request);
     outbox.transfer.push(...transfer);
@@ -314,13 +296,9 @@ function startMember(): Member {
   const exited = new Promise((resolve) => worker.once("exit", resolve));
   const outbox = { requests: [], transfer: [] };
   const calls: Member["calls"] = new Map();
-  const member: Member = { worker, calls, outbox, watchers: new Map(), stopFlag, exited, ended: undefined };
+  const member: Member = { worker, calls, outbox, stopFlag, exited, ended: undefined };
   worker.on("message", (replies: ShardReply[]) => {
     for (const reply of replies) {
-      if ("still" in reply) {
-        member.watchers.get(reply.still.index)?.isStill(reply.still);
-        continue;
-      }
       const call = member.calls.get(reply.id);
       member.calls.delete(reply.id);
       if ("done" in reply) call?.resolve(reply.done);
@@ -338,7 +316,6 @@ function startMember(): Member {
 function end(member: Member, error: LakeError): void {
   if (member.ended) return;
   member.ended = error;
-  for (const { changes } of member.watchers.values()) changes(Number.POSITIVE_INFINITY);
   for (const { reject } of member.calls.values()) reject(error);
   member.calls.clear();
 }

@@ -7,7 +7,6 @@ import { literalList } from "../duckdb/duckdb.ts";
 import { readVectors, type VectorRows } from "../duckdb/vectors.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { inScope, type Scope } from "../kernel/scope.ts";
-import { mapInSlices } from "../kernel/time-slice.ts";
 import { onWholeCopies } from "../query/duckdb/damaged-copies.ts";
 import type { Room } from "./room.ts";
 import { isIndex, pathsOf, selectItems } from "./segments.ts";
@@ -48,7 +47,6 @@ const SLOT_OVERHEAD = 220;
 const ITEM_OVERHEAD = 200;
 /** What an index takes with next to nothing in it. */
 const PART_LEAST = 1024 ** 2;
-const SLICE_MS = 5;
 /** What one part may begin with: its memory ends at 4 GiB. */
 const PART_BYTES = 2 * 1024 ** 3;
 
@@ -100,11 +98,9 @@ async function apply(
     return { slots, vectors };
   });
   const removed = [...ids].flatMap((id) => items.slotOf(id) ?? []);
-  // Texts may be long; what is published is published in one turn.
-  const written = await mapInSlices(inserts, SLICE_MS, ({ id, json }) => items.write(id, json));
   await shards.change(added, Uint32Array.from(removed), () => {
     for (const slot of removed) items.remove(slot);
-    for (const item of written) items.add(item);
+    for (const { id, json } of inserts) items.add(id, json);
     onPublish?.();
   });
 }

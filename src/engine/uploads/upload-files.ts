@@ -28,11 +28,9 @@ export interface UploadRecord {
   name: string;
   /** Whose token it came with. */
   caller: string;
-  /** Bytes it will have, once that was told. */
+  /** Bytes it will have, once that is known. */
   total: number | null;
-  /** What the client says the SHA-256 of the whole is. Hex. */
-  expected: string | null;
-  /** Of the whole, hex: set when it is complete. */
+  /** Hex: set when it is complete. */
   sha256: string | null;
 }
 
@@ -77,7 +75,6 @@ const schema = z.object({
   name: z.string(),
   caller: z.string(),
   total: z.int().nullable(),
-  expected: z.string().nullable(),
   sha256: z.string().nullable(),
 });
 const holder = z.object({ host: z.string(), pid: z.int(), process: z.string() });

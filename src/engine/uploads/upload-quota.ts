@@ -11,14 +11,10 @@ export interface QuotaSettings {
 
 export interface Quota {
   /**
-   * Room for a part, or for as much as there is when its length is not known. `share` of all is the most that this caller
+   * Room for a new upload, or for as much as there is when its length is not known. `share` of all is the most that this caller
    * may have. Throws `unavailable`, with the cause `OWN_SHARE` when others have room.
    */
-  reserve(
-    id: string,
-    part: { from: number; length: number | undefined },
-    of: { caller: string; share: number },
-  ): Promise<void>;
+  reserve(id: string, length: number | undefined, of: { caller: string; share: number }): Promise<void>;
   /** Throws unless an upload with a reservation may have `bytes` bytes: `limit`, `unavailable`. */
   admit(id: string, bytes: number): void;
   /** What was not used of the room is free again. */
@@ -83,27 +79,30 @@ export function openQuota(files: UploadFiles, { maxBytes, quotaBytes }: QuotaSet
   }
 
   /** Room that is left for the caller, and what is said when it is too little. */
-  async function roomFor(
-    except: string,
-    { caller, share }: { caller: string; share: number },
-  ): Promise<{ room: number; tooLittle: LakeError }> {
-    const others = (await files.ids()).filter((id) => id !== except);
+  async function roomFor({
+    caller,
+    share,
+  }: {
+    caller: string;
+    share: number;
+  }): Promise<{ room: number; tooLittle: LakeError }> {
+    const others = await files.ids();
     if (others.length >= MAX_UPLOADS) {
       throw new LakeError("unavailable", `${MAX_UPLOADS} uploads are waiting already.`, {
         hint: "Ingest or DELETE some of them.",
       });
     }
-    const room = quotaBytes - (await sizeOf(others, except));
+    const room = quotaBytes - (await sizeOf(others));
     if (share >= 1) return { room, tooLittle: full() };
     const isOwn = (of: { caller: string }): boolean => of.caller === caller;
-    const begun = [...reserved].filter(([id, of]) => id !== except && isOwn(of)).map(([id]) => id);
+    const begun = [...reserved].filter(([, of]) => isOwn(of)).map(([id]) => id);
     const own = [...new Set([...(await ownedBy(caller, others)), ...begun])];
     const most = Math.floor(MAX_UPLOADS * share);
     if (own.length >= most)
       throw ownShare(`${own.length} uploads of yours are waiting, of ${most} that one token may have.`);
     // One upload of the largest size is always possible.
     const mostBytes = Math.min(quotaBytes, Math.max(Math.floor(quotaBytes * share), maxBytes));
-    const ownRoom = mostBytes - (await sizeOf(own, except, isOwn));
+    const ownRoom = mostBytes - (await sizeOf(own, isOwn));
     if (room <= ownRoom) return { room, tooLittle: full() };
     const tooLittle = ownShare(
       `There is no room: the uploads of one token may have ${mostBytes} bytes (of upload_quota).`,
@@ -114,24 +113,23 @@ export function openQuota(files: UploadFiles, { maxBytes, quotaBytes }: QuotaSet
   /** Of these uploads as they are, and of those that are being written as they may become. */
   async function sizeOf(
     ids: readonly string[],
-    except?: string,
     counts: (of: { caller: string }) => boolean = () => true,
   ): Promise<number> {
     const sizes = await Promise.all(ids.map((id) => (reserved.has(id) ? 0 : files.bytes(id))));
     let sum = 0;
     for (const size of sizes) sum += size;
-    for (const [id, of] of reserved) if (id !== except && counts(of)) sum += of.bytes;
+    for (const of of reserved.values()) if (counts(of)) sum += of.bytes;
     return sum;
   }
 
   return {
     tooLarge,
     usage: async () => ({ running: reserved.size, bytes: await sizeOf(await files.ids()), quotaBytes }),
-    reserve: (id, { from, length }, of) =>
+    reserve: (id, length, of) =>
       inOrder(async () => {
-        const { room, tooLittle } = await roomFor(id, of);
-        const wanted = length === undefined ? Math.min(maxBytes, room) : from + length;
-        if (wanted > room || wanted <= from) throw length === 0 ? empty() : tooLittle;
+        const { room, tooLittle } = await roomFor(of);
+        const wanted = length === undefined ? Math.min(maxBytes, room) : length;
+        if (wanted > room || wanted <= 0) throw length === 0 ? empty() : tooLittle;
         reserved.set(id, { bytes: wanted, caller: of.caller });
       }),
     admit: (id, bytes) => {

@@ -1,13 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
-import { openHasher } from "../kernel/hash.ts";
 import { mapAhead } from "../kernel/map-ahead.ts";
-import { openScope, type Scope } from "../kernel/scope.ts";
+import type { Scope } from "../kernel/scope.ts";
 import type { Clock, Log } from "../settings.ts";
 import { openUploadFiles, type StoredUpload, type UploadRecord } from "./upload-files.ts";
 import { openQuota, type QuotaSettings, type UploadUsage } from "./upload-quota.ts";
-import { type PartData, writePart } from "./upload-write.ts";
+import { writeBody } from "./upload-write.ts";
 
 /** Field names are those of the answers over HTTP. */
 export interface Upload {
@@ -16,7 +15,7 @@ export interface Upload {
   name: string;
   /** Bytes that are there. */
   bytes: number;
-  /** Bytes it will have; null until that was told. */
+  /** Bytes it will have; null until that is known. */
   total: number | null;
   complete: boolean;
   /** Of the whole, hex, when it is complete. */
@@ -25,16 +24,14 @@ export interface Upload {
   expires: string;
 }
 
-/** Bytes of an upload that are about to come. */
-export interface Part extends PartData {
-  /** The upload they belong to; absent for a new one. */
-  id?: string | undefined;
-  /** Of a new one: tells the format, as that of a file. */
+/** A file that is about to come. */
+export interface Incoming {
+  /** Tells the format, as that of a file. */
   name?: string | undefined;
-  /** Bytes of the whole. Undefined: told by where the body ends. */
-  total: number | undefined;
-  /** What the SHA-256 of the whole has to be. Hex. */
-  sha256?: string | undefined;
+  /** Undefined: told by where the body ends. */
+  length: number | undefined;
+  /** Each is what the SHA-256 has to be. Hex. */
+  sha256?: readonly string[] | undefined;
   /** What its caller may have of the places and the room for uploads. Default: all. */
   share?: number | undefined;
 }
@@ -58,11 +55,11 @@ export interface UploadSettings extends Pick<QuotaSettings, "maxBytes" | "quotaB
 /** Files that clients send, until `ingest` uses them. Each belongs to the caller who sent it; to others it is not there. */
 export interface Uploads {
   /**
-   * Writes `body` to a new upload, or to the end of one that is there, and returns when that is durable. Nothing of
-   * `body` is asked for before the part is found to be allowed. When `body` throws, what came of it stays, to be gone on
-   * with; when `LakeError` is thrown, it does not: `invalid`, `limit`, `conflict`, `not_found`, `unavailable`.
+   * Writes `body` to a new upload and returns when that is durable. Nothing of `body` is asked for before the upload is
+   * found to be allowed. Whatever is thrown, nothing is kept: `invalid`, `corrupt`, `limit`, `unavailable`, and the errors
+   * of `body`.
    */
-  receive(caller: string, part: Part, body: AsyncIterable<Uint8Array>): Promise<Upload>;
+  receive(caller: string, incoming: Incoming, body: AsyncIterable<Uint8Array>): Promise<Upload>;
   /** Throws `not_found`. */
   find(caller: string, id: string): Promise<Upload>;
   list(caller: string): Promise<Upload[]>;
@@ -92,6 +89,8 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
   const running = new Set<Promise<unknown>>();
 
   const isExpired = ({ touched }: StoredUpload): boolean => clock.now().getTime() > touched + expiryMs;
+  /** Unfinished, it is only of use to the process that holds it. */
+  const isOver = (upload: StoredUpload): boolean => upload.sha256 === null || isExpired(upload);
 
   async function load(caller: string | undefined, id: string): Promise<StoredUpload> {
     const found = await files.load(id);
@@ -126,15 +125,20 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
     expires: new Date(touched + expiryMs).toISOString(),
   });
 
-  async function begin(caller: string, part: Part) {
-    const { total = null, sha256: expected = null } = part;
-    const name = plainName(part.name ?? "upload");
-    if (part.from !== 0) throw new LakeError("invalid", "A new upload begins with its first byte.", { hint: RESUME });
-    const record: UploadRecord = { format: 1, id: randomUUID(), name, caller, total, expected, sha256: null };
-    await quota.reserve(record.id, part, { caller, share: part.share ?? 1 });
+  async function begin(caller: string, { name, length, share = 1 }: Incoming) {
+    const record: UploadRecord = {
+      format: 1,
+      id: randomUUID(),
+      name: plainName(name ?? "upload"),
+      caller,
+      total: length ?? null,
+      sha256: null,
+    };
+    await quota.reserve(record.id, length, { caller, share });
     try {
       await files.create(record);
       const release = await files.hold(record.id);
+      // Held before it is saved: the sweep removes what is unfinished and held by nobody.
       await files.save(record);
       if (release) return { record, release };
     } catch (error) {
@@ -145,47 +149,29 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
     throw new LakeError("internal", "A new upload is held by another process.");
   }
 
-  async function resume(caller: string, id: string, part: Part) {
-    const { upload, release } = await hold(caller, id);
-    try {
-      refuseWrongPart(upload, part);
-      const { bytes: _, touched: __, ...record } = upload;
-      record.total ??= part.total ?? null;
-      record.expected ??= part.sha256 ?? null;
-      await quota.reserve(id, part, { caller, share: part.share ?? 1 });
-      return { record, release };
-    } catch (error) {
-      await release();
-      throw error;
-    }
-  }
-
-  async function receive(caller: string, part: Part, body: AsyncIterable<Uint8Array>): Promise<Upload> {
-    if (Math.max(part.total ?? 0, part.length ?? 0) > maxBytes) throw quota.tooLarge();
-    const isNew = part.id === undefined;
-    const { record, release } = part.id === undefined ? await begin(caller, part) : await resume(caller, part.id, part);
+  async function receive(caller: string, incoming: Incoming, body: AsyncIterable<Uint8Array>): Promise<Upload> {
+    if ((incoming.length ?? 0) > maxBytes) throw quota.tooLarge();
+    const { record, release } = await begin(caller, incoming);
     const { id } = record;
     try {
       const handle = await files.openData(id);
       try {
-        const written = await writePart(handle, part, body, {
-          admit: (bytes) => quota.admit(id, bytes),
+        const { bytes, sha256 } = await writeBody(handle, body, {
+          length: incoming.length,
+          admit: (count) => quota.admit(id, count),
           signal: closing.signal,
         });
-        const complete = part.total === undefined || written.end === part.total;
-        if (complete) record.sha256 = part.from === 0 ? written.sha256 : await hashOf(files.dataPath(id));
-        if (complete && record.expected !== null && record.expected !== record.sha256) throw damaged(record);
+        const wrong = incoming.sha256?.find((expected) => expected !== sha256);
+        if (wrong !== undefined) throw damaged(wrong, sha256);
         await handle.sync();
-        if (complete) record.total = written.end;
+        [record.total, record.sha256] = [bytes, sha256];
         await files.save(record);
       } finally {
         await handle.close();
       }
       return view(await load(caller, id));
     } catch (error) {
-      // Of one whose bytes are wrong nobody knows which of them are; of one that was begun now nothing is there to keep.
-      const useless = error instanceof LakeError && (isNew || error.kind === "corrupt");
-      if ((useless && !closing.signal.aborted) || (await files.bytes(id)) === 0) await files.remove(id);
+      await files.remove(id);
       throw error;
     } finally {
       await quota.release(id);
@@ -199,12 +185,12 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
       try {
         if (await files.isDebris(id)) await files.remove(id);
         const upload = await files.load(id);
-        if (!upload || !isExpired(upload)) continue;
+        if (!upload || !isOver(upload)) continue;
         const release = await files.hold(id);
         if (!release) continue;
-        // A part may have come in between.
+        // Its sender may have finished in between.
         const held = await files.load(id);
-        if (held && isExpired(held)) await files.remove(id);
+        if (held && isOver(held)) await files.remove(id);
         await release();
       } catch (error) {
         log("warn", "an upload could not be looked at", { upload: id, error: String(error) });
@@ -229,9 +215,9 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
   });
 
   return {
-    receive: (caller, part, body) => {
+    receive: (caller, incoming, body) => {
       if (closing.signal.aborted) return Promise.reject(cancelled(closing.signal));
-      return track(receive(caller, part, body));
+      return track(receive(caller, incoming, body));
     },
     find: async (caller, id) => view(await load(caller, id)),
     list: async (caller) => {
@@ -253,7 +239,7 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
       const { upload, release } = await hold(caller, id);
       if (upload.sha256 === null) {
         await release();
-        throw unfinished(upload);
+        throw missing(id);
       }
       into.defer(release);
       return { path: files.dataPath(id), name: upload.name, consume: () => files.remove(id) };
@@ -261,30 +247,6 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
     sweep,
     usage: quota.usage,
   };
-}
-
-const RESUME = "Send the rest to the upload's own address, with Content-Range: bytes FIRST-LAST/TOTAL.";
-
-function refuseWrongPart(upload: StoredUpload, part: Part): void {
-  const { id, bytes, total, expected } = upload;
-  if (upload.sha256 !== null) {
-    throw new LakeError("conflict", `Upload ${id} is complete.`, { hint: "Use it with ingest, or begin another." });
-  }
-  if (part.from !== bytes) {
-    throw new LakeError("conflict", `Upload ${id} has ${bytes} bytes; the next part begins at ${bytes}.`, {
-      hint: RESUME,
-    });
-  }
-  if (total !== null && part.total !== total) {
-    throw new LakeError("invalid", `Upload ${id} is one of ${total} bytes, not of ${part.total ?? "any number"}.`, {
-      hint: "Send the rest of the same file, or begin another upload.",
-    });
-  }
-  if (expected !== null && part.sha256 !== undefined && part.sha256 !== expected) {
-    throw new LakeError("invalid", `Upload ${id} began with another digest of the whole.`, {
-      hint: "Send the rest of the same file, or begin another upload.",
-    });
-  }
 }
 
 /** The last part of a path, since clients like to send one. It is shown, and never used as a path. */
@@ -297,30 +259,14 @@ function plainName(name: string): string {
   });
 }
 
-/** In a worker thread: the bytes came in several requests, maybe to several servers. */
-async function hashOf(path: string): Promise<string> {
-  const scope = openScope();
-  try {
-    return await openHasher(scope).sha256(path);
-  } finally {
-    await scope.close();
-  }
-}
-
 function missing(id: string): LakeError {
   return new LakeError("not_found", `There is no upload ${JSON.stringify(id.slice(0, 100))}.`, {
     hint: "Each is used once, by whoever sent it, and expires. Send the file again: PUT /uploads?name=…",
   });
 }
 
-function unfinished({ id, bytes, total }: StoredUpload): LakeError {
-  return new LakeError("invalid", `Upload ${id} is not complete: ${bytes} of ${total ?? "?"} bytes are there.`, {
-    hint: RESUME,
-  });
-}
-
-function damaged({ expected, sha256 }: UploadRecord): LakeError {
-  return new LakeError("corrupt", `The SHA-256 of what arrived is ${sha256}, not ${expected}. Nothing was kept.`, {
+function damaged(expected: string, found: string): LakeError {
+  return new LakeError("corrupt", `The SHA-256 of what arrived is ${found}, not ${expected}. Nothing was kept.`, {
     hint: "Send the file again.",
   });
 }

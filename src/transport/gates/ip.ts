@@ -1,22 +1,22 @@
-import { isIPv4, isIPv6 } from "node:net";
+import { BlockList, isIPv4, isIPv6 } from "node:net";
 import { LakeError } from "../../engine/kernel/errors.ts";
 import type { Refusal } from "./refusal.ts";
 
-/** Networks that addresses may belong to. Without any it lets nobody in. */
-export interface Allowlist {
-  ranges: readonly Range[];
-}
+/**
+ * Networks that addresses may belong to. Without any it lets nobody in. Apart by family, because in one `BlockList` an
+ * IPv6 network such as `::/0` has IPv4 addresses, too.
+ */
+export type Allowlist = Record<Family, BlockList>;
 
+type Family = "ipv4" | "ipv6";
+
+/** `text` is in the one spelling of the address, as in a URL. */
 interface Address {
-  family: 4 | 6;
-  bits: bigint;
+  family: Family;
+  text: string;
 }
 
-interface Range extends Address {
-  prefix: number;
-}
-
-const WIDTH = { 4: 32, 6: 128 } as const;
+const WIDTH = { ipv4: 32, ipv6: 128 } as const;
 const PREFIX = /^(?:0|[1-9]\d{0,2})$/;
 const FORMS_HINT = 'Write an address or a network in CIDR form, such as "10.0.0.5", "10.0.0.0/8", "2001:db8::/32".';
 
@@ -26,7 +26,12 @@ const FORMS_HINT = 'Write an address or a network in CIDR form, such as "10.0.0.
  * is neither, because a list that lost an entry may let in the wrong ones. `setting` is where the entries stand.
  */
 export function parseAllowlist(entries: string[], setting = "the IP allowlist"): Allowlist {
-  return { ranges: entries.map((entry, at) => parseEntry(entry.trim(), `${setting}[${at}]`)) };
+  const allowlist = { ipv4: new BlockList(), ipv6: new BlockList() };
+  for (const [at, entry] of entries.entries()) {
+    const { family, text, prefix } = parseEntry(entry.trim(), `${setting}[${at}]`);
+    allowlist[family].addSubnet(text, prefix, family);
+  }
+  return allowlist;
 }
 
 /**
@@ -42,15 +47,15 @@ export function clientAddress(
 ): string {
   const peer = parseAddress(socketAddress);
   if (peer === undefined) return socketAddress;
-  if (forwardedFor === undefined || trusted === undefined || !contains(trusted, peer)) return formatAddress(peer);
+  if (forwardedFor === undefined || trusted === undefined || !contains(trusted, peer)) return peer.text;
   let client = peer;
   for (const hop of [forwardedFor].flat().join(",").split(",").reverse()) {
     const address = parseAddress(withoutPort(hop.trim()));
-    if (address === undefined) return formatAddress(peer);
+    if (address === undefined) return peer.text;
     client = address;
     if (!contains(trusted, address)) break;
   }
-  return formatAddress(client);
+  return client.text;
 }
 
 /** Refuses what is not in the list, and what is no address. Undefined: no list was configured, all may pass. */
@@ -62,15 +67,14 @@ export function judgeAddress(address: string, allowlist: Allowlist | undefined):
 
 /** One spelling for each address: IPv4-mapped as IPv4, without zone, lower case. Undefined if `text` is none. */
 export function normalAddress(text: string): string | undefined {
-  const address = parseAddress(text);
-  return address && formatAddress(address);
+  return parseAddress(text)?.text;
 }
 
 /** What one client has of addresses: one of IPv4, all of a /64 of IPv6. A text that is no address stays as it is. */
 export function networkOf(text: string): string {
   const address = parseAddress(text);
   if (address === undefined) return text;
-  return formatAddress(address.family === 4 ? address : { family: 6, bits: (address.bits >> 64n) << 64n });
+  return address.family === "ipv4" ? address.text : networkAt(address, 64);
 }
 
 /** Whether an address is in the list. */
@@ -79,17 +83,16 @@ export function isListed(address: string, allowlist: Allowlist): boolean {
   return parsed !== undefined && contains(allowlist, parsed);
 }
 
-function parseEntry(entry: string, where: string): Range {
+function parseEntry(entry: string, where: string): Address & { prefix: number } {
   const slash = entry.indexOf("/");
   const text = slash < 0 ? entry : entry.slice(0, slash);
-  const mapped = isIPv6(text) && isMapped(parseV6(text));
   const address = parseAddress(text);
   // A zone names an interface of this machine; addresses are compared without, so the entry would let in more.
   if (address === undefined || text.includes("%")) throw unreadable(entry, where);
   const width = WIDTH[address.family];
   if (slash < 0) return { ...address, prefix: width };
   const digits = entry.slice(slash + 1);
-  const written = mapped ? 128 : width;
+  const written = isIPv6(text) ? 128 : width;
   if (!PREFIX.test(digits) || Number(digits) > written) {
     throw new LakeError("invalid", `${where} is ${shown(entry)}: the prefix has to be 0 to ${written}.`, {
       hint: FORMS_HINT,
@@ -101,11 +104,10 @@ function parseEntry(entry: string, where: string): Range {
       hint: 'For all of IPv4 write "0.0.0.0/0", for all of IPv6 "::/0".',
     });
   }
-  const host = BigInt(width - prefix);
-  const network = { family: address.family, bits: (address.bits >> host) << host };
-  if (network.bits === address.bits) return { ...address, prefix };
+  const network = networkAt(address, prefix);
+  if (network === address.text) return { ...address, prefix };
   throw new LakeError("invalid", `${where} is ${shown(entry)}, which is an address inside a network, not a network.`, {
-    hint: `Write "${formatAddress(network)}/${prefix}" for the network or "${formatAddress(address)}" for the address.`,
+    hint: `Write "${network}/${prefix}" for the network or "${address.text}" for the address.`,
   });
 }
 
@@ -119,45 +121,40 @@ function shown(entry: string): string {
   return JSON.stringify(entry).slice(0, 100);
 }
 
-function contains({ ranges }: Allowlist, { family, bits }: Address): boolean {
-  return ranges.some((range) => {
-    const host = BigInt(WIDTH[family] - range.prefix);
-    return range.family === family && range.bits >> host === bits >> host;
-  });
+function contains(allowlist: Allowlist, { family, text }: Address): boolean {
+  return allowlist[family].check(text, family);
 }
 
 function parseAddress(text: string): Address | undefined {
-  if (isIPv4(text)) return { family: 4, bits: joined(text.split("."), 10, 8n) };
+  if (isIPv4(text)) return { family: "ipv4", text };
   if (!isIPv6(text)) return undefined;
-  const bits = parseV6(text);
-  return isMapped(bits) ? { family: 4, bits: bits & 0xffff_ffffn } : { family: 6, bits };
+  const address = urlForm(text.replace(/%.*$/, ""));
+  const [, high, low] = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(address) ?? [];
+  if (high === undefined || low === undefined) return { family: "ipv6", text: address };
+  const bytes = [high, low].map((group) => Number.parseInt(group, 16)).flatMap((group) => [group >> 8, group & 0xff]);
+  return { family: "ipv4", text: bytes.join(".") };
 }
 
-function isMapped(bits: bigint): boolean {
-  return bits >> 32n === 0xffffn;
+/** Of all spellings the one with groups of hexadecimal digits and at most one `::`. */
+function urlForm(ipv6: string): string {
+  return withoutBrackets(new URL(`http://[${ipv6}]`).hostname);
 }
 
-/** `text` has passed `isIPv6`. URL writes all spellings as groups of hexadecimal digits and at most one `::`. */
-function parseV6(text: string): bigint {
-  const [head = "", tail] = withoutBrackets(new URL(`http://[${text.replace(/%.*$/, "")}]`).hostname).split("::");
-  const left = head === "" ? [] : head.split(":");
-  const right = tail === undefined || tail === "" ? [] : tail.split(":");
+/** The address with all but its first `prefix` bits zero. */
+function networkAt({ family, text }: Address, prefix: number): string {
+  const bits = family === "ipv4" ? 8 : 16;
+  const masked = groupsOf(text, family).map((group, at) => {
+    const zeros = Math.min(Math.max((at + 1) * bits - prefix, 0), bits);
+    return (group >> zeros) << zeros;
+  });
+  return family === "ipv4" ? masked.join(".") : urlForm(masked.map((group) => group.toString(16)).join(":"));
+}
+
+function groupsOf(text: string, family: Family): number[] {
+  if (family === "ipv4") return text.split(".").map(Number);
+  const [left = [], right = []] = text.split("::").map((half) => half.split(":").filter((group) => group !== ""));
   const zeros = new Array<string>(8 - left.length - right.length).fill("0");
-  return joined([...left, ...zeros, ...right], 16, 16n);
-}
-
-function joined(parts: string[], radix: number, width: bigint): bigint {
-  return parts.reduce((bits, part) => (bits << width) | BigInt(Number.parseInt(part, radix)), 0n);
-}
-
-function formatAddress({ family, bits }: Address): string {
-  const width = family === 4 ? 8 : 16;
-  const parts: bigint[] = [];
-  for (let shift = WIDTH[family] - width; shift >= 0; shift -= width) {
-    parts.push((bits >> BigInt(shift)) & BigInt(2 ** width - 1));
-  }
-  if (family === 4) return parts.join(".");
-  return withoutBrackets(new URL(`http://[${parts.map((part) => part.toString(16)).join(":")}]`).hostname);
+  return [...left, ...zeros, ...right].map((group) => Number.parseInt(group, 16));
 }
 
 function withoutBrackets(text: string): string {

@@ -2,7 +2,6 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { normalise } from "../../../src/engine/ann/distances.ts";
 import { type Graph, openGraph, type Walked } from "../../../src/engine/ann/graph.ts";
 import { nearestIn } from "../../../src/engine/ann/graph-search.ts";
-import { graphOptions } from "../../../src/engine/ann/shard.ts";
 import { openRandom } from "../../support/vectors.ts";
 
 const DIMENSION = 32;
@@ -21,7 +20,7 @@ let graph: Graph;
 let widths: number[] = [];
 
 beforeAll(() => {
-  graph = openGraph(graphOptions({ dimension: DIMENSION, metric: "cosine", hnsw: true }));
+  graph = openGraph({ dimension: DIMENSION, metric: "cosine", m: 16, efConstruction: 200, seed: 100 });
   for (let element = 0; element < COUNT; element++) {
     graph.append(element, near(element));
     graph.link();

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { LakeError } from "../../../src/engine/kernel/errors.ts";
 import { openScope, type Scope } from "../../../src/engine/kernel/scope.ts";
-import { writePart } from "../../../src/engine/uploads/upload-write.ts";
-import { openUploads, type Part, type UploadSettings, type Uploads } from "../../../src/engine/uploads/uploads.ts";
+import { writeBody } from "../../../src/engine/uploads/upload-write.ts";
+import { type Incoming, openUploads, type UploadSettings, type Uploads } from "../../../src/engine/uploads/uploads.ts";
 import { openIngesting } from "../../support/ingesting.ts";
 
 const CSV = "id,name\n1,Ann\n2,Bob\n";
@@ -91,14 +91,12 @@ function openBody() {
 }
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
-const whole = (text: string, more: Partial<Part> = {}): Part => ({
+const whole = (text: string, more: Partial<Incoming> = {}): Incoming => ({
   name: "workers.csv",
-  from: 0,
   length: Buffer.byteLength(text),
-  total: Buffer.byteLength(text),
   ...more,
 });
-const send = (uploads: Uploads, text: string, more: Partial<Part> = {}, caller = "ann") =>
+const send = (uploads: Uploads, text: string, more: Partial<Incoming> = {}, caller = "ann") =>
   uploads.receive(caller, whole(text, more), bodyOf(text));
 
 async function refused(work: Promise<unknown>): Promise<LakeError> {
@@ -142,7 +140,7 @@ test("a whole file is kept with its digest, and told to whom it belongs", async 
 
 test("a body of unknown length is what it turns out to be", async () => {
   const { uploads } = await open();
-  const unknown = { from: 0, length: undefined, total: undefined };
+  const unknown = { length: undefined };
   expect(await uploads.receive("ann", unknown, bodyOf("ab", "", "c"))).toMatchObject({
     name: "upload",
     bytes: 3,
@@ -152,39 +150,23 @@ test("a body of unknown length is what it turns out to be", async () => {
   });
 });
 
-test("parts follow each other, also over a restart, and the digest is that of the whole", async () => {
-  const { uploads, scope, another } = await open();
-  const first = await uploads.receive("ann", { name: "a.csv", from: 0, length: 5, total: 12 }, bodyOf("hello"));
-  expect(first).toMatchObject({ bytes: 5, total: 12, complete: false, sha256: null });
-  await scope.close();
-  const { uploads: next } = await another();
-  expect(await next.find("ann", first.upload)).toEqual(first);
-  const id = first.upload;
-  expect(await refused(next.take(openScope(), "ann", id))).toMatchObject({
-    kind: "invalid",
-    message: expect.stringContaining("5 of 12 bytes"),
-  });
-  await next.receive("ann", { id, from: 5, length: 3, total: 12 }, bodyOf(", w"));
-  const last = await next.receive(
-    "ann",
-    { id, from: 8, length: 4, total: 12, sha256: sha256("hello, world") },
-    bodyOf("orld"),
-  );
-  expect(last).toMatchObject({ bytes: 12, complete: true, sha256: sha256("hello, world") });
-  expect(await refused(next.receive("ann", { id, from: 12, length: 1, total: 13 }, bodyOf("!")))).toMatchObject({
-    kind: "conflict",
-    message: expect.stringContaining("complete"),
-  });
-});
-
-test("what came before a body was cut stays, and is gone on with", async () => {
-  const { uploads } = await open();
+test("a body that is cut leaves nothing", async () => {
+  const { uploads, left } = await open();
   const cut = new Error("socket hang up");
   await expect(uploads.receive("ann", whole(CSV), bodyOf(CSV.slice(0, 8), cut))).rejects.toBe(cut);
-  const [partial] = await uploads.list("ann");
-  expect(partial).toMatchObject({ bytes: 8, total: CSV.length, complete: false });
-  const rest = { id: partial?.upload, from: 8, length: CSV.length - 8, total: CSV.length };
-  expect(await uploads.receive("ann", rest, bodyOf(CSV.slice(8)))).toMatchObject({ sha256: sha256(CSV) });
+  expect(await uploads.list("ann")).toEqual([]);
+  expect(await left()).toEqual([]);
+});
+
+test("a file that is shorter or longer than said leaves nothing", async () => {
+  const { uploads, left } = await open();
+  for (const text of [CSV.slice(1), `${CSV}x`]) {
+    expect(await refused(uploads.receive("ann", whole(CSV), bodyOf(text)))).toMatchObject({
+      kind: "invalid",
+      message: expect.stringContaining(`said to have ${CSV.length} bytes`),
+    });
+  }
+  expect(await left()).toEqual([]);
 });
 
 test("a body that was cut before its first byte leaves nothing", async () => {
@@ -193,70 +175,22 @@ test("a body that was cut before its first byte leaves nothing", async () => {
   expect(await left()).toEqual([]);
 });
 
-test("a part in the wrong place, or of another file, is refused and changes nothing", async () => {
-  const { uploads } = await open();
-  const { upload: id } = await uploads.receive(
-    "ann",
-    { from: 0, length: 5, total: 10, sha256: sha256("helloworld") },
-    bodyOf("hello"),
-  );
-  for (const [part, kind] of [
-    [{ from: 4, length: 6, total: 10 }, "conflict"],
-    [{ from: 6, length: 4, total: 10 }, "conflict"],
-    [{ from: 0, length: 10, total: 10 }, "conflict"],
-    [{ from: 5, length: 6, total: 11 }, "invalid"],
-    [{ from: 5, length: 5, total: 10, sha256: sha256("other") }, "invalid"],
-  ] as const) {
-    const never = bodyOf(new Error("The body was asked for."));
-    expect(await refused(uploads.receive("ann", { id, ...part }, never)), JSON.stringify(part)).toMatchObject({ kind });
-  }
-  expect(await refused(uploads.receive("bob", { id, from: 5, length: 5, total: 10 }, bodyOf("world")))).toMatchObject({
-    kind: "not_found",
-  });
-  expect(await refused(uploads.receive("ann", { from: 5, length: 5, total: 10 }, bodyOf("world")))).toMatchObject({
-    kind: "invalid",
-  });
-  // Shorter and longer than said, and with another digest: cut back to what was there.
-  const part = { id, from: 5, length: 5, total: 10 };
-  for (const [body, more] of [
-    ["wor", {}],
-    ["worlds", {}],
-    ["world", { partSha256: sha256("w0rld") }],
-  ] as const) {
-    expect(await refused(uploads.receive("ann", { ...part, ...more }, bodyOf(body)))).toMatchObject({
-      kind: "invalid",
-    });
-    expect(await uploads.find("ann", id)).toMatchObject({ bytes: 5 });
-  }
-  expect(await uploads.receive("ann", { ...part, partSha256: sha256("world") }, bodyOf("world"))).toMatchObject({
-    complete: true,
-  });
-});
-
-test("a wrong digest of the whole leaves nothing, told at the start or at the end", async () => {
+test("a wrong digest leaves nothing, also beside a right one", async () => {
   const { uploads, left } = await open();
-  const error = await refused(send(uploads, CSV, { sha256: sha256("else") }));
-  expect(error).toMatchObject({ kind: "corrupt", message: expect.stringContaining(sha256(CSV)) });
-  const { upload: id } = await uploads.receive(
-    "ann",
-    { from: 0, length: 5, total: 10, sha256: sha256("x") },
-    bodyOf("hello"),
-  );
-  expect(await refused(uploads.receive("ann", { id, from: 5, length: 5, total: 10 }, bodyOf("world")))).toMatchObject({
-    kind: "corrupt",
-  });
+  for (const digests of [[sha256("else")], [sha256(CSV), sha256("else")]]) {
+    const error = await refused(send(uploads, CSV, { sha256: digests }));
+    expect(error).toMatchObject({ kind: "corrupt", message: expect.stringContaining(sha256(CSV)) });
+  }
   expect(await left()).toEqual([]);
+  expect(await send(uploads, CSV, { sha256: [sha256(CSV), sha256(CSV)] })).toMatchObject({ complete: true });
 });
 
 test("more than the cap is refused: unread when it is told, else as soon as it is too much", async () => {
   const { uploads, left } = await open();
   const unread = (): AsyncIterable<Uint8Array> => bodyOf(new Error("The body was asked for."));
-  expect(await refused(uploads.receive("ann", { from: 0, length: 1_001, total: 1_001 }, unread()))).toMatchObject({
+  expect(await refused(uploads.receive("ann", { length: 1_001 }, unread()))).toMatchObject({
     kind: "limit",
     message: expect.stringContaining("max_ingest_bytes"),
-  });
-  expect(await refused(uploads.receive("ann", { from: 0, length: 10, total: 1_001 }, unread()))).toMatchObject({
-    kind: "limit",
   });
   let asked = 0;
   const endless = (async function* () {
@@ -265,7 +199,7 @@ test("more than the cap is refused: unread when it is told, else as soon as it i
       yield Buffer.alloc(100);
     }
   })();
-  const unknown = { from: 0, length: undefined, total: undefined };
+  const unknown = { length: undefined };
   expect(await refused(uploads.receive("ann", unknown, endless))).toMatchObject({ kind: "limit" });
   expect(asked).toBe(11);
   expect(await left()).toEqual([]);
@@ -275,9 +209,7 @@ test("more than the cap is refused: unread when it is told, else as soon as it i
 test("nothing at all is refused", async () => {
   const { uploads, left } = await open();
   expect(await refused(send(uploads, ""))).toMatchObject({ kind: "invalid" });
-  expect(
-    await refused(uploads.receive("ann", { from: 0, length: undefined, total: undefined }, bodyOf())),
-  ).toMatchObject({
+  expect(await refused(uploads.receive("ann", { length: undefined }, bodyOf()))).toMatchObject({
     kind: "invalid",
   });
   expect(await left()).toEqual([]);
@@ -293,7 +225,7 @@ test("all uploads together stay within the quota, those included that are on the
     message: expect.stringContaining("upload_quota"),
   });
   // One of unknown length gets what room there is.
-  const unknown = { from: 0, length: undefined, total: undefined };
+  const unknown = { length: undefined };
   expect(await refused(uploads.receive("bob", unknown, bodyOf("x".repeat(400), "x".repeat(200))))).toMatchObject({
     kind: "unavailable",
   });
@@ -345,25 +277,29 @@ test("an upload is used by one at a time, in every process", async () => {
   expect(await refused(uploads.take(openScope(), "ann", id))).toMatchObject({ kind: "not_found" });
 });
 
-test("two parts at once: one is written", async () => {
-  const { uploads } = await open();
-  const { upload: id } = await uploads.receive("ann", { from: 0, length: 1, total: 5 }, bodyOf("a"));
-  const { send: feed, begun, body } = openBody();
-  const slow = uploads.receive("ann", { id, from: 1, length: 4, total: 5 }, body);
-  await begun;
+test("what is being sent is listed, and nobody uses or removes it before it is there", async () => {
+  const { uploads, another } = await open();
+  const { uploads: other } = await another();
+  const { send: feed, body } = openBody();
+  const slow = uploads.receive("ann", whole("abcde"), body);
+  feed("abc");
+  await expect.poll(async () => (await uploads.list("ann"))[0]?.bytes).toBe(3);
+  const [{ upload: id, ...begun } = { upload: "" }] = await uploads.list("ann");
+  expect(begun).toMatchObject({ total: 5, complete: false, sha256: null });
   expect(await refused(uploads.remove("ann", id))).toMatchObject({ kind: "conflict" });
-  const second = uploads.receive("ann", { id, from: 1, length: 4, total: 5 }, bodyOf("BCDE"));
-  expect(await refused(second)).toMatchObject({ kind: "conflict" });
-  feed("bcde");
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(await refused(other.take(openScope(), "ann", id))).toMatchObject({ kind: "conflict" });
+  // No sweep takes it for what a process that is gone has left.
+  for (const each of [uploads, other]) await each.sweep();
+  feed("de");
+  await expect.poll(async () => (await uploads.find("ann", id)).bytes).toBe(5);
   feed(undefined);
-  expect(await slow).toMatchObject({ sha256: sha256("abcde") });
+  expect(await slow).toMatchObject({ upload: id, sha256: sha256("abcde") });
 });
 
 test("what has expired is gone at once for callers, and from disk at the next sweep", async () => {
   const { uploads, later, left, another } = await open();
   const done = await send(uploads, CSV);
-  const begun = await uploads.receive("ann", { from: 0, length: 5, total: 10 }, bodyOf("hello"));
+  const unused = await send(uploads, "id\n3\n");
   later(HOUR_MS / 2);
   await uploads.sweep();
   expect(await left()).toHaveLength(2);
@@ -371,12 +307,9 @@ test("what has expired is gone at once for callers, and from disk at the next sw
   await uploads.take(scope, "ann", done.upload);
   later(HOUR_MS / 2 + 1_000);
   expect(await uploads.list("ann")).toEqual([]);
-  for (const { upload } of [done, begun]) {
+  for (const { upload } of [done, unused]) {
     expect(await refused(uploads.find("ann", upload))).toMatchObject({ kind: "not_found" });
   }
-  expect(
-    await refused(uploads.receive("ann", { id: begun.upload, from: 5, length: 5, total: 10 }, bodyOf("world"))),
-  ).toMatchObject({ kind: "not_found" });
   // One that is used just now stays until it is not.
   await uploads.sweep();
   expect(await left()).toEqual([done.upload]);
@@ -408,6 +341,16 @@ test("what a process that is gone has held is free, and what it has left is swep
   later(25 * HOUR_MS);
   await uploads.take(openScope(), "ann", id);
 
+  // Half of a file, of a process that is gone.
+  const { upload: halfId } = await send(uploads, CSV);
+  const record = { format: 1, id: halfId, name: "half.csv", caller: "ann", total: 100, sha256: null };
+  await writeFile(join(folder, halfId, "record.json"), JSON.stringify(record));
+  await writeFile(
+    join(folder, halfId, "hold-1"),
+    JSON.stringify({ host: hostname(), pid: process.pid, process: "an earlier one" }),
+  );
+  expect(await refused(uploads.take(openScope(), "ann", halfId))).toMatchObject({ kind: "not_found" });
+
   const debris = "11111111-1111-4111-8111-111111111111";
   await mkdir(join(folder, debris));
   await writeFile(join(folder, debris, "data"), "left");
@@ -429,8 +372,8 @@ test("a record that is damaged is told, and does not hide the others", async () 
   expect(await uploads.list("ann")).toEqual([good]);
 });
 
-test("closing ends what is being written, which can be gone on with", async () => {
-  const { uploads, scope, another } = await open();
+test("closing ends what is being written, and leaves nothing of it", async () => {
+  const { uploads, scope, left } = await open();
   const { send: feed, body } = openBody();
   const writing = refused(uploads.receive("ann", whole(CSV), body));
   feed(CSV.slice(0, 4));
@@ -440,7 +383,7 @@ test("closing ends what is being written, which can be gone on with", async () =
   expect(await writing).toMatchObject({ kind: "closed" });
   await closed;
   expect(await refused(send(uploads, CSV))).toMatchObject({ kind: "closed" });
-  expect((await (await another()).uploads.list("ann"))[0]).toMatchObject({ bytes: 4, complete: false });
+  expect(await left()).toEqual([]);
 });
 
 test("ingest uses an upload up when it has committed or found nothing to do, and keeps it when it fails", async () => {
@@ -489,9 +432,8 @@ test("an ingest that is cancelled leaves its upload", async () => {
     });
 });
 
-test("a disk that is full in the middle leaves the file as it was, and is told without its path", async () => {
+test("a disk that is full in the middle is told without its path", async () => {
   const full = Object.assign(new Error("ENOSPC: no space left on device, write '/secret'"), { code: "ENOSPC" });
-  const cutBackTo: number[] = [];
   let written = 0;
   const handle = {
     write: async (_: Uint8Array, __: number, length: number) => {
@@ -499,12 +441,9 @@ test("a disk that is full in the middle leaves the file as it was, and is told w
       written += length;
       return { bytesWritten: length };
     },
-    truncate: async (to: number) => void cutBackTo.push(to),
   } as unknown as FileHandle;
-  const options = { admit: () => {}, signal: new AbortController().signal };
-  const part = { from: 7, length: undefined };
-  const error = await refused(writePart(handle, part, bodyOf("12345", "67890", "12345", "67890"), options));
+  const options = { length: undefined, admit: () => {}, signal: new AbortController().signal };
+  const error = await refused(writeBody(handle, bodyOf("12345", "67890", "12345", "67890"), options));
   expect(error).toMatchObject({ kind: "limit", cause: full });
   expect(`${error.message} ${error.hint}`).not.toContain("secret");
-  expect(cutBackTo).toEqual([7]);
 });

@@ -22,7 +22,6 @@ import {
   TOP_LAYER,
   touchedAt,
   transient,
-  useLane,
 } from "./memory";
 import { errorOf, estimate, exact, query, queryFloats, readVector, setQuery, setVector, touchRests } from "./vectors";
 
@@ -41,12 +40,6 @@ export function open(dimension: i32, metric: i32, m: i32, ef: i32, seed: u32): b
   describe(dimension, metric, m);
   efConstruction = ef;
   return clear(seed);
-}
-
-/** Looks into the memory of a graph that another instance has opened: searches, without a mask, and changes nothing. */
-export function look(dimension: i32, metric: i32, m: i32): void {
-  describe(dimension, metric, m);
-  useLane(1);
 }
 
 export function imageAt(): usize {

@@ -8,32 +8,21 @@ export const MAX_DIMENSION: usize = 1 << 13;
 /** Of hits, and of candidates that a search keeps. */
 export const MAX_KEPT = 1 << 14;
 
-// Threads that look into one memory at a time have a lane each: room for what their searches note down. One of them, the
-// owner, changes the graph, and only when nobody else looks.
-const LANES: usize = 2;
-const LANE: usize = 1 << 16;
-const KEPT: usize = MAX_WAITING * 8;
-const HITS: usize = KEPT + (MAX_KEPT + 1) * 8;
-export const MAX_LINKS = 64;
-const FRESH: usize = HITS + (MAX_KEPT + 1) * 8;
-const TOUCHED: usize = FRESH + MAX_LINKS * 4;
-const PROBES: usize = (TOUCHED + 4 + 15) & ~15;
-export const PROBE_BYTES: usize = 16 + MAX_DIMENSION * 6;
-const LANE_BYTES: usize = (PROBES + (2 + MAX_LINKS) * PROBE_BYTES + 0xffff) & ~0xffff;
-
 /** Pairs of distance and id. */
-export let waitingAt: usize = LANE;
-export let keptAt: usize = LANE + KEPT;
-export let hitsAt: usize = LANE + HITS;
+export const waitingAt: usize = 1 << 16;
+export const keptAt: usize = waitingAt + MAX_WAITING * 8;
+export const hitsAt: usize = keptAt + (MAX_KEPT + 1) * 8;
+export const MAX_LINKS = 64;
 /** Numbers of elements that a walk has come to just now. */
-export let freshAt: usize = LANE + FRESH;
+export const freshAt: usize = hitsAt + (MAX_KEPT + 1) * 8;
 /** Where sums of what was only touched go: nobody reads them, and the compiler cannot know. */
-export let touchedAt: usize = LANE + TOUCHED;
+export const touchedAt: usize = freshAt + MAX_LINKS * 4;
 /** See vectors.ts: the query, an element, and as many as an element has links at most. */
-export let probesAt: usize = LANE + PROBES;
-let lane: usize = 0;
+export const probesAt: usize = (touchedAt + 4 + 15) & ~15;
+export const PROBE_BYTES: usize = 16 + MAX_DIMENSION * 6;
 
-export const IMAGE: usize = LANE + LANES * LANE_BYTES;
+/** Fixed: saved images hold addresses. What lies between is never touched, and takes no memory. */
+export const IMAGE: usize = 0xad0000;
 const MAX_BLOCKS: u32 = 1 << 14;
 const BLOCK_BYTES: usize = 1 << 19;
 const TABLE: usize = IMAGE + 64;
@@ -48,7 +37,7 @@ export const ENTRY: usize = IMAGE + 8;
 export const TOP_LAYER: usize = IMAGE + 12;
 export const SEED: usize = IMAGE + 16;
 const FREE: usize = IMAGE + 20;
-/** Of the last walk of each lane. */
+/** Of the last walk. */
 const VISITS: usize = IMAGE + 24;
 
 // How vectors are kept, by the metric.
@@ -73,7 +62,7 @@ let blockBytes: usize = 0;
 
 // An element: its head, its links on layer 0 and the 8 bits of each coordinate (codes), side by side since a walk reads all
 // three; the lower bits, or float32 (rests), are elsewhere in its block. Offsets in a head:
-/** The last walk of each lane that came by. */
+/** The last walk that came by. Four unused bytes follow, in saved images too. */
 const VISITED: usize = 0;
 /** A coordinate is its code times this, about; under cosine (code << 16 | rest) times this, over 65536. */
 export const SCALE: usize = 8;
@@ -89,17 +78,6 @@ export const LINKED_BY: usize = 28;
 /** Address of its links on the layers above 0. */
 const UPPER: usize = 32;
 const LINKS: usize = 36;
-
-/** Where this instance's searches note things down: 0 for the owner. */
-export function useLane(at: usize): void {
-  lane = at;
-  waitingAt = LANE + at * LANE_BYTES;
-  keptAt = waitingAt + KEPT;
-  hitsAt = waitingAt + HITS;
-  freshAt = waitingAt + FRESH;
-  touchedAt = waitingAt + TOUCHED;
-  probesAt = waitingAt + PROBES;
-}
 
 /** Tells the layout; the memory may hold a graph of this kind already. */
 export function describe(dimension: i32, ofMetric: i32, links: i32): void {
@@ -129,36 +107,31 @@ export function clear(seed: u32): bool {
 
 /** What is true of a graph that was just read. */
 export function restore(): void {
-  for (let at: usize = 0; at < LANES; at++) store<u32>(VISITS + (at << 2), 0);
+  store<u32>(VISITS, 0);
   for (let id: u32 = 0; id < load<u32>(COUNT); id++) {
-    for (let at: usize = 0; at < LANES; at++) store<u32>(markOf(id, at), 0);
     const head = headOf(id);
+    store<u32>(head + VISITED, 0);
     if (load<u32>(head + REMOVED) === REMOVED_LATE) store<u32>(head + REMOVED, 0);
   }
 }
 
-/** What this lane's next walk marks elements with. */
+/** What the next walk marks elements with. */
 export function nextVisit(): u32 {
-  const last = VISITS + (lane << 2);
-  const visit = load<u32>(last) + 1;
-  store<u32>(last, visit);
+  const visit = load<u32>(VISITS) + 1;
+  store<u32>(VISITS, visit);
   if (visit !== 0) return visit;
   // After 2^32 walks.
-  for (let id: u32 = 0; id < load<u32>(COUNT); id++) store<u32>(markOf(id, lane), 0);
-  store<u32>(last, 1);
+  for (let id: u32 = 0; id < load<u32>(COUNT); id++) store<u32>(headOf(id) + VISITED, 0);
+  store<u32>(VISITS, 1);
   return 1;
 }
 
 /** Marks an element. Whether this walk had not been there before. */
 export function visits(id: u32, visit: u32): bool {
-  const mark = markOf(id, lane);
+  const mark = headOf(id) + VISITED;
   if (load<u32>(mark) === visit) return false;
   store<u32>(mark, visit);
   return true;
-}
-
-function markOf(id: u32, ofLane: usize): usize {
-  return headOf(id) + VISITED + (ofLane << 2);
 }
 
 /** End of the image. */

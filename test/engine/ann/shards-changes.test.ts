@@ -1,95 +1,45 @@
 import { readFile } from "node:fs/promises";
-import type { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openShardPool, type ShardedIndex } from "../../../src/engine/ann/shards.ts";
 import { openScope, type Scope } from "../../../src/engine/kernel/scope.ts";
-import { distance, openRandom, workersStarted } from "../../support/vectors.ts";
+import { distance, openRandom } from "../../support/vectors.ts";
 
 const DIMENSION = 16;
 const COUNT = 4_000;
-const EVERYTHING = new Uint8Array(COUNT / 8 + 100).fill(0xff);
 const ASK = { k: 10, ef: 64 };
 let scope: Scope;
-let workers: Worker[];
 
 beforeEach(() => {
   scope = openScope();
-  workers = workersStarted(scope);
 });
 afterEach(() => scope.close());
 
 const random = openRandom(7);
-const vector = (dimension = DIMENSION): Float32Array => Float32Array.from({ length: dimension }, () => random() - 0.5);
+const vector = (): Float32Array => Float32Array.from({ length: DIMENSION }, () => random() - 0.5);
 const flat = (vectors: readonly Float32Array[]): Float32Array => {
-  const dimension = vectors[0]?.length ?? 0;
-  const all = new Float32Array(vectors.length * dimension);
-  for (const [at, each] of vectors.entries()) all.set(each, at * dimension);
+  const all = new Float32Array(vectors.length * DIMENSION);
+  for (const [at, each] of vectors.entries()) all.set(each, at * DIMENSION);
   return all;
 };
-const open = (dimension: number): ShardedIndex =>
-  openShardPool(scope, { threads: 2, hnsw: true }).openIndex({ dimension, metric: "cosine", shards: 2 });
-
-/** An index with its vectors in the graphs, and a way to see whether its workers were asked something since. */
-async function filled(vectors: readonly Float32Array[]) {
-  const index = open(vectors[0]?.length ?? DIMENSION);
+/** An index with its vectors in the graphs. */
+async function filled(vectors: readonly Float32Array[]): Promise<ShardedIndex> {
+  const index = openShardPool(scope, { threads: 2, hnsw: true }).openIndex({
+    dimension: DIMENSION,
+    metric: "cosine",
+    shards: 2,
+  });
   await index.add(
     Uint32Array.from(vectors, (_, slot) => slot),
     flat(vectors),
   );
   await index.settled();
-  const posts = workers.map((worker) => vi.spyOn(worker, "postMessage"));
-  const asked = (): number => {
-    const messages = posts.reduce((sum, { mock }) => sum + mock.calls.length, 0);
-    for (const post of posts) post.mockClear();
-    return messages;
-  };
-  // That nothing changes any more is told a moment after it has settled.
-  await vi.waitFor(async () => {
-    asked();
-    await index.search(vectors[0] as Float32Array, ASK);
-    expect(asked()).toBe(0);
-  });
-  return { index, asked };
+  return index;
 }
 
 const vectors = Array.from({ length: COUNT }, () => vector());
 
-test("a search of an index that nothing changes wakes no worker, and finds what the workers find", async () => {
-  const { index, asked } = await filled(vectors);
-  for (let round = 0; round < 50; round++) {
-    const query = vector();
-    const here = await index.search(query, ASK);
-    expect(asked()).toBe(0);
-    // With a filter, it is the workers that search.
-    const there = await index.search(query, { ...ASK, allowed: EVERYTHING });
-    expect(asked()).toBe(2);
-    expect(here).toEqual(there);
-    expect(here.exact).toBe(false);
-  }
-});
-
-test("what takes long is left to the workers", async () => {
-  const wide = Array.from({ length: 3_200 }, () => vector(1_024));
-  const { index, asked } = await filled(wide);
-  const many = await index.search(wide[7] as Float32Array, { k: 500, ef: 500 });
-  expect(many.slots).toHaveLength(500);
-  expect(asked()).toBe(2);
-});
-
-test("several at once are shared with the workers, and each finds the same as alone", async () => {
-  const { index, asked } = await filled(vectors);
-  const queries = Array.from({ length: 40 }, () => vector());
-  const alone = [];
-  for (const query of queries) alone.push(await index.search(query, ASK));
-  expect(asked()).toBe(0);
-  const together = await Promise.all(queries.map((query) => index.search(query, ASK)));
-  expect(together).toEqual(alone);
-  // They get theirs in one message each, and in another what this thread has no time for.
-  expect([2, 4, 6]).toContain(asked());
-});
-
 test("a search sees no change that is asked for after it, and every change asked for before", async () => {
-  const { index } = await filled(vectors);
+  const index = await filled(vectors);
   const query = vector();
   const before = index.search(query, { ...ASK, k: 1 });
   const added = index.add(Uint32Array.of(COUNT), query.slice());
@@ -104,7 +54,7 @@ test("a search sees no change that is asked for after it, and every change asked
 });
 
 test.each([1, 2, 3, 4])("among any changes, searches find what was there when they were asked (%d)", async (seed) => {
-  const { index } = await filled(vectors.slice(0, 300));
+  const index = await filled(vectors.slice(0, 300));
   const dice = openRandom(seed);
   const live = new Map(vectors.slice(0, 300).map((each, slot) => [slot, each]));
   let next = 300;
@@ -161,7 +111,7 @@ test("what is closed is given back, also many small ones", async () => {
 });
 
 test("an index that was emptied finds nothing, and then what comes", async () => {
-  const { index } = await filled(vectors.slice(0, 50));
+  const index = await filled(vectors.slice(0, 50));
   await index.remove(Uint32Array.from({ length: 50 }, (_, slot) => slot));
   await vi.waitFor(async () => expect(await index.stats()).toMatchObject({ deleted: 0 }));
   expect(await index.search(vector(), ASK)).toMatchObject({ slots: new Uint32Array(0), exact: true });
