@@ -68,7 +68,7 @@ test("a search of an index that nothing changes wakes no worker, and finds what 
   }
 });
 
-test("what takes long is left to the workers", async () => {
+test("what takes long is left to the workers", { tags: ["slow"] }, async () => {
   const wide = Array.from({ length: 3_200 }, () => vector(1_024));
   const { index, asked } = await filled(wide);
   const many = await index.search(wide[7] as Float32Array, { k: 500, ef: 500 });
@@ -136,7 +136,7 @@ test.each([1, 2, 3, 4])("among any changes, searches find what was there when th
   await Promise.all(checks);
 });
 
-test("what is closed is given back, also many small ones", async () => {
+test("what is closed is given back, also many small ones", { tags: ["slow"] }, async () => {
   const pool = openShardPool(scope, { threads: 2, hnsw: true });
   const all = flat(vectors.slice(0, 200));
   const addresses = async (): Promise<number> =>

@@ -341,7 +341,7 @@ test("a dropped index is gone, and its name is free", async () => {
   expect((await failure(engine.deleteItems({ index: "things" }))).message).toBe("Give either ids, or all: true.");
 });
 
-test("two engines over one folder lose nothing and see each other's items at once", async () => {
+test("two engines over one folder lose nothing and see each other's items at once", { tags: ["slow"] }, async () => {
   await using lake = await openVectorLake();
   const one = lake.engine;
   const two = await lake.another();

@@ -139,7 +139,7 @@ describe("memory", () => {
     });
   });
 
-  test("40 MB of nested records have the types of their fields", async () => {
+  test("40 MB of nested records have the types of their fields", { tags: ["slow"] }, async () => {
     const record = JSON.stringify({
       id: 1,
       s: keyed(40, (index) => ({ a: [{ x: index, y: `s${index}` }], b: `text ${index}` })),

@@ -120,7 +120,10 @@ describe("a result is not kept", () => {
     expect(engine.stats().results).toMatchObject({ entries: 0, misses: 0 });
   });
 
-  test("of any function or word whose value is the moment, the session, or chance", async () => {
+  test("of any function or word whose value is the moment, the session, or chance", {
+    tags: ["slow"],
+    timeout: 60_000,
+  }, async () => {
     const instance = await DuckDBInstance.create(":memory:");
     const connection = await instance.connect();
     const list = async (sql: string) => (await connection.runAndReadAll(sql)).getRowsJson().map(([name]) => `${name}`);
@@ -154,9 +157,9 @@ describe("a result is not kept", () => {
     // The same for everybody, at any time.
     const constant = "current_catalog current_role current_schema current_user false null session_user true user";
     expect(new Set(kept)).toEqual(new Set(constant.split(" ")));
-  }, 60_000);
+  });
 
-  test("when searches are part of it", async () => {
+  test("when searches are part of it", { tags: ["slow"] }, async () => {
     const { engine } = await openWith();
     await engine.createIndex({ name: "things", source: { dataset: "t", text: "b", id: "a" } });
     expect(await isKept(engine, "SELECT id FROM vector_search('things', 'x', 2)")).toBe(false);
@@ -211,7 +214,7 @@ describe("what is kept is never outdated", () => {
     expect((await engine.query(COUNT)).rows).toEqual([[4, 10]]);
   });
 
-  test("while writers and readers race", async () => {
+  test("while writers and readers race", { tags: ["slow"], timeout: 60_000 }, async () => {
     const { engine } = await openWith();
     const over = new AbortController();
     let committed = 0;
@@ -234,7 +237,7 @@ describe("what is kept is never outdated", () => {
     await write().finally(() => over.abort());
     await readers;
     expect((await engine.query("SELECT max(a) FROM t")).rows).toEqual([[5]]);
-  }, 60_000);
+  });
 });
 
 describe("what is kept is found by all that it follows from", () => {
