@@ -219,7 +219,7 @@ test("an empty body is refused, with a length and without", async () => {
   expect(await left(lake)).toEqual([]);
 });
 
-describe("the cap", () => {
+describe("the cap", { tags: ["slow"] }, () => {
   const options = { engine: { maxIngestBytes: 100_000 } };
 
   test("is enforced by the length that is told, before the body is sent", async () => {

@@ -363,7 +363,7 @@ test("two engines over one folder lose nothing and see each other's items at onc
   expect((await one.search({ index: "things", vector: [1, 1, 1, 1], k: 1 })).hits).toMatchObject([{ id: "a0" }]);
 });
 
-test("searches among upserts and deletes always see whole batches", async () => {
+test("searches among upserts and deletes always see whole batches", { tags: ["slow"] }, async () => {
   await using lake = await openVectorLake();
   const { engine } = lake;
   await engine.createIndex({ name: "things", dimension: 2 });

@@ -115,7 +115,7 @@ test("of a row whose new text has no vector, the index no longer finds the old o
   expect((await lake.engine.query("SELECT count(*) FROM notes_index WHERE id = 'n3'")).rows).toEqual([[0]]);
 });
 
-test("what fails once is tried again, and is not left out", async () => {
+test("what fails once is tried again, and is not left out", { tags: ["slow"] }, async () => {
   const { lake, ollama } = await open();
   await lake.csv("notes", notes(100, [50]));
   let failures = 0;

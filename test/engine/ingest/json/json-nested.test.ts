@@ -91,7 +91,7 @@ const plain = (value: unknown): unknown =>
   );
 
 /** In 256 MiB, the default. */
-describe("memory", () => {
+describe("memory", { tags: ["slow"] }, () => {
   const question = (index: number) => ({
     text: `Question ${index}`,
     options: many(6, (code) => ({ code, label: `Label ${code}` })),
