@@ -6,15 +6,25 @@ const shared = { testTimeout: 60_000, hookTimeout: 60_000 };
 export default defineConfig({
   test: {
     maxWorkers: 2,
+    tags: [
+      {
+        name: "slow",
+        description:
+          "Takes over a second, or waits, races, or fills a limit: `npm test` leaves it to `npm run test:full`",
+      },
+    ],
     projects: [
       {
         test: {
           ...shared,
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["**/node_modules/**", "test/real/**", "test/s3/**", "test/clients/**"],
+          exclude: ["**/node_modules/**", "test/property/**", "test/real/**", "test/s3/**", "test/clients/**"],
+          // The files of a worker share its modules: importing the engine anew takes longer than most files do.
+          isolate: false,
         },
       },
+      { test: { ...shared, name: "property", include: ["test/property/**/*.test.ts"] } },
       { test: { ...shared, testTimeout: 240_000, name: "real", include: ["test/real/**/*.test.ts"] } },
       {
         test: {

@@ -13,7 +13,9 @@ interface Page {
   unreadable?: { name: string; version: number; reason: string }[];
 }
 
-test("of a thousand datasets one is unreadable: 999 are served, the one is named, and heals when it is repaired", async () => {
+test("of a thousand datasets one is unreadable: 999 are served, the one is named, and heals when it is repaired", {
+  tags: ["slow"],
+}, async () => {
   await using first = await openLake();
   await first.call("ingest", { name: "d0", text: "a\n1\n" });
   const { manifest } = await first.engine.describe("d0");

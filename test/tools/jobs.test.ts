@@ -88,17 +88,21 @@ test("a call that takes long becomes a job, which goes on when the client has go
   expect(await lake.engine.jobStatus(job_id)).toMatchObject({ state: "running" });
 });
 
-test.each(ERAS)("a %s client that follows the progress is told of it, and then of the job", async (era) => {
-  await using lake = await openLake({ era, settings: { jobAfterMs: 4000 } });
-  const told: unknown[] = [];
-  const result = await lake.client.callTool(
-    { name: "ingest", arguments: { name: "endless", sql: ENDLESS } },
-    { onprogress: ({ progress, message }) => void told.push([progress, message]) },
-  );
-  expect(told[0]).toEqual([0, "converting"]);
-  const { job_id: id } = result.structuredContent as { job_id: string };
-  expect(await lake.engine.jobStatus(id)).toMatchObject({ state: "running" });
-});
+test.each(ERAS)(
+  "a %s client that follows the progress is told of it, and then of the job",
+  { tags: ["slow"] },
+  async (era) => {
+    await using lake = await openLake({ era, settings: { jobAfterMs: 4000 } });
+    const told: unknown[] = [];
+    const result = await lake.client.callTool(
+      { name: "ingest", arguments: { name: "endless", sql: ENDLESS } },
+      { onprogress: ({ progress, message }) => void told.push([progress, message]) },
+    );
+    expect(told[0]).toEqual([0, "converting"]);
+    const { job_id: id } = result.structuredContent as { job_id: string };
+    expect(await lake.engine.jobStatus(id)).toMatchObject({ state: "running" });
+  },
+);
 
 test("a call that is cancelled before it is a job stops its work", async () => {
   await using lake = await openLake({ settings: { maxConcurrentIngests: 1 } });

@@ -107,7 +107,7 @@ test("a list of datasets is cut into pages by size, too", async () => {
   expect(seen).toEqual(names);
 });
 
-test("a wide dataset goes on in another call", async () => {
+test("a wide dataset goes on in another call", { tags: ["slow"] }, async () => {
   const columns = Array.from({ length: 2_000 }, (_, at) => `${at} AS column_${at}`).join();
   await lake.call("ingest", { name: "wide", sql: `SELECT ${columns}` });
   const { text, structured } = await sized("catalog-describe", { name: "wide" });
@@ -127,7 +127,9 @@ test("vectors that do not fit into text are in the structured content", async ()
   expect((await sized("embed", { texts: texts.slice(0, 2) })).text).toContain("base64");
 });
 
-test("an ingest of thousands of columns tells of the first, and of how many there are", async () => {
+test("an ingest of thousands of columns tells of the first, and of how many there are", {
+  tags: ["slow"],
+}, async () => {
   const header = Array.from({ length: 3_000 }, (_, at) => `column_${at}`).join(",");
   const codes = Array.from({ length: 3_000 }, (_, at) => `00${at}`).join(",");
   const { text, structured } = await sized("ingest", { name: "columns", text: `${header}\n${codes}\n${codes}\n` });

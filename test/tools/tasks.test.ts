@@ -237,7 +237,7 @@ test("a task whose record is damaged is an internal error that says so", async (
   expect(error).toMatchObject({ code: -32603, message: expect.stringMatching(/record of job .* cannot be read/) });
 });
 
-test("a build that its server left behind is working, and goes on under the same id", async () => {
+test("a build that its server left behind is working, and goes on under the same id", { tags: ["slow"] }, async () => {
   await using gate = await openGate();
   await using lake = await openLake({ settings: { embed: gate.embed } });
   let taskId: string;

@@ -313,7 +313,7 @@ describe("a batch of which one item is wrong", () => {
   });
 });
 
-test("10,000 items are stored by one call", async () => {
+test("10,000 items are stored by one call", { tags: ["slow"] }, async () => {
   await using lake = await openLake();
   await lake.call("vector-index-create", { name: "points", dimension: 2 });
   const items = Array.from({ length: 10_000 }, (_, n) => ({ id: `p${n}`, vector: [1, n] }));
@@ -322,7 +322,7 @@ test("10,000 items are stored by one call", async () => {
   expect((await lake.call("sql", { sql: "SELECT count(DISTINCT id) FROM points" })).rows).toEqual([[10_000]]);
 });
 
-test("a result too large for a message is refused with what to ask for instead", async () => {
+test("a result too large for a message is refused with what to ask for instead", { tags: ["slow"] }, async () => {
   await using lake = await openLake();
   await lake.call("vector-index-create", { name: "points", dimension: 2 });
   const metadata = { a: "x".repeat(60_000) };
@@ -334,7 +334,9 @@ test("a result too large for a message is refused with what to ask for instead",
   expect(cut).toMatchObject({ truncated: true, hits: [{ id: "p1" }] });
 });
 
-test("10,000 vectors of 768 numbers are checked in a fraction of the time that zod's own numbers take", () => {
+test("10,000 vectors of 768 numbers are checked in a fraction of the time that zod's own numbers take", {
+  tags: ["slow"],
+}, () => {
   const vector = Array.from({ length: 768 }, (_, n) => n / 7);
   const items = Array.from({ length: 10_000 }, (_, n) => ({ id: String(n), vector: [...vector] }));
   const quickest = (schema: z.ZodType, value: unknown): number =>

@@ -80,7 +80,9 @@ const headOf = (headers: Record<string, string>, method = "POST"): string =>
     "\r\n",
   );
 
-test("a connection that sends nothing, or never ends its headers, is closed when its time is up", async () => {
+test("a connection that sends nothing, or never ends its headers, is closed when its time is up", {
+  tags: ["slow"],
+}, async () => {
   const lake = await open({ http: { headersTimeoutMs: 500 } });
   const silent = await dial(lake);
   const slow = await dial(lake, "POST /mcp HTTP/1.1\r\nHost: localhost\r\n");
@@ -163,7 +165,9 @@ test("a caller who keeps all connections open with a token takes nobody's place"
   expect(lake.server.status().connections).toBeLessThanOrEqual(30);
 });
 
-test("bodies that never come take a caller's places only, and end when their time is up", async () => {
+test("bodies that never come take a caller's places only, and end when their time is up", {
+  tags: ["slow"],
+}, async () => {
   const lake = await warmed({ http: { maxInFlight: 8, maxPerCaller: 100, bodyTimeoutMs: 1_500 } });
   const head = headOf({ ...JSON_HEADERS, authorization: `Bearer ${ANN}`, "content-length": "1000" });
   const lines = await dialMany(lake, 30, `${head}{"jsonrpc"`);
@@ -197,7 +201,9 @@ test("200 initialise requests at the same moment take nobody's place", async () 
   await assertServed(lake);
 });
 
-test("messages of one caller that take long to read are read one a turn, and others come between", async () => {
+test("messages of one caller that take long to read are read one a turn, and others come between", {
+  tags: ["slow"],
+}, async () => {
   const lake = await warmed({ http: { maxInFlight: 16 } });
   const numbers = `[${new Array(1_900_000).fill(1).join(",")}]`;
   const body = `{"jsonrpc":"2.0","id":1,"method":"nothing","params":{"numbers":${numbers}}}`;

@@ -179,7 +179,7 @@ describe("a body over the limit", () => {
   });
 });
 
-test("a client that sends its headers, or a message, too slowly is let go", async () => {
+test("a client that sends its headers, or a message, too slowly is let go", { tags: ["slow"] }, async () => {
   const started = performance.now();
   const [headers, body] = await Promise.all([
     lake.socket("POST /mcp HTTP/1.1\r\nHost: localhost\r\nX-Slow: "),

@@ -111,14 +111,16 @@ test("a token that is absent, wrong or doubled is refused with what is wanted", 
   expect(JSON.stringify(lake.log)).not.toContain("0123456789abcdef");
 });
 
-test("a body is not read from somebody without a token", async () => {
+test("a body is not read from somebody without a token", { tags: ["slow"] }, async () => {
   await using lake = await openHttpLake({ gates: { token: `ann:${ANN}` } });
   const head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 3000000\r\n";
   expect(await lake.socket(`${head}Expect: 100-continue\r\n\r\n`)).toMatch(/^HTTP\/1.1 401 /);
   expect(await lake.socket(`${head}\r\n{`)).toMatch(/^HTTP\/1.1 401 /);
 });
 
-test("a changed file of tokens counts without a restart, and a session stays with the name that opened it", async () => {
+test("a changed file of tokens counts without a restart, and a session stays with the name that opened it", {
+  tags: ["slow"],
+}, async () => {
   const first = await openHttpLake();
   const file = join(first.folder, "tokens");
   writeFileSync(file, `ann:${ANN}\n`, { mode: 0o600 });
@@ -138,7 +140,9 @@ test("a changed file of tokens counts without a restart, and a session stays wit
   await first[Symbol.asyncDispose]();
 });
 
-test("what is open ends with the token it began with: streams, and the sessions that nobody can use any more", async () => {
+test("what is open ends with the token it began with: streams, and the sessions that nobody can use any more", {
+  tags: ["slow"],
+}, async () => {
   const folder = mkdtempSync(join(tmpdir(), "lakehouse-tokens-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const file = join(folder, "tokens");
@@ -282,7 +286,9 @@ test("tokens of an identity provider are accepted, and clients are told where to
   expect(calls.map(({ caller }) => caller)).toEqual(["oauth:carol", "oauth:carol"]);
 });
 
-test("streams end when the token of an identity provider runs out; the session goes on with the next one", async () => {
+test("streams end when the token of an identity provider runs out; the session goes on with the next one", {
+  tags: ["slow"],
+}, async () => {
   await using issuer = await openIssuer();
   const [key] = issuer.keys;
   if (key === undefined) throw new Error("no key");

@@ -48,7 +48,7 @@ test("a refused initialize leaves no session and nothing that listens", async ()
   expect(lake.listeners()).toBe(1);
 });
 
-test("a session that is not used expires, one that is does not", async () => {
+test("a session that is not used expires, one that is does not", { tags: ["slow"] }, async () => {
   await using lake = await openHttpLake({ http: { sessionIdleMs: 500 } });
   const [idle, busy] = [await sessionOf(lake), await sessionOf(lake)];
   const streaming = await sessionOf(lake);
@@ -121,7 +121,9 @@ const use = async (lake: HttpLake, session: string, token: string): Promise<numb
   return (await lake.send({ method: "POST", headers, body: '{"jsonrpc":"2.0","id":1,"method":"ping"}' })).status;
 };
 
-test("a client that opens 200 sessions and ends none is always served, and so is everybody else", async () => {
+test("a client that opens 200 sessions and ends none is always served, and so is everybody else", {
+  tags: ["slow"],
+}, async () => {
   await using lake = await openHttpLake({ gates: TOKENS });
   const theirs = await idOf(lake, BOB);
   let last = "";
@@ -262,7 +264,9 @@ test("without tokens everybody is one caller, and has all places", async () => {
   expect(lake.server.status().sessions).toBe(3);
 });
 
-test("200 sessions that are opened and left behind expire, with all that listened for them", async () => {
+test("200 sessions that are opened and left behind expire, with all that listened for them", {
+  tags: ["slow"],
+}, async () => {
   await using lake = await openHttpLake({ http: { maxSessions: 500, sessionIdleMs: 4_000 } });
   await Promise.all(Array.from({ length: 200 }, () => open(lake)));
   expect(lake.server.status().sessions).toBe(200);
@@ -272,7 +276,7 @@ test("200 sessions that are opened and left behind expire, with all that listene
   await until(() => lake.server.status().connections === 0, "their connections are gone");
 });
 
-test("requests of newer clients leave nothing that listens", async () => {
+test("requests of newer clients leave nothing that listens", { tags: ["slow"] }, async () => {
   await using lake = await openHttpLake();
   const { client, call } = await lake.connect("modern");
   for (let turn = 0; turn < 20; turn++) {
@@ -284,7 +288,7 @@ test("requests of newer clients leave nothing that listens", async () => {
   expect(lake.listeners()).toBe(1);
 });
 
-test("500 calls that are cut off at any moment leave none behind", async () => {
+test("500 calls that are cut off at any moment leave none behind", { tags: ["slow"] }, async () => {
   await using lake = await openHttpLake({ http: { maxInFlight: 500 }, engine: { maxConcurrentQueries: 2 } });
   const session = await sessionOf(lake);
   const envelope = {

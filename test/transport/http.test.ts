@@ -153,7 +153,7 @@ test("an open stream shows signs of life", async () => {
   abort.abort();
 });
 
-test("clients of both eras work side by side", async () => {
+test("clients of both eras work side by side", { tags: ["slow"] }, async () => {
   await using lake = await openHttpLake();
   const clients = await Promise.all([...ERAS, ...ERAS].map((era) => lake.connect(era)));
   await clients[0]?.call("ingest", { name: "workers", text: "id\n1\n2\n" });
@@ -168,13 +168,17 @@ test("clients of both eras work side by side", async () => {
   expect(answers).toEqual(Array.from({ length: 40 }, (_, n) => n + 2));
 });
 
-test.each(ERAS)("a %s client sends messages of many megabytes where that is allowed", async (era) => {
-  await using lake = await openHttpLake({ http: { maxBodyBytes: 16 * 2 ** 20 } });
-  const { call } = await lake.connect(era);
-  const text = rows(300_000);
-  expect(text.length).toBeGreaterThan(8 * 2 ** 20);
-  expect(await call("ingest", { name: "big", text })).toMatchObject({ rows: 300_000 });
-});
+test.each(ERAS)(
+  "a %s client sends messages of many megabytes where that is allowed",
+  { tags: ["slow"] },
+  async (era) => {
+    await using lake = await openHttpLake({ http: { maxBodyBytes: 16 * 2 ** 20 } });
+    const { call } = await lake.connect(era);
+    const text = rows(300_000);
+    expect(text.length).toBeGreaterThan(8 * 2 ** 20);
+    expect(await call("ingest", { name: "big", text })).toMatchObject({ rows: 300_000 });
+  },
+);
 
 test("calls that run when the server is told to stop are answered, new ones are not taken", async () => {
   const lake = await openHttpLake();

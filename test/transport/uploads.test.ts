@@ -215,7 +215,7 @@ test("an empty body is refused, with a length and without", async () => {
   expect(await left(lake)).toEqual([]);
 });
 
-describe("the cap", () => {
+describe("the cap", { tags: ["slow"] }, () => {
   const options = { engine: { maxIngestBytes: 100_000 } };
 
   test("is enforced by the length that is told, before the body is sent", async () => {
@@ -268,7 +268,10 @@ test("the quota is told with 503 and when to come back, and DELETE makes room", 
   expect((await put(lake, CSV)).status).toBe(201);
 });
 
-test("one token's uploads of a byte leave places to others, who are served at once", async () => {
+test("one token's uploads of a byte leave places to others, who are served at once", {
+  tags: ["slow"],
+  timeout: 120_000,
+}, async () => {
   const lake = await open({ uploads: { maxPerCaller: 48 } });
   let refused: Answer | undefined;
   let taken = 0;
@@ -293,7 +296,7 @@ test("one token's uploads of a byte leave places to others, who are served at on
   await ask(lake, "DELETE", `/uploads/${some?.upload}`);
   expect((await put(lake, CSV)).status).toBe(201);
   expect((await put(lake, CSV)).status).toBe(429);
-}, 120_000);
+});
 
 test("one token's uploads leave room to others, whether their length is told or not", async () => {
   const lake = await open({ engine: { uploadQuotaBytes: 400, maxIngestBytes: 120 } });
@@ -414,7 +417,7 @@ test("one token's uploads leave places to others; more at once than there are pl
   await until(async () => (await as(ANN)).status === 201, "there is a place again");
 });
 
-test("max_per_caller counts for uploads, but where all are the same caller", async () => {
+test("max_per_caller counts for uploads, but where all are the same caller", { tags: ["slow"] }, async () => {
   for (const [gates, status] of [
     [{}, 429],
     [{ token: undefined }, 201],
@@ -461,7 +464,7 @@ test("an upload that runs when the server is told to stop may end, a new one is 
   await lake[Symbol.asyncDispose]();
 });
 
-test("one that does not end in time is cut, and leaves nothing", async () => {
+test("one that does not end in time is cut, and leaves nothing", { tags: ["slow"] }, async () => {
   const lake = await openHttpLake();
   const outgoing = slowPut(lake, "/uploads?name=w.csv", { "content-length": String(CSV.length) });
   outgoing.write(CSV.slice(0, 5));
@@ -471,7 +474,7 @@ test("one that does not end in time is cut, and leaves nothing", async () => {
   await lake[Symbol.asyncDispose]();
 });
 
-test("queries are answered while an upload runs", async () => {
+test("queries are answered while an upload runs", { tags: ["slow"] }, async () => {
   const lake = await open();
   const { call } = await lake.connect("modern", { token: ANN });
   await call("sql", { sql: "SELECT 1" });
@@ -489,7 +492,7 @@ test("queries are answered while an upload runs", async () => {
   expect(slowest).toBeLessThan(1_000);
 });
 
-test("a body may take longer than other requests have, as long as it comes", async () => {
+test("a body may take longer than other requests have, as long as it comes", { tags: ["slow"] }, async () => {
   const lake = await open({ http: { requestTimeoutMs: 300 } });
   const started = performance.now();
   // One that nobody reads is cut.

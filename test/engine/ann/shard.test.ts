@@ -295,7 +295,7 @@ describe("a shard", () => {
     }
   });
 
-  it.each(METRICS)("under %s filters what is in the graph and what is not, together", (metric) => {
+  it.each(METRICS)("under %s filters what is in the graph and what is not, together", { tags: ["slow"] }, (metric) => {
     const shard = openShard({ dimension: DIMENSION, metric, hnsw: true });
     shard.add(slots(0, 2_500), flat(slots(0, 2_500)));
     while (shard.step(1_000));
@@ -313,7 +313,7 @@ describe("a shard", () => {
     }
   });
 
-  it.each([0.05, 0.01])("finds near-duplicates that differ by %d", (spread) => {
+  it.each([0.05, 0.01])("finds near-duplicates that differ by %d", { tags: ["slow"] }, (spread) => {
     const shard = openShard({ dimension: DIMENSION, metric: "cosine", hnsw: true });
     const alike = Array.from({ length: COUNT }, (_, slot) => {
       const vector = (centres[slot % CLUSTERS] ?? query).map((value) => value + spread * normal());
@@ -344,24 +344,28 @@ describe("a shard", () => {
     return expect(shard.save(join(folder, "full"))).rejects.toMatchObject({ kind: "limit" });
   });
 
-  it.each(METRICS)("under %s compares with all where the vectors are too alike to be told apart roughly", (metric) => {
-    const shard = openShard({ dimension: DIMENSION, metric, hnsw: true });
-    // One coordinate is so large that nothing is left of the others in 8 bits.
-    const alike = vectors.map((vector) => Float32Array.from(vector, (value, at) => (at === 0 ? 300 : value)));
-    shard.add(slots(0, COUNT), Float32Array.from(alike.flatMap((vector) => [...vector])));
-    while (shard.step(1_000));
-    const asked = alike[4_321] ?? query;
-    const expected = alike
-      .map((vector, slot) => ({ slot, distance: distance(metric, asked, vector) }))
-      .sort((a, b) => a.distance - b.distance);
-    const hits = shard.search(asked, { k: 10, ef: 64 });
-    if (metric === "cosine") expect(hits.exact).toBe(true);
-    const worst = expected[9]?.distance ?? NaN;
-    for (const slot of hits.slots) {
-      const value = distance(metric, asked, alike[slot] ?? query);
-      expect(value).toBeLessThanOrEqual(worst + Math.abs(worst) * 1e-6 + 1e-7);
-    }
-  });
+  it.each(METRICS)(
+    "under %s compares with all where the vectors are too alike to be told apart roughly",
+    { tags: ["slow"] },
+    (metric) => {
+      const shard = openShard({ dimension: DIMENSION, metric, hnsw: true });
+      // One coordinate is so large that nothing is left of the others in 8 bits.
+      const alike = vectors.map((vector) => Float32Array.from(vector, (value, at) => (at === 0 ? 300 : value)));
+      shard.add(slots(0, COUNT), Float32Array.from(alike.flatMap((vector) => [...vector])));
+      while (shard.step(1_000));
+      const asked = alike[4_321] ?? query;
+      const expected = alike
+        .map((vector, slot) => ({ slot, distance: distance(metric, asked, vector) }))
+        .sort((a, b) => a.distance - b.distance);
+      const hits = shard.search(asked, { k: 10, ef: 64 });
+      if (metric === "cosine") expect(hits.exact).toBe(true);
+      const worst = expected[9]?.distance ?? NaN;
+      for (const slot of hits.slots) {
+        const value = distance(metric, asked, alike[slot] ?? query);
+        expect(value).toBeLessThanOrEqual(worst + Math.abs(worst) * 1e-6 + 1e-7);
+      }
+    },
+  );
 });
 
 describe("saving a shard", () => {

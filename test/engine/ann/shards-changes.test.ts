@@ -86,7 +86,7 @@ test.each([1, 2, 3, 4])("among any changes, searches find what was there when th
   await Promise.all(checks);
 });
 
-test("what is closed is given back, also many small ones", async () => {
+test("what is closed is given back, also many small ones", { tags: ["slow"] }, async () => {
   const pool = openShardPool(scope, { threads: 2, hnsw: true });
   const all = flat(vectors.slice(0, 200));
   const addresses = async (): Promise<number> =>

@@ -119,7 +119,7 @@ describe("a commit", () => {
     expect(new Set(files.map(({ key }) => key)).size).toBe(20);
   });
 
-  test("that always loses ends in a conflict, and changes nothing", async () => {
+  test("that always loses ends in a conflict, and changes nothing", { tags: ["slow"] }, async () => {
     const catalog = await open();
     await put(catalog, "workers", "a");
     const loser: Store = { ...store, put: async () => false, get: async (key) => store.get(key) };
@@ -573,7 +573,7 @@ describe("an unreadable manifest", () => {
     expect(catalog.unreadable()).toMatchObject([{ name: "impostor", reason: expect.stringContaining("workers@1") }]);
   });
 
-  test("among a thousand hides none of the others", async () => {
+  test("among a thousand hides none of the others", { tags: ["slow"] }, async () => {
     const { manifest } = await put(await open(openMemoryStore(scope)), "d0", "x");
     if (!manifest) throw new Error("no manifest");
     for (let i = 0; i < 1000; i++) {

@@ -101,7 +101,7 @@ test("a sweep that ends while the writer looks at it may have taken the file: it
   ).toBe(createHash("sha256").update("one").digest("hex"));
 });
 
-test("a sweep of a process that is gone is waited for half a minute, then removed", async () => {
+test("a sweep of a process that is gone is waited for half a minute, then removed", { tags: ["slow"] }, async () => {
   await announceSweep(store, "t", [key]);
   const start = performance.now();
   let calls = 0;

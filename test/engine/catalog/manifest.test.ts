@@ -74,7 +74,9 @@ describe("damage", () => {
     expect(corruption(() => decodeHead(Buffer.concat([Buffer.from([0]), bytes]), KEY))).toMatch(/checksum/);
   });
 
-  test("behind a checksum that was made to fit gives a manifest or `corrupt`, and the next one is read all the same", async () => {
+  test("behind a checksum that was made to fit gives a manifest or `corrupt`, and the next one is read all the same", {
+    tags: ["slow"],
+  }, async () => {
     const good = workers([dataFile("workers", "one")]);
     const bytes = await encodeManifest(good);
     const inner = unsealed(bytes);

@@ -37,32 +37,36 @@ test.each([
   { count: 1_500, dimension: 768 },
   { count: 100, dimension: 8_192 },
   { count: 60, dimension: 8, text: "long ".repeat(6_000) },
-])("$count rows of $dimension dimensions are read as they are, in their order", async ({ count, dimension, text }) => {
-  const rows = rowsOf(count, dimension, text);
-  await withSource(async (connection, source) => {
-    await source.withRows({ dimension, rows }, async (table) => {
-      expect(source.feeding()).toBe(true);
-      await connection.run(`CREATE TEMP TABLE t AS SELECT * FROM ${table}`);
-    });
-    expect(source.feeding()).toBe(false);
-    const found = await connection.rows("SELECT id, text, metadata, deleted, from_dataset FROM t ORDER BY rowid");
-    expect(found).toEqual(
-      rows.map(({ id, text: said, metadata, vector, fromDataset }) => {
-        return { id, text: said, metadata, deleted: vector === undefined, from_dataset: fromDataset };
-      }),
-    );
-    let at = 0;
-    const sql = "SELECT id, vector, metadata, vector IS NULL FROM t ORDER BY rowid";
-    for await (const { ids, vectors, deleted } of readVectors(connection, sql, dimension)) {
-      for (const [row] of ids.entries()) {
-        const expected = rows[at++]?.vector;
-        expect(deleted[row]).toBe(expected === undefined);
-        if (expected) expect(vectors.subarray(row * dimension, (row + 1) * dimension)).toEqual(expected);
+])(
+  "$count rows of $dimension dimensions are read as they are, in their order",
+  { tags: ["slow"] },
+  async ({ count, dimension, text }) => {
+    const rows = rowsOf(count, dimension, text);
+    await withSource(async (connection, source) => {
+      await source.withRows({ dimension, rows }, async (table) => {
+        expect(source.feeding()).toBe(true);
+        await connection.run(`CREATE TEMP TABLE t AS SELECT * FROM ${table}`);
+      });
+      expect(source.feeding()).toBe(false);
+      const found = await connection.rows("SELECT id, text, metadata, deleted, from_dataset FROM t ORDER BY rowid");
+      expect(found).toEqual(
+        rows.map(({ id, text: said, metadata, vector, fromDataset }) => {
+          return { id, text: said, metadata, deleted: vector === undefined, from_dataset: fromDataset };
+        }),
+      );
+      let at = 0;
+      const sql = "SELECT id, vector, metadata, vector IS NULL FROM t ORDER BY rowid";
+      for await (const { ids, vectors, deleted } of readVectors(connection, sql, dimension)) {
+        for (const [row] of ids.entries()) {
+          const expected = rows[at++]?.vector;
+          expect(deleted[row]).toBe(expected === undefined);
+          if (expected) expect(vectors.subarray(row * dimension, (row + 1) * dimension)).toEqual(expected);
+        }
       }
-    }
-    expect(at).toBe(count);
-  });
-});
+      expect(at).toBe(count);
+    });
+  },
+);
 
 test("several statements at once read their own rows", async () => {
   await withSource(async (connection, source) => {

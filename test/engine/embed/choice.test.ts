@@ -48,7 +48,9 @@ test("auto takes the builtin when Ollama does not run, and says why and when", a
   expect(revived.requests).toHaveLength(1);
 });
 
-test("an Ollama that starts later is found without a call, and its vectors are used from then on", async () => {
+test("an Ollama that starts later is found without a call, and its vectors are used from then on", {
+  tags: ["slow"],
+}, async () => {
   const port = Number(new URL((await closedServer()).url).port);
   await using embedder = openTestEmbedder({
     provider: "auto",
@@ -85,7 +87,7 @@ test("an Ollama that starts later is found without a call, and its vectors are u
   expect(embedder.logged).toHaveLength(2);
 });
 
-test("an Ollama that starts later is found by the next call after a pause", async () => {
+test("an Ollama that starts later is found by the next call after a pause", { tags: ["slow"] }, async () => {
   const port = Number(new URL((await closedServer()).url).port);
   await using embedder = openTestEmbedder({ provider: "auto", ollamaUrl: `http://127.0.0.1:${port}`, lookPauseMs: 0 });
   expect((await embedder.embed(["one"])).provider).toBe("builtin");
@@ -103,7 +105,9 @@ test("a model that is pulled later is found, too", async () => {
   expect((await embedder.embed(["one"])).provider).toBe("ollama");
 });
 
-test("an Ollama whose first answer is slow is waited for as long as the setting says, and found later where that was not enough", async () => {
+test("an Ollama whose first answer is slow is waited for as long as the setting says, and found later where that was not enough", {
+  tags: ["slow"],
+}, async () => {
   let delay = 400;
   const slow = createServer((request, response) => {
     const body = request.url === "/api/show" ? { capabilities: ["embedding"] } : { embeddings: [[1, 2, 3]] };
@@ -150,7 +154,7 @@ test("auto takes the builtin when the model is missing, or is no embedding model
   expect(await wrong.embed(["one"])).toMatchObject({ model: "builtin-64", dimension: 64 });
 });
 
-test("auto does not wait for a stuck Ollama", async () => {
+test("auto does not wait for a stuck Ollama", { tags: ["slow"] }, async () => {
   const { createServer } = await import("node:http");
   const stuck = createServer(() => undefined);
   await new Promise<void>((resolve) => stuck.listen(0, "127.0.0.1", resolve));

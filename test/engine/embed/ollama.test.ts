@@ -79,7 +79,7 @@ test("an Ollama that does not run is answered with the command that starts it", 
   expect(embedder.status()).toMatchObject({ requests: 1, failures: 1 });
 });
 
-test("dropped connections are tried again, three times in all", async () => {
+test("dropped connections are tried again, three times in all", { tags: ["slow"] }, async () => {
   await using server = await openOllamaServer();
   let drops = 2;
   server.behave((_, response, vectors) => {

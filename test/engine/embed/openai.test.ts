@@ -96,7 +96,7 @@ test("an answer without indexes counts in its order; one bad vector is named", a
   expect((await refusal(opened.embedder.embed(["three", "four"]))).message).toContain("For texts[1]");
 });
 
-test("a service that does not run, drops connections or is stuck is told apart", async () => {
+test("a service that does not run, drops connections or is stuck is told apart", { tags: ["slow"] }, async () => {
   const opened = await open();
   opened.server.behave((_, response) => void response.destroy());
   expect((await refusal(opened.embedder.embed(["one"]))).message).toContain("does not answer");

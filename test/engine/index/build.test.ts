@@ -167,7 +167,9 @@ test.each<{ what: string; source: object; says: RegExp }>([
   expect((await failure(engine.indexStatus("resumes"))).kind).toBe("not_found");
 });
 
-test("a build that is cancelled keeps what it committed, and goes on when called again", async () => {
+test("a build that is cancelled keeps what it committed, and goes on when called again", {
+  tags: ["slow"],
+}, async () => {
   await using lake = await openVectorLake();
   const { engine } = lake;
   await engine.ingest({
@@ -304,7 +306,7 @@ const MANY: CreateRequest = {
   source: { dataset: "workers", id: "id", text: "resume" },
 };
 
-test("an index is in memory when it was built, before anybody searches it", async () => {
+test("an index is in memory when it was built, before anybody searches it", { tags: ["slow"] }, async () => {
   await using lake = await openVectorLake();
   const { engine } = lake;
   await lake.csv("workers", MANY_ROWS);
@@ -325,24 +327,28 @@ test.each([
   ["alone", 30_000_000],
   // It would fit without the other.
   ["beside another", 50_500_000],
-])("an index that does not fit %s takes no memory from others while it is built", async (_, memoryBytes) => {
-  await using lake = await openVectorLake({ vector: { ...VECTOR, memoryBytes } });
-  const { engine } = lake;
-  await lake.csv("workers", MANY_ROWS);
-  await engine.createIndex({ name: "other", dimension: 512 });
-  await engine.upsert(
-    "other",
-    Array.from({ length: 2_000 }, (_, n) => ({
-      id: `${n}`,
-      vector: Array.from({ length: 512 }, (_, at) => n - at + 0.5),
-    })),
-  );
-  await engine.search({ index: "other", likeId: "1" });
-  await engine.createIndex(MANY);
-  expect((await engine.indexStatus("other")).memory).toBeDefined();
-  await sleep(300);
-  expect((await engine.indexStatus("other")).memory).toBeDefined();
-  expect(await engine.search({ index: "resumes", text: "driver number 24999", k: 1 })).toMatchObject({
-    hits: [{ id: "24999" }],
-  });
-});
+])(
+  "an index that does not fit %s takes no memory from others while it is built",
+  { tags: ["slow"] },
+  async (_, memoryBytes) => {
+    await using lake = await openVectorLake({ vector: { ...VECTOR, memoryBytes } });
+    const { engine } = lake;
+    await lake.csv("workers", MANY_ROWS);
+    await engine.createIndex({ name: "other", dimension: 512 });
+    await engine.upsert(
+      "other",
+      Array.from({ length: 2_000 }, (_, n) => ({
+        id: `${n}`,
+        vector: Array.from({ length: 512 }, (_, at) => n - at + 0.5),
+      })),
+    );
+    await engine.search({ index: "other", likeId: "1" });
+    await engine.createIndex(MANY);
+    expect((await engine.indexStatus("other")).memory).toBeDefined();
+    await sleep(300);
+    expect((await engine.indexStatus("other")).memory).toBeDefined();
+    expect(await engine.search({ index: "resumes", text: "driver number 24999", k: 1 })).toMatchObject({
+      hits: [{ id: "24999" }],
+    });
+  },
+);

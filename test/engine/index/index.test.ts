@@ -341,7 +341,7 @@ test("a dropped index is gone, and its name is free", async () => {
   expect((await failure(engine.deleteItems({ index: "things" }))).message).toBe("Give either ids, or all: true.");
 });
 
-test("two engines over one folder lose nothing and see each other's items at once", async () => {
+test("two engines over one folder lose nothing and see each other's items at once", { tags: ["slow"] }, async () => {
   await using lake = await openVectorLake();
   const one = lake.engine;
   const two = await lake.another();
@@ -363,7 +363,7 @@ test("two engines over one folder lose nothing and see each other's items at onc
   expect((await one.search({ index: "things", vector: [1, 1, 1, 1], k: 1 })).hits).toMatchObject([{ id: "a0" }]);
 });
 
-test("searches among upserts and deletes always see whole batches", async () => {
+test("searches among upserts and deletes always see whole batches", { tags: ["slow"] }, async () => {
   await using lake = await openVectorLake();
   const { engine } = lake;
   await engine.createIndex({ name: "things", dimension: 2 });

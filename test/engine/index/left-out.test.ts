@@ -53,6 +53,7 @@ test.each<[string, Behaviour, string, object?]>([
   ["no vector", answersWith(() => null), "no vector"],
 ])(
   "a text that the service answers with %s is left out and named, and all others are indexed",
+  { tags: ["slow"] },
   async (_, behaviour, reason, embed) => {
     const { lake, ollama } = await open(embed);
     await lake.csv("notes", notes(300, [7, 190]));
@@ -82,7 +83,9 @@ test.each<[string, Behaviour, string, object?]>([
   },
 );
 
-test("what was left out is tried again by the same call, and changes nothing until it has a vector", async () => {
+test("what was left out is tried again by the same call, and changes nothing until it has a vector", {
+  tags: ["slow"],
+}, async () => {
   const { lake, ollama } = await open();
   await lake.csv("notes", notes(20, [3, 4]));
   ollama.behave(failsWith(500, "boom"));
@@ -99,7 +102,7 @@ test("what was left out is tried again by the same call, and changes nothing unt
   expect((await lake.engine.search({ index: "notes_index", text: "note 5" })).note).toBeUndefined();
 });
 
-test("of a row whose new text has no vector, the index no longer finds the old one", async () => {
+test("of a row whose new text has no vector, the index no longer finds the old one", { tags: ["slow"] }, async () => {
   const { lake, ollama } = await open();
   await lake.csv("notes", notes(20, []));
   await lake.engine.createIndex(REQUEST);
@@ -112,7 +115,7 @@ test("of a row whose new text has no vector, the index no longer finds the old o
   expect((await lake.engine.query("SELECT count(*) FROM notes_index WHERE id = 'n3'")).rows).toEqual([[0]]);
 });
 
-test("what fails once is tried again, and is not left out", async () => {
+test("what fails once is tried again, and is not left out", { tags: ["slow"] }, async () => {
   const { lake, ollama } = await open();
   await lake.csv("notes", notes(100, [50]));
   let failures = 0;
@@ -129,7 +132,7 @@ test("what fails once is tried again, and is not left out", async () => {
   expect(failures).toBe(2);
 });
 
-test("many texts without a vector among many do not stop the others", async () => {
+test("many texts without a vector among many do not stop the others", { tags: ["slow"] }, async () => {
   const { lake, ollama } = await open();
   const bad = Array.from({ length: 60 }, (_, n) => n * 5);
   await lake.csv("notes", notes(300, bad));
@@ -162,7 +165,7 @@ test.each<[string, Behaviour, RegExp]>([
     (_, __, vectors) => ollamaAnswer(vectors.map((vector) => vector.map(() => 0))),
     /a vector of zeros/,
   ],
-])("a service that %s is told at once, and nothing is left out", async (_, behaviour, says) => {
+])("a service that %s is told at once, and nothing is left out", { tags: ["slow"] }, async (_, behaviour, says) => {
   const { lake, ollama } = await open();
   await lake.csv("notes", notes(600, []));
   await lake.engine.createIndex({
@@ -195,7 +198,7 @@ test("a service that stops in the middle is told, with what is in the index", as
   expect(await lake.engine.createIndex(REQUEST)).toMatchObject({ count: 600 });
 });
 
-test("more than a thousand texts without a vector stop the build", async () => {
+test("more than a thousand texts without a vector stop the build", { tags: ["slow"] }, async () => {
   const { lake, ollama } = await open();
   await lake.csv(
     "notes",
@@ -224,7 +227,7 @@ test("an upsert is all or nothing, and its error names the item", async () => {
   expect(alone.message).toContain("items[0].text");
 });
 
-test("a job's result names what was left out", async () => {
+test("a job's result names what was left out", { tags: ["slow"] }, async () => {
   const { lake, ollama } = await open();
   await lake.csv("notes", notes(40, [9]));
   ollama.behave(failsWith(500, "boom"));

@@ -1,3 +1,4 @@
+// @module-tag slow
 import { expect, test, vi } from "vitest";
 import { efFor } from "../../../src/engine/index/search.ts";
 import { LakeError } from "../../../src/engine/kernel/errors.ts";

@@ -57,7 +57,7 @@ test("an index is saved once it is quiet, and read from there by the next proces
   expect(sources(lake)).toEqual(["segments", "snapshot"]);
 });
 
-test("what was committed after it was saved is there too", async () => {
+test("what was committed after it was saved is there too", { tags: ["slow"] }, async () => {
   const { lake, file } = await openSaved();
   await using _ = lake;
   const before = await readFile(file);
@@ -80,7 +80,7 @@ test("what was committed after it was saved is there too", async () => {
   expect(hits.map((hit) => hit.id)).not.toContain("i0");
 });
 
-test("one that is missing is made again", async () => {
+test("one that is missing is made again", { tags: ["slow"] }, async () => {
   const { lake, answer, file } = await openSaved();
   await using _ = lake;
   await lake.engine.close();
@@ -102,7 +102,7 @@ test.each<{ what: string; damage: (file: string, size: number) => Promise<void> 
   { what: "has a flipped byte in a graph", damage: (file, size) => flip(file, size - 5_000) },
   { what: "has a flipped byte at its end", damage: (file, size) => flip(file, size - 1) },
   { what: "is something else", damage: (file) => writeFile(file, "not a snapshot at all") },
-])("one that $what is removed, logged and made again", async ({ damage }) => {
+])("one that $what is removed, logged and made again", { tags: ["slow"] }, async ({ damage }) => {
   const { lake, answer, file } = await openSaved();
   await using _ = lake;
   await lake.engine.close();
@@ -132,7 +132,9 @@ test("one of a dropped index of the same name is not taken for it", async () => 
   expect(await nearest(engine)).toEqual([expect.stringMatching(/^new /)]);
 });
 
-test("one that the newest version does not go on from is removed, and the index is made again", async () => {
+test("one that the newest version does not go on from is removed, and the index is made again", {
+  tags: ["slow"],
+}, async () => {
   const { lake, answer } = await openSaved();
   await using _ = lake;
   await lake.engine.upsert("things", [{ id: "near", vector: QUERY }]);
@@ -146,7 +148,7 @@ test("one that the newest version does not go on from is removed, and the index 
   expect((await engine.search({ index: "things", vector: QUERY, k: 1000 })).hits).toHaveLength(COUNT);
 });
 
-test("many small changes are merged, and nothing is lost by it", async () => {
+test("many small changes are merged, and nothing is lost by it", { tags: ["slow"] }, async () => {
   const { lake } = await openSaved();
   await using _ = lake;
   const { engine } = lake;

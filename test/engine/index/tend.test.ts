@@ -6,7 +6,7 @@ const D = 8;
 const timeout = 30_000;
 const random = openRandom(17);
 
-test("many small files of new items become one, with the same items", async () => {
+test("many small files of new items become one, with the same items", { tags: ["slow"] }, async () => {
   await using lake = await openVectorLake({ vector: { ...VECTOR, quietMs: 3_600_000 } });
   await lake.engine.createIndex({ name: "things", dimension: D });
   for (let n = 0; n < 20; n++) {

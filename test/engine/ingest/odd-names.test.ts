@@ -60,7 +60,7 @@ async function looked(): Promise<unknown> {
   return rows[0]?.[0];
 }
 
-describe("names of struct fields that differ by case alone", () => {
+describe("names of struct fields that differ by case alone", { tags: ["slow"] }, () => {
   const cases: [names: string[], shown: Record<string, number>][] = [
     [["a", "A", "a"], { a: 1, A_1: 2, a_2: 3 }],
     [["k", " ", "list", "element", "__proto__"], JSON.parse('{"k":1," ":2,"list":3,"element":4,"__proto__":5}')],
@@ -93,7 +93,7 @@ describe("struct fields without a name", () => {
     [["a", ""], "list"],
     [["a", ""], "x"],
   ];
-  test.each(cases)("Parquet with %j in %s gets names, which are told", async (names, wrap) => {
+  test.each(cases)("Parquet with %j in %s gets names, which are told", { tags: ["slow"] }, async (names, wrap) => {
     const { structuredContent } = await load("parquet", names, wrap);
     expect(structuredContent).toMatchObject({
       notes: { renamed_columns: [{ from: expect.stringMatching(/^s\./), to: expect.stringMatching(/^s\..*\w$/) }] },
@@ -101,7 +101,7 @@ describe("struct fields without a name", () => {
     expect(JSON.stringify(await looked())).toContain(`:${names.indexOf("") + 1}`);
   });
 
-  test.each(cases)("Arrow with %j in %s gets names, which are told", async (names, wrap) => {
+  test.each(cases)("Arrow with %j in %s gets names, which are told", { tags: ["slow"] }, async (names, wrap) => {
     const { structuredContent } = await load("arrow", names, wrap);
     const at = names.indexOf("");
     const prefix = wrap === undefined ? "s." : wrap === "list" ? "s.element." : "s.x.";
@@ -118,7 +118,7 @@ describe("struct fields without a name", () => {
   });
 });
 
-test("a name that no statement can hold is refused, or another one is told", async () => {
+test("a name that no statement can hold is refused, or another one is told", { tags: ["slow"] }, async () => {
   for (const names of [["a\0b"], ["a", "b\0c"]]) {
     const refused = await load("arrow", names);
     expect(refused.isError).toBe(true);

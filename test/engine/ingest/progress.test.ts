@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { openLake } from "../../support/lake.ts";
 
-test("a long ingest tells how far it is, all the way", async () => {
+test("a long ingest tells how far it is, all the way", { tags: ["slow"] }, async () => {
   await using lake = await openLake();
   const line = `,${"some words that fill the row; ".repeat(12)},2026-01-02\n`;
   const rows = Array.from({ length: 350_000 }, (_, n) => `${n}${line}`);

@@ -60,7 +60,7 @@ describe("paths", () => {
     }
   });
 
-  it("never lead outside while a folder is exchanged for a link", async () => {
+  it("never lead outside while a folder is exchanged for a link", { tags: ["slow"] }, async () => {
     const box = join(lake.inbox, "race");
     await mkdir(join(box, "real"), { recursive: true });
     await mkdir(join(lake.folder, "outside"));

@@ -189,7 +189,7 @@ describe("budgets", () => {
     expect(await lake.files()).toEqual(before);
   });
 
-  it("of disk stop what unpacks to more", async () => {
+  it("of disk stop what unpacks to more", { tags: ["slow"] }, async () => {
     await using lake = await openIngesting({ maxTempBytes: 5 * 2 ** 20 });
     const before = await lake.files();
     const path = await lake.file(

@@ -38,7 +38,9 @@ const schema = (path: string) =>
   );
 
 describe("writeParquet", () => {
-  it("writes more columns than fit at once as one file, with all their rows, ids and statistics", async () => {
+  it("writes more columns than fit at once as one file, with all their rows, ids and statistics", {
+    tags: ["slow"],
+  }, async () => {
     const names = Array.from({ length: 2500 }, (_, at) => `c${at}`);
     const columns = names.map((name, at) => ({ name, type: at % 2 === 0 ? "BIGINT" : "VARCHAR" }));
     const select = `SELECT ${names.map((name, at) => (at % 2 === 0 ? `i + ${at} AS ${name}` : `'v' || (i % 5) AS ${name}`)).join(", ")} FROM range(3000) t(i)`;

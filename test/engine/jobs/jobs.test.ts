@@ -229,7 +229,7 @@ test("builds of one index are one after the other: nothing is embedded twice", a
   expect(gate.asked()).toBe(1);
 });
 
-test("builds of several indexes run side by side", async () => {
+test("builds of several indexes run side by side", { tags: ["slow"] }, async () => {
   await using lake = await openVectorLake();
   const { engine } = lake;
   await lake.csv("texts", TEXTS);
@@ -266,7 +266,7 @@ describe("two engines on one lake", () => {
     expect(await waiting).toMatchObject({ state: "done", result: { count: 3 } });
   });
 
-  test("stop each other's jobs", async () => {
+  test("stop each other's jobs", { tags: ["slow"] }, async () => {
     await using lake = await openVectorLake();
     const other = await lake.another();
     const { jobId } = await lake.engine.startJob("ingest", ENDLESS);

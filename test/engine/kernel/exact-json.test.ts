@@ -174,7 +174,7 @@ describe("a message of the protocol", () => {
   });
 });
 
-test("the long way round gives the same", async () => {
+test("the long way round gives the same", { tags: ["slow"] }, async () => {
   const numbers = Array.from({ length: 20_000 }, (_, at) =>
     at % 3 === 0 ? `900719925474${1000 + (at % 9000)}993` : at,
   );
@@ -229,7 +229,7 @@ describe("a long text is parsed in pieces", () => {
     expect(outcome(() => parseExact(text, PIECES))).toEqual(outcome(() => JSON.parse(text)));
   });
 
-  test("any text, and any that is damaged", () => {
+  test("any text, and any that is damaged", { tags: ["slow"] }, () => {
     const damaged = fc.record({
       text: fc.json({ maxDepth: 6, depthSize: "large" }),
       at: fc.nat(),
@@ -279,7 +279,7 @@ const LONG: [what: string, value: unknown][] = [
   ],
 ];
 
-test.each(LONG)("a long text of %s is parsed in short pieces", async (_, value) => {
+test.each(LONG)("a long text of %s is parsed in short pieces", { tags: ["slow"] }, async (_, value) => {
   const text = JSON.stringify(value);
   const lengths: number[] = [];
   const parse = JSON.parse;

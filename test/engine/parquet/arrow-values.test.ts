@@ -74,13 +74,17 @@ const OUTSIDE: [type: string, kind: string, fields: FlatFields, bits: number, va
   ],
 ];
 
-test.each(OUTSIDE)("a value outside of %s is refused by its name", async (type, kind, fields, bits, values) => {
-  for (const value of values) {
-    const said = await refusal(kind, fields, bits, value);
-    expect(said).toContain(`invalid values.arrow: column "when" is a ${type} and holds ${value}`);
-    expect(said).toContain("Correct the value");
-  }
-});
+test.each(OUTSIDE)(
+  "a value outside of %s is refused by its name",
+  { tags: ["slow"] },
+  async (type, kind, fields, bits, values) => {
+    for (const value of values) {
+      const said = await refusal(kind, fields, bits, value);
+      expect(said).toContain(`invalid values.arrow: column "when" is a ${type} and holds ${value}`);
+      expect(said).toContain("Correct the value");
+    }
+  },
+);
 
 const INSIDE: [type: string, kind: string, fields: FlatFields, bits: number, values: bigint[]][] = [
   ["time32[s]", "Time", [S, { int: 32 }], 32, [0n, 86_400n]],

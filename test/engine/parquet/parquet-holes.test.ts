@@ -263,7 +263,7 @@ test("what is at the limits is read", async () => {
   expect([none.rows, none.columns]).toEqual([0, [{ name: "c", type: "BIGINT" }]]);
 });
 
-test("9,000 columns of texts are read in 256 MiB", async () => {
+test("9,000 columns of texts are read in 256 MiB", { tags: ["slow"] }, async () => {
   const names = Array.from({ length: 9000 }, (_, at) => `c${at}`);
   const file = parquetFile({
     elements: names.map((name) => element(name, { type: "BYTE_ARRAY", converted: 0 })),

@@ -43,7 +43,9 @@ test("a process has nothing of this one's environment, and no network", async ()
   }
 });
 
-test("a call that does not stop ends its process, and the caller is told why it was stopped", async () => {
+test("a call that does not stop ends its process, and the caller is told why it was stopped", {
+  tags: ["slow"],
+}, async () => {
   await inScope(async (scope) => {
     const duck = await openRemoteDuck(scope, SETTINGS);
     const connection = await duck.connect();
@@ -158,7 +160,7 @@ test("a process goes back to whom it was given before, and to nobody else", asyn
   for (const one of [...others, again]) one.kill("closed");
 });
 
-test("of processes that wait for callers, the oldest ends when there are too many", async () => {
+test("of processes that wait for callers, the oldest ends when there are too many", { tags: ["slow"] }, async () => {
   const taken = [];
   for (const name of ["a", "b", "c", "d", "e"]) taken.push(await takeProcess("conversions", undefined, name));
   for (const one of taken) {

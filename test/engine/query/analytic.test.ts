@@ -1,3 +1,4 @@
+// @module-tag slow
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openParquetLake, type ParquetLake } from "../../support/parquet-lake.ts";
 import { ANALYTIC } from "./analytic/statements.ts";

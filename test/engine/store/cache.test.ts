@@ -171,7 +171,7 @@ test("a disk that is full breaks nothing", async () => {
   await use(cache, "a");
 });
 
-test("a file that somebody removed is fetched again, within seconds", async () => {
+test("a file that somebody removed is fetched again, within seconds", { tags: ["slow"] }, async () => {
   const cache = await open();
   await use(cache, "a");
   await rm(join(cache.root, ...file("a").key.split("/")));

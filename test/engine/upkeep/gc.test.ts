@@ -99,7 +99,9 @@ test("a dropped dataset keeps its tombstone, so that its name goes on counting v
   expect((await engine.describe("t")).manifest.columns).toMatchObject([{ id: 2, name: "b" }]);
 });
 
-test("a dataset with an unreadable manifest keeps everything, whichever it is; the others do not", async () => {
+test("a dataset with an unreadable manifest keeps everything, whichever it is; the others do not", {
+  tags: ["slow"],
+}, async () => {
   for (const damaged of [1, 2, 3]) {
     await using lake = await openLake();
     const { engine } = lake;

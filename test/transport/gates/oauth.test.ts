@@ -207,7 +207,7 @@ test.each<[string, string, number, string]>([
   expect(opened.issuer.requests).not.toContain("/elsewhere");
 });
 
-test("an issuer that is away is left alone for a second, and asked again then", async () => {
+test("an issuer that is away is left alone for a second, and asked again then", { tags: ["slow"] }, async () => {
   await using opened = await open();
   const token = await sign(opened.key, opened.issuer.url);
   opened.issuer.behave((_, response) => {

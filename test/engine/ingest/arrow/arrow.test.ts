@@ -156,7 +156,9 @@ describe("batches", () => {
     return table.batches[0] ?? expect.fail("no batch");
   };
 
-  test("many rows stay in order across batches and intermediate files, of which none is left", async () => {
+  test("many rows stay in order across batches and intermediate files, of which none is left", {
+    tags: ["slow"],
+  }, async () => {
     const batches = [0, 1, 2, 3].map((index) => batch(index * rows));
     const data = RecordBatchStreamWriter.writeAll(batches).toUint8Array(true);
     expect(data.length).toBeGreaterThan(20 * 1024 ** 2);
@@ -176,7 +178,7 @@ describe("batches", () => {
     expect(fractions).toEqual(fractions.toSorted((a, b) => a - b));
   });
 
-  test("one very large batch", async () => {
+  test("one very large batch", { tags: ["slow"] }, async () => {
     const values = Float64Array.from({ length: 5_000_000 }, (_, index) => index / 2);
     const data = tableToIPC(new Table({ a: makeVector(values) }), "file");
     const { files } = await convert(data, { maxRows: values.length });
@@ -275,7 +277,7 @@ describe("files that cannot be read", () => {
     expect(String(error)).not.toContain(bench.folder);
   });
 
-  test("any damaged byte is converted or refused, never a crash", async () => {
+  test("any damaged byte is converted or refused, never a crash", { tags: ["slow"] }, async () => {
     const kinds = new Set<unknown>();
     for (let at = 5; at < stream.length; at += 23) {
       const damaged = stream.map((byte, index) => (index === at ? byte ^ 0xff : byte));

@@ -76,7 +76,7 @@ describe("gzip", () => {
     ["cut in a second member's header", Buffer.concat([gzip, gzipSync(MORE).subarray(0, 5)])],
     ["followed by something else", Buffer.concat([gzip, Buffer.from("garbage")])],
     ["another checksum", flipped],
-  ])("damage is named: %s", async (_name, content) => {
+  ])("damage is named: %s", { tags: ["slow"] }, async (_name, content) => {
     expect(await refused("data.csv.gz", content)).toContain("is a damaged gzip file");
   });
 
@@ -90,7 +90,7 @@ describe("gzip", () => {
     expect(await refused("data.csv.zst", frame(""))).toContain("it is an empty file, compressed with zstd");
   });
 
-  it("of very much stops at max_temp_bytes", async () => {
+  it("of very much stops at max_temp_bytes", { tags: ["slow"] }, async () => {
     await using small = await openIngesting({ maxTempBytes: 2 ** 20 });
     await small.file("bomb.csv.gz", gzipSync(Buffer.alloc(200_000_000, "1\n")));
     await small.file("bomb.json.gz", gzipSync(Buffer.alloc(200_000_000, '{"a":1}\n')));
@@ -147,7 +147,7 @@ describe("zstd", () => {
     expect([all(frame("hello")), all(frame("x", 1)), all(SKIPPABLE)]).toEqual(["hello", "xxxxx", ""]);
   });
 
-  it("any text comes back", async () => {
+  it("any text comes back", { tags: ["slow"] }, async () => {
     const words = fc.array(fc.oneof(fc.string(), fc.constantFrom("name", "2024-01-01", "0.5", ",")), {
       maxLength: 2000,
     });
@@ -163,7 +163,7 @@ describe("zstd", () => {
     );
   });
 
-  it("any damage is a fault, and nothing else", async () => {
+  it("any damage is a fault, and nothing else", { tags: ["slow"] }, async () => {
     const packed = await zstd(TEXT);
     fc.assert(
       fc.property(

@@ -53,7 +53,7 @@ it("names the lines of bad rows and odd values among mixed ends", async () => {
   expect(odd.notes.kept_as_text).toMatchObject([{ column: "a", line: 6, value: "q" }]);
 });
 
-it("keeps every value of files with any mix of ends", async () => {
+it("keeps every value of files with any mix of ends", { tags: ["slow"] }, async () => {
   const end = fc.constantFrom("\n", "\r\n", "\r");
   const part = fc.constantFrom("a", "\n", "\r\n", "\r", '""', ",");
   const value = fc.oneof(

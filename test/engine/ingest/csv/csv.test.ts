@@ -99,7 +99,7 @@ describe("header", () => {
     ]);
   });
 
-  it("reads 1500 columns", async () => {
+  it("reads 1500 columns", { tags: ["slow"] }, async () => {
     const header = Array.from({ length: 1500 }, (_, index) => `c${index}`).join(",");
     const { columns, values } = await csv(
       lines(header, 100, (row) =>
@@ -245,7 +245,7 @@ describe("compression", () => {
 });
 
 describe("bad rows", () => {
-  it("names the line and the column of a row that is short at line 400001", async () => {
+  it("names the line and the column of a row that is short at line 400001", { tags: ["slow"] }, async () => {
     const text = lines("a,b,c", 420_000, (index) => (index === 399_999 ? "1,x" : `${index},x,2`));
     const { kind, message, hint } = await refused(text);
     expect([kind, message]).toEqual([
@@ -321,7 +321,7 @@ describe("bad rows", () => {
 });
 
 describe("size", () => {
-  it("reads a cell of 40 MB, also where other rows are bad", async () => {
+  it("reads a cell of 40 MB, also where other rows are bad", { tags: ["slow"] }, async () => {
     const text = `a,b\n1,${"x".repeat(40_000_000)}\n2,y\n`;
     const { name, rows, types } = await lake
       .ingest({ source: { path: await lake.file("long.csv", text) }, name: "long" })
@@ -339,7 +339,7 @@ describe("size", () => {
     expect([skipped.rows, skipped.notes.skipped_rows?.lines.map(({ line }) => line)]).toEqual([2, [4]]);
   });
 
-  it("writes the same bytes again, whatever the threads", async () => {
+  it("writes the same bytes again, whatever the threads", { tags: ["slow"] }, async () => {
     const text = lines("a,b,c", 200_000, (index) => `${index},${index % 7 ? `foo${index % 1000}` : ""},${index / 4}`);
     const keys = new Set<string>();
     for (const threads of [1, 2, 4]) {

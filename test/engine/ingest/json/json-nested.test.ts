@@ -96,7 +96,7 @@ const plain = (value: unknown): unknown =>
   );
 
 /** In 256 MiB, the default. */
-describe("memory", () => {
+describe("memory", { tags: ["slow"] }, () => {
   const question = (index: number) => ({
     text: `Question ${index}`,
     options: many(6, (code) => ({ code, label: `Label ${code}` })),
@@ -144,7 +144,7 @@ describe("memory", () => {
     });
   });
 
-  test("40 MB of nested records have the types of their fields", async () => {
+  test("40 MB of nested records have the types of their fields", { tags: ["slow"] }, async () => {
     const record = JSON.stringify({
       id: 1,
       s: keyed(40, (index) => ({ a: [{ x: index, y: `s${index}` }], b: `text ${index}` })),

@@ -419,12 +419,12 @@ describe("skipping bad rows", () => {
 });
 
 describe("limits", () => {
-  test("a cell of 40 MB fits", async () => {
+  test("a cell of 40 MB fits", { tags: ["slow"] }, async () => {
     const { values } = await convert(column(`"${"x".repeat(40_000_000)}"`, '"y"'));
     expect(values.map(({ a }) => String(a).length)).toEqual([40_000_000, 1]);
   });
 
-  test("an object of more than 64 MiB is refused", async () => {
+  test("an object of more than 64 MiB is refused", { tags: ["slow"] }, async () => {
     expect(await failure(`{"a":1}\n${column(`"${"x".repeat(70_000_000)}"`)}`)).toMatchObject({
       kind: "limit",
       message: expect.stringContaining("more than 64 MiB at line 2"),

@@ -148,7 +148,7 @@ describe("values and types", () => {
 });
 
 describe("limits", () => {
-  test("a small file that holds very many rows is refused from its footer", async () => {
+  test("a small file that holds very many rows is refused from its footer", { tags: ["slow"] }, async () => {
     const source = await made(
       "bomb.parquet",
       "SELECT 1 AS a FROM range(200000000)",
@@ -162,7 +162,7 @@ describe("limits", () => {
     });
   });
 
-  test("a cell that unpacks to more than the memory allows is a limit, not a crash", async () => {
+  test("a cell that unpacks to more than the memory allows is a limit, not a crash", { tags: ["slow"] }, async () => {
     const source = await made("cell.parquet", "SELECT repeat('x', 300000000) AS a", ", COMPRESSION zstd");
     expect(source.bytes).toBeLessThan(100_000);
     await expect(bench.convert(convertParquet, source)).rejects.toMatchObject({ kind: "limit" });

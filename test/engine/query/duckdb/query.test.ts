@@ -399,7 +399,7 @@ describe("budgets", () => {
     ["texts from a list", "SELECT list_transform(range(100000), x -> repeat('y', 100000))"],
     ["lists of lists", "SELECT list_transform(range(1000000), x -> range(1000000))"],
     ["a wide unnest", "SELECT sum(i) FROM (SELECT unnest(range(1000)) AS i FROM range(1000000000))"],
-  ])("stop %s, and the next statement runs", async (_, sql) => {
+  ])("stop %s, and the next statement runs", { tags: ["slow"] }, async (_, sql) => {
     const error = await failure(query(sql, { timeoutMs: 1000 }));
     expect(["limit", "denied"]).toContain(error.kind);
     expect(error.hint).toBeTruthy();
@@ -461,13 +461,13 @@ describe("concurrency", () => {
     });
   });
 
-  test("a statement that waits too long says that it did", async () => {
+  test("a statement that waits too long says that it did", { tags: ["slow"] }, async () => {
     const running = [1, 2].map(() => failure(query(ENDLESS, { timeoutMs: 600 })));
     expect(await failure(query("SELECT 12", { timeoutMs: 100 }))).toMatchObject({ kind: "limit" });
     await Promise.all(running);
   });
 
-  test("closing stops what runs and refuses what comes", async () => {
+  test("closing stops what runs and refuses what comes", { tags: ["slow"] }, async () => {
     const closing = await openParquetLake();
     const running = failure(closing.query.query(ENDLESS));
     await closing.query.query("SELECT 1");

@@ -1,8 +1,16 @@
 import { DuckDBInstance } from "@duckdb/node-api";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { type Engine, openEngine } from "../../../../src/engine/engine.ts";
 import type { EngineSettings } from "../../../../src/engine/settings.ts";
 import { type Lake, openLake, testSettings } from "../../../support/lake.ts";
+
+// For what leaves the lake as it was.
+let shared: Lake;
+beforeAll(async () => {
+  shared = await openLake();
+  await put(shared.engine, "a,b\n1,x\n2,y\n3,z\n");
+});
+afterAll(() => shared[Symbol.asyncDispose]());
 
 const COUNT = "SELECT count(*) AS n, sum(a) AS total FROM t";
 
@@ -71,8 +79,7 @@ describe("a result is kept", () => {
     ["SELECT strftime(DATE '2024-01-02', '%Y'), date_trunc('month', DATE '2024-01-02'), md5('a'), hash(1)", {}],
     ["SELECT list_transform([1, 2], lambda x: x + 1)", {}],
   ])("%s", async (sql, options) => {
-    const { engine } = await openWith();
-    expect(await isKept(engine, sql, options)).toBe(true);
+    expect(await isKept(shared.engine, sql, options)).toBe(true);
   });
 });
 
@@ -115,12 +122,15 @@ describe("a result is not kept", () => {
     // What it becomes depends on the data.
     "PIVOT t ON b USING sum(a)",
   ])("%s", async (sql) => {
-    const { engine } = await openWith();
-    expect(await isKept(engine, sql)).toBe(false);
-    expect(engine.stats().results).toMatchObject({ entries: 0, misses: 0 });
+    const { entries, misses } = shared.engine.stats().results;
+    expect(await isKept(shared.engine, sql)).toBe(false);
+    expect(shared.engine.stats().results).toMatchObject({ entries, misses });
   });
 
-  test("of any function or word whose value is the moment, the session, or chance", async () => {
+  test("of any function or word whose value is the moment, the session, or chance", {
+    tags: ["slow"],
+    timeout: 60_000,
+  }, async () => {
     const instance = await DuckDBInstance.create(":memory:");
     const connection = await instance.connect();
     const list = async (sql: string) => (await connection.runAndReadAll(sql)).getRowsJson().map(([name]) => `${name}`);
@@ -154,9 +164,9 @@ describe("a result is not kept", () => {
     // The same for everybody, at any time.
     const constant = "current_catalog current_role current_schema current_user false null session_user true user";
     expect(new Set(kept)).toEqual(new Set(constant.split(" ")));
-  }, 60_000);
+  });
 
-  test("when searches are part of it", async () => {
+  test("when searches are part of it", { tags: ["slow"] }, async () => {
     const { engine } = await openWith();
     await engine.createIndex({ name: "things", source: { dataset: "t", text: "b", id: "a" } });
     expect(await isKept(engine, "SELECT id FROM vector_search('things', 'x', 2)")).toBe(false);
@@ -211,7 +221,7 @@ describe("what is kept is never outdated", () => {
     expect((await engine.query(COUNT)).rows).toEqual([[4, 10]]);
   });
 
-  test("while writers and readers race", async () => {
+  test("while writers and readers race", { tags: ["slow"], timeout: 60_000 }, async () => {
     const { engine } = await openWith();
     const over = new AbortController();
     let committed = 0;
@@ -234,7 +244,7 @@ describe("what is kept is never outdated", () => {
     await write().finally(() => over.abort());
     await readers;
     expect((await engine.query("SELECT max(a) FROM t")).rows).toEqual([[5]]);
-  }, 60_000);
+  });
 });
 
 describe("what is kept is found by all that it follows from", () => {

@@ -25,7 +25,7 @@ async function collect(sql: string, options: Omit<StreamOptions, "onRows"> = {})
   return { rows, calls, result };
 }
 
-test("all rows come, in their order, a few at a time", async () => {
+test("all rows come, in their order, a few at a time", { tags: ["slow"] }, async () => {
   const { rows, calls, result } = await collect("SELECT i, word FROM words ORDER BY i");
   expect(result).toMatchObject({ row_count: 250_000, truncated: false, datasets: ["words@1"] });
   expect(result.columns).toEqual([

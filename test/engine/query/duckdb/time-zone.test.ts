@@ -96,6 +96,7 @@ const CONDITIONS: [condition: string, params?: unknown[]][] = [
 
 test.each(["America/Chicago", "Pacific/Auckland", "Asia/Kolkata", "UTC", undefined])(
   "files are left out in %s as their rows are",
+  { tags: ["slow"] },
   async (timeZone) => {
     await using lake = await openRemoteLake({ timeZone });
     for (const text of PARTS) await lake.engine.ingest({ name: "events", source: { text }, mode: "append" });
@@ -112,7 +113,7 @@ test.each(["America/Chicago", "Pacific/Auckland", "Asia/Kolkata", "UTC", undefin
   },
 );
 
-test("results that are kept are of the zone that the lake is opened with", async () => {
+test("results that are kept are of the zone that the lake is opened with", { tags: ["slow"] }, async () => {
   const sql = "SELECT id, t, t::DATE FROM events WHERE t < '2024-01-01 00:00' ORDER BY id";
   const first = await chicago();
   expect(await rows(first, sql)).toEqual([["a", "2023-12-31T23:59:59-06:00", "2023-12-31"]]);
@@ -127,7 +128,9 @@ test("results that are kept are of the zone that the lake is opened with", async
   ]);
 });
 
-test("files keep what they say: text without an offset is UTC or has no zone, in any setting", async () => {
+test("files keep what they say: text without an offset is UTC or has no zone, in any setting", {
+  tags: ["slow"],
+}, async () => {
   const text = "a,b\n2024-01-01 00:00:00,2024-01-01T00:00:00Z\n2024-06-01 12:00:00,2024-06-01T12:00:00+02:00\n";
   const kept = async (timeZone: string | undefined): Promise<unknown> => {
     await using lake = await open(timeZone);
@@ -148,7 +151,7 @@ test("files keep what they say: text without an offset is UTC or has no zone, in
   expect(await kept("Asia/Kolkata")).toEqual(right);
 });
 
-test("a query that is kept as a dataset computes in the zone", async () => {
+test("a query that is kept as a dataset computes in the zone", { tags: ["slow"] }, async () => {
   await using lake = await chicago();
   await lake.engine.ingest({
     name: "days",
@@ -161,7 +164,7 @@ test("a query that is kept as a dataset computes in the zone", async () => {
   expect(await rows(lake, "SELECT id FROM days WHERE start = '2024-01-01'")).toEqual([["b"]]);
 });
 
-test("conditions and texts of vector indexes are of the zone", async () => {
+test("conditions and texts of vector indexes are of the zone", { tags: ["slow"] }, async () => {
   await using lake = await chicago();
   await lake.call("vector-index-create", {
     name: "notes",

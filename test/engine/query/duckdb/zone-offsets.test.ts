@@ -39,7 +39,7 @@ test.each([
   "Africa/Monrovia",
   "US/Central",
   "europe/amsterdam",
-])("moments are shown in %s as DuckDB has them there", async (timeZone) => {
+])("moments are shown in %s as DuckDB has them there", { tags: ["slow"] }, async (timeZone) => {
   await inScope(async (scope) => {
     const duck = await openRemoteDuck(scope, { ...SETTINGS, timeZone });
     const connection = await duck.connect();

@@ -114,7 +114,9 @@ test("what data says in an error is quoted, and short", async () => {
   expect(translateDuckError(new Error(`IO Error: ${"x".repeat(5000)}`)).message.length).toBeLessThan(2200);
 });
 
-test("a statement whose process dies is told so, others are not, and the next one gets another process", async () => {
+test("a statement whose process dies is told so, others are not, and the next one gets another process", {
+  tags: ["slow"],
+}, async () => {
   const others = new Set(childrenOf(process.pid));
   const own = await openParquetLake({ maxConcurrentQueries: 2 });
   try {

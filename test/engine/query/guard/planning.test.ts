@@ -113,7 +113,7 @@ const large: [sql: string, name: string][] = [
   ["SELECT a, random() < repeat('x', (1000000 * random())::INTEGER).len() FROM t", "repeat"],
 ];
 
-describe("a value for every row is smaller than one for all", () => {
+describe("a value for every row is smaller than one for all", { tags: ["slow"] }, () => {
   test.each(large)("%s", async (sql, name) => {
     await expect(lake.query.query(sql, { timeoutMs: 20_000 })).rejects.toMatchObject({
       kind: "limit",

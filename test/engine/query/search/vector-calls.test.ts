@@ -429,7 +429,7 @@ describe("searches and the sessions of statements", () => {
     expect((await query(`SELECT count(*) FROM (${sql})`)).rows).toEqual([[20]]);
   });
 
-  test("the time of a search counts, also of one that does not listen", async () => {
+  test("the time of a search counts, also of one that does not listen", { tags: ["slow"] }, async () => {
     during = endless;
     expect(await failure(query(`FROM ${CALL}`, { timeoutMs: 50 }))).toMatchObject({
       kind: "limit",
