@@ -13,8 +13,10 @@ import type { Telemetry } from "./observability/telemetry.ts";
 import { whyNotSubscribed } from "./resources/subscriptions.ts";
 import type { HttpServer } from "./transport/http.ts";
 
-/** A client sends its first requests at once; the heavy libraries load after they are answered. */
-const WARM_UP_MS = 200;
+/** A client sends its first requests at once; the heavy libraries load when it has been quiet for so long. */
+const QUIET_MS = 200;
+/** A client that is never quiet does not put it off for longer: it also takes up the jobs of an earlier server. */
+const LATEST_MS = 5_000;
 /** For the last traces; a collector that does not answer keeps nobody longer. */
 const TRACES_MS = 1_500;
 /** What is under way when the server is told to stop has this long to end. */
@@ -40,12 +42,41 @@ export async function stdio({ config, cwd, log, from }: Start): Promise<void> {
   log("info", "serving over stdio", { version: VERSION, data: config.data, config: from });
   const trustRoots = config.allow === undefined;
   const watch = { log, trace, traceArguments: config.trace_arguments === "on" };
-  const session = serveStdio((request) => createServer({ ...watch, engine, trustRoots }, request), log);
-  const warmUp = setTimeout(() => void engine.warm(), WARM_UP_MS);
+  const warmUp = openWarmUp(engine);
+  const session = serveStdio((request) => createServer({ ...watch, engine, trustRoots }, request), log, warmUp.delay);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => void session.close());
   await session.closed;
-  clearTimeout(warmUp);
+  warmUp.stop();
   await exit(engine, telemetry, log);
+}
+
+interface WarmUp {
+  /** Puts it off: a client is asking, or was just answered. */
+  delay(): void;
+  stop(): void;
+}
+
+/**
+ * Opens the catalog, then loads the libraries, each after a quiet while. Loading blocks the event loop, so a client that
+ * asks for the next page of a list would wait for libraries that page does not need.
+ */
+function openWarmUp(engine: Engine): WarmUp {
+  const steps = [() => engine.complete("").catch(() => undefined), () => engine.warm()];
+  const latest = performance.now() + LATEST_MS;
+  let isRunning = false;
+  const timer = setTimeout(async () => {
+    if (isRunning) return;
+    isRunning = true;
+    await steps.shift()?.();
+    isRunning = false;
+    if (steps.length > 0) timer.refresh();
+  }, QUIET_MS);
+  return {
+    delay: () => {
+      if (steps.length > 0 && performance.now() < latest) timer.refresh();
+    },
+    stop: () => clearTimeout(timer),
+  };
 }
 
 /** Serves clients over HTTP, until a signal. */

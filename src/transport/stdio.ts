@@ -22,9 +22,12 @@ export interface StdioSession {
 /** One message may be this large: inline text for `ingest` has to fit, escaped as JSON. */
 const MAX_MESSAGE_BYTES = 40 * 2 ** 20;
 
-/** Serves one client over stdin and stdout. From here on only the protocol writes to stdout; what others print goes to stderr. */
-export function serveStdio(createServer: McpServerFactory, log: Log): StdioSession {
-  const transport = openTransport(process.stdin, claimStdout(), log);
+/**
+ * Serves one client over stdin and stdout. From here on only the protocol writes to stdout; what others print goes to
+ * stderr. `onMessage` is called for every message of either side.
+ */
+export function serveStdio(createServer: McpServerFactory, log: Log, onMessage: () => void): StdioSession {
+  const transport = openTransport(process.stdin, claimStdout(), log, onMessage);
   const { promise: closed, resolve } = withResolvers();
   const handle = serve(createServer, {
     transport,
@@ -45,10 +48,11 @@ export function serveStdio(createServer: McpServerFactory, log: Log): StdioSessi
 }
 
 /** Not the SDK's, whose way of reading a message rounds the numbers in it. */
-function openTransport(input: Readable, wire: Writable, log: Log): Transport {
+function openTransport(input: Readable, wire: Writable, log: Log, onMessage: () => void): Transport {
   let isClosed = false;
   const write = async (text: string): Promise<void> => {
     if (isClosed || wire.destroyed) throw new Error("The client is gone.");
+    onMessage();
     if (!wire.write(text)) await once(wire, "drain");
   };
   const refuse = (
@@ -84,7 +88,9 @@ function openTransport(input: Readable, wire: Writable, log: Log): Transport {
     for await (const line of lines) {
       const message = await read(line);
       if (isClosed) return;
-      if (message !== undefined) transport.onmessage?.(message);
+      if (message === undefined) continue;
+      onMessage();
+      transport.onmessage?.(message);
     }
   };
   const transport: Transport = {

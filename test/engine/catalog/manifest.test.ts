@@ -106,14 +106,14 @@ describe("damage", () => {
       const crafted = Uint8Array.from(inner);
       crafted[at] = (crafted[at] ?? 0) ^ 0x01;
       try {
-        decodeHead(seal(crafted), KEY);
+        await decodeManifest(seal(crafted), KEY);
       } catch (error) {
         if (error instanceof LakeError && (error.cause as Error | undefined)?.name === "RuntimeError") panics++;
         else expect(load()).toBe(before);
       }
     }
     expect(panics).toBe(1);
-    expect(decodeHead(bytes, KEY).name).toBe("workers");
+    expect((await decodeManifest(bytes, KEY)).name).toBe("workers");
     expect(load()).not.toBe(before);
   });
 });
