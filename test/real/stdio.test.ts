@@ -182,43 +182,6 @@ test("--help, --version and --print-config answer and exit", async () => {
   expect(readdirSync(workspace.folder)).toEqual(["inbox"]);
 });
 
-test("the packed package installs into an empty folder and serves through npx", async () => {
-  await using workspace = await openWorkspace();
-  const root = join(MAIN, "../..");
-  const npm = (args: string[], cwd: string) => {
-    const { status, stdout, stderr } = spawnSync("npm", args, { cwd, encoding: "utf8" });
-    expect(status, stderr).toBe(0);
-    return stdout;
-  };
-  const [{ filename, files }] = JSON.parse(
-    npm(["pack", "--json", "--ignore-scripts", "--pack-destination", workspace.folder], root),
-  );
-  const packed = (files as { path: string }[]).map((file) => file.path);
-  expect(packed).toEqual(expect.arrayContaining(["dist/main.js", "README.md", "LICENSE", "mcp.json"]));
-  expect(packed.filter((path) => /^(src|test|bench|\.ci)/.test(path))).toEqual([]);
-  const home = join(workspace.folder, "home");
-  mkdirSync(home);
-  npm(["init", "-y"], home);
-  npm(["install", "--prefer-offline", "--no-audit", "--no-fund", join(workspace.folder, filename)], home);
-  const served = spawnSync("npx", ["--no-install", "lakehouse-mcp"], {
-    cwd: home,
-    encoding: "utf8",
-    input: `${[
-      {
-        jsonrpc: "2.0",
-        id: 1,
-        method: "initialize",
-        params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "raw", version: "1" } },
-      },
-      { jsonrpc: "2.0", method: "notifications/initialized" },
-      { jsonrpc: "2.0", id: 2, method: "tools/list" },
-    ]
-      .map((message) => JSON.stringify(message))
-      .join("\n")}\n`,
-  });
-  expect(served.stdout).toContain('"catalog-describe"');
-}, 180_000);
-
 test("numbers are exact over stdio, and a message that is too deep is refused by its id", async () => {
   await using workspace = await openWorkspace();
   const child = spawn(process.execPath, [MAIN, "--data", join(workspace.folder, "lake")], { cwd: workspace.folder });
