@@ -9,7 +9,8 @@ import { NoMemory } from "./arrow-column.ts";
 import { ArrowFormatError } from "./arrow-errors.ts";
 import { isBigEndian, readSchema } from "./arrow-ipc-format.ts";
 import { type LocatedMessage, readAt, readMessages } from "./arrow-ipc-reader.ts";
-import { planColumns, type Told } from "./arrow-plan.ts";
+import { planColumns } from "./arrow-plan.ts";
+import type { Told } from "./arrow-planning.ts";
 import { MAX_BATCH_BYTES, openRewriter, type Piece, type Rewriter } from "./arrow-rewrite.ts";
 
 /** What the worker gets as `workerData`. */

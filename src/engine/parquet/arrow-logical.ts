@@ -5,7 +5,7 @@ import { outField } from "./arrow-encode.ts";
 import { ArrowFormatError } from "./arrow-errors.ts";
 import type { ArrowField } from "./arrow-ipc-format.ts";
 import { arrowTypeName, shortUnit, timeBits } from "./arrow-names.ts";
-import type { Plan, Planning } from "./arrow-plan.ts";
+import type { Plan, Planning } from "./arrow-planning.ts";
 import {
   bitsOfBytes,
   checkDates,
