@@ -8,11 +8,6 @@ import { ENDLESS, ERAS, type HttpLake, JSON_HEADERS, openHttpLake, until } from 
 
 const TOKEN = "0123456789abcdef0123";
 
-interface Listed {
-  name: string;
-  bytes: number;
-}
-
 async function scrape(lake: HttpLake, token?: string) {
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
   const { status, headers: answered, body } = await lake.send({ path: "/metrics", headers });
