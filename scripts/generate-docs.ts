@@ -1,5 +1,5 @@
-import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 
 // Run from the repository's root, after the build: the tables are made from the schemas that the server uses.
@@ -20,6 +20,7 @@ interface JsonSchema {
 
 const { configSchema, envName, flagName } = await load("config/config.js");
 const { tools } = await load("tools/index.js");
+const { ERROR_CODES } = await load("engine/kernel/error-codes.js");
 const { z } = await import("zod");
 
 const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ");
@@ -43,18 +44,58 @@ function toolsTable(): string {
   return ["| Tool | Arguments (`?` optional) | |", "| --- | --- | --- |", ...rows].join("\n");
 }
 
-const readme = join(root, "README.md");
-const before = readFileSync(readme, "utf8");
-let after = before;
-for (const [name, table] of Object.entries({ settings: settingsTable(), tools: toolsTable() })) {
-  const marker = new RegExp(`(<!-- ${name} -->)[\\s\\S]*?(<!-- /${name} -->)`);
-  if (!marker.test(after)) throw new Error(`README.md has no <!-- ${name} --> … <!-- /${name} --> section`);
-  after = after.replace(marker, (_, open: string, close: string) => `${open}\n${table}\n${close}`);
+function errorsTable(): string {
+  const rows = Object.entries(ERROR_CODES as Record<string, { meaning: string; retry: boolean }>).map(
+    ([code, { meaning, retry }]) => `| \`${code}\` | ${cell(meaning)} | ${retry ? "yes" : ""} |`,
+  );
+  return ["| Code | | Calling again may help |", "| --- | --- | --- |", ...rows].join("\n");
 }
 
-if (!process.argv.includes("--check")) {
-  writeFileSync(readme, after);
-} else if (after !== before) {
-  process.stderr.write("README.md does not match the code. Run: npm run docs\n");
+const TABLES: [file: string, name: string, table: string][] = [
+  ["README.md", "tools", toolsTable()],
+  ["docs/settings.md", "settings", settingsTable()],
+  ["docs/errors.md", "errors", errorsTable()],
+];
+const isCheck = process.argv.includes("--check");
+const wrong: string[] = [];
+for (const [file, name, table] of TABLES) {
+  const path = join(root, file);
+  const before = readFileSync(path, "utf8");
+  const marker = new RegExp(`(<!-- ${name} -->)[\\s\\S]*?(<!-- /${name} -->)`);
+  if (!marker.test(before)) throw new Error(`${file} has no <!-- ${name} --> … <!-- /${name} --> section`);
+  const after = before.replace(marker, (_, open: string, close: string) => `${open}\n${table}\n${close}`);
+  if (!isCheck) writeFileSync(path, after);
+  else if (after !== before) wrong.push(`${file} does not match the code. Run: npm run docs`);
+}
+wrong.push(...deadLinks());
+if (wrong.length > 0) {
+  process.stderr.write(`${wrong.join("\n")}\n`);
   process.exitCode = 1;
+}
+
+/** Links to files and headings that are not there. */
+function deadLinks(): string[] {
+  const docs = readdirSync(join(root, "docs")).map((name) => join("docs", name));
+  const pages = [...readdirSync(root), ...docs].filter((name) => name.endsWith(".md"));
+  return pages.flatMap((page) => {
+    const links = readFileSync(join(root, page), "utf8").matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g);
+    return Array.from(links).flatMap(([, to = "", anchor]) => {
+      const target = to === "" ? page : join(dirname(page), to);
+      const isThere = existsSync(join(root, target)) && (anchor === undefined || anchorsOf(target).has(anchor));
+      return isThere ? [] : [`${page} links to ${to}${anchor === undefined ? "" : `#${anchor}`}, which is not there.`];
+    });
+  });
+}
+
+/** As GitHub makes them of headings. */
+function anchorsOf(page: string): Set<string> {
+  const text = readFileSync(join(root, page), "utf8").replace(/^```[\s\S]*?^```/gm, "");
+  return new Set(
+    Array.from(text.matchAll(/^#+ (.*)$/gm), ([, heading = ""]) =>
+      heading
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N} _-]/gu, "")
+        .replaceAll(" ", "-"),
+    ),
+  );
 }
