@@ -1,6 +1,7 @@
 import * as z from "zod";
-import { MAX_K, type SearchResult } from "../engine/index/types.ts";
+import type { SearchResult } from "../engine/index/types.ts";
 import { countOf, grouped } from "../engine/kernel/amounts.ts";
+import { DEFAULT_K, MAX_K } from "../engine/kernel/limits.ts";
 import { defineCommand, wholeNumber } from "./command.ts";
 import { OUTPUTS, openWriter } from "./formats.ts";
 import { writeTable } from "./show.ts";
@@ -13,7 +14,7 @@ export const search = defineCommand({
   usage: ["INDEX TEXT [options]", "INDEX --like ID [options]"],
   args: { least: 1, most: 2 },
   flags: {
-    k: wholeNumber(1, MAX_K).default(10).describe("Hits to show at most.").meta({ short: "k", value: "N" }),
+    k: wholeNumber(1, MAX_K).default(DEFAULT_K).describe("Hits to show at most.").meta({ short: "k", value: "N" }),
     where: z
       .string()
       .optional()

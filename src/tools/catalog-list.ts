@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { summary } from "../engine/catalog/browse.ts";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
+import { DEFAULT_PAGE, MAX_PAGE } from "../engine/kernel/limits.ts";
 import { fitting } from "./fitting.ts";
 import { fence, line, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
@@ -14,7 +15,7 @@ export const catalogList = defineTool({
     search: z.string().max(200).optional().describe("Words that the name or a column name contains."),
     kind: z.enum(["table", "vectors"]).optional().describe("Tables alone, or vector indexes alone."),
     cursor: z.string().max(1000).optional().describe("next_cursor of the last page."),
-    limit: z.int().min(1).max(1000).default(100).describe("Datasets a page."),
+    limit: z.int().min(1).max(MAX_PAGE).default(DEFAULT_PAGE).describe("Datasets a page."),
   }),
   output: z.object({
     datasets: z.array(

@@ -1,12 +1,11 @@
 import * as z from "zod";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
+import { MAX_TEXTS_OF_CALL } from "../engine/kernel/limits.ts";
 import { openTimeSlice } from "../engine/kernel/time-slice.ts";
 import { noteOnModel } from "./embed-note.ts";
 import { base64 } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
-/** A vector of 768 dimensions is about 9 kB of JSON. */
-const MAX_TEXTS = 64;
 const SLICE_MS = 5;
 /** Enough for every float32 to come back as it was. */
 const DIGITS = 9;
@@ -18,7 +17,11 @@ export const embed = defineTool({
   description:
     "Turn texts into embedding vectors, for use outside the lakehouse or to compare a few texts. Use kind query for a question and document for what is searched. The result names the model; vectors of different models cannot be compared. lexical: true means that the model compares words and spelling, not meaning.",
   input: z.strictObject({
-    texts: z.array(z.string()).min(1).max(MAX_TEXTS).describe("Up to 64 texts, none empty, 32,768 characters each."),
+    texts: z
+      .array(z.string())
+      .min(1)
+      .max(MAX_TEXTS_OF_CALL)
+      .describe("Up to 64 texts, none empty, 32,768 characters each."),
     kind: z.enum(["query", "document"]).default("document"),
     model: z
       .string()

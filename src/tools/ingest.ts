@@ -4,6 +4,7 @@ import type { IngestRequest } from "../engine/ingest/request.ts";
 import type { CsvOptions } from "../engine/ingest/types.ts";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
+import { MAX_INLINE_CHARS, MAX_SQL_CHARS } from "../engine/kernel/limits.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
 import { fence, table } from "./render.ts";
 import { defineTool } from "./tool.ts";
@@ -75,10 +76,10 @@ export const ingest = defineTool({
       .describe("File to read; relative to the allowed folder. Give one of path, text, sql, upload."),
     text: z
       .string()
-      .max(16_777_216)
+      .max(MAX_INLINE_CHARS)
       .optional()
       .describe("The data itself, for example CSV with a header line; more than 16 MiB goes through path or upload."),
-    sql: z.string().min(1).max(262_144).optional().describe("A SELECT whose result becomes the dataset."),
+    sql: z.string().min(1).max(MAX_SQL_CHARS).optional().describe("A SELECT whose result becomes the dataset."),
     upload: z.string().max(100).optional().describe("What PUT /uploads returned; used once it was loaded."),
     format: z.enum(FORMAT_NAMES).optional().describe("Unset: told from name and content."),
     mode: z.enum(["replace", "append", "create"]).default("replace").describe("create fails when the dataset exists."),

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { MAX_WAIT_MS } from "../engine/jobs/types.ts";
+import { MAX_WAIT_MS } from "../engine/kernel/limits.ts";
 import { jobId, jobOutput, jobText, viewOf } from "./job-view.ts";
 import { defineTool } from "./tool.ts";
 

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { countOf, grouped } from "../engine/kernel/amounts.ts";
+import { DEFAULT_ROWS, MAX_ROWS, MAX_SQL_CHARS, MAX_STATEMENT_MS } from "../engine/kernel/limits.ts";
 import type { QueryOptions, QueryResult } from "../engine/query/types.ts";
 import { fitting } from "./fitting.ts";
 import { fence, line, table } from "./render.ts";
@@ -21,15 +22,15 @@ export const sql = defineTool({
     sql: z
       .string()
       .min(1)
-      .max(262_144)
+      .max(MAX_SQL_CHARS)
       .describe("One statement, for example SELECT state, count(*) FROM workers GROUP BY state"),
     params: params
       .optional()
       .describe(
         'Values for $1, $2, …: ["IL", 5]. Also taken: {"name": value} for $name. A large id as a text in quotes.',
       ),
-    max_rows: z.int().min(1).max(10_000).default(100).describe("Rows to return at most."),
-    timeout_ms: z.int().min(1).max(3_600_000).optional().describe("Stop the statement after this long."),
+    max_rows: z.int().min(1).max(MAX_ROWS).default(DEFAULT_ROWS).describe("Rows to return at most."),
+    timeout_ms: z.int().min(1).max(MAX_STATEMENT_MS).optional().describe("Stop the statement after this long."),
   }),
   output: z.object({
     columns: z.array(z.object({ name: z.string(), type: z.string() })),

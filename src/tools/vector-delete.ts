@@ -1,7 +1,7 @@
 import * as z from "zod";
-import { MAX_ITEMS } from "../engine/index/types.ts";
 import { countOf } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
+import { MAX_ITEMS } from "../engine/kernel/limits.ts";
 import { fitting } from "./fitting.ts";
 import { fence } from "./render.ts";
 import { defineTool } from "./tool.ts";

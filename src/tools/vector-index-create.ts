@@ -4,6 +4,7 @@ import type { Engine } from "../engine/engine.ts";
 import type { CreateResult, SourceRequest } from "../engine/index/types.ts";
 import { countOf, grouped } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
+import { MAX_CONDITION_CHARS, MAX_METADATA_COLUMNS, MAX_TEMPLATE } from "../engine/kernel/limits.ts";
 import { noteOnModel } from "./embed-note.ts";
 import { background, orJob, started, startedText } from "./job-start.ts";
 import { fence } from "./render.ts";
@@ -45,14 +46,19 @@ export const vectorIndexCreate = defineTool({
     text: z
       .string()
       .min(1)
-      .max(4_096)
+      .max(MAX_TEMPLATE)
       .optional()
       .describe("What is embedded: a column, or a template over columns: {role} in {city}. {resume_text}"),
     id: column.optional().describe("Column with the ids: no NULL, no value twice."),
-    where: z.string().min(1).max(16_384).optional().describe("SQL condition: which rows are indexed. Unset: all."),
+    where: z
+      .string()
+      .min(1)
+      .max(MAX_CONDITION_CHARS)
+      .optional()
+      .describe("SQL condition: which rows are indexed. Unset: all."),
     metadata: z
       .array(column)
-      .max(100)
+      .max(MAX_METADATA_COLUMNS)
       .optional()
       .describe("Columns kept with the items as metadata, to be in every hit. where can use the others too."),
     dimension: z

@@ -1,8 +1,15 @@
 import * as z from "zod";
-import { MAX_TEXT_CHARS } from "../engine/embed/texts.ts";
-import { type Hit, MAX_ID_BYTES, MAX_K, type SearchResult } from "../engine/index/types.ts";
+import type { Hit, SearchResult } from "../engine/index/types.ts";
 import { bytesOf, countOf, grouped } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
+import {
+  DEFAULT_K,
+  MAX_CONDITION_CHARS,
+  MAX_EF,
+  MAX_ID_BYTES,
+  MAX_K,
+  MAX_TEXT_CHARS,
+} from "../engine/kernel/limits.ts";
 import { openTimeSlice } from "../engine/kernel/time-slice.ts";
 import { cutAt, fitting } from "./fitting.ts";
 import { base64, fence, line, table } from "./render.ts";
@@ -41,12 +48,12 @@ export const vectorSearch = defineTool({
       .int()
       .min(1)
       .max(MAX_K)
-      .default(10)
+      .default(DEFAULT_K)
       .describe("Hits to return at most; 100 with vectors, 1,000 with rows or texts."),
     where: z
       .string()
       .min(1)
-      .max(16_384)
+      .max(MAX_CONDITION_CHARS)
       .optional()
       .describe(
         "SQL condition over the columns of the dataset the index was built from, and id, text and metadata: state = 'IL' AND metadata->>'shift' = 'night'",
@@ -54,7 +61,7 @@ export const vectorSearch = defineTool({
     ef: z
       .int()
       .min(1)
-      .max(10_000)
+      .max(MAX_EF)
       .optional()
       .describe(
         "Candidates kept: more finds more, and takes longer. By default as many as suit the size of the index.",

@@ -1,6 +1,6 @@
 import * as z from "zod";
-import { MAX_ITEMS } from "../engine/index/types.ts";
 import { countOf, grouped } from "../engine/kernel/amounts.ts";
+import { MAX_ITEMS } from "../engine/kernel/limits.ts";
 import { defineTool } from "./tool.ts";
 import { index, inWords, jsonObject, numbers, summaryOf, summaryShape } from "./vector-schema.ts";
 

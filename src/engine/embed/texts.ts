@@ -1,8 +1,5 @@
 import { LakeError } from "../kernel/errors.ts";
-
-export const MAX_TEXTS = 10_000;
-/** About as many tokens as the largest models read, and quick enough to hash without blocking. */
-export const MAX_TEXT_CHARS = 32_768;
+import { MAX_TEXT_CHARS, MAX_TEXTS } from "../kernel/limits.ts";
 
 /** Throws `invalid` or `limit` naming the first text that cannot be embedded. Takes what callers really send. */
 export function assertTexts(texts: readonly unknown[]): asserts texts is readonly string[] {

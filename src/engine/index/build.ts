@@ -2,8 +2,8 @@ import type { VectorSource } from "../catalog/types.ts";
 import type { Connection } from "../duckdb/duckdb.ts";
 import type { RemoteConnection } from "../duckdb/remote.ts";
 import type { SegmentRow } from "../duckdb/vectors.ts";
-import { MAX_TEXT_CHARS } from "../embed/texts.ts";
 import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_TEXT_CHARS } from "../kernel/limits.ts";
 import { inScope, type Scope } from "../kernel/scope.ts";
 import { failedOnCopies } from "../query/duckdb/damaged-copies.ts";
 import { leaveOut } from "./left-out.ts";
@@ -11,7 +11,6 @@ import { embedEachFor } from "./model.ts";
 import type { Room } from "./room.ts";
 import { isIndex, nextVersion, selectItems } from "./segments.ts";
 import type { IndexManifest, LeftOut, VectorOptions } from "./types.ts";
-import { MAX_ID_BYTES, MAX_METADATA_BYTES } from "./types.ts";
 import { assertSame, commitRows, type Lookup, type NewRow } from "./write.ts";
 
 export interface Built {

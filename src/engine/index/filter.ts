@@ -4,6 +4,7 @@ import { shown } from "../catalog/nearest.ts";
 import type { Manifest } from "../catalog/types.ts";
 import { identifier } from "../duckdb/duckdb.ts";
 import { LakeError } from "../kernel/errors.ts";
+import { MAX_CONDITION_CHARS } from "../kernel/limits.ts";
 import type { Asking } from "../query/types.ts";
 import type { Resident } from "./resident.ts";
 import type { Room } from "./room.ts";
@@ -23,7 +24,6 @@ interface Kept extends Allowed {
 
 const KEPT = 64;
 const MAX_ATTEMPTS = 3;
-const MAX_CONDITION_CHARS = 16_384;
 /** Another answer may be right the next time: the clock, chance, and the catalog's own tables. */
 const CHANGING =
   /\b(?:random|uuid\w*|gen_random_uuid|now|today|age|current_\w+|get_current_\w+|transaction_timestamp|local\w+|lakehouse_\w+|vector_search)\b/i;

@@ -1,9 +1,9 @@
 import type { VectorIndex } from "../catalog/types.ts";
-import { MAX_TEXT_CHARS } from "../embed/texts.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { type ExactNumber, isExactNumber, stringifyExact, wholeIn } from "../kernel/exact-json.ts";
+import { MAX_ID_BYTES, MAX_ITEMS, MAX_METADATA_BYTES, MAX_TEXT_CHARS } from "../kernel/limits.ts";
 import { openTimeSlice } from "../kernel/time-slice.ts";
-import { type Item, MAX_ID_BYTES, MAX_ITEMS, MAX_METADATA_BYTES } from "./types.ts";
+import type { Item } from "./types.ts";
 
 /** An item that was looked at: what it lacks is to be made, or to be kept. */
 export interface CheckedItem {

@@ -4,6 +4,7 @@ import { identifier } from "../duckdb/duckdb.ts";
 import type { Json } from "../duckdb/values.ts";
 import { LakeError, throwIfAborted } from "../kernel/errors.ts";
 import { ANYWHERE, parseExact } from "../kernel/exact-json.ts";
+import { DEFAULT_K, MAX_EF, MAX_K } from "../kernel/limits.ts";
 import { mapInSlices } from "../kernel/time-slice.ts";
 import type { Asking } from "../query/types.ts";
 import { allowedItems, assertWhere, datasetOf, explained, matchingIds, relation } from "./filter.ts";
@@ -13,11 +14,9 @@ import type { Resident } from "./resident.ts";
 import type { Residents } from "./residents.ts";
 import type { Room } from "./room.ts";
 import { loadIndex } from "./segments.ts";
-import { type Hit, type IndexManifest, MAX_K, type SearchRequest, type SearchResult } from "./types.ts";
+import type { Hit, IndexManifest, SearchRequest, SearchResult } from "./types.ts";
 import { summaryOf } from "./write.ts";
 
-const DEFAULT_K = 10;
-const MAX_EF = 10_000;
 const EF_ITEMS = 100_000;
 const SLICE_MS = 5;
 /** With large numbers as strings, as results of SQL have them. */

@@ -2,11 +2,10 @@ import { didYouMean, shown } from "../catalog/nearest.ts";
 import type { Column, Manifest } from "../catalog/types.ts";
 import { identifier, literal } from "../duckdb/duckdb.ts";
 import { LakeError } from "../kernel/errors.ts";
+import { MAX_METADATA_COLUMNS, MAX_TEMPLATE } from "../kernel/limits.ts";
 import { relation } from "./filter.ts";
 import type { SourceRequest } from "./types.ts";
 
-const MAX_TEMPLATE = 4_096;
-const MAX_METADATA_COLUMNS = 100;
 const FIELD = /\{([^{}]*)\}/g;
 
 /** What a source comes to over the columns of a dataset, which are named as the dataset names them. */

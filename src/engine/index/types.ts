@@ -163,8 +163,3 @@ export type IndexManifest = Manifest & { index: VectorIndex };
 
 /** Columns of an index as a table, in order; its files have `deleted` and `from_dataset` besides. */
 export const ITEM_COLUMNS = ["id", "vector", "text", "metadata"] as const;
-
-export const MAX_ITEMS = 10_000;
-export const MAX_K = 10_000;
-export const MAX_ID_BYTES = 1_024;
-export const MAX_METADATA_BYTES = 64 * 1024;

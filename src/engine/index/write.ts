@@ -2,19 +2,13 @@ import { setImmediate } from "node:timers/promises";
 import type { Manifest } from "../catalog/types.ts";
 import type { SegmentRow } from "../duckdb/vectors.ts";
 import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { MAX_ITEMS } from "../kernel/limits.ts";
 import { openTimeSlice } from "../kernel/time-slice.ts";
 import { assertId, type CheckedItem, checkItems } from "./items.ts";
 import { embedFor } from "./model.ts";
 import type { Room } from "./room.ts";
 import { findItems, isIndex, loadIndex, nextVersion, writeSegment } from "./segments.ts";
-import {
-  type DeleteResult,
-  type IndexManifest,
-  type IndexSummary,
-  type Item,
-  MAX_ITEMS,
-  type VectorOptions,
-} from "./types.ts";
+import type { DeleteResult, IndexManifest, IndexSummary, Item, VectorOptions } from "./types.ts";
 
 /** Finds which of the ids are items of a version, and the metadata of some: in memory when it is there, else on disk. */
 export type Lookup = (

@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Head } from "../catalog/types.ts";
 import type { IngestRequest } from "../ingest/request.ts";
 import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { MAX_WAIT_MS } from "../kernel/limits.ts";
 import type { Scope } from "../kernel/scope.ts";
 import type { Clock, Log } from "../settings.ts";
 import type { Store } from "../store/store.ts";
@@ -11,15 +12,7 @@ import { isGone, openOwner } from "./owner.ts";
 import { ID, isEnded, keptIngest, newId } from "./record.ts";
 import { openRecords } from "./records.ts";
 import { KEPT_MS, KEPT_RECORDS, openRecovery } from "./recovery.ts";
-import {
-  type JobKind,
-  type JobOptions,
-  type JobRecord,
-  type JobWork,
-  MAX_WAIT_MS,
-  type Performed,
-  type StatusOptions,
-} from "./types.ts";
+import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./types.ts";
 import { openWork, type Task, type Workers } from "./work.ts";
 
 export interface JobParts {

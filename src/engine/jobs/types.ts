@@ -85,5 +85,3 @@ export interface StatusOptions {
   signal?: AbortSignal | undefined;
   onProgress?: ((fraction: number, message: string) => void) | undefined;
 }
-
-export const MAX_WAIT_MS = 60_000;

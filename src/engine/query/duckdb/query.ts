@@ -2,6 +2,7 @@ import type { Catalog } from "../../catalog/types.ts";
 import type { Statement } from "../../duckdb/execute.ts";
 import { assertParamsSize } from "../../duckdb/params-size.ts";
 import { LakeError, throwIfAborted, untilAborted } from "../../kernel/errors.ts";
+import { DEFAULT_ROWS, MAX_ROWS } from "../../kernel/limits.ts";
 import { openScope, type Scope } from "../../kernel/scope.ts";
 import { untraced } from "../../kernel/trace.ts";
 import { answeredInTime } from "../../kernel/turns.ts";
@@ -45,8 +46,6 @@ import {
 } from "./turn.ts";
 import { statementsOf } from "./views.ts";
 
-const DEFAULT_ROWS = 100;
-const MAX_ROWS = 10_000;
 const DUCKDB = { "db.system.name": "duckdb" };
 /** Of one row of a stream. */
 const MAX_ROW_BYTES = 16 * 2 ** 20;

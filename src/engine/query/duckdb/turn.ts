@@ -1,8 +1,9 @@
 import type { Params } from "../../duckdb/duckdb.ts";
 import { LakeError, throwIfAborted } from "../../kernel/errors.ts";
+import { MAX_SQL_CHARS } from "../../kernel/limits.ts";
 import { assertPatterns } from "../guard/calls.ts";
 import { limitCells } from "../guard/cell-limits.ts";
-import { type GuardParts, type Judged, judge, MAX_SQL_CHARS } from "../guard/guard.ts";
+import { type GuardParts, type Judged, judge } from "../guard/guard.ts";
 import { neededFiles } from "../pruning/needed-files.ts";
 import { callKey, readSearches, type VectorSearch } from "../search/vector-calls.ts";
 import { type FoundByKey, missingSearches, putHits, SearchesNeeded } from "../search/vector-hits.ts";

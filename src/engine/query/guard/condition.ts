@@ -1,5 +1,6 @@
 import { LakeError } from "../../kernel/errors.ts";
-import { type GuardParts, judge, MAX_SQL_CHARS, NOT_SERIALISED, placeAt } from "./guard.ts";
+import { MAX_SQL_CHARS } from "../../kernel/limits.ts";
+import { type GuardParts, judge, NOT_SERIALISED, placeAt } from "./guard.ts";
 import { isNode, type Node } from "./nodes.ts";
 import { assertShape } from "./shape.ts";
 import { tokenize } from "./tokens.ts";

@@ -1,4 +1,5 @@
 import { LakeError } from "../../kernel/errors.ts";
+import { MAX_SQL_CHARS } from "../../kernel/limits.ts";
 import { computedArguments } from "../search/vector-calls.ts";
 import { unwrapExplain } from "./explain.ts";
 import type { FunctionNames } from "./functions.ts";
@@ -28,7 +29,6 @@ export interface GuardParts extends Pick<PivotParts, "parseAll" | "write"> {
   values(judged: Judged, limit: number): Promise<string[]>;
 }
 
-export const MAX_SQL_CHARS = 256 * 1024;
 /** How DuckDB answers for what it can parse but not turn into a tree; the other with parameters in its source. */
 export const NOT_SERIALISED = /^(Only SELECT statements can be serialized|PIVOT statements with pivot elements)/;
 const MAX_TREE_CHARS = 2 ** 20;

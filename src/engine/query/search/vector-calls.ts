@@ -1,14 +1,12 @@
 import { createHash } from "node:crypto";
 import { LakeError } from "../../kernel/errors.ts";
+import { DEFAULT_K, MAX_EF, MAX_K } from "../../kernel/limits.ts";
 import { isNode, type Node, text } from "../guard/nodes.ts";
 import { UNREPEATABLE_FUNCTIONS } from "../guard/policy.ts";
 import { foldCase } from "../guard/tokens.ts";
 
 export const VECTOR_SEARCH = "vector_search";
 export const MAX_CALLS = 32;
-const MAX_K = 10_000;
-const MAX_EF = 10_000;
-const DEFAULT_K = 10;
 /** Of one argument's tree. */
 const MAX_PARTS = 1000;
 
