@@ -5,6 +5,7 @@ import type { Head } from "../catalog/types.ts";
 import { type Duck, openDuck } from "../duckdb/duckdb.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
 import type { Handler, Told } from "../process/serve.ts";
+import { diskFailure } from "../store/file-errors.ts";
 import { changedMeanwhile } from "./changed.ts";
 import { DETECT_BYTES, type Detected, detect } from "./detect.ts";
 import { type Format, formatSpec } from "./formats.ts";
@@ -69,7 +70,7 @@ let closing: Promise<unknown> = Promise.resolve();
 export const calls: Readonly<Record<string, Handler>> = {
   "ingest.open": async (request: OpenRequest): Promise<Detected> => {
     await closeSource();
-    opened = await openSource(request);
+    opened = await openSource(request).catch(onDisk);
     return { format: opened.format, compression: opened.source.compression };
   },
   "ingest.convert": async (request: ConvertRequest, told: Told): Promise<ConvertResult> => {
@@ -77,7 +78,7 @@ export const calls: Readonly<Record<string, Handler>> = {
     const instance = await takeInstance(request);
     let isClean = false;
     try {
-      const result = await convert(instance.duck, request, told);
+      const result = await convert(instance.duck, request, told).catch(onDisk);
       // What notes bad rows leaves tables behind.
       isClean = isShared(request) && request.onBadRows === "fail";
       return result;
@@ -86,6 +87,11 @@ export const calls: Readonly<Record<string, Handler>> = {
     }
   },
 };
+
+/** What the system says of a full disk is told as that: what is no `LakeError` would be an internal error. */
+function onDisk(error: unknown): never {
+  throw diskFailure("Could not ingest", error) ?? error;
+}
 
 interface Instance {
   duck: Duck;
