@@ -84,10 +84,11 @@ test("an ingest that fills the disk, at whatever point, changes nothing, and wor
       expect((await engine.describe("t")).versionsTotal).toBe(1);
     },
   );
-  // While the text is kept, while it is converted, and while it is committed.
+  // While the text is kept, while it is copied for the conversion, while it is converted, and while it is committed.
   expect(new Set(said)).toEqual(
     new Set([
       "Could not ingest into t: the disk is full.",
+      "Could not ingest: the disk is full.",
       "The disk is full.",
       "Could not write catalog/t/00000000000000000002.parquet: the disk is full.",
     ]),
