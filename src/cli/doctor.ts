@@ -1,8 +1,10 @@
 import * as z from "zod";
 import { countOf } from "../engine/kernel/amounts.ts";
+import { inWords } from "../engine/kernel/next-step.ts";
 import type { Diagnosis } from "../engine/upkeep/doctor/doctor.ts";
 import { defineCommand } from "./command.ts";
 import { jsonText, visibleLines } from "./text.ts";
+import { COMMAND_WORDS } from "./words.ts";
 
 export const doctor = defineCommand({
   name: "doctor",
@@ -25,7 +27,7 @@ function textOf({ checks }: Diagnosis): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
   const lines = checks.flatMap(({ name, status, found, fix }) => [
     `${status.padEnd(4)}  ${name.padEnd(width)}  ${found}`,
-    ...(fix !== undefined && status !== "ok" ? [`${" ".repeat(width + 8)}→ ${fix}`] : []),
+    ...(fix !== undefined && status !== "ok" ? [`${" ".repeat(width + 8)}→ ${inWords(fix, COMMAND_WORDS)}`] : []),
   ]);
   const count = (status: string): number => checks.filter((check) => check.status === status).length;
   const failed = count("fail");

@@ -1,12 +1,14 @@
 import type { Config } from "../config/config.ts";
 import type { Engine } from "../engine/engine.ts";
 import { hasCode, LakeError } from "../engine/kernel/errors.ts";
+import { inWords } from "../engine/kernel/next-step.ts";
 import type { Log } from "../engine/settings.ts";
 import { closeEngine, endWithProcess } from "./closing.ts";
 import type { Command, CommandContext, Output } from "./command.ts";
 import { EXIT_CODES, EXIT_SIGNALS } from "./exit.ts";
 import { readFlags, seeHelp } from "./flags.ts";
-import { asFlags, visibleLines } from "./text.ts";
+import { visibleLines } from "./text.ts";
+import { COMMAND_WORDS } from "./words.ts";
 
 export interface Start {
   config: Config;
@@ -78,7 +80,7 @@ export async function showError(
     log("error", "internal error", { error: cause instanceof Error ? cause.stack : String(cause) });
   }
   const which = about === undefined || shown.message.includes(about) ? "" : `${about}: `;
-  const hint = shown.hint === undefined ? "" : `${asFlags(shown.hint)}\n`;
+  const hint = shown.hint === undefined ? "" : `${inWords(shown.hint, COMMAND_WORDS)}\n`;
   // Messages quote data and names of files.
   await err.write(visibleLines(`lakehouse-mcp: ${which}${shown.message}\n${hint}`));
   return EXIT_CODES[shown.kind];

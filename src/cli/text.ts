@@ -31,26 +31,6 @@ export function jsonText(value: unknown): string {
   return JSON.stringify(value).replace(/[\u007f-\u009f\u2028\u2029]/g, escaped);
 }
 
-/** A hint, which speaks of tools and their arguments, in terms of commands and flags. */
-export function asFlags(hint: string): string {
-  return hint
-    .replace(
-      /\b(on_bad_rows|schema_change|encoding|format): "([\w-]+)"/g,
-      (_, flag: string, value: string) => `--${flag.replaceAll("_", "-")} ${value}`,
-    )
-    .replaceAll("skip_lines", "--skip-lines")
-    .replaceAll("null_values", "--null-value")
-    .replace("Leave the column out of types", "Leave its --type out")
-    .replaceAll("; a relative path starts at the first allowed folder", "")
-    .replace("Make an index of it: vector-index-create", "An agent makes an index of it: vector-index-create")
-    .replaceAll("catalog-list", "lakehouse-mcp list")
-    .replaceAll("catalog-describe", "lakehouse-mcp describe")
-    .replace(/Pass params as a list of \d+: values for/, "Give --param once for each, in this order:")
-    .replace(/Pass params as an object with ([^.]*?)(?:, not as a list)?\./, "Give --param NAME=VALUE for each of $1.")
-    .replace("leave params out", "leave --param out")
-    .replaceAll("timeout_ms", "--query-timeout");
-}
-
 function escaped(char: string): string {
   const code = char.codePointAt(0) ?? 0;
   return code < 0x10000 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\u{${code.toString(16)}}`;

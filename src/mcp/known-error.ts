@@ -1,6 +1,9 @@
 import { randomUUID } from "node:crypto";
+import type { ErrorFacts } from "../engine/kernel/errors.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
+import { inWords, type NextStep } from "../engine/kernel/next-step.ts";
 import type { Log } from "../engine/settings.ts";
+import { TOOL_WORDS } from "../tools/words.ts";
 
 /** What we do not know is told as a reference; the details go to the log. */
 export function known(thrown: unknown, log: Log): LakeError {
@@ -13,6 +16,11 @@ export function known(thrown: unknown, log: Log): LakeError {
   });
 }
 
+/** An error for who sent no message of the protocol. */
+export function sentences({ message, hint }: LakeError): string {
+  return hint === undefined ? message : `${message} ${inWords(hint, TOOL_WORDS)}`;
+}
+
 /** Where programs find what kind of error it is: `ERROR_CODES`. */
 const ERROR_META = "lakehouse/error";
 
@@ -22,16 +30,18 @@ export function errorResult({
   code = kind,
   message,
   hint,
+  facts,
 }: {
   kind: string;
   code?: string | undefined;
   message: string;
-  hint?: string | null | undefined;
+  hint?: NextStep | null | undefined;
+  facts?: ErrorFacts | undefined;
 }) {
-  const text = hint ? `${message}\nNext: ${hint}` : message;
+  const text = hint ? `${message}\nNext: ${inWords(hint, TOOL_WORDS)}` : message;
   return {
     content: [{ type: "text" as const, text: `${kind}: ${text}` }],
     isError: true,
-    _meta: { [ERROR_META]: { kind, code } },
+    _meta: { [ERROR_META]: { kind, code, ...facts } },
   };
 }

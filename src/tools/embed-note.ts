@@ -1,8 +1,10 @@
 import type { EmbedStatus } from "../engine/embed/embedder.ts";
+import { inWords } from "../engine/kernel/next-step.ts";
+import { TOOL_WORDS } from "./words.ts";
 
 /** Why texts are compared by words and spelling, since when, and what to do about it; undefined where nothing is. */
 export function noteOnModel({ fallback, chosenAt, lexical, model }: EmbedStatus): string | undefined {
-  if (fallback) return `Chosen at ${chosenAt}: ${fallback.reason} ${fallback.next}`;
+  if (fallback) return `Chosen at ${chosenAt}: ${fallback.reason} ${inWords(fallback.next, TOOL_WORDS)}`;
   // What came out lexical is of an index, or a call, that names its model.
   return lexical ? undefined : `This server embeds with ${model} now; an index keeps its model.`;
 }

@@ -1,10 +1,13 @@
 import * as z from "zod";
 import type { Engine } from "../engine/engine.ts";
+import type { JobError } from "../engine/jobs/types.ts";
 import { JOB_KINDS, JOB_STATES, type JobKind, type JobRecord } from "../engine/jobs/types.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
+import { inWords } from "../engine/kernel/next-step.ts";
 import { ingested, ingestedText, viewOfIngest } from "./ingest.ts";
 import { waitWith } from "./job-start.ts";
 import { built, builtText, viewOfBuild } from "./vector-index-create.ts";
+import { TOOL_WORDS } from "./words.ts";
 
 export const jobId = z.string().min(1).max(100).describe("As ingest or vector-index-create returned it.");
 
@@ -44,7 +47,7 @@ export function viewOf(record: JobRecord, engine: Engine): JobView {
     finished_at: record.finished,
     resumed: record.resumed,
     ...(record.result && { result: resultOf(record, engine) }),
-    ...(record.error && { error: record.error }),
+    ...(record.error && { error: viewOfError(record.error) }),
   };
 }
 
@@ -65,6 +68,10 @@ export function jobText(job: JobView): string {
 /** What the tool would have said of its `result`. */
 export function outcomeText(kind: JobKind, result: Record<string, unknown>): string {
   return kind === "ingest" ? ingestedText(viewOfIngest(ingested.parse(result))) : builtText(built.parse(result), true);
+}
+
+function viewOfError({ kind, message, hint, next }: JobError) {
+  return { kind, message, hint: next === undefined ? hint : inWords(next, TOOL_WORDS) };
 }
 
 function resultOf(record: JobRecord, engine: Engine): Record<string, unknown> | undefined {

@@ -4,6 +4,7 @@ import { hasCode, LakeError } from "../engine/kernel/errors.ts";
 import type { Log } from "../engine/settings.ts";
 import { OWN_SHARE } from "../engine/uploads/upload-quota.ts";
 import type { Upload, Uploads } from "../engine/uploads/uploads.ts";
+import { sentences } from "../mcp/known-error.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import type { Route } from "./http.ts";
 import { answer, refuse } from "./http-answer.ts";
@@ -192,7 +193,7 @@ function queryOf({ url = "" }: IncomingMessage): { name: string | undefined } | 
 /** Returns what the log calls it. */
 function refuseWith(request: IncomingMessage, response: ServerResponse, error: unknown): string {
   if (!(error instanceof LakeError) || error.kind === "internal") throw error;
-  const message = error.hint === undefined ? error.message : `${error.message} ${error.hint}`;
+  const message = sentences(error);
   if (hasCode(error.cause, "ENOSPC", "EDQUOT")) refuse(request, response, { status: 507, message });
   else if (error.cause === OWN_SHARE) refuse(request, response, { status: 429, message });
   else if (error.kind === "unavailable") refuse(request, response, busy(message, RETRY_S.full));

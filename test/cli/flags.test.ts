@@ -4,8 +4,10 @@ import { type Command, defineCommand, wholeNumber } from "../../src/cli/command.
 import { parseCommandLine, readFlags } from "../../src/cli/flags.ts";
 import { helpOf, overview } from "../../src/cli/help.ts";
 import { commands } from "../../src/cli/index.ts";
+import { COMMAND_WORDS } from "../../src/cli/words.ts";
 import { flagSettings } from "../../src/config/config.ts";
 import { LakeError } from "../../src/engine/kernel/errors.ts";
+import { inWords } from "../../src/engine/kernel/next-step.ts";
 
 const sample = defineCommand({
   name: "sample",
@@ -23,11 +25,12 @@ const sample = defineCommand({
 const serve = { name: "serve", summary: "Serve.", usage: [], flags: {} };
 const parse = (...argv: string[]) => parseCommandLine(argv, [serve, sample]);
 
-function refusal(run: () => unknown): { message: string; hint: string | undefined } {
+function refusal(run: () => unknown): { message: string; hint: string } {
   try {
     run();
   } catch (error) {
-    if (error instanceof LakeError && error.kind === "invalid") return { message: error.message, hint: error.hint };
+    if (error instanceof LakeError && error.kind === "invalid")
+      return { message: error.message, hint: inWords(error.hint ?? "", COMMAND_WORDS) };
     throw error;
   }
   throw new Error("was not refused");

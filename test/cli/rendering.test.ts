@@ -3,9 +3,12 @@ import { openWriter } from "../../src/cli/formats.ts";
 import { readParams } from "../../src/cli/params.ts";
 import { plan } from "../../src/cli/sources.ts";
 import { renderTable } from "../../src/cli/table.ts";
-import { asFlags, cellText, visible } from "../../src/cli/text.ts";
+import { cellText, visible } from "../../src/cli/text.ts";
+import { COMMAND_WORDS } from "../../src/cli/words.ts";
 import { LakeError } from "../../src/engine/kernel/errors.ts";
 import { ExactNumber } from "../../src/engine/kernel/exact-json.ts";
+import { action, argument, inWords, next, setting } from "../../src/engine/kernel/next-step.ts";
+import { TOOL_WORDS } from "../../src/tools/words.ts";
 
 const columns = (...names: string[]) => names.map((name) => ({ name, type: name === "n" ? "BIGINT" : "VARCHAR" }));
 const lines = (text: string) => text.trimEnd().split("\n");
@@ -130,17 +133,33 @@ test.each([
 
 test.each([
   [
-    'Call with on_bad_rows: "skip"; catalog-list shows all.',
+    next`Call with ${argument("on_bad_rows", "skip")}; ${action("list")} shows all.`,
     "Call with --on-bad-rows skip; lakehouse-mcp list shows all.",
+    'Call with on_bad_rows: "skip"; catalog-list shows all.',
+  ],
+  [next`Give a smaller ${argument("skip_lines")}.`, "Give a smaller --skip-lines.", "Give a smaller skip_lines."],
+  [
+    next`${{ parameters: ["$1", "$2"], as: "list" }}`,
+    "Give --param once for each, in this order: $1, $2.",
+    "Pass params as a list of 2: values for $1, $2.",
   ],
   [
-    'Repair it, or name the encoding of the file, as in encoding: "windows-1252".',
-    "Repair it, or name the encoding of the file, as in --encoding windows-1252.",
+    next`${{ parameters: ["state", "city"], as: "object" }}`,
+    "Give --param NAME=VALUE for each of state, city.",
+    "Pass params as an object with state, city.",
   ],
-  ["Give a smaller skip_lines.", "Give a smaller --skip-lines."],
-  ["Pass params as a list of 2: values for $1, $2.", "Give --param once for each, in this order: $1, $2."],
-  ["Pass params as an object with state, city, not as a list.", "Give --param NAME=VALUE for each of state, city."],
-  ["The statement has no parameters: leave params out.", "The statement has no parameters: leave --param out."],
-])("the hint for agents %j becomes one for people", (hint, shown) => {
-  expect(asFlags(hint)).toBe(shown);
+  [
+    next`Raise ${setting("max_ingest_rows")}.`,
+    "Raise --max-ingest-rows.",
+    "Raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
+  ],
+  [
+    next`Keep it with ${action("ingest", { name: undefined, sql: undefined })}.`,
+    "Keep it with the tool ingest {name, sql}.",
+    "Keep it with ingest {name, sql}.",
+  ],
+  ["Write it again.", "Write it again.", "Write it again."],
+])("the step %j is worded for people and for agents", (step, forPeople, forAgents) => {
+  expect(inWords(step, COMMAND_WORDS)).toBe(forPeople);
+  expect(inWords(step, TOOL_WORDS)).toBe(forAgents);
 });

@@ -2,6 +2,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { Metric } from "../catalog/types.ts";
 import type { ErrorKind } from "../kernel/error-codes.ts";
 import { LakeError } from "../kernel/errors.ts";
+import type { NextStep } from "../kernel/next-step.ts";
 import { mergeHits } from "./distances.ts";
 import { giveBack } from "./give-back.ts";
 import type { ShardHits } from "./graph-search.ts";
@@ -48,7 +49,7 @@ export type ShardRequest = ShardTask & { id: number; index: number };
 
 export type ShardReply =
   | { id: number; done: unknown }
-  | { id: number; failed: { kind: ErrorKind; message: string; hint: string | undefined } };
+  | { id: number; failed: { kind: ErrorKind; message: string; hint: NextStep | undefined } };
 
 interface Index {
   shards: Map<number, Shard>;

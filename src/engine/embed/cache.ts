@@ -3,6 +3,7 @@ import { setMaxListeners } from "node:events";
 import { LRUCache } from "lru-cache";
 import { grouped } from "../kernel/amounts.ts";
 import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import type { NextStep } from "../kernel/next-step.ts";
 import { openTimeSlice } from "../kernel/time-slice.ts";
 import { mayBeOneText } from "./request.ts";
 
@@ -13,7 +14,7 @@ export interface Problem {
   /** A sentence. */
   readonly problem: string;
   readonly kind: "invalid" | "unavailable";
-  readonly hint: string | undefined;
+  readonly hint: NextStep | undefined;
   /** It would be the same the next time. */
   readonly lasts?: boolean;
   /** The text was asked for alone, and again where that was of use. */

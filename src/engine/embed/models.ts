@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { LakeError } from "../kernel/errors.ts";
+import { type NextStep, next } from "../kernel/next-step.ts";
 import { type Clock, type EmbedSettings, type Log, systemClock } from "../settings.ts";
 import { openBuiltin } from "./builtin.ts";
 import { openDeadline } from "./deadline.ts";
@@ -20,7 +21,7 @@ export interface Choice {
 interface Missing {
   reason: string;
   /** What to do about it. */
-  next: string;
+  next: NextStep;
 }
 
 export interface Models {
@@ -119,7 +120,7 @@ export function openModels(settings: EmbedSettings, log: Log, closed: AbortSigna
       return undefined;
     } catch (error) {
       const { message, hint = "" } = error instanceof LakeError ? error : late;
-      return { reason: message, next: settings.provider === "auto" ? `${hint} ${NEXT}` : hint };
+      return { reason: message, next: settings.provider === "auto" ? next`${hint} ${NEXT}` : hint };
     } finally {
       deadline.end();
     }

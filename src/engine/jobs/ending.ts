@@ -1,18 +1,19 @@
 import { randomUUID } from "node:crypto";
 import { LakeError } from "../kernel/errors.ts";
+import { type Action, action, ENGINE_WORDS, inWords, type NextStep, next } from "../kernel/next-step.ts";
 import type { Log } from "../settings.ts";
 import type { JobError, JobKind, JobRecord } from "./types.ts";
 
-const AGAIN: Record<JobKind, string> = {
-  ingest:
-    "Call ingest again with the same arguments: what was committed already is found, and nothing is loaded twice.",
-  "vector-index-create":
-    "It goes on by itself when a server is started on this lake; calling vector-index-create with the same arguments goes on at once.",
+const ACTION: Record<JobKind, Action> = { ingest: "ingest", "vector-index-create": "createIndex" };
+
+const AGAIN: Record<JobKind, NextStep> = {
+  ingest: next`Call ${action("ingest")} again with the same arguments: what was committed already is found, and nothing is loaded twice.`,
+  "vector-index-create": next`It goes on by itself when a server is started on this lake; calling ${action("createIndex")} with the same arguments goes on at once.`,
 };
 
 /** For a job whose server ended before it did. */
 export function interruption(kind: JobKind, why: string): JobError {
-  return { kind: "unavailable", message: why, hint: AGAIN[kind] };
+  return { kind: "unavailable", message: why, ...recorded(AGAIN[kind]) };
 }
 
 export function cancellation(): LakeError {
@@ -22,7 +23,8 @@ export function cancellation(): LakeError {
 /** What a record says of `thrown`; details of what is unexpected go to the log. */
 export function jobError(kind: JobKind, thrown: unknown, log: Log): JobError {
   if (thrown instanceof LakeError && thrown.kind !== "internal") {
-    return { kind: thrown.kind, message: thrown.message, hint: thrown.hint ?? `Call ${kind} again to start over.` };
+    const step = thrown.hint ?? next`Call ${action(ACTION[kind])} again to start over.`;
+    return { kind: thrown.kind, message: thrown.message, ...recorded(step) };
   }
   const reference = randomUUID().slice(0, 8);
   const cause = thrown instanceof LakeError ? (thrown.cause ?? thrown) : thrown;
@@ -32,6 +34,11 @@ export function jobError(kind: JobKind, thrown: unknown, log: Log): JobError {
     message: `Something went wrong inside the lakehouse (reference ${reference}).`,
     hint: "Tell the user the reference; the details are in the server's log.",
   };
+}
+
+/** Servers of before read `hint` alone. */
+function recorded(step: NextStep): Pick<JobError, "hint" | "next"> {
+  return { hint: inWords(step, ENGINE_WORDS), ...(typeof step !== "string" && { next: step }) };
 }
 
 /** `record` as it is when it has ended at `now` (ISO 8601). */

@@ -3,6 +3,7 @@ import * as z from "zod";
 import type { IngestRequest } from "../ingest/request.ts";
 import type { ErrorKind } from "../kernel/error-codes.ts";
 import { LakeError } from "../kernel/errors.ts";
+import { readNextStep } from "../kernel/next-step.ts";
 import { JOB_KINDS, JOB_STATES, type JobRecord, type KeptIngest } from "./types.ts";
 
 export const ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -98,7 +99,12 @@ const schema = z
     finished: moment.nullable(),
     result: z.looseObject({ version: z.int() }).optional(),
     error: z
-      .object({ kind: z.enum(Object.keys(ERROR_KINDS) as ErrorKind[]), message: text, hint: text.nullable() })
+      .object({
+        kind: z.enum(Object.keys(ERROR_KINDS) as ErrorKind[]),
+        message: text,
+        hint: text.nullable(),
+        next: z.unknown().transform(readNextStep).optional(),
+      })
       .optional(),
   })
   .refine((record) => request[record.kind].safeParse(record.request).success, "no request of its kind")

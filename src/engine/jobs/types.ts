@@ -1,6 +1,7 @@
 import type { CreateRequest, CreateResult } from "../index/types.ts";
 import type { IngestRequest, IngestResult } from "../ingest/request.ts";
 import type { ErrorKind } from "../kernel/error-codes.ts";
+import type { NextStep } from "../kernel/next-step.ts";
 
 /** What can be done as a job, with what it takes and gives. */
 export interface JobWork {
@@ -37,6 +38,8 @@ export interface JobError {
   kind: ErrorKind;
   message: string;
   hint: string | null;
+  /** The hint with its references, where it has some; records of before have none. */
+  next?: NextStep | undefined;
 }
 
 interface RecordOf<Kind extends JobKind> {

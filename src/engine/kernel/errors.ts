@@ -1,18 +1,38 @@
 import type { ErrorCode, ErrorKind } from "./error-codes.ts";
+import type { NextStep } from "./next-step.ts";
+
+/** What a program can use of an error without reading its message. */
+export interface ErrorFacts {
+  /** The argument of the call that is wrong, by its name on the wire. */
+  argument?: string | undefined;
+  /** Of a text file, from 1 on. */
+  line?: number | undefined;
+  column?: string | undefined;
+  /** Names that exist and resemble the one that does not. */
+  nearest?: readonly string[] | undefined;
+  /** What is allowed at most, in the unit of the argument or setting. */
+  limit?: number | undefined;
+  /** The setting that would allow it, by its name in the configuration. */
+  setting?: string | undefined;
+}
 
 interface Options {
-  hint?: string | undefined;
+  hint?: NextStep | undefined;
   cause?: unknown;
   /** Default: the kind. */
   code?: ErrorCode | undefined;
+  facts?: ErrorFacts | undefined;
 }
 
-/** The only error that reaches a caller. `message` says what and where, `hint` the next step. */
+/**
+ * The only error that reaches a caller. `message` says what and where, `hint` the next step; surfaces word both.
+ * `kind` is what the caller should do, `code` and `facts` are for programs.
+ */
 export class LakeError extends Error {
   readonly kind: ErrorKind;
-  /** For programs, which never look into the message. */
   readonly code: ErrorCode;
-  readonly hint: string | undefined;
+  readonly hint: NextStep | undefined;
+  readonly facts: ErrorFacts | undefined;
 
   constructor(kind: ErrorKind, message: string, options: Options = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -20,6 +40,7 @@ export class LakeError extends Error {
     this.kind = kind;
     this.code = options.code ?? kind;
     this.hint = options.hint;
+    this.facts = options.facts;
   }
 }
 

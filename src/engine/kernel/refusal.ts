@@ -1,11 +1,12 @@
 import type { ErrorKind } from "./error-codes.ts";
+import type { NextStep } from "./next-step.ts";
 
 /** A source that cannot be taken, told by a worker that does not know its name. `message` follows the name. */
 export class Refusal extends Error {
   readonly kind: ErrorKind;
-  readonly hint: string;
+  readonly hint: NextStep;
 
-  constructor(kind: ErrorKind, message: string, hint: string) {
+  constructor(kind: ErrorKind, message: string, hint: NextStep) {
     super(message);
     this.kind = kind;
     this.hint = hint;

@@ -1,13 +1,14 @@
 import { Worker } from "node:worker_threads";
 import type { ErrorKind } from "./error-codes.ts";
 import { cancelled, LakeError, throwIfAborted } from "./errors.ts";
+import type { NextStep } from "./next-step.ts";
 import { compiledFile } from "./package.ts";
 
 /** What a worker answers: any number of `progress`, then `done` or `failed`, whose message follows the source's name. */
 export type WorkerReply<Result> =
   | { progress: number }
   | { done: Result }
-  | { failed: { kind: ErrorKind; message: string; hint: string } };
+  | { failed: { kind: ErrorKind; message: string; hint: NextStep } };
 
 /**
  * Runs the worker `program`, a path within `src/engine`. `label` is the source it reads, as errors name it. Aborting

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { Compression, Table, WriterPropertiesBuilder, writeParquet } from "parquet-wasm";
 import type { ErrorKind } from "../kernel/error-codes.ts";
+import type { NextStep } from "../kernel/next-step.ts";
 import { Refusal } from "../kernel/refusal.ts";
 import type { WorkerReply } from "../kernel/run-worker.ts";
 import { NoMemory } from "./arrow-column.ts";
@@ -156,7 +157,7 @@ function toParquet(rewriter: Rewriter, pieces: readonly Piece[]): Uint8Array {
   }
 }
 
-function describe(error: unknown): { kind: ErrorKind; message: string; hint: string } {
+function describe(error: unknown): { kind: ErrorKind; message: string; hint: NextStep } {
   if (error instanceof Refusal) return { kind: error.kind, message: error.message, hint: error.hint };
   if (error instanceof NoMemory) {
     const most = MAX_BATCH_BYTES / 1024 ** 2;

@@ -1,5 +1,6 @@
 import { ERROR_CODES, type ErrorCode, type ErrorKind } from "../kernel/error-codes.ts";
-import { LakeError } from "../kernel/errors.ts";
+import { type ErrorFacts, LakeError } from "../kernel/errors.ts";
+import { type NextStep, readNextStep } from "../kernel/next-step.ts";
 
 /** To the process, in the form of `v8.serialize`: parameters may be of any type that it keeps. */
 export type Request =
@@ -32,7 +33,8 @@ export interface ErrorData {
   kind: ErrorKind;
   code: ErrorCode;
   message: string;
-  hint?: string | undefined;
+  hint?: NextStep | undefined;
+  facts?: ErrorFacts | undefined;
   /** The message of the cause. */
   cause?: string | undefined;
 }
@@ -42,8 +44,8 @@ export function errorData(error: unknown): ErrorData {
     const cause = error instanceof Error ? (error.stack ?? error.message) : String(error);
     return { kind: "internal", code: "internal", message: "The process failed unexpectedly.", cause };
   }
-  const { kind, code, message, hint, cause } = error;
-  return { kind, code, message, hint, cause: cause instanceof Error ? cause.message : undefined };
+  const { kind, code, message, hint, facts, cause } = error;
+  return { kind, code, message, hint, facts, cause: cause instanceof Error ? cause.message : undefined };
 }
 
 const KINDS: ReadonlySet<unknown> = new Set<ErrorKind>([
@@ -58,10 +60,27 @@ const KINDS: ReadonlySet<unknown> = new Set<ErrorKind>([
   "internal",
 ]);
 
-export function errorOf({ kind, code, message, hint, cause }: ErrorData): LakeError {
+export function errorOf({ kind, code, message, hint, facts, cause }: ErrorData): LakeError {
   return new LakeError(KINDS.has(kind) ? kind : "internal", String(message), {
     ...(Object.hasOwn(ERROR_CODES, code) && { code }),
-    ...(hint !== undefined && { hint: String(hint) }),
+    hint: readNextStep(hint),
+    facts: readFacts(facts),
     ...(cause !== undefined && { cause: new Error(String(cause)) }),
   });
+}
+
+/** The facts that have the type they should have. */
+function readFacts(facts: unknown): ErrorFacts | undefined {
+  if (!isRecord(facts)) return undefined;
+  const { argument, line, column, nearest, limit, setting } = facts;
+  const text = (value: unknown) => (typeof value === "string" ? value : undefined);
+  const number = (value: unknown) => (typeof value === "number" ? value : undefined);
+  return {
+    argument: text(argument),
+    line: number(line),
+    column: text(column),
+    nearest: Array.isArray(nearest) ? nearest.map(String) : undefined,
+    limit: number(limit),
+    setting: text(setting),
+  };
 }

@@ -2,6 +2,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { foldedName } from "../../duckdb/folded-name.ts";
 import type { ErrorKind } from "../../kernel/error-codes.ts";
+import type { NextStep } from "../../kernel/next-step.ts";
 import { Refusal } from "../../kernel/refusal.ts";
 import type { WorkerReply } from "../../kernel/run-worker.ts";
 import type { Encoding } from "../types.ts";
@@ -205,7 +206,7 @@ function tooManyRows(maxRows: number): Refusal {
   );
 }
 
-function describe(error: unknown, task: JsonTask): { kind: ErrorKind; message: string; hint: string } {
+function describe(error: unknown, task: JsonTask): { kind: ErrorKind; message: string; hint: NextStep } {
   if (error instanceof Refusal) return { kind: error.kind, message: error.message, hint: error.hint };
   if (error instanceof JsonFault) {
     return {

@@ -1,3 +1,4 @@
+import type { NextStep } from "../../kernel/next-step.ts";
 import type { Scope } from "../../kernel/scope.ts";
 import type { EngineSettings } from "../../settings.ts";
 export interface Finding {
@@ -6,7 +7,7 @@ export interface Finding {
   /** What was found: one sentence. */
   found: string;
   /** What to do about it. */
-  fix?: string | undefined;
+  fix?: NextStep | undefined;
 }
 
 export interface Check {

@@ -1,4 +1,5 @@
 import { openModels } from "../../embed/models.ts";
+import { readNextStep } from "../../kernel/next-step.ts";
 import type { Log } from "../../settings.ts";
 import type { Check } from "./check.ts";
 
@@ -20,6 +21,6 @@ export const embeddings: Check = {
     if (told.reason === undefined) return { status: "ok", found: `${model}${provider.lexical ? ", lexical" : ""}.` };
     const isUsable = embed.provider === "auto";
     const found = `${told.reason} ${isUsable ? `So it would be ${model}, which is lexical.` : "No text can be embedded."}`;
-    return { status: isUsable ? "warn" : "fail", found, fix: String(told.next) };
+    return { status: isUsable ? "warn" : "fail", found, fix: readNextStep(told.next) };
   },
 };

@@ -1,0 +1,27 @@
+import { type Action, argumentsText, type Words } from "../engine/kernel/next-step.ts";
+
+const TOOLS: Record<Action, string> = {
+  cancelJob: "job-cancel",
+  createIndex: "vector-index-create",
+  deleteItems: "vector-delete",
+  describe: "catalog-describe",
+  drop: "dataset-drop",
+  ingest: "ingest",
+  list: "catalog-list",
+  query: "sql",
+  restore: "lakehouse-mcp restore",
+  sendFile: "PUT /uploads?name=…",
+  upsertItems: "vector-upsert",
+  verify: "lakehouse-mcp verify",
+};
+
+/** How an error names its next step to who calls tools. */
+export const TOOL_WORDS: Words = {
+  argument: (name, value) => (value === undefined ? name : `${name}: ${JSON.stringify(value)}`),
+  parameters: (names, as) =>
+    as === "list"
+      ? `Pass params as a list of ${names.length}: values for ${names.join(", ")}.`
+      : `Pass params as an object with ${names.join(", ")}.`,
+  setting: (name) => `${name} (LAKEHOUSE_${name.toUpperCase()})`,
+  action: (name, args) => (args ? `${TOOLS[name]} ${argumentsText(args)}` : TOOLS[name]),
+};
