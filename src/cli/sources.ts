@@ -2,7 +2,8 @@ import { mkdtemp, open, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { correctedName } from "../engine/catalog/identity.ts";
-import { LakeError, throwIfAborted } from "../engine/kernel/errors.ts";
+import { throwIfAborted } from "../engine/kernel/abort.ts";
+import { LakeError } from "../engine/kernel/errors.ts";
 import type { CommandContext } from "./command.ts";
 
 /** A file to load, and into what. */

@@ -1,8 +1,9 @@
 import { open } from "node:fs/promises";
 import { resolve } from "node:path";
 import * as z from "zod";
+import { throwIfAborted } from "../engine/kernel/abort.ts";
 import { countOf, grouped } from "../engine/kernel/amounts.ts";
-import { hasCode, LakeError, throwIfAborted } from "../engine/kernel/errors.ts";
+import { hasCode, LakeError } from "../engine/kernel/errors.ts";
 import { type CommandContext, defineCommand, wholeNumber } from "./command.ts";
 import { OUTPUTS, openWriter, type STREAMED } from "./formats.ts";
 import { readParams } from "./params.ts";

@@ -184,9 +184,9 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
   let room: Promise<Vectors> | undefined;
   const openVectors = async (): Promise<Vectors> => {
     const { query } = await opened();
-    const { openVectors: openRoom } = await import("./index/vectors.ts");
+    const { openVectors: openVectorContext } = await import("./index/vectors.ts");
     if (closed) throw closedError();
-    open.vectors = openRoom(scope, { store, catalog: await catalog(), query, embedder: embedding, settings });
+    open.vectors = openVectorContext(scope, { store, catalog: await catalog(), query, embedder: embedding, settings });
     return open.vectors;
   };
   async function vectors(): Promise<Vectors> {

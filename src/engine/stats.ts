@@ -4,7 +4,7 @@ import type { EmbedStatus } from "./embed/embedder.ts";
 import type { Vectors } from "./index/vectors.ts";
 import type { Ingest } from "./ingest/ingest.ts";
 import type { Jobs } from "./jobs/jobs.ts";
-import type { Occupancy } from "./kernel/turns.ts";
+import type { Occupancy } from "./kernel/limiter.ts";
 import type { QueryEngine, ResultCacheStats } from "./query/types.ts";
 import type { CopyStats, Store } from "./store/store.ts";
 

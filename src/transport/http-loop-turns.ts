@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 
-/** Turns of the event loop, one a caller each: what many messages of one caller take is not waited for by others. */
+/** Limiter of the event loop, one a caller each: what many messages of one caller take is not waited for by others. */
 export interface LoopTurns {
   /** Resolves at once for the caller's first message of a turn, and in later turns for those that come behind it. */
   take(caller: string): Promise<void>;

@@ -1,6 +1,7 @@
 import { randomInt, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { Clock } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 import { assertDatasetName, datasetId, manifestKey, schemaFingerprint } from "./identity.ts";

@@ -1,7 +1,8 @@
 import { readdirSync } from "node:fs";
 import { setPriority } from "node:os";
 import type { DuckDBConnection, DuckDBInstance, DuckDBValue } from "@duckdb/node-api";
-import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { cancelled, throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { translateDuckError } from "./duck-errors.ts";
 

@@ -1,4 +1,5 @@
-import { cancelled, LakeError } from "../kernel/errors.ts";
+import { cancelled } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { type CallOptions, type OnEnd, ProcessEnded, takeProcess, type WorkerProcess } from "../process/processes.ts";
 import type { Connection, DuckSettings, Params, RunOptions } from "./duckdb.ts";

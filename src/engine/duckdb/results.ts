@@ -1,5 +1,6 @@
 import type { DuckDBResult } from "@duckdb/node-api";
-import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { type CellReader, cellReaders, type Json, NoRoom, typeName } from "./values.ts";
 import type { ZoneOffsets } from "./zone-offsets.ts";
 

@@ -10,7 +10,8 @@ import {
   VARCHAR,
 } from "@duckdb/node-api";
 import bindings from "@duckdb/node-bindings";
-import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { LocalConnection } from "./duckdb.ts";
 
 /** A row of a segment of a vector index. A tombstone has no vector. */

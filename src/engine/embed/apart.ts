@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { Found, Problem } from "./cache.ts";
 import { mayBeOneText } from "./request.ts";
 

@@ -1,4 +1,4 @@
-import { throwIfAborted } from "../kernel/errors.ts";
+import { throwIfAborted } from "../kernel/abort.ts";
 import { openTimeSlice } from "../kernel/time-slice.ts";
 import { builtinName } from "./plan.ts";
 import type { EmbeddingProvider } from "./types.ts";

@@ -1,8 +1,9 @@
 import { hash } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { LRUCache } from "lru-cache";
+import { cancelled, throwIfAborted } from "../kernel/abort.ts";
 import { grouped } from "../kernel/amounts.ts";
-import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { NextStep } from "../kernel/next-step.ts";
 import { openTimeSlice } from "../kernel/time-slice.ts";
 import { mayBeOneText } from "./request.ts";

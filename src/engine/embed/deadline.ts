@@ -1,4 +1,5 @@
-import { cancelled, type LakeError } from "../kernel/errors.ts";
+import { cancelled } from "../kernel/abort.ts";
+import type { LakeError } from "../kernel/errors.ts";
 
 export interface Deadline {
   /** Aborts with the caller's signal, or with `late` when the time is up. */

@@ -1,5 +1,6 @@
+import { throwIfAborted } from "../kernel/abort.ts";
 import { grouped } from "../kernel/amounts.ts";
-import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { type Attributes, type Trace, untraced } from "../kernel/trace.ts";
 import type { Clock, EmbedSettings, Log } from "../settings.ts";

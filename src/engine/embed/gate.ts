@@ -1,4 +1,4 @@
-import { cancelled, throwIfAborted } from "../kernel/errors.ts";
+import { cancelled, throwIfAborted } from "../kernel/abort.ts";
 
 export interface Gate {
   /** Runs work when fewer than `limit` others run, in the order of the calls. Aborting gives up the place in the queue. */

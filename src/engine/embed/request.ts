@@ -1,6 +1,7 @@
 import { randomInt } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { cancelled, throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 
 /** A service that answers in JSON over HTTP. */
 export interface Service {

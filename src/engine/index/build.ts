@@ -2,13 +2,14 @@ import type { VectorSource } from "../catalog/types.ts";
 import type { Connection } from "../duckdb/duckdb.ts";
 import type { RemoteConnection } from "../duckdb/remote.ts";
 import type { SegmentRow } from "../duckdb/vectors.ts";
-import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_TEXT_CHARS } from "../kernel/limits.ts";
 import { inScope, type Scope } from "../kernel/scope.ts";
 import { failedOnCopies } from "../query/duckdb/damaged-copies.ts";
+import type { VectorContext } from "./context.ts";
 import { leaveOut } from "./left-out.ts";
 import { embedEachFor } from "./model.ts";
-import type { Room } from "./room.ts";
 import { isIndex, nextVersion, selectItems } from "./segments.ts";
 import type { IndexManifest, LeftOut, VectorOptions } from "./types.ts";
 import { assertSame, commitRows, type Lookup, type NewRow } from "./write.ts";
@@ -50,45 +51,45 @@ const TABLES = ["source", "items", "todo", "other", "gone"];
  * Throws `invalid` for ids that are NULL or not unique.
  */
 export async function buildIndex(
-  room: Room,
+  context: VectorContext,
   ensure: () => Promise<{ manifest: IndexManifest; created: boolean }>,
   { sql, source }: { sql: string; source: VectorSource },
   options: BuildOptions,
 ): Promise<Built> {
-  return inScope((files) => build(room, ensure, { sql, source }, { ...options, files }));
+  return inScope((files) => build(context, ensure, { sql, source }, { ...options, files }));
 }
 
 async function build(
-  room: Room,
+  context: VectorContext,
   ensure: () => Promise<{ manifest: IndexManifest; created: boolean }>,
   { sql, source }: { sql: string; source: VectorSource },
   { signal, caller, onProgress, onCommit, lookup, files }: BuildOptions & { files: Scope },
 ): Promise<Built> {
-  const plan = await room.query.plan(sql, { signal, caller, files });
-  const built = room.withOwnInstance({ signal, caller }, async (connection): Promise<Built> => {
+  const plan = await context.query.plan(sql, { signal, caller, files });
+  const built = context.withOwnInstance({ signal, caller }, async (connection): Promise<Built> => {
     const run = (statement: string): Promise<void> => connection.run(statement, { signal });
     for (const view of plan.views) await run(view);
     await run(`CREATE TEMP TABLE source AS SELECT * FROM (\n${plan.sql}\n)`);
     await assertIds(connection, source, signal);
     const { manifest, created } = await ensure();
     await run(
-      `CREATE TEMP TABLE items AS ${await selectItems(room.store, manifest, ["id", "text", "metadata", "from_dataset"], files)}`,
+      `CREATE TEMP TABLE items AS ${await selectItems(context.store, manifest, ["id", "text", "metadata", "from_dataset"], files)}`,
     );
     const todo = await compare(connection, signal);
 
     const done: Done = { manifest, embedded: 0, leftOut: { count: 0, items: [] } };
     const commit = async (rows: readonly NewRow[], index: Partial<IndexManifest["index"]>): Promise<void> => {
-      const written = await commitRows(room, done.manifest, { rows, source: source.dataset, index }, signal, lookup);
+      const written = await commitRows(context, done.manifest, { rows, source: source.dataset, index }, signal, lookup);
       done.manifest = written.manifest;
       onCommit?.(done.manifest);
     };
     try {
       if (todo.embed + todo.other + todo.gone === 0) {
-        done.manifest = await commitSource(room, manifest, { ...source, complete: true });
+        done.manifest = await commitSource(context, manifest, { ...source, complete: true });
       } else {
         // What was left out at the last time is tried again, and changes nothing until there is something to change.
         if (!isSettled(manifest, source)) {
-          done.manifest = await commitSource(room, manifest, { ...source, complete: false });
+          done.manifest = await commitSource(context, manifest, { ...source, complete: false });
         }
         for await (const ids of idsOf(connection, "gone", IDS_AT_ONCE, signal)) {
           await commit(
@@ -96,11 +97,11 @@ async function build(
             {},
           );
         }
-        await keepVectors(room, connection, done.manifest, { commit, files }, signal);
-        await embedRows(room, connection, todo.embed, done, commit, { signal, onProgress });
+        await keepVectors(context, connection, done.manifest, { commit, files }, signal);
+        await embedRows(context, connection, todo.embed, done, commit, { signal, onProgress });
         const { count } = done.leftOut;
         const leftOut = count === 0 ? {} : { leftOut: count };
-        done.manifest = await commitSource(room, done.manifest, { ...source, complete: true, ...leftOut });
+        done.manifest = await commitSource(context, done.manifest, { ...source, complete: true, ...leftOut });
       }
     } catch (error) {
       throw brokenOff(error, manifest.name, done.embedded, todo.embed);
@@ -118,7 +119,7 @@ async function build(
       ...(done.leftOut.count > 0 && { leftOut: done.leftOut }),
     };
   });
-  return built.catch((error: unknown) => failedOnCopies(room.store, plan.keys, error));
+  return built.catch((error: unknown) => failedOnCopies(context.store, plan.keys, error));
 }
 
 const TOMBSTONE = { vector: undefined, text: null, metadata: null, fromDataset: false };
@@ -241,13 +242,13 @@ function isJson(text: string): boolean {
 
 /** Rows whose text is as it was: their vectors are read from the index and written again. */
 async function keepVectors(
-  room: Room,
+  context: VectorContext,
   connection: RemoteConnection,
   manifest: IndexManifest,
   { commit, files }: { commit: (rows: NewRow[], index: object) => Promise<void>; files: Scope },
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const items = await selectItems(room.store, manifest, ["id", "vector"], files);
+  const items = await selectItems(context.store, manifest, ["id", "vector"], files);
   for await (const ids of idsOf(connection, "other", segmentRows(manifest), signal)) {
     const wanted = `SELECT unnest(from_json('${JSON.stringify(ids).replaceAll("'", "''")}', '["VARCHAR"]'))`;
     const texts = await connection.rows<{ id: string; text: string }>(
@@ -275,7 +276,7 @@ interface Done {
 }
 
 async function embedRows(
-  room: Room,
+  context: VectorContext,
   connection: Connection,
   total: number,
   done: Done,
@@ -303,7 +304,7 @@ async function embedRows(
     );
     const before = done.embedded + rows.length;
     const vectors = await embedEachFor(
-      room,
+      context,
       done.manifest,
       part.map((row) => row.text),
       (at) => `the text of id ${JSON.stringify(part[at]?.id ?? "")}`,
@@ -364,8 +365,12 @@ async function* idsOf(
 }
 
 /** Records what the index mirrors, unless that is what it says already. */
-async function commitSource(room: Room, manifest: IndexManifest, source: VectorSource): Promise<IndexManifest> {
-  const { manifest: committed } = await room.catalog.commit(manifest.name, (current) => {
+async function commitSource(
+  context: VectorContext,
+  manifest: IndexManifest,
+  source: VectorSource,
+): Promise<IndexManifest> {
+  const { manifest: committed } = await context.catalog.commit(manifest.name, (current) => {
     assertSame(current, manifest);
     if (JSON.stringify(current.index.source) === JSON.stringify(source)) return undefined;
     return nextVersion(current, {

@@ -1,8 +1,8 @@
 import { assertDatasetName } from "../catalog/identity.ts";
 import type { Manifest, VectorIndex, VectorSource } from "../catalog/types.ts";
 import { LakeError } from "../kernel/errors.ts";
+import type { VectorContext } from "./context.ts";
 import { chooseModel } from "./model.ts";
-import type { Room } from "./room.ts";
 import { indexColumns, isIndex } from "./segments.ts";
 import type { CreateRequest, IndexManifest } from "./types.ts";
 
@@ -11,22 +11,22 @@ import type { CreateRequest, IndexManifest } from "./types.ts";
  * what; `invalid` for arguments that do not go together.
  */
 export async function ensureIndex(
-  room: Room,
+  context: VectorContext,
   request: CreateRequest,
   source: VectorSource | undefined,
   signal: AbortSignal | undefined,
 ): Promise<{ manifest: IndexManifest; created: boolean }> {
   const { name } = request;
   assertDatasetName(name);
-  const before = await newest(room, name);
+  const before = await newest(context, name);
   refuseTable(before, name);
   if (isIndex(before)) return { manifest: assertFits(before, request, source), created: false };
 
-  const chosen = await chooseModel(room, request, signal);
+  const chosen = await chooseModel(context, request, signal);
   const metric = request.metric ?? "cosine";
   const index: VectorIndex = { ...chosen, metric, count: 0, baseFiles: 0, source: source ?? null };
   let created = false;
-  const { manifest } = await room.catalog.commit(
+  const { manifest } = await context.catalog.commit(
     name,
     (current) => {
       refuseTable(current, name);
@@ -52,8 +52,8 @@ export async function ensureIndex(
   return { manifest: created ? manifest : assertFits(manifest, request, source), created };
 }
 
-async function newest(room: Room, name: string): Promise<Manifest | undefined> {
-  return room.catalog.load(name).catch((error: unknown) => {
+async function newest(context: VectorContext, name: string): Promise<Manifest | undefined> {
+  return context.catalog.load(name).catch((error: unknown) => {
     if (error instanceof LakeError && error.kind === "not_found") return undefined;
     throw error;
   });

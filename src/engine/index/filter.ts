@@ -6,8 +6,8 @@ import { identifier } from "../duckdb/duckdb.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { MAX_CONDITION_CHARS } from "../kernel/limits.ts";
 import type { Asking } from "../query/types.ts";
-import type { Resident } from "./resident.ts";
-import type { Room } from "./room.ts";
+import type { VectorContext } from "./context.ts";
+import type { LoadedIndex } from "./loaded-index.ts";
 import { type IndexManifest, ITEM_COLUMNS } from "./types.ts";
 
 /** Which items a condition lets through. */
@@ -29,18 +29,23 @@ const CHANGING =
   /\b(?:random|uuid\w*|gen_random_uuid|now|today|age|current_\w+|get_current_\w+|transaction_timestamp|local\w+|lakehouse_\w+|vector_search)\b/i;
 
 /** Answers of the last conditions of each index in memory, which go with it. */
-const kept = new WeakMap<Resident, LRUCache<string, Kept>>();
+const kept = new WeakMap<LoadedIndex, LRUCache<string, Kept>>();
 
 /** The items of an index in memory that a condition lets through, as of the version it holds now. */
-export async function allowedItems(room: Room, resident: Resident, where: string, asking: Asking): Promise<Allowed> {
+export async function allowedItems(
+  context: VectorContext,
+  resident: LoadedIndex,
+  where: string,
+  asking: Asking,
+): Promise<Allowed> {
   for (let attempt = 1; ; attempt++) {
     const { manifest } = resident;
-    const dataset = await datasetOf(room, manifest);
+    const dataset = await datasetOf(context, manifest);
     const key = JSON.stringify([manifest.version, dataset?.version ?? 0, where]);
     const cache = kept.get(resident) ?? new LRUCache<string, Kept>({ max: KEPT });
     kept.set(resident, cache);
     const known = cache.get(key);
-    if (known && (await areNewest(room, known.others))) return known;
+    if (known && (await areNewest(context, known.others))) return known;
 
     const mask = new Uint8Array(Math.ceil(resident.items.slots / 8));
     let count = 0;
@@ -55,7 +60,7 @@ export async function allowedItems(room: Room, resident: Resident, where: string
     const allowAll = (ids: string[]): void => {
       for (const id of ids) allow(id);
     };
-    const read = await matching(room, manifest, dataset, where, asking, allowAll, () => {
+    const read = await matching(context, manifest, dataset, where, asking, allowAll, () => {
       mask.fill(0);
       count = 0;
     });
@@ -69,7 +74,7 @@ export async function allowedItems(room: Room, resident: Resident, where: string
 }
 
 async function matching(
-  room: Room,
+  context: VectorContext,
   manifest: IndexManifest,
   dataset: Manifest | undefined,
   where: string,
@@ -78,16 +83,16 @@ async function matching(
   onRestart: () => void,
 ): Promise<string[]> {
   try {
-    return await room.query.texts(matchingIds(manifest, dataset, where), asking, onIds, onRestart);
+    return await context.query.texts(matchingIds(manifest, dataset, where), asking, onIds, onRestart);
   } catch (error) {
     throw explained(error, manifest, dataset);
   }
 }
 
-async function areNewest(room: Room, references: readonly string[]): Promise<boolean> {
+async function areNewest(context: VectorContext, references: readonly string[]): Promise<boolean> {
   for (const reference of references) {
     const { name, version } = parseReference(reference);
-    const newest = await room.catalog.load(name, undefined, { recent: true }).catch(() => undefined);
+    const newest = await context.catalog.load(name, undefined, { recent: true }).catch(() => undefined);
     if (newest?.version !== version) return false;
   }
   return true;
@@ -98,22 +103,24 @@ function nameOf({ name, version }: Manifest): string {
 }
 
 /** Throws `invalid` for what is not one condition. */
-export async function assertWhere(room: Room, where: string, asking: Asking): Promise<void> {
+export async function assertWhere(context: VectorContext, where: string, asking: Asking): Promise<void> {
   if (where.trim() === "" || where.length > MAX_CONDITION_CHARS) {
     throw new LakeError("invalid", where.trim() === "" ? "where is empty." : `where has ${where.length} characters.`, {
       hint: `A condition of at most ${MAX_CONDITION_CHARS} characters, for example metadata->>'state' = 'IL'; or leave where out.`,
     });
   }
-  await room.query.assertCondition(where, asking);
+  await context.query.assertCondition(where, asking);
 }
 
 /** The newest version of the dataset the index was built from, unless it has gone. */
-export async function datasetOf(room: Room, { index }: IndexManifest): Promise<Manifest | undefined> {
+export async function datasetOf(context: VectorContext, { index }: IndexManifest): Promise<Manifest | undefined> {
   if (!index.source) return undefined;
-  const dataset = await room.catalog.load(index.source.dataset, undefined, { recent: true }).catch((error: unknown) => {
-    if (error instanceof LakeError && error.kind === "not_found") return undefined;
-    throw error;
-  });
+  const dataset = await context.catalog
+    .load(index.source.dataset, undefined, { recent: true })
+    .catch((error: unknown) => {
+      if (error instanceof LakeError && error.kind === "not_found") return undefined;
+      throw error;
+    });
   const id = index.source.id;
   return dataset?.columns.some((column) => column.name === id) ? dataset : undefined;
 }

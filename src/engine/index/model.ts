@@ -1,7 +1,7 @@
 import type { VectorIndex } from "../catalog/types.ts";
 import type { EmbedKind } from "../embed/types.ts";
 import { LakeError } from "../kernel/errors.ts";
-import type { Room } from "./room.ts";
+import type { VectorContext } from "./context.ts";
 import type { CreateRequest, IndexManifest, VectorOptions } from "./types.ts";
 
 const MIN_DIMENSION = 1;
@@ -11,7 +11,7 @@ const BATCH = 256;
 
 /** Dimension and model for a new index. Throws `invalid` when they do not go together. */
 export async function chooseModel(
-  room: Room,
+  context: VectorContext,
   { dimension, model, source }: CreateRequest,
   signal?: AbortSignal,
 ): Promise<Pick<VectorIndex, "dimension" | "model">> {
@@ -28,7 +28,7 @@ export async function chooseModel(
     );
   }
   if (dimension !== undefined && model === undefined && source === undefined) return { dimension, model: null };
-  const embedder = await room.embedder();
+  const embedder = await context.embedder();
   const found = await embedder.model(model);
   let length = found.dimension;
   if (length === undefined) {
@@ -54,15 +54,15 @@ export interface NoVector {
  * text.
  */
 export async function embedEachFor(
-  room: Room,
+  context: VectorContext,
   manifest: IndexManifest,
   texts: readonly string[],
   where: (position: number) => string,
   options: VectorOptions = {},
 ): Promise<(Float32Array | NoVector)[]> {
   const model = modelOf(manifest);
-  const embedder = await room.embedder();
-  await assertSameModel(room, manifest.name, manifest.index);
+  const embedder = await context.embedder();
+  await assertSameModel(context, manifest.name, manifest.index);
   const vectors: (Float32Array | NoVector)[] = [];
   for (let from = 0; from < texts.length; from += BATCH) {
     options.onProgress?.(from / texts.length, "embedding");
@@ -82,7 +82,7 @@ export async function embedEachFor(
  * in the index, naming both models; `where` names a text by its position.
  */
 export async function embedFor(
-  room: Room,
+  context: VectorContext,
   manifest: IndexManifest,
   texts: readonly string[],
   kind: EmbedKind,
@@ -90,8 +90,8 @@ export async function embedFor(
   options: VectorOptions = {},
 ): Promise<Float32Array[]> {
   const model = modelOf(manifest);
-  const embedder = await room.embedder();
-  await assertSameModel(room, manifest.name, manifest.index);
+  const embedder = await context.embedder();
+  await assertSameModel(context, manifest.name, manifest.index);
   const vectors: Float32Array[] = [];
   for (let from = 0; from < texts.length; from += BATCH) {
     options.onProgress?.(from / texts.length, "embedding");
@@ -118,10 +118,10 @@ function assertDimension({ name, index }: IndexManifest, made: { model: string; 
   throw mismatch(name, index, `${made.model} with ${made.dimension} dimensions`);
 }
 
-async function assertSameModel(room: Room, name: string, index: VectorIndex): Promise<void> {
+async function assertSameModel(context: VectorContext, name: string, index: VectorIndex): Promise<void> {
   const model = index.model;
   if (!model) return;
-  const embedder = await room.embedder();
+  const embedder = await context.embedder();
   const found = await embedder.model(model.name).catch(() => undefined);
   if (!found) {
     const own = await embedder.model();

@@ -2,17 +2,18 @@ import { scoreOf } from "../ann/distances.ts";
 import type { Manifest } from "../catalog/types.ts";
 import { identifier } from "../duckdb/duckdb.ts";
 import type { Json } from "../duckdb/values.ts";
-import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { ANYWHERE, parseExact } from "../kernel/exact-json.ts";
 import { DEFAULT_K, MAX_EF, MAX_K } from "../kernel/limits.ts";
 import { mapInSlices } from "../kernel/time-slice.ts";
 import type { Asking } from "../query/types.ts";
+import type { VectorContext } from "./context.ts";
 import { allowedItems, assertWhere, datasetOf, explained, matchingIds, relation } from "./filter.ts";
+import type { IndexCache } from "./index-cache.ts";
 import { assertId, assertText, checkVector } from "./items.ts";
+import type { LoadedIndex } from "./loaded-index.ts";
 import { embedFor } from "./model.ts";
-import type { Resident } from "./resident.ts";
-import type { Residents } from "./residents.ts";
-import type { Room } from "./room.ts";
 import { loadIndex } from "./segments.ts";
 import type { Hit, IndexManifest, SearchRequest, SearchResult } from "./types.ts";
 import { summaryOf } from "./write.ts";
@@ -43,25 +44,31 @@ export interface Found {
 }
 
 /** Finds the nearest items. Throws `invalid` naming the argument, `not_found` for an index or an item. */
-export async function find(room: Room, residents: Residents, request: SearchRequest, asking: Asking): Promise<Found> {
+export async function find(
+  context: VectorContext,
+  residents: IndexCache,
+  request: SearchRequest,
+  asking: Asking,
+): Promise<Found> {
   const { signal } = asking;
   throwIfAborted(signal);
   assertRequest(request);
-  const manifest = await loadIndex(room, request.index, { recent: true });
+  const manifest = await loadIndex(context, request.index, { recent: true });
   const k = request.k ?? DEFAULT_K;
-  const ef = request.ef ?? efFor(manifest.index.count, room.settings.vector.ef);
+  const ef = request.ef ?? efFor(manifest.index.count, context.settings.vector.ef);
   // Checked, and embedded, before anything is read.
-  const query = await queryVector(room, manifest, request, signal);
-  if (request.where !== undefined) await assertWhere(room, request.where, asking);
+  const query = await queryVector(context, manifest, request, signal);
+  if (request.where !== undefined) await assertWhere(context, request.where, asking);
   const inMemory = await residents.use(manifest, signal, async (resident): Promise<Found> => {
     const own = request.likeId === undefined ? undefined : resident.items.slotOf(request.likeId);
     if (request.likeId !== undefined && own === undefined) throw noItem(manifest.name, request.likeId);
     const vector = query ?? (own === undefined ? undefined : await resident.shards.vector(own));
     if (!vector) throw noItem(manifest.name, request.likeId ?? "");
-    const allowed = request.where === undefined ? undefined : await allowedItems(room, resident, request.where, asking);
+    const allowed =
+      request.where === undefined ? undefined : await allowedItems(context, resident, request.where, asking);
     return searchResident(resident, vector, { k, ef, own, allowed, signal });
   });
-  return inMemory ?? findOnDisk(room, manifest, request, query, k, asking);
+  return inMemory ?? findOnDisk(context, manifest, request, query, k, asking);
 }
 
 /**
@@ -73,7 +80,7 @@ export function efFor(count: number, ef: number): number {
 }
 
 async function searchResident(
-  resident: Resident,
+  resident: LoadedIndex,
   vector: Float32Array,
   {
     k,
@@ -118,7 +125,7 @@ const DISTANCES = {
 
 /** Compares with every vector in the files: for what does not fit in memory. */
 async function findOnDisk(
-  room: Room,
+  context: VectorContext,
   manifest: IndexManifest,
   { likeId, where }: SearchRequest,
   query: Float32Array | undefined,
@@ -131,16 +138,16 @@ async function findOnDisk(
   const like = `(SELECT vector FROM ${items} WHERE id = $1::VARCHAR)`;
   const vector = query ? `from_json($1::VARCHAR, '["FLOAT"]')::${type}` : like;
   const conditions = likeId === undefined ? [] : ["id <> $1::VARCHAR"];
-  const dataset = where === undefined ? undefined : await datasetOf(room, manifest);
+  const dataset = where === undefined ? undefined : await datasetOf(context, manifest);
   if (where !== undefined) conditions.push(`id IN (${matchingIds(manifest, dataset, where)})`);
   const sql = `SELECT id, ${DISTANCES[index.metric]}(vector, ${vector}) AS distance, metadata::VARCHAR AS metadata
     FROM ${items} ${conditions.length > 0 ? `WHERE ${conditions.join(" AND ")}` : ""} ORDER BY distance, id LIMIT ${k}`;
   if (likeId !== undefined) {
-    const { rows } = await ask(room, `SELECT 1 FROM ${items} WHERE id = $1::VARCHAR`, [likeId], asking);
+    const { rows } = await ask(context, `SELECT 1 FROM ${items} WHERE id = $1::VARCHAR`, [likeId], asking);
     if (rows.length === 0) throw noItem(manifest.name, likeId);
   }
   const parameter = query ? JSON.stringify([...query]) : likeId;
-  const { rows } = await ask(room, sql, [parameter], asking).catch((error: unknown) => {
+  const { rows } = await ask(context, sql, [parameter], asking).catch((error: unknown) => {
     throw where === undefined ? error : explained(error, manifest, dataset);
   });
   const hits = rows.map(([id, value, metadata]): RawHit => {
@@ -150,8 +157,8 @@ async function findOnDisk(
   return { manifest, hits, exact: true, matched: undefined, onDisk: true };
 }
 
-async function ask(room: Room, sql: string, params: readonly unknown[], asking: Asking) {
-  const result = await room.query.query(sql, {
+async function ask(context: VectorContext, sql: string, params: readonly unknown[], asking: Asking) {
+  const result = await context.query.query(sql, {
     params,
     maxRows: MAX_K,
     maxBytes: MAX_ANSWER_BYTES,
@@ -165,21 +172,21 @@ async function ask(room: Room, sql: string, params: readonly unknown[], asking: 
 
 /** The hits with everything that was asked for, and what the reader should know about them. */
 export async function search(
-  room: Room,
-  residents: Residents,
+  context: VectorContext,
+  residents: IndexCache,
   request: SearchRequest,
   asking: Asking,
 ): Promise<SearchResult> {
   const started = performance.now();
-  const found = await find(room, residents, request, asking);
+  const found = await find(context, residents, request, asking);
   const { manifest, matched } = found;
   const include = new Set(request.include);
   const some = found.hits.length > 0;
   const items =
     some && (include.has("text") || include.has("vector"))
-      ? await itemsById(room, manifest, idsOf(found), include, asking)
+      ? await itemsById(context, manifest, idsOf(found), include, asking)
       : undefined;
-  const rows = include.has("row") ? await rowsById(room, manifest, idsOf(found), asking) : undefined;
+  const rows = include.has("row") ? await rowsById(context, manifest, idsOf(found), asking) : undefined;
   const complete = ({ id, distance, score, metadata }: RawHit): Hit => {
     const item = items?.get(id);
     return {
@@ -209,7 +216,7 @@ function idsOf({ hits }: Found): string {
 }
 
 async function itemsById(
-  room: Room,
+  context: VectorContext,
   manifest: IndexManifest,
   ids: string,
   include: ReadonlySet<string>,
@@ -217,16 +224,16 @@ async function itemsById(
 ): Promise<Map<string, Record<string, Json>>> {
   const columns = ["id", ...["text", "vector"].filter((column) => include.has(column))];
   const sql = `SELECT ${columns.join(", ")} FROM ${relation(manifest)} WHERE id IN (${WANTED})`;
-  return byId(await ask(room, sql, [ids], asking));
+  return byId(await ask(context, sql, [ids], asking));
 }
 
 async function rowsById(
-  room: Room,
+  context: VectorContext,
   manifest: IndexManifest,
   ids: string,
   asking: Asking,
 ): Promise<Map<string, Record<string, Json>>> {
-  const dataset = await datasetOf(room, manifest);
+  const dataset = await datasetOf(context, manifest);
   const source = manifest.index.source;
   if (!source) {
     throw new LakeError("invalid", `include has "row", and ${manifest.name} was not built from a dataset.`, {
@@ -237,7 +244,7 @@ async function rowsById(
   const key = keyColumn(dataset);
   const id = `CAST(${identifier(source.id)} AS VARCHAR)`;
   const sql = `SELECT ${id} AS ${identifier(key)}, * FROM ${relation(dataset)} WHERE ${id} IN (${WANTED})`;
-  const found = byId(await ask(room, sql, [ids], asking));
+  const found = byId(await ask(context, sql, [ids], asking));
   for (const row of found.values()) delete row[key];
   return found;
 }
@@ -277,7 +284,7 @@ export function noteOn({ manifest, onDisk }: Found): string {
 }
 
 async function queryVector(
-  room: Room,
+  context: VectorContext,
   manifest: IndexManifest,
   { text, vector }: SearchRequest,
   signal: AbortSignal | undefined,
@@ -285,7 +292,7 @@ async function queryVector(
   if (vector !== undefined) return checkVector(vector, "vector", manifest.index);
   if (text === undefined) return undefined;
   assertText(text, "text");
-  const [made] = await embedFor(room, manifest, [text], "query", () => "text", { signal });
+  const [made] = await embedFor(context, manifest, [text], "query", () => "text", { signal });
   return made;
 }
 

@@ -13,7 +13,7 @@ import { mapInSlices } from "../kernel/time-slice.ts";
 import { onWholeCopies } from "../query/duckdb/damaged-copies.ts";
 import { liveItems } from "../query/duckdb/live-items.ts";
 import type { Store } from "../store/store.ts";
-import type { Room } from "./room.ts";
+import type { VectorContext } from "./context.ts";
 import { type IndexManifest, ITEM_COLUMNS } from "./types.ts";
 
 /**
@@ -38,11 +38,11 @@ export function isIndex(manifest: Manifest | undefined): manifest is IndexManife
 
 /** The newest version of an index. Throws `not_found` with the nearest names, `invalid` for a table. */
 export async function loadIndex(
-  room: Pick<Room, "catalog">,
+  context: Pick<VectorContext, "catalog">,
   name: string,
   options?: { recent?: boolean },
 ): Promise<IndexManifest> {
-  const manifest = await room.catalog.load(name, undefined, options);
+  const manifest = await context.catalog.load(name, undefined, options);
   if (isIndex(manifest)) return manifest;
   const create = JSON.stringify({ name: `${name}_index`, dataset: name, text: "…", id: "…" });
   throw new LakeError("invalid", `${name} is a table, not a vector index.`, {
@@ -52,30 +52,30 @@ export async function loadIndex(
 
 /** Writes rows as one segment and stores it: durable when this returns, visible when a commit names it. */
 export async function writeSegment(
-  room: Room,
+  context: VectorContext,
   { name, index }: IndexManifest,
   rows: readonly SegmentRow[],
   signal?: AbortSignal,
 ): Promise<DataFile> {
-  const encoded = await room.withConnection((connection, source) =>
+  const encoded = await context.withConnection((connection, source) =>
     source.withRows({ dimension: index.dimension, rows }, (table) =>
-      encode(room, connection, index, `SELECT * FROM ${table}`, signal),
+      encode(context, connection, index, `SELECT * FROM ${table}`, signal),
     ),
   );
-  const file = await keep(room, { name, index }, encoded);
+  const file = await keep(context, { name, index }, encoded);
   if (file.rows === rows.length) return file;
   throw new LakeError("internal", `A segment has ${file.rows} rows of ${rows.length}.`);
 }
 
 /** As `writeSegment`, for the rows of a query of ours, which yields the columns of a segment. */
 export async function writeQuery(
-  room: Room,
+  context: VectorContext,
   connection: Connection,
   { name, index }: Pick<IndexManifest, "name" | "index">,
   select: string,
   signal?: AbortSignal,
 ): Promise<DataFile> {
-  return keep(room, { name, index }, await encode(room, connection, index, select, signal));
+  return keep(context, { name, index }, await encode(context, connection, index, select, signal));
 }
 
 interface Encoded {
@@ -84,13 +84,13 @@ interface Encoded {
 }
 
 async function encode(
-  room: Room,
+  context: VectorContext,
   connection: Connection,
   { dimension }: VectorIndex,
   select: string,
   signal: AbortSignal | undefined,
 ): Promise<Encoded> {
-  const path = join(await room.folder(), `${randomUUID()}.parquet`);
+  const path = join(await context.folder(), `${randomUUID()}.parquet`);
   const groupRows = Math.max(128, Math.min(MAX_GROUP_ROWS, Math.floor(GROUP_VALUES / dimension)));
   // Version 2 has an encoding that splits floats by bytes: a tenth smaller, and as quick; what is left of them packs no
   // better at higher levels (measured).
@@ -108,14 +108,14 @@ async function encode(
 
 /** Stores what was encoded, under its hash. */
 async function keep(
-  room: Room,
+  context: VectorContext,
   { name, index }: Pick<IndexManifest, "name" | "index">,
   { path, row }: Encoded,
 ): Promise<DataFile> {
   try {
-    const sha256 = await room.hasher().sha256(path);
+    const sha256 = await context.hasher().sha256(path);
     const key = dataKey(name, schemaFingerprint(indexColumns(index.dimension)), sha256);
-    await putDataFile(room.store, key, path);
+    await putDataFile(context.store, key, path);
     return {
       key,
       bytes: Number(row.file_size_bytes),
@@ -189,24 +189,24 @@ export async function pathsOf(store: Store, files: readonly DataFile[], held: Sc
 
 /** Which of the ids are items of this version; of those in `kept`, their metadata as JSON. */
 export async function findItems(
-  room: Room,
+  context: VectorContext,
   manifest: IndexManifest,
   { ids, kept }: { ids: readonly string[]; kept: readonly string[] },
   signal?: AbortSignal,
 ): Promise<Map<string, string | null>> {
   if (manifest.index.count === 0) return new Map();
-  return onWholeCopies(room.store, manifest.files, () => findOnDisk(room, manifest, { ids, kept }, signal));
+  return onWholeCopies(context.store, manifest.files, () => findOnDisk(context, manifest, { ids, kept }, signal));
 }
 
 function findOnDisk(
-  room: Room,
+  context: VectorContext,
   manifest: IndexManifest,
   { ids, kept }: { ids: readonly string[]; kept: readonly string[] },
   signal: AbortSignal | undefined,
 ): Promise<Map<string, string | null>> {
   return inScope(async (files) => {
-    const items = await selectItems(room.store, manifest, ["id", "metadata"], files);
-    return room.withConnection(async (connection) => {
+    const items = await selectItems(context.store, manifest, ["id", "metadata"], files);
+    return context.withConnection(async (connection) => {
       const found = new Map<string, string | null>();
       const look = async (columns: string, wanted: readonly string[]): Promise<void> => {
         if (wanted.length === 0) return;

@@ -1,17 +1,18 @@
 import { setMaxListeners } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
-import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { cancelled, throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
 import { untraced } from "../kernel/trace.ts";
 import type { Asking } from "../query/types.ts";
 import { buildIndex } from "./build.ts";
 import { compact } from "./compact.ts";
+import { openVectorContext, type VectorContextParts } from "./context.ts";
 import { ensureIndex } from "./create.ts";
-import { openResidents } from "./residents.ts";
-import { openRoom, type RoomParts } from "./room.ts";
-import { listSaved, removeSaved, savedAt } from "./saved.ts";
+import { openIndexCache } from "./index-cache.ts";
 import { find, noteOn, type RawHit, search } from "./search.ts";
 import { findItems, isIndex, loadIndex } from "./segments.ts";
+import { listSnapshots, removeSnapshots, snapshotTime } from "./snapshots.ts";
 import { sourceQuery } from "./template.ts";
 import type {
   CreateRequest,
@@ -61,12 +62,12 @@ const CLOSE_GRACE_MS = 3_000;
 /** So many times the quiet that is waited for, changes or not. */
 const MAX_QUIETS = 10;
 
-export function openVectors(scope: Scope, parts: RoomParts): Vectors {
+export function openVectors(scope: Scope, parts: VectorContextParts): Vectors {
   const { settings, catalog } = parts;
   const { trace = untraced } = settings;
   // Its parts are opened when they are needed, and closed when what uses them has ended.
   const own = openScope();
-  const room = openRoom(own, parts);
+  const context = openVectorContext(own, parts);
   const closing = new AbortController();
   // As many listen to it as there are calls.
   setMaxListeners(0, closing.signal);
@@ -74,14 +75,14 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
   const beingTended = new Set<string>();
   const beingBuilt = new Set<string>();
   const underWay = new Set<Promise<unknown>>();
-  const residents = openResidents(own, room, { closing: closing.signal, onRead: tendLater });
+  const residents = openIndexCache(own, context, { closing: closing.signal, onRead: tendLater });
   scope.defer(async () => {
     closing.abort(new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." }));
     for (const { timer } of tending.values()) clearTimeout(timer);
     const grace = new AbortController();
     await Promise.race([Promise.allSettled(underWay), delay(CLOSE_GRACE_MS, undefined, grace).catch(() => undefined)]);
     grace.abort();
-    await room.stop();
+    await context.stop();
     await own.close();
   });
   catalog.onChange(({ removed, updated }) => {
@@ -149,7 +150,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
   }
 
   async function tend(name: string): Promise<void> {
-    await compact(room, name, closing.signal);
+    await compact(context, name, closing.signal);
     if (!residents.peek(name)) return;
     const manifest = await catalog.load(name).catch(() => undefined);
     if (!isIndex(manifest) || !residents.hasRoom(manifest)) return;
@@ -173,7 +174,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
   }
 
   /**
-   * Takes a growing index into memory while it is built, when there is room: whoever builds one searches it next, and would
+   * Takes a growing index into memory while it is built, when there is context: whoever builds one searches it next, and would
    * wait until all of it is read.
    */
   function openTakingIn(): (manifest: IndexManifest) => void {
@@ -206,7 +207,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     (signal: AbortSignal): Lookup =>
     async (manifest, wanted) => {
       const resident = residents.peek(manifest.name);
-      if (resident?.manifest.commitId !== manifest.commitId) return findItems(room, manifest, wanted, signal);
+      if (resident?.manifest.commitId !== manifest.commitId) return findItems(context, manifest, wanted, signal);
       const found = new Map<string, string | null>();
       for (const id of wanted.ids) {
         const slot = resident.items.slotOf(id);
@@ -217,7 +218,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
 
   async function create(request: CreateRequest, options: VectorOptions, signal: AbortSignal): Promise<CreateResult> {
     if (!request.source) {
-      const { manifest, created } = await ensureIndex(room, request, undefined, signal);
+      const { manifest, created } = await ensureIndex(context, request, undefined, signal);
       return {
         ...summaryOf(manifest),
         created,
@@ -236,7 +237,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     }
     const query = sourceQuery(dataset, request.source);
     if (request.source.where !== undefined)
-      await room.query.assertCondition(request.source.where, { signal, caller: options.caller });
+      await context.query.assertCondition(request.source.where, { signal, caller: options.caller });
     const source = {
       dataset: dataset.name,
       version: dataset.version,
@@ -249,8 +250,8 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     const takeIn = openTakingIn();
     beingBuilt.add(request.name);
     const built = await buildIndex(
-      room,
-      () => ensureIndex(room, request, source, signal),
+      context,
+      () => ensureIndex(context, request, source, signal),
       { sql: query.sql, source },
       { ...options, signal, onCommit: takeIn, lookup: lookupUntil(signal) },
     ).finally(() => {
@@ -272,7 +273,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     upsert: (index, items, options = {}) =>
       trace("vector.upsert", { "lakehouse.items": items.length }, () =>
         during(options, async (signal) => {
-          const done = await upsertItems(room, index, items, { ...options, signal }, lookupUntil(signal));
+          const done = await upsertItems(context, index, items, { ...options, signal }, lookupUntil(signal));
           follow(done.manifest);
           return { ...summaryOf(done.manifest), inserted: done.inserted, updated: done.updated };
         }),
@@ -280,7 +281,7 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     remove: (index, ids, options = {}) =>
       trace("vector.delete", { "lakehouse.items": ids.length }, () =>
         during(options, async (signal) => {
-          const { manifest, result } = await deleteItems(room, index, ids, signal, lookupUntil(signal));
+          const { manifest, result } = await deleteItems(context, index, ids, signal, lookupUntil(signal));
           follow(manifest);
           return result;
         }),
@@ -288,13 +289,13 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     // Closing fails what the shards were asked; another signal to listen to would cost as much as asking them.
     search: (request, asking = {}) =>
       trace("vector.search", {}, async (span) => {
-        const result = await whileOpen(() => search(room, residents, request, asking));
+        const result = await whileOpen(() => search(context, residents, request, asking));
         span.note({ "lakehouse.method": result.method, "lakehouse.hits": result.hits.length });
         return result;
       }),
     find: (request, asking) =>
       trace("vector.search", {}, async (span) => {
-        const found = await whileOpen(() => find(room, residents, request, asking));
+        const found = await whileOpen(() => find(context, residents, request, asking));
         const { manifest, hits, exact } = found;
         span.note({ "lakehouse.method": exact ? "exact" : "hnsw", "lakehouse.hits": hits.length });
         return { reference: `${manifest.name}@${manifest.version}`, hits, note: noteOn(found) };
@@ -302,18 +303,18 @@ export function openVectors(scope: Scope, parts: RoomParts): Vectors {
     status: (name) => during({}, () => status(name)),
     forget: async (name) => {
       await residents.forget(name);
-      await removeSaved(room, name);
+      await removeSnapshots(context, name);
     },
     resident: () => ({ indexes: residents.size(), bytes: residents.bytes() }),
-    feeding: room.feeding,
+    feeding: context.feeding,
   };
 
   async function status(name: string): Promise<IndexStatus> {
-    const manifest = await loadIndex(room, name);
+    const manifest = await loadIndex(context, name);
     const { index, files } = manifest;
     const resident = residents.peek(name);
-    const [saved] = await listSaved(room, name);
-    const at = saved ? await savedAt(room, saved) : null;
+    const [saved] = await listSnapshots(context, name);
+    const at = saved ? await snapshotTime(context, saved) : null;
     // Where a worker has died, the next search reads the index anew.
     const stats = await resident?.shards.stats().catch(() => undefined);
     return {

@@ -1,12 +1,13 @@
 import { setImmediate } from "node:timers/promises";
 import type { Manifest } from "../catalog/types.ts";
 import type { SegmentRow } from "../duckdb/vectors.ts";
-import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { MAX_ITEMS } from "../kernel/limits.ts";
 import { openTimeSlice } from "../kernel/time-slice.ts";
+import type { VectorContext } from "./context.ts";
 import { assertId, type CheckedItem, checkItems } from "./items.ts";
 import { embedFor } from "./model.ts";
-import type { Room } from "./room.ts";
 import { findItems, isIndex, loadIndex, nextVersion, writeSegment } from "./segments.ts";
 import type { DeleteResult, IndexManifest, IndexSummary, Item, VectorOptions } from "./types.ts";
 
@@ -42,11 +43,11 @@ export interface Written {
  * first.
  */
 export async function commitRows(
-  room: Room,
+  context: VectorContext,
   manifest: IndexManifest,
   { rows, source, index: changed }: Change,
   signal?: AbortSignal,
-  lookup: Lookup = (at, wanted) => findItems(room, at, wanted, signal),
+  lookup: Lookup = (at, wanted) => findItems(context, at, wanted, signal),
 ): Promise<Written> {
   const ids = rows.map((row) => row.id);
   const kept = rows.flatMap((row) => (row.metadata === undefined ? [row.id] : []));
@@ -54,13 +55,13 @@ export async function commitRows(
   let written: { for: string; file: ReturnType<typeof writeSegment> } | undefined;
   const keyOf = (metadata: (string | null)[], deleted: string[]): string => JSON.stringify([metadata, deleted]);
   const write = (stored: readonly SegmentRow[]): ReturnType<typeof writeSegment> => {
-    const file = writeSegment(room, manifest, stored, signal);
+    const file = writeSegment(context, manifest, stored, signal);
     // Told to whoever awaits it.
     file.catch(() => undefined);
     return file;
   };
   let known: ReadonlyMap<string, unknown> = new Map();
-  const result = await room.catalog.commit(
+  const result = await context.catalog.commit(
     manifest.name,
     async (current) => {
       assertSame(current, manifest);
@@ -109,27 +110,27 @@ function whole(rows: readonly NewRow[], existing: ReadonlyMap<string, string | n
 }
 
 export async function upsertItems(
-  room: Room,
+  context: VectorContext,
   name: string,
   items: readonly Item[],
   { signal, onProgress }: VectorOptions,
   lookup?: Lookup,
 ): Promise<{ manifest: IndexManifest; inserted: number; updated: number }> {
-  const manifest = await loadIndex(room, name);
+  const manifest = await loadIndex(context, name);
   // Reading it took its time: the items get a turn of the event loop of their own.
   await setImmediate();
   const checked = await checkItems(name, items, manifest.index);
-  const rows = await withVectors(room, manifest, checked, { signal, onProgress });
+  const rows = await withVectors(context, manifest, checked, { signal, onProgress });
   throwIfAborted(signal);
   onProgress?.(0.95, "committing");
-  const written = await commitRows(room, manifest, { rows, source: "vector-upsert" }, signal, lookup);
+  const written = await commitRows(context, manifest, { rows, source: "vector-upsert" }, signal, lookup);
   onProgress?.(1, "committed");
   const updated = written.known.size;
   return { manifest: written.manifest, inserted: items.length - updated, updated };
 }
 
 async function withVectors(
-  room: Room,
+  context: VectorContext,
   manifest: IndexManifest,
   items: readonly CheckedItem[],
   { signal, onProgress }: VectorOptions,
@@ -139,7 +140,7 @@ async function withVectors(
   const made =
     missing.length === 0
       ? []
-      : await embedFor(room, manifest, texts, "document", (at) => `items[${missing[at]}].text`, {
+      : await embedFor(context, manifest, texts, "document", (at) => `items[${missing[at]}].text`, {
           signal,
           onProgress: onProgress && ((fraction, message) => onProgress(fraction * 0.9, message)),
         });
@@ -154,13 +155,13 @@ async function withVectors(
 }
 
 export async function deleteItems(
-  room: Room,
+  context: VectorContext,
   name: string,
   ids: readonly string[],
   signal?: AbortSignal,
   lookup?: Lookup,
 ): Promise<{ manifest: IndexManifest; result: DeleteResult }> {
-  const manifest = await loadIndex(room, name);
+  const manifest = await loadIndex(context, name);
   if (ids.length === 0 || ids.length > MAX_ITEMS) {
     throw new LakeError(
       ids.length === 0 ? "invalid" : "limit",
@@ -174,7 +175,7 @@ export async function deleteItems(
   for (const [at, id] of ids.entries()) await inSlices(() => assertId(id, `ids[${at}]`));
   const unique = [...new Set(ids)];
   const rows = unique.map((id) => ({ id, vector: undefined, text: null, metadata: null, fromDataset: false }));
-  const written = await commitRows(room, manifest, { rows, source: "vector-delete" }, signal, lookup);
+  const written = await commitRows(context, manifest, { rows, source: "vector-delete" }, signal, lookup);
   const { version, index } = written.manifest;
   const missing = unique.filter((id) => !written.known.has(id));
   const deleted = written.known.size;

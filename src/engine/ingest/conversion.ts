@@ -1,7 +1,8 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { quoted } from "../catalog/nearest.ts";
-import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { type OnEnd, ProcessEnded, takeProcess } from "../process/processes.ts";
 import type { EngineSettings } from "../settings.ts";
@@ -15,7 +16,7 @@ export interface Conversion {
   readonly id: string;
   /** Opens the file and tells what it is. Throws `conflict` when its name leads elsewhere by now, `invalid`. */
   open(request: OpenRequest, signal: AbortSignal): Promise<Detected>;
-  /** Turns what was opened, or a query, into Parquet files in the folder. */
+  /** Limiter what was opened, or a query, into Parquet files in the folder. */
   convert(
     request: ConvertRequest,
     options: { signal: AbortSignal; onProgress: (fraction: number) => void },

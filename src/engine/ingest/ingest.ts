@@ -6,12 +6,13 @@ import { putDataFiles } from "../catalog/data-files.ts";
 import { newestOf } from "../catalog/drop.ts";
 import { assertDatasetName, dataKey, schemaFingerprint } from "../catalog/identity.ts";
 import type { Catalog, DataFile, Draft, Head, Manifest } from "../catalog/types.ts";
-import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { cancelled, throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { type Hasher, openHasher } from "../kernel/hash.ts";
+import { type FullQueue, type Occupancy, openLimiter } from "../kernel/limiter.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "../kernel/spool-folders.ts";
 import { untraced } from "../kernel/trace.ts";
-import { type FullQueue, type Occupancy, openTurns } from "../kernel/turns.ts";
 import { failedOnCopies } from "../query/duckdb/damaged-copies.ts";
 import { withoutLiterals } from "../query/guard/tokens.ts";
 import type { QueryEngine } from "../query/types.ts";
@@ -39,7 +40,7 @@ export interface IngestParts {
 
 export interface Ingest {
   /**
-   * Turns a source into Parquet and commits it as one version of a dataset: durable when it returns, and when it throws
+   * Limiter a source into Parquet and commits it as one version of a dataset: durable when it returns, and when it throws
    * `LakeError` nothing has changed and nothing is left behind.
    */
   ingest(request: IngestRequest, options?: IngestOptions): Promise<IngestResult>;
@@ -61,7 +62,7 @@ export function openIngest(scope: Scope, parts: IngestParts): Ingest {
   let cleaned: Promise<void> | undefined;
   // Each ingest has memory of its own, so what they take together is bounded by how many run.
   const { maxConcurrentIngests: maxRunning } = parts.settings;
-  const turns = openTurns({ maxRunning, maxWaiting: MAX_WAITING, busy: (full) => busy(maxRunning, full) });
+  const turns = openLimiter({ maxRunning, maxWaiting: MAX_WAITING, busy: (full) => busy(maxRunning, full) });
   scope.defer(async () => {
     const closed = new LakeError("closed", "The lakehouse is closed.", { hint: "Nothing was ingested." });
     turns.close(closed);

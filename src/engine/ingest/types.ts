@@ -110,7 +110,7 @@ export interface Converted {
   notes: IngestNotes;
 }
 
-/** Turns one source into Parquet files in `context.folder`. Throws `LakeError`; then the folder's contents are garbage. */
+/** Limiter one source into Parquet files in `context.folder`. Throws `LakeError`; then the folder's contents are garbage. */
 export type Converter = (source: Source, context: ConvertContext) => Promise<Converted>;
 
 /** One kind of file that can be loaded. */

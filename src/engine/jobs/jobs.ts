@@ -1,7 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Head } from "../catalog/types.ts";
 import type { IngestRequest } from "../ingest/request.ts";
-import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { MAX_WAIT_MS } from "../kernel/limits.ts";
 import type { Scope } from "../kernel/scope.ts";
 import type { Clock, Log } from "../settings.ts";

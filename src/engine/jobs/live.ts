@@ -38,7 +38,7 @@ interface Job {
   ending: boolean;
   /** Another engine has it now, or its end is recorded by somebody else: nothing more is written. */
   lost: boolean;
-  savedAt: number;
+  snapshotTime: number;
   saving: Promise<unknown>;
 }
 
@@ -97,7 +97,7 @@ export function openLive({ records, clock, log, onState, tickMs }: LiveParts): L
       return;
     }
     if (await records.isAskedToCancel(id)) cancel(job);
-    const silent = performance.now() - job.savedAt;
+    const silent = performance.now() - job.snapshotTime;
     const { progress } = job.record;
     const current = job.task.progress();
     const moved = current.fraction !== progress.fraction || current.message !== progress.message;
@@ -110,7 +110,7 @@ export function openLive({ records, clock, log, onState, tickMs }: LiveParts): L
     }
     if (job.ending) return;
     job.record = { ...job.record, progress: current, updated: now() } as JobRecord;
-    job.savedAt = performance.now();
+    job.snapshotTime = performance.now();
     await save(job.record);
   }
 
@@ -139,7 +139,7 @@ export function openLive({ records, clock, log, onState, tickMs }: LiveParts): L
         cancelled: false,
         ending: false,
         lost: false,
-        savedAt: performance.now(),
+        snapshotTime: performance.now(),
         saving: Promise.resolve(),
       };
       jobs.set(record.id, job);

@@ -1,6 +1,6 @@
 import type { CreateRequest, CreateResult, VectorOptions } from "../index/types.ts";
 import { LakeError } from "../kernel/errors.ts";
-import { type FullQueue, openTurns, type Turns } from "../kernel/turns.ts";
+import { type FullQueue, type Limiter, openLimiter } from "../kernel/limiter.ts";
 import type { JobKind, JobOptions, JobWork } from "./types.ts";
 
 type WorkOptions = Pick<JobOptions, "roots" | "caller" | "signal" | "onProgress">;
@@ -87,8 +87,8 @@ export function openWork(workers: Workers): Work {
 
 /** Two builds of one index would embed the same texts; the second finds the work of the first done. */
 function openBuildTurns() {
-  const turnsOf = new Map<string, { turns: Turns; users: number }>();
-  const all = openTurns({ maxRunning: MAX_BUILDS, maxWaiting: MAX_WAITING, busy });
+  const turnsOf = new Map<string, { turns: Limiter; users: number }>();
+  const all = openLimiter({ maxRunning: MAX_BUILDS, maxWaiting: MAX_WAITING, busy });
 
   let waiting = 0;
 
@@ -100,7 +100,7 @@ function openBuildTurns() {
     // An empty one is made in an instant.
     if (!request.source) return build(request, options);
     const own = turnsOf.get(request.name) ?? {
-      turns: openTurns({ maxRunning: 1, maxWaiting: MAX_WAITING, busy }),
+      turns: openLimiter({ maxRunning: 1, maxWaiting: MAX_WAITING, busy }),
       users: 0,
     };
     turnsOf.set(request.name, own);

@@ -44,32 +44,6 @@ export class LakeError extends Error {
   }
 }
 
-/** Throws the caller's cancellation as a `LakeError`, so that it travels like every other error. */
-export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw cancelled(signal);
-}
-
-/** What `work` gives, or the caller's cancellation when that is first; the work goes on for others who wait for it. */
-export function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return work;
-  return new Promise((resolve, reject) => {
-    const stop = (): void => reject(cancelled(signal));
-    if (signal.aborted) stop();
-    signal.addEventListener("abort", stop, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
-  });
-}
-
-/** The error for work stopped by its caller, or by the deadline the signal carries. */
-export function cancelled(signal: AbortSignal): LakeError {
-  return signal.reason instanceof LakeError
-    ? signal.reason
-    : new LakeError("unavailable", "The call was cancelled.", {
-        code: "cancelled",
-        hint: "Nothing was changed. Call again to retry.",
-      });
-}
-
 /** Whether `error` is a Node system error with this code, for example `ENOENT`. */
 export function hasCode(error: unknown, ...codes: string[]): boolean {
   return error instanceof Error && codes.includes((error as NodeJS.ErrnoException).code ?? "");

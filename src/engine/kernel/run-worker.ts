@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
+import { cancelled, throwIfAborted } from "./abort.ts";
 import type { ErrorKind } from "./error-codes.ts";
-import { cancelled, LakeError, throwIfAborted } from "./errors.ts";
+import { LakeError } from "./errors.ts";
 import type { NextStep } from "./next-step.ts";
 import { compiledFile } from "./package.ts";
 

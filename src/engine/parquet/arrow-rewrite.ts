@@ -14,7 +14,7 @@ export interface Piece {
   bytes: number;
 }
 
-/** Turns the messages of a file, in their order, into streams of the types that Parquet has. */
+/** Limiter the messages of a file, in their order, into streams of the types that Parquet has. */
 export interface Rewriter {
   names: string[];
   dictionary(message: ArrowMessage, data: IpcMessage): void;

@@ -1,6 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { setImmediate } from "node:timers/promises";
-import { LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { PARQUET_LIMITS } from "./parquet-limits.ts";
 import { columnName, openSchemaBuilder, PHYSICAL, type Schema, type SchemaNode } from "./parquet-schema.ts";
 import { T, ThriftError, ThriftReader } from "./thrift-compact.ts";

@@ -1,7 +1,7 @@
 import type { Params } from "../duckdb/duckdb.ts";
 import type { Json } from "../duckdb/values.ts";
+import type { Occupancy } from "../kernel/limiter.ts";
 import type { Scope } from "../kernel/scope.ts";
-import type { Occupancy } from "../kernel/turns.ts";
 
 export interface Asking {
   signal?: AbortSignal | undefined;

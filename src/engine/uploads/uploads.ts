@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { cancelled, LakeError, throwIfAborted } from "../kernel/errors.ts";
+import { cancelled, throwIfAborted } from "../kernel/abort.ts";
+import { LakeError } from "../kernel/errors.ts";
 import { mapAhead } from "../kernel/map-ahead.ts";
 import type { Scope } from "../kernel/scope.ts";
 import type { Clock, Log } from "../settings.ts";

@@ -1,4 +1,5 @@
-import { LakeError, untilAborted } from "../../kernel/errors.ts";
+import { untilAborted } from "../../kernel/abort.ts";
+import { LakeError } from "../../kernel/errors.ts";
 import type { Store } from "../../store/store.ts";
 
 /**

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { RemoteConnection } from "../../duckdb/remote.ts";
-import { cancelled, LakeError, throwIfAborted } from "../../kernel/errors.ts";
-import { type FullQueue, GRACE_MS, type Occupancy, openTurns } from "../../kernel/turns.ts";
+import { cancelled, GRACE_MS, throwIfAborted } from "../../kernel/abort.ts";
+import { LakeError } from "../../kernel/errors.ts";
+import { type FullQueue, type Occupancy, openLimiter } from "../../kernel/limiter.ts";
 
 /** A worker process that runs one statement at a time, with an instance of its own. */
 export interface Session {
@@ -52,7 +53,7 @@ export function openPool(
   const all = new Set<Session>();
   /** Whoever has a place and no session yet. */
   const wanting: { take(session: Session): void; fail(error: unknown): void }[] = [];
-  const turns = openTurns({ ...limits, busy: (full) => busy(limits, full) });
+  const turns = openLimiter({ ...limits, busy: (full) => busy(limits, full) });
   let opening = 0;
   let closed = false;
   const shrink = setInterval(() => {

@@ -1,11 +1,11 @@
 import type { Catalog } from "../../catalog/types.ts";
 import type { Statement } from "../../duckdb/execute.ts";
 import { assertParamsSize } from "../../duckdb/params-size.ts";
-import { LakeError, throwIfAborted, untilAborted } from "../../kernel/errors.ts";
+import { answeredInTime, throwIfAborted, untilAborted } from "../../kernel/abort.ts";
+import { LakeError } from "../../kernel/errors.ts";
 import { DEFAULT_ROWS, MAX_ROWS } from "../../kernel/limits.ts";
 import { openScope, type Scope } from "../../kernel/scope.ts";
 import { untraced } from "../../kernel/trace.ts";
-import { answeredInTime } from "../../kernel/turns.ts";
 import type { EngineSettings } from "../../settings.ts";
 import type { Store } from "../../store/store.ts";
 import { CELL_LIMITS, cellStatement } from "../guard/cell-limits.ts";
@@ -43,7 +43,7 @@ import {
   searchesOf,
   type Turn,
   viewParts,
-} from "./turn.ts";
+} from "./session.ts";
 import { statementsOf } from "./views.ts";
 
 const DUCKDB = { "db.system.name": "duckdb" };

@@ -6,7 +6,7 @@ import { openScope } from "../../kernel/scope.ts";
 import type { Verdict } from "../guard/tree.ts";
 import { openPins, type Snapshot, type Snapshots } from "../snapshot.ts";
 import type { QueryResult, ResultCacheStats } from "../types.ts";
-import { KEPT_VERDICT_CHARS } from "./turn.ts";
+import { KEPT_VERDICT_CHARS } from "./session.ts";
 
 /** What a result follows from, apart from the data. */
 export interface Asked {

@@ -1,15 +1,15 @@
 import { LRUCache } from "lru-cache";
 import { openShardPool } from "../ann/shards.ts";
-import { untilAborted } from "../kernel/errors.ts";
+import { untilAborted } from "../kernel/abort.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { untraced } from "../kernel/trace.ts";
 import { onWholeCopies } from "../query/duckdb/damaged-copies.ts";
-import { bytesOf, bytesOfItem, loadResident, type Resident, Stale, sizeOf, TooLarge } from "./resident.ts";
-import type { Room } from "./room.ts";
-import { restoreSaved, saveResident } from "./saved.ts";
+import type { VectorContext } from "./context.ts";
+import { bytesOf, bytesOfItem, type LoadedIndex, loadIndex, Stale, sizeOf, TooLarge } from "./loaded-index.ts";
+import { restoreSnapshot, saveIndex } from "./snapshots.ts";
 import type { IndexManifest } from "./types.ts";
 
-export interface Residents {
+export interface IndexCache {
   /**
    * The index in memory at this version or a later one; undefined when it is too large for that. Loading goes on for
    * others when the caller leaves.
@@ -17,12 +17,12 @@ export interface Residents {
   use<Result>(
     manifest: IndexManifest,
     signal: AbortSignal | undefined,
-    work: (resident: Resident) => Promise<Result>,
+    work: (resident: LoadedIndex) => Promise<Result>,
   ): Promise<Result | undefined>;
   /** Whether it can be in memory at this version, and all that is there with it. */
   hasRoom(manifest: IndexManifest): boolean;
   /** What is in memory already, at whatever version. */
-  peek(name: string): Resident | undefined;
+  peek(name: string): LoadedIndex | undefined;
   forget(name: string): Promise<void>;
   /** Puts a new one, read from the segments, in the place of one that has gathered many dead places. */
   renew(name: string): Promise<void>;
@@ -33,8 +33,8 @@ export interface Residents {
 }
 
 interface Entry {
-  opening: Promise<Resident>;
-  resident?: Resident;
+  opening: Promise<LoadedIndex>;
+  resident?: LoadedIndex;
   bytes: number;
   users: number;
   usedAt: number;
@@ -51,12 +51,12 @@ const OLD_VERSIONS = 32;
 const MIN_SAVED_ITEMS = 256;
 
 /** `onRead` is told of an index that was read from its segments: there is nothing saved of it. */
-export function openResidents(
+export function openIndexCache(
   scope: Scope,
-  room: Room,
+  context: VectorContext,
   { closing, onRead }: { closing: AbortSignal; onRead: (name: string) => void },
-): Residents {
-  const { vector, log, trace = untraced } = room.settings;
+): IndexCache {
+  const { vector, log, trace = untraced } = context.settings;
   const entries = new Map<string, Entry>();
   const pool = openShardPool(scope, { threads: vector.threads, hnsw: vector.hnsw });
   let uses = 0;
@@ -88,13 +88,13 @@ export function openResidents(
     return true;
   }
 
-  const load = (manifest: IndexManifest): Promise<Resident> =>
-    onWholeCopies(room.store, manifest.files, () => loadResident(room, pool, manifest, closing));
+  const load = (manifest: IndexManifest): Promise<LoadedIndex> =>
+    onWholeCopies(context.store, manifest.files, () => loadIndex(context, pool, manifest, closing));
 
-  async function open(manifest: IndexManifest): Promise<Resident> {
+  async function open(manifest: IndexManifest): Promise<LoadedIndex> {
     const started = performance.now();
     const { restored, resident } = await trace("vector.load", {}, async (span) => {
-      const saved = vector.hnsw ? await restoreSaved(room, pool, manifest) : undefined;
+      const saved = vector.hnsw ? await restoreSnapshot(context, pool, manifest) : undefined;
       span.note({ "lakehouse.items": manifest.index.count, "lakehouse.from": saved ? "snapshot" : "segments" });
       return { restored: saved, resident: saved ?? (await load(manifest)) };
     });
@@ -108,7 +108,7 @@ export function openResidents(
     return resident;
   }
 
-  function enter(name: string, bytes: number, opening: Promise<Resident>): Entry {
+  function enter(name: string, bytes: number, opening: Promise<LoadedIndex>): Entry {
     const entry: Entry = { opening, bytes, users: 0, usedAt: ++uses, saved: 0, retired: false };
     entries.set(name, entry);
     opening.then(
@@ -153,7 +153,7 @@ export function openResidents(
   }
 
   /** An index grows while it is in memory, by dead places too: others make room for it, or it has to go itself. */
-  async function stillFits(entry: Entry, resident: Resident): Promise<boolean> {
+  async function stillFits(entry: Entry, resident: LoadedIndex): Promise<boolean> {
     if (entry.retired) return false;
     entry.bytes = bytesOf(resident);
     const fitsAlone = entry.bytes <= vector.memoryBytes;
@@ -229,7 +229,7 @@ export function openResidents(
       if (resident.manifest.version === entry.saved || !vector.hnsw) return;
       await resident.shards.settled(closing);
       if (entries.get(name) !== entry) return;
-      entry.saved = await saveResident(room, resident);
+      entry.saved = await saveIndex(context, resident);
     },
     size: () => entries.size,
     bytes: total,

@@ -1,6 +1,7 @@
-import { cancelled, type LakeError, throwIfAborted } from "./errors.ts";
+import { cancelled, throwIfAborted } from "./abort.ts";
+import type { LakeError } from "./errors.ts";
 
-export interface TurnLimits {
+export interface LimiterOptions {
   maxRunning: number;
   maxWaiting: number;
   /** What a refused caller is told. */
@@ -20,7 +21,7 @@ export interface Occupancy {
   waiting: number;
 }
 
-export interface Turns {
+export interface Limiter {
   /**
    * Waits for a place; the result gives it back. Where there are several places, a caller with a name never has all of
    * them, nor more than half of the queue; of those who wait, the one whose caller has the fewest places is next, then
@@ -39,7 +40,7 @@ interface Waiting {
 }
 
 /** A bounded number of places and a bounded queue for them, shared fairly between callers. */
-export function openTurns(limits: TurnLimits): Turns {
+export function openLimiter(limits: LimiterOptions): Limiter {
   const { maxRunning, maxWaiting } = limits;
   const share = Math.max(1, maxRunning - 1);
   const waitingShare = Math.max(1, Math.ceil(maxWaiting / 2));
@@ -126,25 +127,4 @@ export function openTurns(limits: TurnLimits): Turns {
   function isHalfOf(caller: string | undefined): boolean {
     return caller !== undefined && waiting.filter((one) => one.caller === caller).length >= waitingShare;
   }
-}
-
-/** DuckDB stops within milliseconds, or, inside of some functions, not at all. */
-export const GRACE_MS = 1000;
-
-/** `work`, or when it does not end within a second of `signal`, the answer that it was cancelled; it goes on unheard. */
-export function answeredInTime<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    let timer: NodeJS.Timeout | undefined;
-    const onAbort = (): void => {
-      timer = setTimeout(() => reject(cancelled(signal)), GRACE_MS);
-    };
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-    work
-      .then(resolve, (error: unknown) => reject(signal.aborted ? cancelled(signal) : error))
-      .finally(() => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", onAbort);
-      });
-  });
 }

@@ -1,5 +1,6 @@
 import type { Params } from "../../duckdb/duckdb.ts";
-import { LakeError, throwIfAborted } from "../../kernel/errors.ts";
+import { throwIfAborted } from "../../kernel/abort.ts";
+import { LakeError } from "../../kernel/errors.ts";
 import { MAX_SQL_CHARS } from "../../kernel/limits.ts";
 import { assertPatterns } from "../guard/calls.ts";
 import { limitCells } from "../guard/cell-limits.ts";

@@ -6,8 +6,8 @@ import type { ShardPool } from "../ann/shards.ts";
 import { partPieces, readSnapshot, writeSnapshot } from "../ann/snapshot.ts";
 import { hasCode, LakeError } from "../kernel/errors.ts";
 import { inScope } from "../kernel/scope.ts";
-import { type Resident, restoreResident, Stale, TooLarge } from "./resident.ts";
-import type { Room } from "./room.ts";
+import type { VectorContext } from "./context.ts";
+import { type LoadedIndex, restoreIndex, Stale, TooLarge } from "./loaded-index.ts";
 import { isIndex } from "./segments.ts";
 import type { IndexManifest } from "./types.ts";
 
@@ -24,7 +24,7 @@ const fieldsSchema = z.object({
   count: z.int().nonnegative(),
   slots: z.int().nonnegative(),
   shards: z.int().min(1).max(64),
-  savedAt: z.iso.datetime(),
+  snapshotTime: z.iso.datetime(),
 });
 
 export interface Saved {
@@ -49,9 +49,9 @@ function snapshotPrefix(name: string): string {
 }
 
 /** What is saved of an index, the newest first. */
-export async function listSaved(room: Pick<Room, "store">, name: string): Promise<Saved[]> {
+export async function listSnapshots(context: Pick<VectorContext, "store">, name: string): Promise<Saved[]> {
   const found: Saved[] = [];
-  for await (const { key, size } of room.store.list(snapshotPrefix(name))) {
+  for await (const { key, size } of context.store.list(snapshotPrefix(name))) {
     const parsed = parseSnapshotKey(key);
     if (parsed) found.push({ key, version: parsed.version, bytes: size });
   }
@@ -59,16 +59,21 @@ export async function listSaved(room: Pick<Room, "store">, name: string): Promis
 }
 
 /** Removes what is saved of an index, or what is older than `before`. */
-export async function removeSaved(room: Pick<Room, "store">, name: string, before = Infinity): Promise<void> {
-  for (const { key, version } of await listSaved(room, name)) if (version < before) await room.store.delete(key);
+export async function removeSnapshots(
+  context: Pick<VectorContext, "store">,
+  name: string,
+  before = Infinity,
+): Promise<void> {
+  for (const { key, version } of await listSnapshots(context, name))
+    if (version < before) await context.store.delete(key);
 }
 
 /**
  * Saves graphs, items and which version they are of, and then removes older ones. Everything in it can be made again, so
  * nothing depends on it. All vectors have to be in the graphs.
  */
-export async function saveResident(room: Room, resident: Resident): Promise<number> {
-  const folder = join(await room.folder(), `save-${randomUUID()}`);
+export async function saveIndex(context: VectorContext, resident: LoadedIndex): Promise<number> {
+  const folder = join(await context.folder(), `save-${randomUUID()}`);
   await mkdir(folder);
   try {
     // Of the moment at which the shards are asked: later changes are in neither.
@@ -80,18 +85,28 @@ export async function saveResident(room: Room, resident: Resident): Promise<numb
     const { name, version, commitId, index } = manifest;
     const path = join(folder, "snapshot");
     const { dimension, metric, count } = index;
-    const savedAt = room.settings.clock.now().toISOString();
-    const fields = { index: name, version, commitId, dimension, metric, count, slots, shards: graphs.length, savedAt };
+    const snapshotTime = context.settings.clock.now().toISOString();
+    const fields = {
+      index: name,
+      version,
+      commitId,
+      dimension,
+      metric,
+      count,
+      slots,
+      shards: graphs.length,
+      snapshotTime,
+    };
     await writeSnapshot(path, fields, [items, ...graphs.map((graph) => ({ path: graph }))]);
-    await room.store.put(snapshotKey(name, version), { path });
-    await removeSaved(room, name, version);
+    await context.store.put(snapshotKey(name, version), { path });
+    await removeSnapshots(context, name, version);
     return version;
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-function takenNow(resident: Resident) {
+function takenNow(resident: LoadedIndex) {
   return { manifest: resident.manifest, slots: resident.items.slots, items: resident.items.save() };
 }
 
@@ -99,17 +114,17 @@ function takenNow(resident: Resident) {
  * The index as it was saved last, at whatever version that was, or undefined when nothing of use is saved. What cannot
  * be read is removed and logged: the segments hold all of it.
  */
-export async function restoreSaved(
-  room: Room,
+export async function restoreSnapshot(
+  context: VectorContext,
   pool: ShardPool,
   manifest: IndexManifest,
-): Promise<Resident | undefined> {
-  for (const saved of await listSaved(room, manifest.name)) {
+): Promise<LoadedIndex | undefined> {
+  for (const saved of await listSnapshots(context, manifest.name)) {
     if (saved.version > manifest.version) continue;
     try {
       // Held until it is in memory: a copy from a bucket may go otherwise.
       return await inScope(async (held) =>
-        restore(room, pool, manifest, saved, await room.store.localPath(saved.key, held)),
+        restore(context, pool, manifest, saved, await context.store.localPath(saved.key, held)),
       );
     } catch (error) {
       const unreadable = error instanceof LakeError && (error.kind === "corrupt" || error.kind === "unavailable");
@@ -117,26 +132,27 @@ export async function restoreSaved(
       if (!unreadable && !(error instanceof Stale || error instanceof TooLarge)) throw error;
       const { message: reason, cause } = error;
       if (hasCode(cause, ...NOT_ITS_FAULT) || (error instanceof LakeError && error.kind === "unavailable")) {
-        room.settings.log("warn", "a saved vector index could not be read", { key: saved.key, reason });
+        context.settings.log("warn", "a saved vector index could not be read", { key: saved.key, reason });
         return undefined;
       }
-      room.settings.log("warn", "a saved vector index is of no use and was removed", { key: saved.key, reason });
-      await room.store.delete(saved.key);
+      context.settings.log("warn", "a saved vector index is of no use and was removed", { key: saved.key, reason });
+      await context.store.delete(saved.key);
     }
   }
   return undefined;
 }
 
 async function restore(
-  room: Room,
+  context: VectorContext,
   pool: ShardPool,
   newest: IndexManifest,
   saved: Saved,
   path: string,
-): Promise<Resident> {
+): Promise<LoadedIndex> {
   const { name, version, index } = newest;
   const { fields, sections } = await readSnapshot(path, fieldsSchema);
-  const of = saved.version === version ? newest : await room.catalog.load(name, saved.version).catch(() => undefined);
+  const of =
+    saved.version === version ? newest : await context.catalog.load(name, saved.version).catch(() => undefined);
   const fits =
     isIndex(of) &&
     of.createdAt === newest.createdAt &&
@@ -149,7 +165,7 @@ async function restore(
     sections.length === fields.shards + 1;
   const [items, ...graphs] = sections;
   if (!fits || items === undefined) throw new LakeError("corrupt", "It is of another version or another index.");
-  const resident = await restoreResident(room, pool, of, { graphs, slots: fields.slots, items: partPieces(items) });
+  const resident = await restoreIndex(context, pool, of, { graphs, slots: fields.slots, items: partPieces(items) });
   try {
     await resident.advance(newest);
     return resident;
@@ -160,8 +176,8 @@ async function restore(
 }
 
 /** When the newest of what is saved was saved; null when that cannot be read. */
-export async function savedAt(room: Room, saved: Saved): Promise<number | null> {
-  const bytes = await room.store.getRange(saved.key, 0, 64 * 1024);
-  const [, time] = /"savedAt":"([0-9T:.Z-]{20,30})"/.exec(Buffer.from(bytes ?? []).toString("latin1")) ?? [];
+export async function snapshotTime(context: VectorContext, saved: Saved): Promise<number | null> {
+  const bytes = await context.store.getRange(saved.key, 0, 64 * 1024);
+  const [, time] = /"snapshotTime":"([0-9T:.Z-]{20,30})"/.exec(Buffer.from(bytes ?? []).toString("latin1")) ?? [];
   return time === undefined ? null : Date.parse(time);
 }

@@ -8,15 +8,15 @@ import { openRowSource, type RowSource } from "../duckdb/vectors.ts";
 import type { Embedder } from "../embed/embedder.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { type Hasher, openHasher } from "../kernel/hash.ts";
+import { type FullQueue, openLimiter } from "../kernel/limiter.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "../kernel/spool-folders.ts";
-import { type FullQueue, openTurns } from "../kernel/turns.ts";
 import type { QueryEngine } from "../query/types.ts";
 import type { EngineSettings } from "../settings.ts";
 import { explained } from "../store/file-errors.ts";
 import type { Store } from "../store/store.ts";
 
-export interface RoomParts {
+export interface VectorContextParts {
   store: Store;
   catalog: Catalog;
   query: QueryEngine;
@@ -25,7 +25,7 @@ export interface RoomParts {
 }
 
 /** What everything about vectors works with. */
-export interface Room extends RoomParts {
+export interface VectorContext extends VectorContextParts {
   /** A DuckDB that reads data files and rows in memory and writes into `folder`, for statements of ours only. Throws `closed`. */
   withConnection<Result>(work: (connection: LocalConnection, source: RowSource) => Promise<Result>): Promise<Result>;
   /** The same in a process of its own, which may run what the guard let through. As many at once as ingests. */
@@ -50,7 +50,7 @@ interface Shared {
 const MAX_WAITING = 64;
 
 /** Opens its DuckDB and folder when they are first needed. Call `stop` before the scope is closed. */
-export function openRoom(scope: Scope, parts: RoomParts): Room {
+export function openVectorContext(scope: Scope, parts: VectorContextParts): VectorContext {
   const { settings, store } = parts;
   let folder: Promise<string> | undefined;
   let shared: Promise<Shared> | undefined;
@@ -60,7 +60,7 @@ export function openRoom(scope: Scope, parts: RoomParts): Room {
   /** Connecting to an instance that is being closed ends the process. */
   const connecting = new Set<Promise<LocalConnection>>();
   const { maxConcurrentIngests: maxRunning } = settings;
-  const turns = openTurns({ maxRunning, maxWaiting: MAX_WAITING, busy: (full) => busy(maxRunning, full) });
+  const turns = openLimiter({ maxRunning, maxWaiting: MAX_WAITING, busy: (full) => busy(maxRunning, full) });
 
   const openFolder = (): Promise<string> => {
     if (closed) return Promise.reject(closedError());

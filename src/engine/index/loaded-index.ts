@@ -8,12 +8,12 @@ import { readVectors, type VectorRows } from "../duckdb/vectors.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { inScope, type Scope } from "../kernel/scope.ts";
 import { onWholeCopies } from "../query/duckdb/damaged-copies.ts";
-import type { Room } from "./room.ts";
+import type { VectorContext } from "./context.ts";
 import { isIndex, pathsOf, selectItems } from "./segments.ts";
 import type { IndexManifest } from "./types.ts";
 
 /** One index in memory: vectors in the shards, ids and metadata here. */
-export interface Resident {
+export interface LoadedIndex {
   /** The version it holds. */
   readonly manifest: IndexManifest;
   readonly shards: ShardedIndex;
@@ -34,7 +34,7 @@ export class TooLarge extends Error {
   /** What an item takes besides its vector. */
   readonly bytesOfItem: number;
 
-  constructor(items: Resident["items"]) {
+  constructor(items: LoadedIndex["items"]) {
     super("it is larger than vector_memory");
     this.bytesOfItem = bytesOfItem(items);
   }
@@ -55,12 +55,12 @@ export function sizeOf({ index }: IndexManifest, bytesOfItem = ITEM_OVERHEAD): n
   return PART_LEAST + index.count * (bytesOfSlot(index) + bytesOfItem);
 }
 
-export function bytesOfItem({ bytes, slots }: Resident["items"]): number {
+export function bytesOfItem({ bytes, slots }: LoadedIndex["items"]): number {
   return slots === 0 ? 0 : bytes / slots;
 }
 
 /** What it takes. */
-export function bytesOf({ manifest, items }: Pick<Resident, "manifest" | "items">): number {
+export function bytesOf({ manifest, items }: Pick<LoadedIndex, "manifest" | "items">): number {
   return PART_LEAST + items.slots * bytesOfSlot(manifest.index) + items.bytes;
 }
 
@@ -106,31 +106,31 @@ async function apply(
 }
 
 /** Reads an index from its segments: searchable, exactly, when this returns; the graphs grow in the background. */
-export async function loadResident(
-  room: Room,
+export async function loadIndex(
+  context: VectorContext,
   pool: ShardPool,
   manifest: IndexManifest,
   signal: AbortSignal,
-): Promise<Resident> {
+): Promise<LoadedIndex> {
   const { dimension, metric } = manifest.index;
-  const parts = Math.max(room.settings.vector.threads, Math.ceil(sizeOf(manifest) / PART_BYTES));
+  const parts = Math.max(context.settings.vector.threads, Math.ceil(sizeOf(manifest) / PART_BYTES));
   const shards = pool.openIndex({ dimension, metric, shards: parts });
   try {
     const items = openItemTable();
     if (manifest.index.count > 0) {
       await inScope(async (files) => {
-        const select = await selectItems(room.store, manifest, ["id", "vector", "metadata"], files);
+        const select = await selectItems(context.store, manifest, ["id", "vector", "metadata"], files);
         const sql = `SELECT id, vector, metadata::VARCHAR AS metadata, false AS deleted FROM (${select})`;
-        await room.withConnection(async (connection) => {
+        await context.withConnection(async (connection) => {
           for await (const rows of readVectors(connection, sql, dimension, signal)) {
             await apply(items, shards, dimension, [rows]);
             giveBack(rows.vectors);
-            if (bytesOf({ manifest, items }) > room.settings.vector.memoryBytes) throw new TooLarge(items);
+            if (bytesOf({ manifest, items }) > context.settings.vector.memoryBytes) throw new TooLarge(items);
           }
         });
       });
     }
-    return openResident(room, manifest, shards, items);
+    return openResident(context, manifest, shards, items);
   } catch (error) {
     await shards.close();
     throw error;
@@ -138,12 +138,12 @@ export async function loadResident(
 }
 
 /** An index from what was saved of it: graphs in parts of files, and the items with their places. */
-export async function restoreResident(
-  room: Room,
+export async function restoreIndex(
+  context: VectorContext,
   pool: ShardPool,
   manifest: IndexManifest,
   saved: { graphs: FilePart[]; slots: number; items: AsyncIterable<Uint8Array> },
-): Promise<Resident> {
+): Promise<LoadedIndex> {
   const { dimension, metric } = manifest.index;
   const shards = pool.openIndex({ dimension, metric, shards: saved.graphs.length });
   try {
@@ -151,19 +151,24 @@ export async function restoreResident(
     loading.catch(() => undefined);
     const items = openItemTable();
     await items.load(saved.items, saved.slots);
-    if (bytesOf({ manifest, items }) > room.settings.vector.memoryBytes) throw new TooLarge(items);
+    if (bytesOf({ manifest, items }) > context.settings.vector.memoryBytes) throw new TooLarge(items);
     if (items.count !== manifest.index.count) throw corruptSnapshot("it has another number of items");
     await loading;
     const { graph, pending } = await shards.stats();
     if (graph + pending !== manifest.index.count) throw corruptSnapshot("its graphs miss some items");
-    return openResident(room, manifest, shards, items);
+    return openResident(context, manifest, shards, items);
   } catch (error) {
     await shards.close();
     throw error;
   }
 }
 
-function openResident(room: Room, loaded: IndexManifest, shards: ShardedIndex, items: ItemTable): Resident {
+function openResident(
+  context: VectorContext,
+  loaded: IndexManifest,
+  shards: ShardedIndex,
+  items: ItemTable,
+): LoadedIndex {
   let held = loaded;
   let advancing: Promise<void> = Promise.resolve();
 
@@ -171,13 +176,13 @@ function openResident(room: Room, loaded: IndexManifest, shards: ShardedIndex, i
     if (to.version - held.version > MAX_VERSIONS_BEHIND) throw new Stale("too far behind");
     while (held.version < to.version) {
       const version = held.version + 1;
-      const next = version === to.version ? to : await room.catalog.load(to.name, version).catch(() => undefined);
+      const next = version === to.version ? to : await context.catalog.load(to.name, version).catch(() => undefined);
       if (!isIndex(next) || !continues(held, next)) throw new Stale(`version ${version} does not go on from it`);
       if (next.provenance.operation !== "compact") {
         const added = next.files.slice(held.files.length);
         if (added.length > 0) {
-          const changes = await onWholeCopies(room.store, added, () =>
-            inScope((files) => readChanges(room, next, added, files)),
+          const changes = await onWholeCopies(context.store, added, () =>
+            inScope((files) => readChanges(context, next, added, files)),
           );
           const publish = (): void => {
             held = next;
@@ -208,16 +213,16 @@ function openResident(room: Room, loaded: IndexManifest, shards: ShardedIndex, i
 }
 
 async function readChanges(
-  room: Room,
+  context: VectorContext,
   { name, index }: IndexManifest,
   files: IndexManifest["files"],
   held: Scope,
 ): Promise<VectorRows[]> {
-  const paths = await pathsOf(room.store, files, held);
+  const paths = await pathsOf(context.store, files, held);
   const type = `FLOAT[${index.dimension}]`;
   const from = `read_parquet(${literalList(paths)}, hive_partitioning = false)`;
   const sql = `SELECT id, CAST(vector AS ${type}) AS vector, metadata::VARCHAR AS metadata, deleted FROM ${from}${paths.length > 1 ? " ORDER BY file_index" : ""}`;
-  return room.withConnection(async (connection) => {
+  return context.withConnection(async (connection) => {
     const batches: VectorRows[] = [];
     for await (const rows of readVectors(connection, sql, index.dimension)) batches.push(rows);
     if (batches.length === 0) throw new LakeError("corrupt", `A segment of ${name} is empty.`);

@@ -1,14 +1,14 @@
 import { expect, test } from "vitest";
 import { LakeError } from "../../../src/engine/kernel/errors.ts";
-import { type FullQueue, openTurns } from "../../../src/engine/kernel/turns.ts";
+import { type FullQueue, openLimiter } from "../../../src/engine/kernel/limiter.ts";
 
 const never = new AbortController().signal;
 const open = (maxRunning: number, maxWaiting: number) =>
-  openTurns({ maxRunning, maxWaiting, busy: () => new LakeError("unavailable", "busy") });
+  openLimiter({ maxRunning, maxWaiting, busy: () => new LakeError("unavailable", "busy") });
 
 test("who is refused learns which limit it was, and whose", async () => {
   const busy = ({ waiting, own }: FullQueue): LakeError => new LakeError("unavailable", `${waiting} ${own}`);
-  const turns = openTurns({ maxRunning: 1, maxWaiting: 4, busy });
+  const turns = openLimiter({ maxRunning: 1, maxWaiting: 4, busy });
   await turns.enter(never, "greedy");
   const waiting = [turns.enter(never, "greedy"), turns.enter(never, "greedy")];
   await expect(turns.enter(never, "greedy")).rejects.toMatchObject({ message: "2 true" });
