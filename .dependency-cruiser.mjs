@@ -13,6 +13,7 @@ const ENGINE = [
   ["jobs"],
   ["upkeep"],
   ["stats.ts"],
+  ["rooms.ts"],
   ["engine.ts"],
 ];
 
