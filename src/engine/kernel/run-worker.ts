@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { cancelled, throwIfAborted } from "./abort.ts";
 import type { ErrorKind } from "./error-codes.ts";
-import { LakeError } from "./errors.ts";
+import { type ErrorFacts, LakeError } from "./errors.ts";
 import type { NextStep } from "./next-step.ts";
 import { compiledFile } from "./package.ts";
 
@@ -9,7 +9,7 @@ import { compiledFile } from "./package.ts";
 export type WorkerReply<Result> =
   | { progress: number }
   | { done: Result }
-  | { failed: { kind: ErrorKind; message: string; hint: NextStep } };
+  | { failed: { kind: ErrorKind; message: string; hint: NextStep; facts?: ErrorFacts | undefined } };
 
 /**
  * Runs the worker `program`, a path within `src/engine`. `label` is the source it reads, as errors name it. Aborting
@@ -34,8 +34,8 @@ export function runWorker<Result>(
       if ("progress" in reply) onProgress?.(reply.progress);
       else if ("done" in reply) resolve(reply.done);
       else {
-        const { kind, message, hint } = reply.failed;
-        reject(new LakeError(kind, `${label}${/^[:,]/.test(message) ? "" : " "}${message}`, { hint }));
+        const { kind, message, hint, facts } = reply.failed;
+        reject(new LakeError(kind, `${label}${/^[:,]/.test(message) ? "" : " "}${message}`, { hint, facts }));
       }
     });
     worker.on("error", (cause) =>

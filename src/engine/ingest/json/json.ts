@@ -11,7 +11,7 @@ import { uniqueNames } from "../unique-names.ts";
 import { writeParquet } from "../write.ts";
 import type { Example } from "./json-copy.ts";
 import { KIND } from "./json-kinds.ts";
-import type { ColumnSurvey } from "./json-survey.ts";
+import { type ColumnSurvey, RECORDS_ARE_OBJECTS } from "./json-survey.ts";
 import { type Decision, decideType, widthOf } from "./json-types.ts";
 import type { JsonSurvey, JsonTask } from "./json-worker.ts";
 
@@ -81,7 +81,7 @@ function surveyJson(
 function noColumns(source: Source, { rows, skipped }: JsonSurvey): LakeError {
   const what = skipped.count > 0 ? "has no good line" : rows > 0 ? "has only objects without keys" : "has no objects";
   return new LakeError("invalid", `${source.label} ${what}, so there are no columns to make.`, {
-    hint: 'Records have to be objects, such as {"value": 1}: a list of them, or one on each line.',
+    hint: RECORDS_ARE_OBJECTS,
   });
 }
 
