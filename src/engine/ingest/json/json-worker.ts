@@ -3,7 +3,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { foldedName } from "../../duckdb/folded-name.ts";
 import { argument, type NextStep, next } from "../../kernel/next-step.ts";
 import { Refusal } from "../../kernel/refusal.ts";
-import type { WorkerReply } from "../../kernel/run-worker.ts";
+import type { WorkerFailure, WorkerReply } from "../../kernel/run-worker.ts";
 import { FEWER_ROWS } from "../budget.ts";
 import type { Encoding } from "../types.ts";
 import { type ScanOptions, TooManyKeys } from "./json-columns.ts";
@@ -217,7 +217,7 @@ function tooManyRows(limit: number): Refusal {
   });
 }
 
-function describe(error: unknown, task: JsonTask): Extract<JsonReply, { failed: unknown }>["failed"] {
+function describe(error: unknown, task: JsonTask): WorkerFailure {
   if (error instanceof Refusal) {
     const { kind, message, hint, facts } = error;
     return { kind, message, hint, facts };
@@ -225,7 +225,7 @@ function describe(error: unknown, task: JsonTask): Extract<JsonReply, { failed: 
   if (!(error instanceof JsonFault)) throw error;
   const { line, column, message } = error;
   const where = `, line ${line}, column ${column}: ${message}.`;
-  return { kind: "invalid", message: where, hint: remedy(error, task), facts: { line } };
+  return { kind: "invalid", code: "json_damaged", message: where, hint: remedy(error, task), facts: { line } };
 }
 
 function remedy({ code }: JsonFault, { lines, skipBad }: JsonTask): NextStep {
