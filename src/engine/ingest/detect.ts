@@ -43,7 +43,7 @@ export function detect(
   };
 }
 
-/** The first bytes of a file, and what is known about them. */
+/** The start of a file, for telling its format. */
 interface Start {
   /** Decompressed; empty when that failed. */
   bytes: Buffer;

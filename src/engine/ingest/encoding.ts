@@ -77,11 +77,6 @@ export function openDecoder(encoding: Encoding, strict: boolean): Decoder {
   return openUtf16(encoding === "utf-16be");
 }
 
-/** Decodes bytes that were read as Latin-1. */
-export function windows1252(latin1: string): string {
-  return latin1.replace(/[\x80-\x9f]/g, (char) => WINDOWS_1252[char.charCodeAt(0) - 0x80] ?? char);
-}
-
 /** Not by TextDecoder, which reads windows-1252 as latin1 in some releases of Node, and loses 27 characters. */
 function open1252(strict: boolean): Decoder {
   let lines = 1;
@@ -91,7 +86,9 @@ function open1252(strict: boolean): Decoder {
       const bad = strict ? text.search(UNDEFINED_IN_1252) : -1;
       if (bad >= 0) throw new BadText(lines + countLines(text.slice(0, bad)));
       if (strict) lines += countLines(text);
-      return windows1252(text);
+      return isAscii(chunk)
+        ? text
+        : text.replace(/[\x80-\x9f]/g, (char) => WINDOWS_1252[char.charCodeAt(0) - 0x80] ?? char);
     },
     end: () => "",
   };

@@ -40,7 +40,7 @@ export interface Ingest {
 const MAX_WAITING = 64;
 const CLOSE_GRACE_MS = 3000;
 
-/** Closing the scope cancels what is running and waits until it is cleaned up. */
+/** Closing the scope cancels all ingests and waits, up to three seconds, until they have cleaned up. */
 export function openIngest(scope: Scope, parts: IngestParts): Ingest {
   const closing = new AbortController();
   const running = new Set<Promise<unknown>>();

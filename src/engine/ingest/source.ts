@@ -14,7 +14,7 @@ export interface OpenSource {
   file: FoundFile;
   /** Path of the open file, for hashing. */
   path: string;
-  /** Throws `conflict` when the file is no longer what was opened. */
+  /** Throws `conflict` when the file has changed since it was opened. */
   verify(): Promise<void>;
 }
 
@@ -117,7 +117,7 @@ async function allowedPath(
   }
   const roots = (await Promise.all(allow.map(realFolder))).filter((root) => root !== undefined);
   const wanted = isAbsolute(path) ? resolve(path) : resolve(allow[0] ?? "/", path);
-  // Before the file system is asked, so that the answer does not tell what exists elsewhere.
+  // Before the file system is asked, so that the answer does not tell which files exist elsewhere.
   if (![...allow, ...roots].some((root) => isInside(root, wanted))) throw notAllowed(path, allow, isRemote);
   const real = await translated(path, () => realpath(wanted));
   if (!roots.some((root) => isInside(root, real))) throw notAllowed(path, allow, isRemote);

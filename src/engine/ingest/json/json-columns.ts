@@ -17,7 +17,7 @@ export interface ScanOptions {
 
 export class TooManyKeys extends Error {}
 
-/** A top-level key, and what is known of its values. */
+/** A top-level key and its values. */
 export interface Column {
   survey: ColumnSurvey;
   /** The key as it was first written, quotes included. */
@@ -29,7 +29,7 @@ export interface Column {
   shape: Shape | undefined;
 }
 
-/** The columns of all records so far. What a record adds to them counts only once the record has been read to its end. */
+/** The columns of all records so far. The values of a record count only once it has been read to its end. */
 export interface Columns {
   readonly all: Column[];
   readonly byKey: Map<string, number>;
@@ -77,7 +77,7 @@ export function addColumn(columns: Columns, key: string, written: Buffer, option
   return all.push({ survey, written, verbatim: options.verbatim.has(key), record: 0, shape }) - 1;
 }
 
-/** Counts what was read as part of the record, which is then over. */
+/** Counts the values of the record, and ends it. */
 export function keepRecord(columns: Columns): void {
   const { all, valueColumns, valueKinds } = columns;
   for (let index = 0; index < columns.values; index += 1) {
@@ -115,7 +115,7 @@ function clear(columns: Columns): void {
   if (columns.nested.length > 0) columns.nested = [];
 }
 
-/** What the columns hold, after the last record. */
+/** The surveys of all columns, after the last record. */
 export function surveyed({ all }: Columns): ColumnSurvey[] {
   return all.map(({ survey, shape }) =>
     shape && !survey.nestedKey ? { ...survey, nestedType: nestedType(shape, survey.nestedBigint) } : survey,

@@ -47,7 +47,7 @@ export interface Scanner {
    * `TooManyKeys`.
    */
   record(window: Window, output: Output, oneLine: boolean): boolean;
-  /** What the columns hold, after the last record. */
+  /** The columns, after the last record. */
   survey(): ColumnSurvey[];
 }
 
@@ -116,7 +116,7 @@ function readMembers(columns: Columns, options: ScanOptions, window: Window, cop
   window.at += 1;
 }
 
-/** Moves over a key and finds its column: most records have their keys in the order of the one before. */
+/** Moves over a key and finds its column. Most records have their keys in the same order, so `guess` is tried first. */
 function readKey(columns: Columns, options: ScanOptions, window: Window, guess: number): number {
   const expected = columns.all[guess]?.written;
   if (expected && startsWith(window, expected)) {
@@ -150,7 +150,7 @@ function readMember(columns: Columns, window: Window, copy: Copy, oneLine: boole
   let kind: KindIndex | undefined;
   if (byte === QUOTE) {
     const plain = skipString(window);
-    // Once a column has a string that is no date, the others need not be looked at.
+    // Once a column has a string that is no date, its type is settled.
     kind = plain && counts?.[KIND.VARCHAR] === 0 ? dateKind(window, start) : KIND.VARCHAR;
   } else if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
     const nested = skimNested(window, copy, oneLine, column?.shape, columns.shapes);

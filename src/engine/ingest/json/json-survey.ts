@@ -4,7 +4,7 @@ import type { Example } from "./json-copy.ts";
 export const RECORDS_ARE_OBJECTS =
   'Records have to be objects, such as {"value": 1}: a list of them, or one on each line.';
 
-/** What is known about the values under one top-level key. */
+/** Facts about the values under one top-level key that decide the type of its column. */
 export interface ColumnSurvey {
   key: string;
   /** Number of values of each kind, in the order of `KINDS`. A null is of no kind. */

@@ -105,7 +105,7 @@ interface Pass {
   reading: Reading;
   input: Input;
   scanner: Scanner;
-  /** What is not in the file of records yet. */
+  /** Records that are not in the file yet. */
   output: Output;
   /** Descriptor of the file of records. */
   target: number;
