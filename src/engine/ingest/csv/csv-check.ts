@@ -176,53 +176,53 @@ const SURE: Record<string, string | undefined> = {
   BOOLEAN: "true|false",
 };
 
-/** Makes text of columns that hold nothing but words: Inf, Nan and Infinity are no numbers there. */
-export function keepWords({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
-  const known = new Set(context.target?.columns.map(({ name }) => name));
-  return columns.flatMap((column, index) => {
-    const { name, candidate } = column;
-    if (!candidate || candidate.given || candidate.type === "BOOLEAN" || known.has(name)) return [];
-    const texts = textsOf(sniffed.sample, index, context);
-    const [value] = texts;
-    if (value === undefined || texts.some((text) => /\d/.test(text))) return [];
-    column.candidate = undefined;
-    return [{ column: name, inferred: candidate.type, row: null, value, reason: "nothing but words", given: false }];
-  });
-}
+/** Why a column's values are text although they read as its type; `value` is one of them. */
+type TextRule = (name: string, type: string, texts: readonly string[]) => { value: string; reason: string } | undefined;
 
-/** Makes text of fractions in a column with a name such as version, also where none ends with a zero yet. */
-export function keepIdentifiers({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
+/** Makes text of inferred columns that may hold no numbers or dates although every value reads as one; returns why. */
+export function keepDoubtful({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
   const known = new Set(context.target?.columns.map(({ name }) => name));
-  return columns.flatMap((column, index) => {
-    const { name, candidate } = column;
-    if (candidate?.type !== "DOUBLE" || candidate.given || known.has(name)) return [];
-    const texts = textsOf(sniffed.sample, index, context);
-    const value = texts.find((text) => text.includes("."));
-    if (value === undefined || !areIdentifiers(name, texts)) return [];
-    column.candidate = undefined;
-    const reason = "the name says that it is an identifier, in which 1.10 is not 1.1";
-    return [{ column: name, inferred: "DOUBLE", row: null, value, reason, given: false }];
-  });
-}
-
-/** Makes text of columns with three digits after every dot, if others have decimal commas: they may be thousands. */
-export function keepThousands({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
-  if (context.target?.columns.length || sniffed.delimiter === ",") return [];
   const textsIn = columns.map((_, index) => textsOf(sniffed.sample, index, context));
-  const hasCommas = (texts: string[]): boolean =>
+  const hasCommas = known.size === 0 && sniffed.delimiter !== "," && textsIn.some(haveDecimalCommas);
+  const rules = [onlyWords, identifiers, ...(hasCommas ? [thousands] : [])];
+  return rules.flatMap((rule) =>
+    columns.flatMap((column, index) => {
+      const { name, candidate } = column;
+      if (!candidate || candidate.given || known.has(name)) return [];
+      const doubt = rule(name, candidate.type, textsIn[index] ?? []);
+      if (!doubt) return [];
+      column.candidate = undefined;
+      return [{ column: name, inferred: candidate.type, row: null, ...doubt, given: false }];
+    }),
+  );
+}
+
+/** Names such as Inf, Nan and Infinity are no numbers and no dates where nothing else is in the column. */
+const onlyWords: TextRule = (_, type, [value, ...others]) =>
+  value === undefined || type === "BOOLEAN" || [value, ...others].some((text) => /\d/.test(text))
+    ? undefined
+    : { value, reason: "nothing but words" };
+
+/** Fractions under a name such as version are no numbers, also where none ends with a zero yet. */
+const identifiers: TextRule = (name, type, texts) => {
+  const value = texts.find((text) => text.includes("."));
+  if (type !== "DOUBLE" || value === undefined || !areIdentifiers(name, texts)) return undefined;
+  return { value, reason: "the name says that it is an identifier, in which 1.10 is not 1.1" };
+};
+
+/** Where other columns have decimal commas, three digits after every dot may be thousands. */
+const thousands: TextRule = (_, type, texts) => {
+  const value = texts.find((text) => text.includes("."));
+  const areThousands = texts.every((text) => /^-?(?:0|[1-9]\d{0,2}(?:\.\d{3})?)$/.test(text));
+  if (type !== "DOUBLE" || value === undefined || !areThousands) return undefined;
+  return { value, reason: "the dot may separate thousands, since other columns have decimal commas" };
+};
+
+function haveDecimalCommas(texts: readonly string[]): boolean {
+  return (
     texts.some((text) => /,\d/.test(text)) &&
-    texts.every((text) => /^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})*)(?:,\d+)?$/.test(text));
-  if (!textsIn.some(hasCommas)) return [];
-  return columns.flatMap((column, index) => {
-    const { name, candidate } = column;
-    const texts = textsIn[index] ?? [];
-    const value = texts.find((text) => text.includes("."));
-    const areThousands = texts.every((text) => /^-?(?:0|[1-9]\d{0,2}(?:\.\d{3})?)$/.test(text));
-    if (candidate?.type !== "DOUBLE" || candidate.given || value === undefined || !areThousands) return [];
-    column.candidate = undefined;
-    const reason = "the dot may separate thousands, since other columns have decimal commas";
-    return [{ column: name, inferred: "DOUBLE", row: null, value, reason, given: false }];
-  });
+    texts.every((text) => /^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})*)(?:,\d+)?$/.test(text))
+  );
 }
 
 interface Settled {

@@ -9,10 +9,8 @@ import {
   chooseCandidates,
   isWrittenAtOnce,
   type Kept,
-  keepIdentifiers,
+  keepDoubtful,
   keepMisfits,
-  keepThousands,
-  keepWords,
   sampleRows,
   selectTyped,
 } from "./csv-check.ts";
@@ -109,11 +107,7 @@ async function adjust(reading: Reading, error: unknown, prepare: () => Promise<A
 async function convert(attempt: Attempt): Promise<Converted> {
   const { connection, context, sniffed } = attempt;
   const columns = chooseCandidates(attempt);
-  const kept = [
-    ...keepWords(attempt, columns),
-    ...keepIdentifiers(attempt, columns),
-    ...keepThousands(attempt, columns),
-  ];
+  const kept = keepDoubtful(attempt, columns);
   if (!isWrittenAtOnce(attempt, columns))
     kept.push(...(await keepMisfits(attempt, columns, isWide(sniffed) ? undefined : sampleRows(attempt))));
   await refuseGiven(attempt, kept);

@@ -31,6 +31,7 @@ export interface Column {
 
 /** The columns of all records so far. The values of a record count only once it has been read to its end. */
 export interface Columns {
+  readonly options: ScanOptions;
   readonly all: Column[];
   readonly byKey: Map<string, number>;
   readonly shapes: Shapes;
@@ -45,8 +46,9 @@ export interface Columns {
   nested: { column: number; nested: Nested }[];
 }
 
-export function openColumns(): Columns {
+export function openColumns(options: ScanOptions): Columns {
   return {
+    options,
     all: [],
     byKey: new Map(),
     shapes: openShapes(),
@@ -60,8 +62,7 @@ export function openColumns(): Columns {
 }
 
 /** Index of the new column. Throws `TooManyKeys`. */
-export function addColumn(columns: Columns, key: string, written: Buffer, options: ScanOptions): number {
-  const { all, byKey } = columns;
+export function addColumn({ all, byKey, options }: Columns, key: string, written: Buffer): number {
   if (all.length >= options.maxKeys) throw new TooManyKeys();
   byKey.set(key, all.length);
   const survey: ColumnSurvey = {

@@ -52,7 +52,7 @@ export interface Scanner {
 }
 
 export function createScanner(options: ScanOptions): Scanner {
-  const columns = openColumns();
+  const columns = openColumns(options);
   return {
     survey: () => surveyed(columns),
     record(window, output, oneLine) {
@@ -61,8 +61,8 @@ export function createScanner(options: ScanOptions): Scanner {
       const known = columns.all.length;
       const copy: Copy = { output, copied: at };
       try {
-        if (options.whole) readWhole(columns, options, window, copy, oneLine);
-        else readMembers(columns, options, window, copy, oneLine);
+        if (options.whole) readWhole(columns, window, copy, oneLine);
+        else readMembers(columns, window, copy, oneLine);
         const end = window.at;
         if (oneLine) skipLineEnd(window);
         checkUtf8(window, at);
@@ -83,13 +83,13 @@ export function createScanner(options: ScanOptions): Scanner {
   };
 }
 
-function readWhole(columns: Columns, options: ScanOptions, window: Window, copy: Copy, oneLine: boolean): void {
-  if (columns.all.length === 0) addColumn(columns, "json", Buffer.alloc(0), options);
-  copy.output.text(options.rename ? '{"c0":' : '{"json":');
+function readWhole(columns: Columns, window: Window, copy: Copy, oneLine: boolean): void {
+  if (columns.all.length === 0) addColumn(columns, "json", Buffer.alloc(0));
+  copy.output.text(columns.options.rename ? '{"c0":' : '{"json":');
   readMember(columns, window, copy, oneLine, 0);
 }
 
-function readMembers(columns: Columns, options: ScanOptions, window: Window, copy: Copy, oneLine: boolean): void {
+function readMembers(columns: Columns, window: Window, copy: Copy, oneLine: boolean): void {
   expect(window, OPEN_OBJECT, "an object");
   space(window, copy, oneLine);
   if (peek(window) === CLOSE_OBJECT) {
@@ -98,10 +98,10 @@ function readMembers(columns: Columns, options: ScanOptions, window: Window, cop
   }
   for (let guess = 0; ; ) {
     const keyAt = window.at;
-    const index = readKey(columns, options, window, guess);
+    const index = readKey(columns, window, guess);
     markSeen(columns, index, window, keyAt);
     guess = index + 1;
-    if (options.rename) replace(window, copy, keyAt, `"c${index}"`);
+    if (columns.options.rename) replace(window, copy, keyAt, `"c${index}"`);
     space(window, copy, oneLine);
     expect(window, COLON, '":" after a key');
     space(window, copy, oneLine);
@@ -117,7 +117,7 @@ function readMembers(columns: Columns, options: ScanOptions, window: Window, cop
 }
 
 /** Moves over a key and finds its column. Most records have their keys in the same order, so `guess` is tried first. */
-function readKey(columns: Columns, options: ScanOptions, window: Window, guess: number): number {
+function readKey(columns: Columns, window: Window, guess: number): number {
   const expected = columns.all[guess]?.written;
   if (expected && startsWith(window, expected)) {
     window.at += expected.length;
@@ -128,7 +128,7 @@ function readKey(columns: Columns, options: ScanOptions, window: Window, guess: 
   skipString(window);
   const written = window.bytes.subarray(start, window.at);
   const key = String(JSON.parse(written.toString("utf8")));
-  return columns.byKey.get(key) ?? addColumn(columns, key, Buffer.from(written), options);
+  return columns.byKey.get(key) ?? addColumn(columns, key, Buffer.from(written));
 }
 
 function markSeen({ all, record }: Columns, index: number, window: Window, keyAt: number): void {
