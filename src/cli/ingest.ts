@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { FORMAT_NAMES, type Format } from "../engine/ingest/formats.ts";
+import { FORMAT_NAMES, type Format, LOADABLE } from "../engine/ingest/formats.ts";
 import type { IngestResult } from "../engine/ingest/request.ts";
 import type { CsvDialect, CsvOptions } from "../engine/ingest/types.ts";
 import { bytesOf, countOf, grouped } from "../engine/kernel/amounts.ts";
@@ -66,8 +66,9 @@ export const ingest = defineCommand({
       .meta({ value: "COLUMN=TYPE" }),
     json: z.boolean().default(false).describe("Write a JSON object a file instead of sentences."),
   },
-  notes: `CSV, TSV, JSON and NDJSON (also .gz and .zst), Parquet and Arrow. Each file is one atomic version of its dataset: it is
-loaded as a whole or not at all. When one fails, the others are loaded all the same, except into one dataset by --name.`,
+  notes: `Loads ${LOADABLE}.
+Each file is one atomic version of its dataset: it is loaded as a whole or not at all. When one fails, the others are
+loaded all the same, except into one dataset by --name.`,
   run: async ({ flags, args }, context) => {
     if (flags.append && flags.mode !== undefined && flags.mode !== "append") {
       throw new LakeError("invalid", `--append and --mode ${flags.mode} contradict each other.`, {

@@ -2,6 +2,7 @@ import { mkdtemp, open, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { correctedName } from "../engine/catalog/identity.ts";
+import { parseFileName } from "../engine/ingest/formats.ts";
 import { throwIfAborted } from "../engine/kernel/abort.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import type { CommandContext } from "./command.ts";
@@ -50,9 +51,8 @@ export function plan(files: readonly string[], name: string | undefined, append:
 
 /** `Q3 Sales.csv.gz` → `q3_sales`. */
 function named(file: string): Wanted {
-  const bare = basename(file)
-    .replace(/\.(gz|gzip|zst|zstd)$/i, "")
-    .replace(/(.)\.(csv|tsv|tab|txt|json|jsonl|ndjson|parquet|arrow|feather|ipc)$/i, "$1");
+  const { format, stem } = parseFileName(basename(file));
+  const bare = format ? stem : stem.replace(/(.)\.txt$/i, "$1");
   const dataset = correctedName(bare);
   return { file, dataset, ...(bare !== dataset && { corrected: bare }) };
 }

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { FORMAT_NAMES } from "../engine/ingest/formats.ts";
+import { FORMAT_NAMES, LOADABLE } from "../engine/ingest/formats.ts";
 import type { IngestRequest } from "../engine/ingest/request.ts";
 import type { CsvOptions } from "../engine/ingest/types.ts";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
@@ -64,8 +64,7 @@ export const ingest = defineTool({
   title: "Load data",
   effect: "write",
   idempotent: true,
-  description:
-    "Load a file, inline text, an upload or the result of a query into a dataset (CSV, TSV, JSON, NDJSON, also .gz and .zst; Parquet, Arrow IPC). Types are inferred; a column whose values do not all fit stays text, and the result says so. Every call is one atomic, durable version; the same data again changes nothing. A different schema is refused unless schema_change is allow. Over HTTP, send big files of your own first: curl -T FILE 'SERVER/uploads?name=FILE' -H 'Authorization: Bearer TOKEN' prints the upload.",
+  description: `Load a file, inline text, an upload or the result of a query into a dataset (${LOADABLE}). Types are inferred; a column whose values do not all fit stays text, and the result says so. Every call is one atomic, durable version; the same data again changes nothing. A different schema is refused unless schema_change is allow. Over HTTP, send big files of your own first: curl -T FILE 'SERVER/uploads?name=FILE' -H 'Authorization: Bearer TOKEN' prints the upload.`,
   input: z.strictObject({
     name: z.string().describe("Dataset name: lower-case letters, digits and _, starting with a letter."),
     path: z

@@ -10,7 +10,7 @@ const TOOLS: Record<Action, string> = {
   list: "catalog-list",
   query: "sql",
   restore: "lakehouse-mcp restore",
-  sendFile: "PUT /uploads?name=…",
+  sendFile: "curl -T FILE 'SERVER/uploads?name=FILE' -H 'Authorization: Bearer TOKEN'",
   upsertItems: "vector-upsert",
   verify: "lakehouse-mcp verify",
 };

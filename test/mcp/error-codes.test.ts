@@ -11,8 +11,8 @@ test("an error says to programs what kind of error it is, whatever its sentence"
   const cases: [string, Record<string, unknown>, keyof typeof ERROR_CODES][] = [
     ["sql", { sql: "FROM nope" }, "not_found"],
     ["sql", { sql: slow, timeout_ms: 50 }, "query_timeout"],
-    ["ingest", { name: "t", text: "a,b\n1\n" }, "invalid"],
-    ["ingest", { name: "t", text: "b\nx\n" }, "conflict"],
+    ["ingest", { name: "t", text: "a,b\n1\n" }, "csv_damaged"],
+    ["ingest", { name: "t", text: "b\nx\n" }, "schema_mismatch"],
   ];
   for (const [tool, args, code] of cases) {
     const result = await lake.raw(tool, args);

@@ -2,12 +2,12 @@ import { identifier } from "../duckdb/duckdb.ts";
 import { type ConvertContext, type Converted, NO_NOTES } from "./types.ts";
 import { writeParquet } from "./write.ts";
 
-/** A query that passed the guard: statements that make its datasets visible, and what to run. */
+/** A query that passed the guard. `views` are statements that create the views on its datasets. */
 export interface Plan {
   sql: string;
   views: string[];
   datasets: string[];
-  /** Of the files that it reads as local copies. */
+  /** Keys of the data files that it reads as local copies. */
   keys: string[];
 }
 
@@ -40,8 +40,8 @@ export async function convertQuery({ sql, views }: Plan, context: ConvertContext
 }
 
 /**
- * Types that DuckDB writes to Parquet as something that holds less, and what holds all of it. A field of a STRUCT may be
- * called like a type; a type has nothing but a bracket or a comma after it.
+ * Types that DuckDB writes to Parquet with loss, and the types that keep all of their values. A field of a STRUCT may be
+ * called like a type, but only a type is followed by a bracket or comma.
  */
 const STORED: [RegExp, string][] = [
   [/\bU?HUGEINT(?=[,)[]|$)/g, "DECIMAL(38,0)"],
@@ -49,12 +49,12 @@ const STORED: [RegExp, string][] = [
   [/\b(?:BIGNUM|BIT|INTERVAL|TIME WITH TIME ZONE)(?=[,)[]|$)/g, "VARCHAR"],
 ];
 const QUOTED = /("(?:[^"]|"")*")/;
-/** A quoted name is matched first, so that nothing inside of one is taken for a type. */
+/** Matches quoted names first, so that nothing inside one is taken for a type. */
 const QUOTED_OR_ENUM = /("(?:[^"]|"")*")|\bENUM\((?:'(?:[^']|'')*'(?:, )?)*\)/g;
 
 /**
- * The type a column is kept in so that no value changes on the way: `sum()` makes HUGEINT, which Parquet does not have and
- * DuckDB writes as DOUBLE. A UNION, which comes back as something else, becomes JSON as a whole.
+ * The type to store a column as, so that no value changes: `sum()` is HUGEINT, for instance, which DuckDB writes as DOUBLE
+ * because Parquet does not have it. A type with a UNION inside becomes JSON.
  */
 function storedType(type: string): string {
   const parts = type.replace(QUOTED_OR_ENUM, (_, quoted: string | undefined) => quoted ?? "VARCHAR").split(QUOTED);

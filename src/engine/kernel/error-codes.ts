@@ -25,11 +25,16 @@ export const ERROR_CODES = {
   csv_damaged: of("A row is not CSV."),
   csv_line_too_long: of("A row of CSV is longer than the buffers."),
   dataset_dropped: of("Another writer dropped the dataset, or made it anew, meanwhile.", true),
+  dataset_exists: of("A dataset of that name exists already."),
   disk_full: of("The disk is full.", true),
+  json_damaged: of("A record is not JSON."),
   memory_limit: of("It needs more memory than it may use."),
   query_timeout: of("The statement took longer than it may."),
   queue_full: of("Too many calls of the kind are waiting already.", true),
+  schema_mismatch: of("The columns of the source are not those of the dataset."),
+  source_changed: of("The file changed while it was read.", true),
   unknown_setting: of("There is no setting of that name."),
+  unsupported_format: of("A file of this kind cannot be loaded."),
   value_misfit: of("A value does not fit the type of its column."),
 } as const satisfies Record<string, Code> & Record<ErrorKind, Code>;
 
