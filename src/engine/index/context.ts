@@ -59,7 +59,7 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
   /** Connecting to an instance that is being closed ends the process. */
   const connecting = new Set<Promise<LocalConnection>>();
   const { maxConcurrentIngests: maxRunning } = settings;
-  const turns = openLimiter({ maxRunning, maxWaiting: MAX_WAITING, busy: (full) => busy(maxRunning, full) });
+  const limiter = openLimiter({ maxRunning, maxWaiting: MAX_WAITING, busy: (full) => busy(maxRunning, full) });
 
   const folder = lazy(async () => {
     await removeStaleFolders(spoolOf(store.localRoot));
@@ -73,22 +73,10 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
     return path;
   };
 
-  const settingsFor = async (temp: string): Promise<DuckSettings> => {
-    const spool = await openFolder();
-    return {
-      memoryBytes: settings.ingestMemoryBytes,
-      threads: settings.threads,
-      tempFolder: join(spool, temp),
-      maxTempBytes: settings.maxTempBytes,
-      folders: [join(store.localRoot, "data"), spool],
-      hidePaths: [spool, store.localRoot],
-    };
-  };
-
   const shared = lazy(async (): Promise<Shared> => {
     const own = openScope();
     try {
-      const duck = await openDuck(own, await settingsFor("tmp"));
+      const duck = await openDuck(own, duckSettings(parts, await openFolder(), "tmp"));
       const first = await connect(duck);
       try {
         source = openRowSource(first);
@@ -135,16 +123,16 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
     },
     stop: async () => {
       closed = true;
-      turns.close(closedError());
+      limiter.close(closedError());
       await Promise.allSettled(connecting);
     },
     withOwnInstance: async ({ signal, caller }, work) => {
-      const leave = await turns.enter(signal, caller);
+      const leave = await limiter.enter(signal, caller);
       const own = openScope();
       try {
         if (closed) throw closedError();
         // A condition and a template mean what they mean in a statement.
-        const inZone = { ...(await settingsFor(`build-${randomUUID()}`)), timeZone: settings.timeZone };
+        const inZone = { ...duckSettings(parts, await openFolder(), `build-${randomUUID()}`), timeZone: settings.timeZone };
         const duck = await openRemoteDuck(own, inZone, [], (ending, how) =>
           settings.log("warn", "a process of an index build has ended", { ending, how }),
         );
@@ -172,4 +160,16 @@ function busy(maxRunning: number, full: FullQueue): LakeError {
       hint: "Try again when some are done, or raise max_concurrent_ingests (LAKEHOUSE_MAX_CONCURRENT_INGESTS).",
     },
   );
+}
+
+/** A DuckDB that reads the lake's files, and reads and writes in `spool`. */
+function duckSettings({ settings, store }: VectorContextParts, spool: string, temp: string): DuckSettings {
+  return {
+    memoryBytes: settings.ingestMemoryBytes,
+    threads: settings.threads,
+    tempFolder: join(spool, temp),
+    maxTempBytes: settings.maxTempBytes,
+    folders: [join(store.localRoot, "data"), spool],
+    hidePaths: [spool, store.localRoot],
+  };
 }
