@@ -24,7 +24,7 @@ const fieldsSchema = z.object({
   count: z.int().nonnegative(),
   slots: z.int().nonnegative(),
   shards: z.int().min(1).max(64),
-  snapshotTime: z.iso.datetime(),
+  savedAt: z.iso.datetime(),
 });
 
 export interface Saved {
@@ -85,7 +85,7 @@ export async function saveIndex(context: VectorContext, resident: LoadedIndex): 
     const { name, version, commitId, index } = manifest;
     const path = join(folder, "snapshot");
     const { dimension, metric, count } = index;
-    const snapshotTime = context.settings.clock.now().toISOString();
+    const savedAt = context.settings.clock.now().toISOString();
     const fields = {
       index: name,
       version,
@@ -95,7 +95,7 @@ export async function saveIndex(context: VectorContext, resident: LoadedIndex): 
       count,
       slots,
       shards: graphs.length,
-      snapshotTime,
+      savedAt,
     };
     await writeSnapshot(path, fields, [items, ...graphs.map((graph) => ({ path: graph }))]);
     await context.store.put(snapshotKey(name, version), { path });
@@ -178,6 +178,6 @@ async function restore(
 /** When the newest of what is saved was saved; null when that cannot be read. */
 export async function snapshotTime(context: VectorContext, saved: Saved): Promise<number | null> {
   const bytes = await context.store.getRange(saved.key, 0, 64 * 1024);
-  const [, time] = /"snapshotTime":"([0-9T:.Z-]{20,30})"/.exec(Buffer.from(bytes ?? []).toString("latin1")) ?? [];
+  const [, time] = /"savedAt":"([0-9T:.Z-]{20,30})"/.exec(Buffer.from(bytes ?? []).toString("latin1")) ?? [];
   return time === undefined ? null : Date.parse(time);
 }
