@@ -18,8 +18,8 @@ import * as z from "zod";
 import { hasCode, LakeError } from "../kernel/errors.ts";
 import { isGone, PROCESS } from "../kernel/spool-folders.ts";
 import type { Clock } from "../settings.ts";
-import { syncFolder } from "../store/file.ts";
 import { diskFailure, explained } from "../store/file-errors.ts";
+import { syncFolder } from "../store/sync.ts";
 
 /** What is known of an upload beside its bytes. */
 export interface UploadRecord {
