@@ -217,7 +217,7 @@ function openStore(s3: S3Connection, opened: Opened): Store {
   return {
     label,
     localRoot: cache.root,
-    remote: { hold: cache.hold, recheck: cache.recheck, stats: cache.stats },
+    remote: { pin: cache.pin, recheck: cache.recheck, stats: cache.stats },
     put,
     list,
     localPath,
