@@ -9,6 +9,7 @@ const TOOLS: Record<Action, string> = {
   ingest: "ingest",
   list: "catalog-list",
   query: "sql",
+  removeUpload: "DELETE /uploads/<id>",
   restore: "lakehouse-mcp restore",
   sendFile: "PUT /uploads?name=…",
   upsertItems: "vector-upsert",

@@ -30,6 +30,7 @@ export const ERROR_CODES = {
   query_timeout: of("The statement took longer than it may."),
   queue_full: of("Too many calls of the kind are waiting already.", true),
   unknown_setting: of("There is no setting of that name."),
+  upload_share: of("The caller's uploads use all of one caller's share; others still have room.", true),
   value_misfit: of("A value does not fit the type of its column."),
 } as const satisfies Record<string, Code> & Record<ErrorKind, Code>;
 
