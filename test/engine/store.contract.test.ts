@@ -6,7 +6,7 @@ import type { LakeError } from "../../src/engine/kernel/errors.ts";
 import { inWords } from "../../src/engine/kernel/next-step.ts";
 import { openScope, type Scope } from "../../src/engine/kernel/scope.ts";
 import { openFileStore } from "../../src/engine/store/file.ts";
-import { explained } from "../../src/engine/store/file-errors.ts";
+import { withFileErrors } from "../../src/engine/store/file-errors.ts";
 import { openMemoryStore } from "../../src/engine/store/memory.ts";
 import type { Store } from "../../src/engine/store/store.ts";
 import { TOOL_WORDS } from "../../src/tools/words.ts";
@@ -163,7 +163,9 @@ describe("the file store", () => {
     ["EIO", "unavailable", "the file system answered EIO"],
   ])("says what to do about %s, and not where the lake is", async (code, kind, what) => {
     const failure = Object.assign(new Error(`${code}: failed, open '${lake}/a/b'`), { code, path: `${lake}/a/b` });
-    const error = await explained("write", "a/b", () => Promise.reject(failure)).catch((thrown: LakeError) => thrown);
+    const error = await withFileErrors("write", "a/b", () => Promise.reject(failure)).catch(
+      (thrown: LakeError) => thrown,
+    );
     expect(error).toMatchObject({ name: "LakeError", kind, message: `Could not write a/b: ${what}.` });
     expect(inWords((error as LakeError).hint ?? "", TOOL_WORDS)).not.toContain(lake);
   });

@@ -139,6 +139,7 @@ function unknownOutcome({ name, version }: Manifest, cause: unknown): LakeError 
     "unavailable",
     `The store failed while ${name}@${version} was committed; it may or may not be.`,
     {
+      code: "commit_unknown",
       hint: next`Look at ${name} with ${action("describe")} before you try again.`,
       cause,
     },

@@ -13,7 +13,7 @@ import { openScope, type Scope } from "../kernel/scope.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "../kernel/spool-folders.ts";
 import type { QueryEngine } from "../query/types.ts";
 import type { EngineSettings } from "../settings.ts";
-import { explained } from "../store/file-errors.ts";
+import { withFileErrors } from "../store/file-errors.ts";
 import type { Store } from "../store/store.ts";
 
 export interface VectorContextParts {
@@ -65,7 +65,7 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
   const openFolder = (): Promise<string> => {
     if (closed) return Promise.reject(closedError());
     folder ??= removeStaleFolders(spoolOf(store.localRoot)).then(() =>
-      explained("make room for", "vector segments", () => openSpoolFolder(scope, spoolOf(store.localRoot))),
+      withFileErrors("make room for", "vector segments", () => openSpoolFolder(scope, spoolOf(store.localRoot))),
     );
     folder.catch(() => {
       folder = undefined;

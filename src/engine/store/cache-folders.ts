@@ -3,7 +3,7 @@ import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { isGone, PROCESS } from "../kernel/spool-folders.ts";
 import type { Clock } from "../settings.ts";
-import { explained } from "./file-errors.ts";
+import { withFileErrors } from "./file-errors.ts";
 import { openFolder } from "./make-folders.ts";
 import { HOST } from "./spool.ts";
 
@@ -16,7 +16,7 @@ const FOLDER = /^process-([A-Za-z0-9]*)-(\d+)-([0-9a-f-]{36})$/;
  */
 export async function prepareFolders(folder: string, clock: Clock): Promise<{ files: string; root: string }> {
   const top = await openFolder(folder, "of the cache", 0o700);
-  return explained("open the folder", "of the cache", async () => {
+  return withFileErrors("open the folder", "of the cache", async () => {
     for (const name of await readdir(top)) {
       if (await isStale(top, name, clock)) await rm(join(top, name), { recursive: true, force: true });
     }

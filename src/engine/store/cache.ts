@@ -1,12 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { link, mkdir, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { LakeError } from "../kernel/errors.ts";
 import type { Scope } from "../kernel/scope.ts";
 import type { Clock } from "../settings.ts";
 import { prepareFolders } from "./cache-folders.ts";
 import { type CacheLink, type CacheLinks, IDLE_MS, openCacheLinks } from "./cache-links.ts";
-import { explained } from "./file-errors.ts";
+import { FileRefusal, withFileErrors } from "./file-errors.ts";
 import { noSpace, openSharedFiles, type SharedFiles } from "./shared-files.ts";
 import type { CopyStats } from "./store.ts";
 import { syncFile } from "./sync.ts";
@@ -136,7 +135,7 @@ function openFetcher(parts: Parts): (file: Addressed, fetch: Fetch) => Promise<C
   async function linkOrFetch(file: Addressed, fetch: Fetch): Promise<CacheLink> {
     const { key, sha256 } = file;
     const path = join(root, ...key.split("/"));
-    await explained("keep a copy of", key, () => mkdir(dirname(path), { recursive: true }));
+    await withFileErrors("keep a copy of", key, () => mkdir(dirname(path), { recursive: true }));
     for (let tries = 0; tries < LINK_TRIES; tries++) {
       if (tries > 0) await joined(fetching, sha256, () => fetchInto(parts, file, fetch));
       await rm(path, { force: true });
@@ -161,7 +160,7 @@ function joined<T>(running: Map<string, Promise<T>>, key: string, work: () => Pr
 
 function fetchInto({ incoming, shared, counts, sha256 }: Parts, file: Addressed, fetch: Fetch): Promise<void> {
   const path = join(incoming, `fetch-${randomUUID()}`);
-  return explained("keep a copy of", file.key, async () => {
+  return withFileErrors("keep a copy of", file.key, async () => {
     let release: (() => void) | undefined;
     try {
       await fetch(path, async (bytes) => {
@@ -209,8 +208,7 @@ async function hasChanged({ links, shared, sha256 }: Parts, key: string, pinnedA
   return true;
 }
 
-function damaged(key: string): LakeError {
-  return new LakeError("corrupt", "its bytes are not those that it was stored with", {
-    hint: `Restore ${key} from a backup or an older version of the object, or ingest the dataset again.`,
-  });
+function damaged(key: string): FileRefusal {
+  const hint = `Restore ${key} from a backup or an older version of the object, or ingest the dataset again.`;
+  return new FileRefusal("corrupt", "its bytes are not those that it was stored with", hint);
 }

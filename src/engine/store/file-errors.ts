@@ -30,11 +30,23 @@ const CAUSES: { codes: string[]; kind: ErrorKind; code?: ErrorCode; what: string
   },
 ];
 
+/** Why an operation on a file is refused. The message ends the sentence that `withFileErrors` begins, without a full stop. */
+export class FileRefusal extends Error {
+  readonly kind: ErrorKind;
+  readonly hint: NextStep;
+
+  constructor(kind: ErrorKind, message: string, hint: NextStep, cause?: unknown) {
+    super(message, { cause });
+    this.kind = kind;
+    this.hint = hint;
+  }
+}
+
 /**
- * Runs `work`, and turns system errors into a `LakeError` that says what to do, without the path that they carry. Of a
- * `LakeError` whose message is no whole sentence, the message becomes the reason: "Could not write a/b: ….".
+ * Runs `work`, and turns a `FileRefusal` and system errors into a `LakeError` about `verb` and `key`: "Could not write
+ * a/b: the disk is full." The paths that system errors carry are left out.
  */
-export async function explained<T>(verb: string, key: string, work: () => Promise<T>): Promise<T> {
+export async function withFileErrors<T>(verb: string, key: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
@@ -52,15 +64,9 @@ export function diskFailure(sentence: string, error: unknown): LakeError | undef
 }
 
 function explain(sentence: string, error: unknown): LakeError {
-  if (error instanceof LakeError) {
-    // A whole sentence already says what failed.
-    if (error.message.endsWith(".")) return error;
-    return new LakeError(error.kind, `${sentence}: ${error.message}.`, {
-      code: error.code,
-      hint: error.hint,
-      facts: error.facts,
-      cause: error,
-    });
+  if (error instanceof LakeError) return error;
+  if (error instanceof FileRefusal) {
+    return new LakeError(error.kind, `${sentence}: ${error.message}.`, { hint: error.hint, cause: error });
   }
   const known = diskFailure(sentence, error);
   if (known) return known;

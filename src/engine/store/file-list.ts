@@ -2,7 +2,7 @@ import { lstatSync } from "node:fs";
 import { lstat, readdir, realpath } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { mapAhead } from "../kernel/map-ahead.ts";
-import { explained, unlessMissing } from "./file-errors.ts";
+import { unlessMissing, withFileErrors } from "./file-errors.ts";
 import { byCodeUnit, isKeySegment } from "./key.ts";
 import type { StoredObject } from "./store.ts";
 
@@ -22,7 +22,7 @@ export async function* listFiles(range: Range): AsyncGenerator<StoredObject> {
   const { root, prefix } = range;
   // All keys with this prefix are in one folder; the folders above it may have thousands of others.
   const folder = prefix.slice(0, prefix.lastIndexOf("/") + 1);
-  const isThere = await explained("list", prefix, () => isReal(join(root, folder)));
+  const isThere = await withFileErrors("list", prefix, () => isReal(join(root, folder)));
   if (isThere) yield* walk(range, await entriesOf(range, folder));
 }
 
@@ -39,7 +39,7 @@ async function* walk(range: Range, entries: StoredObject[]): AsyncGenerator<Stor
 
 /** The key of a folder ends with a slash, which also puts it where its contents belong in key order. */
 function entriesOf(range: Range, folder: string): Promise<StoredObject[]> {
-  return explained("list", range.prefix, async () => {
+  return withFileErrors("list", range.prefix, async () => {
     const keys: string[] = [];
     for (const entry of (await unlessMissing(readdir(join(range.root, folder), { withFileTypes: true }))) ?? []) {
       const key = `${folder}${entry.name}${entry.isDirectory() ? "/" : ""}`;

@@ -2,11 +2,10 @@ import { lstatSync, readFile as readFileWithCallback, realpathSync } from "node:
 import { mkdir, open, rename, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { LakeError } from "../kernel/errors.ts";
 import { next, setting } from "../kernel/next-step.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { type Clock, systemClock } from "../settings.ts";
-import { explained, unlessMissing } from "./file-errors.ts";
+import { FileRefusal, unlessMissing, withFileErrors } from "./file-errors.ts";
 import { listFiles } from "./file-list.ts";
 import { assertKey, assertPrefix, missingObject, storeClosed } from "./key.ts";
 import { linkNew } from "./link.ts";
@@ -33,7 +32,7 @@ const readFile = promisify(readFileWithCallback);
 export async function openFileStore(scope: Scope, settings: FileStoreSettings): Promise<Store> {
   const { label } = settings;
   const root = await openFolder(settings.folder, label);
-  const spool = await explained("open the folder", label, () => openSpool(root, settings.clock ?? systemClock));
+  const spool = await withFileErrors("open the folder", label, () => openSpool(root, settings.clock ?? systemClock));
   const syncUpwards = openFolderSync(root);
   const lookups = new Map<string, Promise<boolean>>();
   let closed = false;
@@ -51,7 +50,7 @@ export async function openFileStore(scope: Scope, settings: FileStoreSettings): 
   async function put(key: string, body: Body, options: PutOptions = {}): Promise<boolean> {
     const path = resolve(key);
     const folder = dirname(path);
-    return explained("write", key, async () => {
+    return withFileErrors("write", key, async () => {
       const temporary = await spool.write(body);
       try {
         for (let known = folder; known !== root && !(await exists(known)); ) known = dirname(known);
@@ -73,7 +72,7 @@ export async function openFileStore(scope: Scope, settings: FileStoreSettings): 
     const pending = lookups.get(path);
     if (pending !== undefined) return pending;
     // Runs for every dataset of every statement: synchronously it takes 10 to 20 µs, by way of a thread 250 µs (measured).
-    const lookup = explained("read", key, async () => {
+    const lookup = withFileErrors("read", key, async () => {
       const stats = await unlessMissing(Promise.resolve().then(() => lstatSync(path, { throwIfNoEntry: false })));
       return stats?.isFile() ?? false;
     });
@@ -85,7 +84,7 @@ export async function openFileStore(scope: Scope, settings: FileStoreSettings): 
 
   async function read<T>(key: string, work: (path: string) => Promise<T>): Promise<T | undefined> {
     const path = resolve(key);
-    return explained("read", key, async () => ((await exists(path)) ? unlessMissing(work(path)) : undefined));
+    return withFileErrors("read", key, async () => ((await exists(path)) ? unlessMissing(work(path)) : undefined));
   }
 
   async function close(): Promise<void> {
@@ -108,29 +107,28 @@ export async function openFileStore(scope: Scope, settings: FileStoreSettings): 
     },
     delete: async (key) => {
       const path = resolve(key);
-      await explained("delete", key, async () => {
+      await withFileErrors("delete", key, async () => {
         if (await exists(dirname(path))) await unlessMissing(unlink(path));
       });
     },
     localPath: async (key) => {
       const path = resolve(key);
-      if (!(await explained("read", key, () => exists(path)))) throw missingObject(key, label);
+      if (!(await withFileErrors("read", key, () => exists(path)))) throw missingObject(key, label);
       return path;
     },
   };
 }
 
 /**
- * Throws `denied` when a symlink is on the way: through it, a key would reach outside the lake. Synchronous, since that
+ * Throws a `FileRefusal` when a symlink is on the way: through it, a key would reach outside the lake. Synchronous, since that
  * takes 10 µs, and by way of a thread 250 µs (measured).
  */
 async function exists(path: string): Promise<boolean> {
   const real = await unlessMissing(Promise.resolve().then(() => realpathSync.native(path)));
   if (real === undefined) return false;
   if (real === path) return true;
-  throw new LakeError("denied", "there is a symlink on the way, and links may not lead out of the lake", {
-    hint: next`Remove the symlink from the lake's folder, or point ${setting("data")} to where the data is.`,
-  });
+  const hint = next`Remove the symlink from the lake's folder, or point ${setting("data")} to where the data is.`;
+  throw new FileRefusal("denied", "there is a symlink on the way, and links may not lead out of the lake", hint);
 }
 
 async function readPart(path: string, offset: number, length: number): Promise<Uint8Array> {

@@ -1,10 +1,11 @@
 import { link } from "node:fs/promises";
-import { hasCode, LakeError } from "../kernel/errors.ts";
+import { hasCode } from "../kernel/errors.ts";
 import { next, setting } from "../kernel/next-step.ts";
+import { FileRefusal } from "./file-errors.ts";
 
 /**
- * Gives a file the name `to` too; false when that is taken, which `rename` would replace. Throws `denied` where the file
- * system has no hard links; `needed` says for what they are.
+ * Links a file to the new name `to`; false when that exists, which `rename` would replace. Throws a `FileRefusal` where
+ * the file system has no hard links, which `needed`: "commits need".
  */
 export async function linkNew(from: string, to: string, needed: string): Promise<boolean> {
   try {
@@ -13,9 +14,7 @@ export async function linkNew(from: string, to: string, needed: string): Promise
   } catch (error) {
     if (hasCode(error, "EEXIST")) return false;
     if (!hasCode(error, "EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS")) throw error;
-    throw new LakeError("denied", `the file system has no hard links, which ${needed}`, {
-      hint: next`Point ${setting("data")} to a folder on a local disk.`,
-      cause: error,
-    });
+    const hint = next`Point ${setting("data")} to a folder on a local disk.`;
+    throw new FileRefusal("denied", `the file system has no hard links, which ${needed}`, hint, error);
   }
 }

@@ -1,8 +1,8 @@
 import { mkdir, realpath, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { hasCode, LakeError } from "../kernel/errors.ts";
+import { hasCode } from "../kernel/errors.ts";
 import { next, setting } from "../kernel/next-step.ts";
-import { explained } from "./file-errors.ts";
+import { FileRefusal, withFileErrors } from "./file-errors.ts";
 import { syncNames } from "./sync.ts";
 
 /**
@@ -10,16 +10,15 @@ import { syncNames } from "./sync.ts";
  * `limit`, `unavailable`; `invalid` for a path that DuckDB would read as a pattern.
  */
 export function openFolder(folder: string, label: string, mode?: number): Promise<string> {
-  return explained("open the folder", label, async () => {
+  return withFileErrors("open the folder", label, async () => {
     const path = resolve(folder);
     const firstCreated = await makeFolders(path, mode);
     // A lake that was just created must still be found after a power cut.
     if (firstCreated !== undefined) await syncNames(path, firstCreated);
     const real = await realpath(path);
     if (!/[*?]/.test(real)) return real;
-    throw new LakeError("invalid", "its path contains * or ?, which DuckDB reads as a pattern", {
-      hint: next`Point ${setting("data")} to a folder without them.`,
-    });
+    const hint = next`Point ${setting("data")} to a folder without them.`;
+    throw new FileRefusal("invalid", "its path contains * or ?, which DuckDB reads as a pattern", hint);
   });
 }
 

@@ -2,12 +2,11 @@ import { randomUUID } from "node:crypto";
 import { mkdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ListObjectsV2Command } from "@aws-sdk/client-s3";
-import { LakeError } from "../kernel/errors.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { openSequence } from "../kernel/sequence.ts";
 import type { Clock, Log, S3Settings } from "../settings.ts";
 import { type FileCache, openFileCache } from "./cache.ts";
-import { explained } from "./file-errors.ts";
+import { FileRefusal, withFileErrors } from "./file-errors.ts";
 import { assertKey, assertPrefix, missingObject, storeClosed } from "./key.ts";
 import { openS3Client, type S3Connection } from "./s3-client.ts";
 import { createObject, deleteObject, getObject, headObject, listObjects, putObject } from "./s3-objects.ts";
@@ -145,7 +144,7 @@ async function put(
   const isFile = !(body instanceof Uint8Array);
   if (isFile && sha256 !== undefined) return putAddressed(opened, key, sha256, body.path);
   if (options?.ifAbsent) return create(key, isFile ? await readSmall(key, body.path) : body);
-  if (isFile) await explained("write", key, () => uploadFile(s3, key, body.path, timeoutMs));
+  if (isFile) await withFileErrors("write", key, () => uploadFile(s3, key, body.path, timeoutMs));
   else await putObject(s3, key, body);
   return true;
 }
@@ -154,23 +153,21 @@ async function put(
 async function putAddressed(opened: Opened, key: string, sha256: string, path: string): Promise<boolean> {
   const { s3, cache, clock, timeoutMs } = opened;
   const there = await headObject(s3, key);
-  const { size } = await explained("write", key, () => stat(path));
+  const { size } = await withFileErrors("write", key, () => stat(path));
   const isThere = there?.bytes === size;
   // gc may delete an old object that no manifest refers to yet, so an old one is stored again.
   const isFresh = isThere && clock.now().getTime() - there.changed < FRESH_MS;
-  if (!isFresh) await explained("write", key, () => uploadFile(s3, key, path, timeoutMs));
+  if (!isFresh) await withFileErrors("write", key, () => uploadFile(s3, key, path, timeoutMs));
   await cache.adopt({ key, sha256 }, path);
   return !isThere;
 }
 
 async function readSmall(key: string, path: string): Promise<Uint8Array> {
-  return explained("write", key, async () => {
+  return withFileErrors("write", key, async () => {
     const { size } = await stat(path);
     if (size > PART_BYTES) {
-      throw new LakeError("limit", `an object that is created only once may have ${PART_BYTES} bytes in a bucket`, {
-        hint: "Store it without ifAbsent.",
-        facts: { limit: PART_BYTES },
-      });
+      const message = `an object that is created only once may have ${PART_BYTES} bytes in a bucket`;
+      throw new FileRefusal("limit", message, "Store it without ifAbsent.");
     }
     return readFile(path);
   });
@@ -204,7 +201,7 @@ function openCopies(opened: Opened): Copies {
     const path = pathOf(key);
     if (etags.get(key) === found.etag && (await stat(path).catch(() => undefined))?.size === found.bytes) return path;
     const fetched = join(cache.root, ".spool", `copy-${randomUUID()}`);
-    await explained("keep a copy of", key, async () => {
+    await withFileErrors("keep a copy of", key, async () => {
       await mkdir(dirname(path), { recursive: true });
       try {
         await download(opened, key, fetched);

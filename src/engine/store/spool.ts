@@ -3,9 +3,10 @@ import { constants } from "node:fs";
 import { copyFile, link, lstat, mkdir, readdir, realpath, unlink, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { hasCode, LakeError } from "../kernel/errors.ts";
+import { hasCode } from "../kernel/errors.ts";
 import { isAlive } from "../kernel/spool-folders.ts";
 import type { Clock } from "../settings.ts";
+import { FileRefusal } from "./file-errors.ts";
 import type { Body } from "./store.ts";
 import { syncFile } from "./sync.ts";
 
@@ -27,7 +28,7 @@ export async function openSpool(root: string, clock: Clock): Promise<Spool> {
   const folder = join(root, FOLDER);
   await mkdir(folder, { recursive: true });
   if ((await realpath(folder)) !== folder) {
-    throw new LakeError("denied", `its ${FOLDER} is a symlink`, { hint: "Remove the symlink." });
+    throw new FileRefusal("denied", `its ${FOLDER} is a symlink`, "Remove the symlink.");
   }
   for (const name of await readdir(folder)) {
     if (await isStale(folder, name, clock)) await unlink(join(folder, name)).catch(() => undefined);

@@ -18,7 +18,7 @@ import * as z from "zod";
 import { hasCode, LakeError } from "../kernel/errors.ts";
 import { isGone, PROCESS } from "../kernel/spool-folders.ts";
 import type { Clock } from "../settings.ts";
-import { diskFailure, explained } from "../store/file-errors.ts";
+import { diskFailure, withFileErrors } from "../store/file-errors.ts";
 import { syncFolder } from "../store/sync.ts";
 
 /** The metadata of an upload. */
@@ -118,9 +118,9 @@ export function openUploadFiles(folder: string, clock: Clock): UploadFiles {
   }
 
   return {
-    save: (record) => explained("keep", "the upload", () => save(record)),
+    save: (record) => withFileErrors("keep", "the upload", () => save(record)),
     create: async (record) => {
-      await explained("keep", "the upload", async () => {
+      await withFileErrors("keep", "the upload", async () => {
         await mkdir(join(folder, record.id), { recursive: true, mode: 0o700 });
         await (await open(inside(record.id, "data"), "wx", 0o600)).close();
       });

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
-import { explained } from "../store/file-errors.ts";
+import { withFileErrors } from "../store/file-errors.ts";
 
 export interface WriteOptions {
   /** Announced size of the body; undefined if none was. */
@@ -50,7 +50,7 @@ export async function writeBody(
 }
 
 async function write(handle: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
-  await explained("keep", "the upload", async () => {
+  await withFileErrors("keep", "the upload", async () => {
     for (let done = 0; done < chunk.length; ) {
       done += (await handle.write(chunk, done, chunk.length - done, position + done)).bytesWritten;
     }
