@@ -10,6 +10,7 @@ const COMMANDS: Record<Action, string> = {
   ingest: "lakehouse-mcp ingest",
   list: "lakehouse-mcp list",
   query: "lakehouse-mcp sql",
+  removeUpload: "DELETE /uploads/<id>",
   restore: "lakehouse-mcp restore",
   sendFile: "PUT /uploads?name=…",
   upsertItems: "the tool vector-upsert",

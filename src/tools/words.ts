@@ -9,6 +9,7 @@ const TOOLS: Record<Action, string> = {
   ingest: "ingest",
   list: "catalog-list",
   query: "sql",
+  removeUpload: "DELETE /uploads/<id>",
   restore: "lakehouse-mcp restore",
   sendFile: "curl -T FILE 'SERVER/uploads?name=FILE' -H 'Authorization: Bearer TOKEN'",
   upsertItems: "vector-upsert",

@@ -1,8 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import { hasCode, LakeError } from "../engine/kernel/errors.ts";
+import { LakeError } from "../engine/kernel/errors.ts";
 import type { Log } from "../engine/settings.ts";
-import { OWN_SHARE } from "../engine/uploads/upload-quota.ts";
 import type { Upload, Uploads } from "../engine/uploads/uploads.ts";
 import { sentences } from "../mcp/known-error.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
@@ -194,8 +193,8 @@ function queryOf({ url = "" }: IncomingMessage): { name: string | undefined } | 
 function refuseWith(request: IncomingMessage, response: ServerResponse, error: unknown): string {
   if (!(error instanceof LakeError) || error.kind === "internal") throw error;
   const message = sentences(error);
-  if (hasCode(error.cause, "ENOSPC", "EDQUOT")) refuse(request, response, { status: 507, message });
-  else if (error.cause === OWN_SHARE) refuse(request, response, { status: 429, message });
+  if (error.code === "disk_full") refuse(request, response, { status: 507, message });
+  else if (error.code === "upload_share") refuse(request, response, { status: 429, message });
   else if (error.kind === "unavailable") refuse(request, response, busy(message, RETRY_S.full));
   else refuse(request, response, { status: STATUS[error.kind] ?? 500, message });
   return error.kind;

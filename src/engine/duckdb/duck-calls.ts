@@ -1,5 +1,5 @@
 import { openScope, type Scope } from "../kernel/scope.ts";
-import type { Handler, Told } from "../process/serve.ts";
+import type { CallContext, Handler } from "../process/serve.ts";
 import { translateDuckError } from "./duck-errors.ts";
 import { type DuckSettings, type LocalConnection, openDuck, type Params } from "./duckdb.ts";
 import { type Execution, execute, openParser, pour, type Statement, texts } from "./execute.ts";
@@ -35,7 +35,7 @@ interface On {
 type Limits = Omit<Execution, "signal" | "zone">;
 type Running = On & { statement: Statement; limits: Limits; seen: string | undefined };
 
-const onConnection: Record<string, (session: Session, args: never, told: Told) => Promise<unknown>> = {
+const onConnection: Record<string, (session: Session, args: never, context: CallContext) => Promise<unknown>> = {
   "duck.run": ({ connection }, { sql, params }: { sql: string; params?: Params }, { signal }) =>
     connection.run(sql, { signal, ...(params !== undefined && { params }) }),
   "duck.rows": ({ connection }, { sql, params }: { sql: string; params?: Params }, { signal }) =>
@@ -99,7 +99,7 @@ export const calls: Readonly<Record<string, Handler>> = {
   ...Object.fromEntries(Object.entries(onConnection).map(([name, handler]) => [name, interruptible(handler)])),
 };
 
-function interruptible(handler: (session: Session, args: never, told: Told) => Promise<unknown>): Handler {
+function interruptible(handler: (session: Session, args: never, context: CallContext) => Promise<unknown>): Handler {
   return async (args: On, told) => {
     const session = sessions.get(args.connection);
     if (!session) throw new Error("There is no such connection.");

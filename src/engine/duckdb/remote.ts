@@ -1,7 +1,8 @@
 import { cancelled } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
 import type { Scope } from "../kernel/scope.ts";
-import { type CallOptions, type OnEnd, ProcessEnded, takeProcess, type WorkerProcess } from "../process/processes.ts";
+import type { CallOptions } from "../process/calls.ts";
+import { type OnEnd, ProcessEnded, takeProcess, type WorkerProcess } from "../process/processes.ts";
 import type { Connection, DuckSettings, Params, RunOptions } from "./duckdb.ts";
 import type { Execution, Statement } from "./execute.ts";
 import type { Collected, RowSink, Streamed } from "./results.ts";

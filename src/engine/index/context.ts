@@ -14,7 +14,7 @@ import { openScope, type Scope } from "../kernel/scope.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "../kernel/spool-folders.ts";
 import type { QueryEngine } from "../query/types.ts";
 import type { EngineSettings } from "../settings.ts";
-import { explained } from "../store/file-errors.ts";
+import { withFileErrors } from "../store/file-errors.ts";
 import type { Store } from "../store/store.ts";
 
 export interface VectorContextParts {
@@ -63,7 +63,7 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
 
   const folder = lazy(async () => {
     await removeStaleFolders(spoolOf(store.localRoot));
-    return explained("make room for", "vector segments", () => openSpoolFolder(scope, spoolOf(store.localRoot)));
+    return withFileErrors("make room for", "vector segments", () => openSpoolFolder(scope, spoolOf(store.localRoot)));
   });
   const openFolder = async (): Promise<string> => {
     if (closed) throw closedError();

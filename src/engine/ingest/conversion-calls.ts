@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import type { Head } from "../catalog/types.ts";
 import { type Duck, openDuck } from "../duckdb/duckdb.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
-import type { Handler, Told } from "../process/serve.ts";
+import type { CallContext, Handler } from "../process/serve.ts";
 import { diskFailure } from "../store/file-errors.ts";
 import { changedMeanwhile } from "./changed.ts";
 import { DETECT_BYTES, type Detected, detect } from "./detect.ts";
@@ -74,12 +74,12 @@ export const calls: Readonly<Record<string, Handler>> = {
     opened = await openSource(request).catch(onDisk);
     return { format: opened.format, compression: opened.source.compression };
   },
-  "ingest.convert": async (request: ConvertRequest, told: Told): Promise<ConvertResult> => {
+  "ingest.convert": async (request: ConvertRequest, context: CallContext): Promise<ConvertResult> => {
     await closing;
     const instance = await takeInstance(request);
     let isClean = false;
     try {
-      const result = await convert(instance.duck, request, told).catch(onDisk);
+      const result = await convert(instance.duck, request, context).catch(onDisk);
       // Skipping bad rows leaves tables in the instance.
       isClean = isShared(request) && request.onBadRows === "fail";
       return result;
@@ -186,7 +186,7 @@ async function copyTo(copy: string, handle: FileHandle, bytes: number): Promise<
   await writeFile(copy, buffer.subarray(0, bytesRead), { mode: 0o600 });
 }
 
-async function convert(duck: Duck, request: ConvertRequest, { signal, emit }: Told): Promise<ConvertResult> {
+async function convert(duck: Duck, request: ConvertRequest, { signal, emit }: CallContext): Promise<ConvertResult> {
   const { folder, query, maxRows, onBadRows, csv } = request;
   const output = join(folder, "out");
   await mkdir(output);

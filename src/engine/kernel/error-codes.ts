@@ -21,6 +21,7 @@ export const ERROR_CODES = {
   closed: of("The lakehouse is closed."),
   internal: of("Something went wrong inside the lakehouse."),
   cancelled: of("The caller cancelled the call, or has left.", true),
+  commit_unknown: of("The store failed during a commit, which may or may not have been made.", true),
   condition: of("A condition, such as the filter of a vector search, is wrong."),
   csv_damaged: of("A row is not CSV."),
   csv_line_too_long: of("A row of CSV is longer than the buffers."),
@@ -35,6 +36,7 @@ export const ERROR_CODES = {
   source_changed: of("The file changed while it was read.", true),
   unknown_setting: of("There is no setting of that name."),
   unsupported_format: of("A file of this kind cannot be loaded."),
+  upload_share: of("The caller's uploads use all of one caller's share; others still have room.", true),
   value_misfit: of("A value does not fit the type of its column."),
 } as const satisfies Record<string, Code> & Record<ErrorKind, Code>;
 
@@ -45,13 +47,16 @@ export type ErrorCode = keyof typeof ERROR_CODES;
  * `invalid`, `not_found`, `denied`: fix the arguments · `limit`: ask for less · `conflict`, `unavailable`: retry ·
  * `corrupt`, `closed`: tell the user · `internal`: report the reference.
  */
-export type ErrorKind =
-  | "invalid"
-  | "not_found"
-  | "denied"
-  | "limit"
-  | "conflict"
-  | "unavailable"
-  | "corrupt"
-  | "closed"
-  | "internal";
+export type ErrorKind = (typeof ERROR_KINDS)[number];
+
+export const ERROR_KINDS = [
+  "invalid",
+  "not_found",
+  "denied",
+  "limit",
+  "conflict",
+  "unavailable",
+  "corrupt",
+  "closed",
+  "internal",
+] as const;
