@@ -1,5 +1,14 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Log } from "../engine/settings.ts";
+import type { Caller } from "./gates/caller.ts";
 import type { Refusal } from "./gates/refusal.ts";
+
+/** A request that has passed the gates. */
+export interface Exchange {
+  request: IncomingMessage;
+  response: ServerResponse;
+  caller: Caller;
+}
 
 /** What is read and thrown away of a refused body, so that its sender gets to see the answer. */
 const DISCARD_BYTES = 2 ** 24;
@@ -38,13 +47,25 @@ export function refuseRpc(
   refuseWith(request, response, refusal, { jsonrpc: "2.0", error, id: refusal.id ?? null });
 }
 
-/** For a caller that has as much as one may have; others are served. */
-export function tooMany(most: number, of: string, retryAfter: number): Refusal {
+/** Refuses, and tells the operator. */
+export function turnAway({ request, response, caller }: Exchange, refusal: Refusal, log: Log): void {
+  log("info", "refused", { status: refusal.status, caller: caller.name, reason: refusal.message });
+  refuse(request, response, refusal);
+}
+
+/** For what can be done later, `retryAfter` seconds from now. */
+export function busy(message: string, retryAfter: number, status = 503): Refusal {
   return {
-    status: 429,
-    message: `Your token has ${most} at a time already (max_per_caller, and three quarters of ${of}). Try again in ${retryAfter} s.`,
+    status,
+    message: `${message} Try again in ${retryAfter} s.`,
     headers: { "retry-after": String(retryAfter) },
   };
+}
+
+/** For a caller that has as much as one may have; others are served. */
+export function tooMany(most: number, of: string, retryAfter: number): Refusal {
+  const share = `max_per_caller, and three quarters of ${of}`;
+  return busy(`Your token has ${most} at a time already (${share}).`, retryAfter, 429);
 }
 
 /** The same with a body of its own. */

@@ -7,7 +7,7 @@ import type { Upload, Uploads } from "../engine/uploads/uploads.ts";
 import { sentences } from "../mcp/known-error.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import type { Route } from "./http.ts";
-import { answer, refuse } from "./http-answer.ts";
+import { answer, busy, refuse } from "./http-answer.ts";
 import { openSharedPlaces } from "./http-limits.ts";
 import { incomingOf, SEND_WHOLE } from "./upload-headers.ts";
 
@@ -75,8 +75,8 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
       return refuse(request, response, busy(`${MAX_RUNNING} uploads are running.`, RETRY_S.busy));
     }
     if (release === "caller") {
-      const refusal = busy(`Your token has ${each} uploads running, the most for one.`, RETRY_S.busy);
-      return refuse(request, response, { ...refusal, status: 429 });
+      const message = `Your token has ${each} uploads running, the most for one.`;
+      return refuse(request, response, busy(message, RETRY_S.busy, 429));
     }
     const started = performance.now();
     let outcome = "ok";
@@ -208,9 +208,3 @@ const tooSlow: Refusal = {
     `Less than ${MIN_BYTES_PER_S} bytes a second came, and nothing was kept. ` +
     "Send the file again over a faster line, or compressed.",
 };
-
-const busy = (message: string, retryAfter: number): Refusal => ({
-  status: 503,
-  message: `${message} Try again in ${retryAfter} s.`,
-  headers: { "retry-after": String(retryAfter) },
-});
