@@ -50,10 +50,10 @@ export const list = defineCommand({
       const none =
         args.length > 0 || flags.kind ? "" : ` in ${context.config.data}; load one with lakehouse-mcp ingest FILE`;
       const counted = countOf(found.length, args.length > 0 || flags.kind ? "matching dataset" : "dataset");
-      await context.err.write(`${counted}${found.length === 0 ? none : ""}\n`);
+      await context.err.write(`${counted}${found.length === 0 ? visible(none) : ""}\n`);
     }
     for (const { name, version, reason } of unreadable) {
-      await context.err.write(visible(`Cannot be read: ${name} version ${version}: ${reason}`).concat("\n"));
+      await context.err.write(`${visible(`Cannot be read: ${name} version ${version}: ${reason}`)}\n`);
     }
     return 0;
   },

@@ -42,8 +42,9 @@ export async function runCommand(
       return;
     }
     const { code = "" } = error as NodeJS.ErrnoException;
-    context.err.write(`lakehouse-mcp: the output cannot be written: ${code}.\n`).catch(() => undefined);
-    stopWith(EXIT_CODES.unavailable, new LakeError("unavailable", "The output cannot be written."));
+    const failed = new LakeError("unavailable", `the output cannot be written: ${code}.`);
+    void context.err.write(errorText(failed));
+    stopWith(EXIT_CODES.unavailable, failed);
   };
   let opening: Promise<Engine> | undefined;
   const context: CommandContext = {
@@ -68,7 +69,7 @@ export async function runCommand(
   process.exit(code);
 }
 
-/** Tells a person what is wrong, with `about`, and what to do. Returns the exit code. */
+/** Shows `error` on stderr and returns its exit code. The details of an unexpected error go to the log. */
 export async function showError(
   error: unknown,
   { err, log }: Pick<CommandContext, "err" | "log">,
@@ -79,11 +80,16 @@ export async function showError(
     const cause = error instanceof LakeError ? (error.cause ?? error) : error;
     log("error", "internal error", { error: cause instanceof Error ? cause.stack : String(cause) });
   }
-  const which = about === undefined || shown.message.includes(about) ? "" : `${about}: `;
-  const hint = shown.hint === undefined ? "" : `${inWords(shown.hint, COMMAND_WORDS)}\n`;
-  // Messages quote data and names of files.
-  await err.write(visibleLines(`lakehouse-mcp: ${which}${shown.message}\n${hint}`));
+  await err.write(errorText(shown, about));
   return EXIT_CODES[shown.kind];
+}
+
+/** An error as a person reads it: what is wrong, with `about`, and on a line of its own what to do. */
+export function errorText({ message, hint }: Pick<LakeError, "message" | "hint">, about?: string): string {
+  const which = about === undefined || message.includes(about) ? "" : `${about}: `;
+  const step = hint === undefined ? "" : `${inWords(hint, COMMAND_WORDS)}\n`;
+  // Messages quote data and names of files.
+  return visibleLines(`lakehouse-mcp: ${which}${message}\n${step}`);
 }
 
 async function run(

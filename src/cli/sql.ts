@@ -8,7 +8,7 @@ import { type CommandContext, defineCommand, wholeNumber } from "./command.ts";
 import { OUTPUTS, openWriter, type STREAMED } from "./formats.ts";
 import { readParams } from "./params.ts";
 import { writeTable } from "./show.ts";
-import { visible } from "./text.ts";
+import { visibleLines } from "./text.ts";
 
 /** More than the guard lets through. */
 const MAX_STATEMENT_BYTES = 4 * 2 ** 20;
@@ -63,10 +63,7 @@ async function asTable(
   const limits = { maxRows: maxRows ?? TABLE_ROWS, maxBytes: MAX_TABLE_BYTES };
   const result = await engine.query(statement, { ...options, ...limits });
   const plan = result.columns.map(({ name }) => name).join() === "explain_key,explain_value";
-  if (plan)
-    await context.out.write(
-      result.rows.map(([, text]) => `${String(text).split("\n").map(visible).join("\n")}\n`).join(""),
-    );
+  if (plan) await context.out.write(result.rows.map(([, text]) => `${visibleLines(String(text))}\n`).join(""));
   else await writeTable(result.columns, result.rows, context);
   const from = result.datasets.length > 0 ? ` from ${result.datasets.join(", ")}` : "";
   await context.err.write(`${countOf(result.row_count, "row")}${from}, ${result.elapsed_ms} ms\n`);

@@ -1,3 +1,4 @@
+import { envName, flagName, flagSettings } from "../config/config.ts";
 import { type Action, argumentsText, type Words } from "../engine/kernel/next-step.ts";
 
 /** What there is no command for, an agent does with a tool. */
@@ -33,7 +34,8 @@ export const COMMAND_WORDS: Words = {
     as === "list"
       ? `Give --param once for each, in this order: ${names.join(", ")}.`
       : `Give --param NAME=VALUE for each of ${names.join(", ")}.`,
-  setting: flag,
+  // A secret is no flag.
+  setting: (name) => (flagSettings.some((known) => known === name) ? flagName(name) : envName(name)),
   action: (name, args) => {
     if (!args) return COMMANDS[name];
     return name === "ingest" ? `the tool ingest ${argumentsText(args)}` : `${COMMANDS[name]} ${argumentsText(args)}`;

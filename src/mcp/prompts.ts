@@ -1,12 +1,7 @@
-import {
-  completable,
-  type McpServer,
-  ProtocolError,
-  ProtocolErrorCode,
-  type ServerContext,
-} from "@modelcontextprotocol/server";
+import { completable, type McpServer, ProtocolErrorCode, type ServerContext } from "@modelcontextprotocol/server";
 import * as z from "zod";
 import type { Engine } from "../engine/engine.ts";
+import { protocolError } from "./known-error.ts";
 import { serveCall, type Watch } from "./serve-call.ts";
 
 /** A prompt is text of ours with the arguments in it; serving it is told like every call. */
@@ -14,8 +9,8 @@ function answer(name: string, given: unknown, context: ServerContext, watch: Wat
   return serveCall({ kind: "prompt", name }, context, watch, {
     given,
     run: async () => ({ messages: [{ role: "user" as const, content: { type: "text" as const, text } }] }),
-    refuse: ({ message }) => {
-      throw new ProtocolError(ProtocolErrorCode.InternalError, message);
+    refuse: (error) => {
+      throw protocolError(ProtocolErrorCode.InternalError, error);
     },
   });
 }

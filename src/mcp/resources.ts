@@ -12,6 +12,8 @@ import { grouped } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { datasetResources, jobResource, resources } from "../resources/index.ts";
 import { MAX_SUBSCRIBED, whyNotSubscribed } from "../resources/subscriptions.ts";
+import { sentences } from "../tools/error-text.ts";
+import { protocolError } from "./known-error.ts";
 import { serveCall, type Watch } from "./serve-call.ts";
 
 const JSON_TYPE = "application/json";
@@ -92,9 +94,9 @@ function read(name: string, url: URL, context: ServerContext, watch: Watch, load
     run: async () => ({ contents: [{ uri: url.href, mimeType: JSON_TYPE, text: JSON.stringify(await load()) }] }),
     refuse: (error, thrown) => {
       if (error.kind === "not_found" || (thrown instanceof LakeError && error.kind === "invalid")) {
-        throw new ResourceNotFoundError(url.href, error.message);
+        throw new ResourceNotFoundError(url.href, sentences(error));
       }
-      throw new ProtocolError(ProtocolErrorCode.InternalError, error.message);
+      throw protocolError(ProtocolErrorCode.InternalError, error);
     },
   });
 }

@@ -2,7 +2,6 @@ import {
   CLIENT_CAPABILITIES_META_KEY,
   type McpServer,
   MissingRequiredClientCapabilityError,
-  ProtocolError,
   ProtocolErrorCode,
   type ServerContext,
 } from "@modelcontextprotocol/server";
@@ -11,8 +10,9 @@ import type { Engine } from "../engine/engine.ts";
 import { KEPT_MS } from "../engine/jobs/recovery.ts";
 import type { JobRecord } from "../engine/jobs/types.ts";
 import type { Log } from "../engine/settings.ts";
+import { viewOfJobError } from "../tools/error-text.ts";
 import { outcomeText, viewOf } from "../tools/job-view.ts";
-import { errorResult, known } from "./known-error.ts";
+import { errorResult, known, protocolError } from "./known-error.ts";
 
 /** https://modelcontextprotocol.io/extensions/tasks, for the 2026 revision: a job as a task that its client polls. */
 export const TASKS_EXTENSION = "io.modelcontextprotocol/tasks";
@@ -45,9 +45,9 @@ export function registerTasks(server: McpServer, engine: Engine, log: Log): void
       try {
         return await handle(params.taskId);
       } catch (thrown) {
-        const { kind, message } = known(thrown, log);
+        const error = known(thrown, log);
         const { InvalidParams, InternalError } = ProtocolErrorCode;
-        throw new ProtocolError(kind === "not_found" ? InvalidParams : InternalError, message);
+        throw protocolError(error.kind === "not_found" ? InvalidParams : InternalError, error);
       }
     });
   answer("tasks/get", async (taskId) => detailed(await engine.jobStatus(taskId), engine));
@@ -65,7 +65,8 @@ export function registerTasks(server: McpServer, engine: Engine, log: Log): void
 function detailed(record: JobRecord, engine: Engine) {
   const task = taskOf(record);
   if (task.status !== "completed") return task;
-  if (record.error) return { ...task, result: { resultType: "complete", ...errorResult(record.error) } };
+  if (record.error)
+    return { ...task, result: { resultType: "complete", ...errorResult(viewOfJobError(record.error)) } };
   const { kind, result = {} } = viewOf(record, engine);
   const content = [{ type: "text", text: outcomeText(kind, result) }];
   return { ...task, result: { resultType: "complete", content, structuredContent: result } };

@@ -1,6 +1,7 @@
 import { recordedName } from "../engine/ingest/source.ts";
 import type { JobRecord } from "../engine/jobs/types.ts";
 import { withoutLiterals } from "../engine/query/guard/tokens.ts";
+import { viewOfJobError } from "../tools/error-text.ts";
 import type { JobResource } from "./resource.ts";
 
 export const job: JobResource = {
@@ -27,7 +28,7 @@ export const job: JobResource = {
       resumed: record.resumed,
       request: shown(record.request),
       result: record.result ?? null,
-      error: record.error ?? null,
+      error: record.error ? viewOfJobError(record.error) : null,
     };
   },
 };

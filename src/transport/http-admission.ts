@@ -1,5 +1,5 @@
 import type { Log } from "../engine/settings.ts";
-import { busy, type Exchange, tooMany, turnAway } from "./http-answer.ts";
+import { busy, type Exchange, SHUTTING_DOWN, tooMany, turnAway } from "./http-answer.ts";
 import { openSharedPlaces, shareOf } from "./http-limits.ts";
 
 export interface AdmissionSettings {
@@ -60,5 +60,3 @@ export function openAdmission({ maxInFlight, maxSessions, maxPerCaller, log }: A
     idle: (ms) => kinds.running.places.empty(ms),
   };
 }
-
-export const SHUTTING_DOWN = busy("The server is shutting down.", 5);

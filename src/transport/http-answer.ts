@@ -62,6 +62,8 @@ export function busy(message: string, retryAfter: number, status = 503): Refusal
   };
 }
 
+export const SHUTTING_DOWN = busy("The server is shutting down.", 5);
+
 /** For a caller that has as much as one may have; others are served. */
 export function tooMany(most: number, of: string, retryAfter: number): Refusal {
   const share = `max_per_caller, and three quarters of ${of}`;

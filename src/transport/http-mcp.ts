@@ -8,8 +8,8 @@ import {
 import type { Log } from "../engine/settings.ts";
 import type { Notifier } from "../mcp/resources.ts";
 import type { Caller } from "./gates/caller.ts";
-import { openAdmission, SHUTTING_DOWN } from "./http-admission.ts";
-import { answer, type Exchange, refuseRpc, turnAway } from "./http-answer.ts";
+import { openAdmission } from "./http-admission.ts";
+import { answer, type Exchange, refuseRpc, SHUTTING_DOWN, turnAway } from "./http-answer.ts";
 import { readJson } from "./http-body.ts";
 import { shareOf } from "./http-limits.ts";
 import { openLoopTurns } from "./http-loop-turns.ts";

@@ -510,7 +510,7 @@ test("a body may take longer than other requests have, as long as it comes", { t
 
 test("a full disk is told as one, and what goes wrong inside is not told at all", async () => {
   for (const [thrown, status] of [
-    [new LakeError("limit", "It is full.", { cause: Object.assign(new Error("/secret"), { code: "ENOSPC" }) }), 507],
+    [new LakeError("limit", "It is full.", { code: "disk_full", cause: new Error("/secret") }), 507],
     [new LakeError("internal", "/secret"), 500],
     [new Error("/secret"), 500],
   ] as const) {

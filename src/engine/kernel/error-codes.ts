@@ -27,6 +27,7 @@ export const ERROR_CODES = {
   dataset_dropped: of("Another writer dropped the dataset, or made it anew, meanwhile.", true),
   disk_full: of("The disk is full.", true),
   memory_limit: of("It needs more memory than it may use."),
+  own_share: of("The caller has as much as one caller may have; others are still served.", true),
   query_timeout: of("The statement took longer than it may."),
   queue_full: of("Too many calls of the kind are waiting already.", true),
   unknown_setting: of("There is no setting of that name."),

@@ -12,7 +12,7 @@ export interface QuotaSettings {
 export interface Quota {
   /**
    * Room for a new upload, or for as much as there is when its length is not known. `share` of all is the most that this caller
-   * may have. Throws `unavailable`, with the cause `OWN_SHARE` when others have room.
+   * may have. Throws `unavailable`, with the code `own_share` when others have room.
    */
   reserve(id: string, length: number | undefined, of: { caller: string; share: number }): Promise<void>;
   /** Throws unless an upload with a reservation may have `bytes` bytes: `limit`, `unavailable`. */
@@ -34,8 +34,6 @@ export interface UploadUsage {
 /** Bounds the number of files, where the quota does not. */
 const MAX_UPLOADS = 1_000;
 const FILES_AHEAD = 32;
-/** The cause of an error that is about what a caller has, where others have room. */
-export const OWN_SHARE = new Error("the caller's own share");
 
 export function openQuota(files: UploadFiles, { maxBytes, quotaBytes }: QuotaSettings): Quota {
   /** What uploads that are being written may grow to, and whose they are. */
@@ -145,5 +143,5 @@ function empty(): LakeError {
 }
 
 function ownShare(message: string): LakeError {
-  return new LakeError("unavailable", message, { hint: "Ingest or DELETE some of them.", cause: OWN_SHARE });
+  return new LakeError("unavailable", message, { code: "own_share", hint: "Ingest or DELETE some of them." });
 }

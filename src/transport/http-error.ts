@@ -1,0 +1,25 @@
+import { LakeError } from "../engine/kernel/errors.ts";
+import { sentences } from "../tools/error-text.ts";
+import type { Refusal } from "./gates/refusal.ts";
+import { busy } from "./http-answer.ts";
+
+const STATUS: Partial<Record<LakeError["kind"], number>> = {
+  invalid: 400,
+  corrupt: 400,
+  denied: 403,
+  not_found: 404,
+  conflict: 409,
+  limit: 413,
+  closed: 503,
+};
+const RETRY_S = 60;
+
+/** What a request is answered that ended with `error`. Throws errors that no client may see the text of. */
+export function refusalOf(error: unknown): Refusal {
+  if (!(error instanceof LakeError) || error.kind === "internal") throw error;
+  const message = sentences(error);
+  if (error.code === "disk_full") return { status: 507, message };
+  if (error.code === "own_share") return { status: 429, message };
+  if (error.kind === "unavailable") return busy(message, RETRY_S);
+  return { status: STATUS[error.kind] ?? 500, message };
+}
