@@ -1,4 +1,5 @@
 import { LakeError } from "../engine/kernel/errors.ts";
+import type { Log } from "../engine/settings.ts";
 import { sentences } from "../tools/error-text.ts";
 import type { Refusal } from "./gates/refusal.ts";
 import { busy } from "./http-answer.ts";
@@ -14,9 +15,12 @@ const STATUS: Partial<Record<LakeError["kind"], number>> = {
 };
 const RETRY_S = 60;
 
-/** What a request is answered that ended with `error`. Throws errors that no client may see the text of. */
-export function refusalOf(error: unknown): Refusal {
-  if (!(error instanceof LakeError) || error.kind === "internal") throw error;
+/** How a request that ended with `error` is answered. The details of an unexpected error go to the log alone. */
+export function refusalOf(error: unknown, log: Log): Refusal {
+  if (!(error instanceof LakeError) || error.kind === "internal") {
+    log("error", "request failed", { error: error instanceof Error ? error.stack : String(error) });
+    return { status: 500, message: "Internal error; the server's log has the details." };
+  }
   const message = sentences(error);
   if (error.code === "disk_full") return { status: 507, message };
   if (error.code === "own_share") return { status: 429, message };

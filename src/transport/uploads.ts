@@ -6,7 +6,6 @@ import type { Upload, Uploads } from "../engine/uploads/uploads.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import type { Route } from "./http.ts";
 import { answer, busy, refuse, SHUTTING_DOWN } from "./http-answer.ts";
-import { refusalOf } from "./http-error.ts";
 import { openSharedPlaces } from "./http-limits.ts";
 import { incomingOf, SEND_WHOLE } from "./upload-headers.ts";
 
@@ -74,27 +73,20 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
       tell(response, 201, await uploads.receive(caller, { ...incoming, name, share }, body));
     } catch (error) {
       outcome = outcomeOf(error, request);
-      if (outcome === "slow") refuse(request, response, tooSlow);
-      else if (outcome !== "cut") refuse(request, response, refusalOf(error));
+      if (outcome === "slow") refuse(request, response, TOO_SLOW);
+      else if (outcome !== "cut") throw error;
     } finally {
       release();
       log("info", "upload", { outcome, ms: Math.round(performance.now() - started), caller });
     }
   };
 
-  const answered = (request: IncomingMessage, response: ServerResponse, work: () => Promise<void>) =>
-    work().catch((error: unknown) => refuse(request, response, refusalOf(error)));
-
   const all: Route = {
     methods: ["PUT", "GET"],
     access: "caller",
     slow: ["PUT"],
-    handle: (request, response, { name: caller }) => {
-      if (request.method === "GET") {
-        return answered(request, response, async () => {
-          answer(response, 200, { uploads: await uploads.list(caller) });
-        });
-      }
+    handle: async (request, response, { name: caller }) => {
+      if (request.method === "GET") return answer(response, 200, { uploads: await uploads.list(caller) });
       const query = queryOf(request);
       return isRefusal(query) ? refuse(request, response, query) : put(request, response, caller, query.name);
     },
@@ -106,15 +98,13 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
   const one: Route = {
     methods: ["PUT", "GET", "HEAD", "DELETE"],
     access: "caller",
-    handle: (request, response, { name: caller }) => {
+    handle: async (request, response, { name: caller }) => {
       const [path = ""] = (request.url ?? "").split("?");
       const id = path.slice("/uploads/".length);
       if (request.method === "PUT") return refuse(request, response, { status: 400, message: SEND_WHOLE });
-      return answered(request, response, async () => {
-        if (request.method !== "DELETE") return tell(response, 200, await uploads.find(caller, id));
-        await uploads.remove(caller, id);
-        response.writeHead(204).end();
-      });
+      if (request.method !== "DELETE") return tell(response, 200, await uploads.find(caller, id));
+      await uploads.remove(caller, id);
+      response.writeHead(204).end();
     },
   };
   return { "/uploads": all, "/uploads/*": one };
@@ -181,7 +171,7 @@ function outcomeOf(error: unknown, request: IncomingMessage): string {
 }
 
 const SLOW = new Error("too slow");
-const tooSlow: Refusal = {
+const TOO_SLOW: Refusal = {
   status: 408,
   message:
     `Less than ${MIN_BYTES_PER_S} bytes a second came, and nothing was kept. ` +
