@@ -2,6 +2,7 @@ import { recordedName } from "../engine/ingest/source.ts";
 import type { JobRecord } from "../engine/jobs/types.ts";
 import { withoutLiterals } from "../engine/query/guard/tokens.ts";
 import { viewOfJobError } from "../tools/error-text.ts";
+import { progressView } from "../tools/job-view.ts";
 import type { JobResource } from "./resource.ts";
 
 export const job: JobResource = {
@@ -16,16 +17,7 @@ export const job: JobResource = {
   read: async (engine, id) => {
     const record = await engine.jobStatus(id);
     return {
-      job_id: record.id,
-      kind: record.kind,
-      name: record.request.name,
-      state: record.state,
-      progress: record.progress.fraction,
-      message: record.progress.message,
-      created_at: record.created,
-      updated_at: record.updated,
-      finished_at: record.finished,
-      resumed: record.resumed,
+      ...progressView(record),
       request: shown(record.request),
       result: record.result ?? null,
       error: record.error ? viewOfJobError(record.error) : null,

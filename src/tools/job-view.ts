@@ -31,8 +31,8 @@ export const jobOutput = z.object({
 
 type JobView = z.input<typeof jobOutput>;
 
-/** Throws `corrupt` when the record has a result that is none. */
-export function viewOf(record: JobRecord, engine: Engine): JobView {
+/** How far a job is, in the field names that leave the engine. */
+export function progressView(record: JobRecord) {
   return {
     job_id: record.id,
     kind: record.kind,
@@ -44,6 +44,13 @@ export function viewOf(record: JobRecord, engine: Engine): JobView {
     updated_at: record.updated,
     finished_at: record.finished,
     resumed: record.resumed,
+  };
+}
+
+/** Throws `corrupt` when the record has a result that is none. */
+export function viewOf(record: JobRecord, engine: Engine): JobView {
+  return {
+    ...progressView(record),
     ...(record.result && { result: resultOf(record, engine) }),
     ...(record.error && { error: viewOfJobError(record.error) }),
   };
