@@ -29,6 +29,9 @@ async function main(argv: string[]): Promise<void> {
   if (line.version) return print(VERSION);
   const cwd = process.cwd();
   const command = commands.find(({ name }) => name === line.command);
+  if (command?.usesWorker && !line.printConfig) {
+    void import("./engine/process/launch.ts").then(({ launchEarly }) => launchEarly());
+  }
   const { config, file } = loadConfig({
     flags: line.settings,
     env: process.env,

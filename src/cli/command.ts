@@ -52,6 +52,8 @@ export interface Command extends CommandHelp {
   args: { least: number; most: number };
   /** It is of no use where no lakehouse is, and must not make one there. */
   needsLake?: boolean;
+  /** It needs a worker process, which is launched while the command is still being loaded. */
+  usesWorker?: boolean;
   /** Returns the exit code. A thrown `LakeError` is shown, and becomes the code of its kind: see `exit.ts`. */
   run(given: { flags: Record<string, unknown>; args: string[] }, context: CommandContext): Promise<number>;
 }
@@ -61,6 +63,7 @@ export function defineCommand<Shape extends Flags>(
   command: CommandHelp & {
     args?: { least: number; most: number };
     needsLake?: boolean;
+    usesWorker?: boolean;
     flags: Shape;
     run(
       given: { flags: { [Name in keyof Shape]: z.output<Shape[Name]> }; args: string[] },

@@ -9,6 +9,7 @@ import { COMMAND_WORDS } from "./words.ts";
 export const doctor = defineCommand({
   name: "doctor",
   summary: "Check whether everything the lakehouse needs is here and works.",
+  usesWorker: true,
   usage: ["[options]"],
   flags: { json: z.boolean().default(false).describe("Write the report as JSON.") },
   notes: "The exit code is 1 when something fails. The lake is not changed.",

@@ -5,6 +5,7 @@ import type { CsvDialect, CsvOptions } from "../engine/ingest/types.ts";
 import { bytesOf, countOf, grouped } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { type CommandContext, defineCommand } from "./command.ts";
+import { openProgress } from "./progress.ts";
 import { showError } from "./run.ts";
 import { openSource, plan, type Wanted } from "./sources.ts";
 import { jsonText, visible } from "./text.ts";
@@ -12,6 +13,7 @@ import { jsonText, visible } from "./text.ts";
 export const ingest = defineCommand({
   name: "ingest",
   summary: "Load files into datasets.",
+  usesWorker: true,
   usage: ["FILE… [options]", "FILE… --name NAME --append", "- --name NAME < FILE"],
   args: { least: 1, most: Number.POSITIVE_INFINITY },
   flags: {
@@ -137,9 +139,8 @@ async function load(
   engine: Awaited<ReturnType<CommandContext["engine"]>>,
   context: CommandContext,
 ): Promise<IngestResult> {
-  const { openProgress } = await import("./progress.ts");
   const source = await openSource(file, context);
-  const progress = openProgress(file === "-" ? "standard input" : file, context);
+  const progress = await openProgress(file === "-" ? "standard input" : file, context);
   try {
     const request = {
       name: dataset,

@@ -19,6 +19,7 @@ const MAX_TABLE_BYTES = 16 * 2 ** 20;
 export const sql = defineCommand({
   name: "sql",
   summary: "Run one read-only SQL statement over the datasets.",
+  usesWorker: true,
   usage: ['"SELECT …" [options]', "--file FILE [options]", "[options] < FILE"],
   args: { least: 0, most: 1 },
   flags: {

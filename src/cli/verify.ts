@@ -3,6 +3,7 @@ import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
 import type { VerifyReport } from "../engine/upkeep/verify.ts";
 import { defineCommand } from "./command.ts";
 import { jsonText, visibleLines } from "./text.ts";
+import { openTicker } from "./ticker.ts";
 
 export const verify = defineCommand({
   name: "verify",
@@ -16,8 +17,7 @@ export const verify = defineCommand({
   notes: "The exit code is 1 when something is missing or damaged. Nothing is changed.",
   run: async ({ flags }, context) => {
     const opened = await context.engine();
-    const { openTicker } = await import("./ticker.ts");
-    const ticker = openTicker(context);
+    const ticker = await openTicker(context);
     const report = await opened
       .verify({
         quick: flags.quick,

@@ -4,7 +4,7 @@ import type { Duplex } from "node:stream";
 import { serialize } from "node:v8";
 import { cancelled, GRACE_MS, throwIfAborted } from "../kernel/abort.ts";
 import { openFrames } from "./frames.ts";
-import { launch } from "./launch.ts";
+import { launched } from "./launch.ts";
 import { residentBytes, residentNow, watchMemory } from "./memory.ts";
 import { errorOf, type Reply, type Request, replyIn } from "./messages.ts";
 
@@ -99,7 +99,7 @@ interface Call {
 }
 
 async function start(kind: Kind, caller: string | undefined): Promise<Running> {
-  const child = await launch();
+  const child = await launched();
   const gone = new Promise<string>((resolve) => {
     child.once("error", (error) => resolve(error.message));
     child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
