@@ -1,9 +1,10 @@
 import * as z from "zod";
 import { countOf } from "../engine/kernel/amounts.ts";
 import { inWords } from "../engine/kernel/next-step.ts";
+import { visibleLines } from "../engine/kernel/visible.ts";
 import type { Checked } from "../engine/upkeep/doctor/doctor.ts";
 import { defineCommand } from "./command.ts";
-import { jsonText, visibleLines } from "./text.ts";
+import { jsonText } from "./text.ts";
 import { COMMAND_WORDS } from "./words.ts";
 
 export const doctor = defineCommand({

@@ -4,11 +4,12 @@ import type { IngestResult } from "../engine/ingest/request.ts";
 import type { CsvDialect, CsvOptions } from "../engine/ingest/types.ts";
 import { bytesOf, countOf, grouped } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
+import { visible } from "../engine/kernel/visible.ts";
 import { type CommandContext, defineCommand } from "./command.ts";
 import { openProgress } from "./progress.ts";
 import { showError } from "./run.ts";
 import { openSource, plan, type Wanted } from "./sources.ts";
-import { jsonText, visible } from "./text.ts";
+import { jsonText } from "./text.ts";
 
 export const ingest = defineCommand({
   name: "ingest",

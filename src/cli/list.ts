@@ -1,9 +1,10 @@
 import * as z from "zod";
 import { summary } from "../engine/catalog/browse.ts";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
+import { visible } from "../engine/kernel/visible.ts";
 import { defineCommand } from "./command.ts";
 import { writeTable } from "./show.ts";
-import { jsonText, visible } from "./text.ts";
+import { jsonText } from "./text.ts";
 
 const PAGE = 1_000;
 

@@ -1,5 +1,5 @@
+import { visible } from "../engine/kernel/visible.ts";
 import type { CommandContext } from "./command.ts";
-import { visible } from "./text.ts";
 
 export interface Progress {
   /** `fraction` is 0 to 1. */

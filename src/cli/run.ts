@@ -2,12 +2,12 @@ import type { Config } from "../config/config.ts";
 import type { Engine } from "../engine/engine.ts";
 import { hasCode, LakeError } from "../engine/kernel/errors.ts";
 import { inWords } from "../engine/kernel/next-step.ts";
+import { visibleLines } from "../engine/kernel/visible.ts";
 import type { Log } from "../engine/settings.ts";
 import { closeEngine, endWithProcess } from "./closing.ts";
 import type { Command, CommandContext, Output } from "./command.ts";
 import { EXIT_CODES, EXIT_SIGNALS } from "./exit.ts";
 import { readFlags, seeHelp } from "./flags.ts";
-import { visibleLines } from "./text.ts";
 import { COMMAND_WORDS } from "./words.ts";
 
 export interface Start {

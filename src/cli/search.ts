@@ -2,10 +2,11 @@ import * as z from "zod";
 import type { SearchResult } from "../engine/index/types.ts";
 import { countOf, grouped } from "../engine/kernel/amounts.ts";
 import { DEFAULT_K, MAX_K } from "../engine/kernel/limits.ts";
+import { visible } from "../engine/kernel/visible.ts";
 import { defineCommand, wholeNumber } from "./command.ts";
 import { OUTPUTS, openWriter } from "./formats.ts";
 import { writeTable } from "./show.ts";
-import { type Json, visible } from "./text.ts";
+import type { Json } from "./text.ts";
 
 export const search = defineCommand({
   name: "search",

@@ -4,11 +4,11 @@ import * as z from "zod";
 import { throwIfAborted } from "../engine/kernel/abort.ts";
 import { countOf, grouped } from "../engine/kernel/amounts.ts";
 import { hasCode, LakeError } from "../engine/kernel/errors.ts";
+import { visibleLines } from "../engine/kernel/visible.ts";
 import { type CommandContext, defineCommand, wholeNumber } from "./command.ts";
 import { OUTPUTS, openWriter, type STREAMED } from "./formats.ts";
 import { readParams } from "./params.ts";
 import { writeTable } from "./show.ts";
-import { visibleLines } from "./text.ts";
 
 /** More than the guard lets through. */
 const MAX_STATEMENT_BYTES = 4 * 2 ** 20;

@@ -1,5 +1,6 @@
 import stringWidth from "string-width";
-import { cellText, type Json, visible } from "./text.ts";
+import { visible } from "../engine/kernel/visible.ts";
+import { cellText, type Json } from "./text.ts";
 
 export interface TableColumn {
   name: string;

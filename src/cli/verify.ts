@@ -1,8 +1,9 @@
 import * as z from "zod";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
+import { visibleLines } from "../engine/kernel/visible.ts";
 import type { VerifyReport } from "../engine/upkeep/verify.ts";
 import { defineCommand } from "./command.ts";
-import { jsonText, visibleLines } from "./text.ts";
+import { jsonText } from "./text.ts";
 import { openTicker } from "./ticker.ts";
 
 export const verify = defineCommand({

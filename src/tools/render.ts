@@ -1,18 +1,12 @@
 import { randomUUID } from "node:crypto";
+import { visible } from "../engine/kernel/visible.ts";
 
 /** A cell of a text table: NULL, strings as they are unless that would be ambiguous, everything else as JSON. */
 export function cell(value: unknown): string {
   if (value === null || value === undefined) return "NULL";
-  if (typeof value !== "string") return JSON.stringify(value);
-  const plain = value !== "NULL" && value !== "" && !/\||^\s|\s$/.test(value) && value.search(UNSAFE) < 0;
-  return plain ? value : JSON.stringify(value).replace(UNSAFE, escaped);
-}
-
-/** Control characters, line separators and what reorders or hides text; joiners stay. */
-const UNSAFE = /(?!\u200c|\u200d)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
-
-function escaped(character: string): string {
-  return `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
+  if (typeof value !== "string") return visible(JSON.stringify(value));
+  const plain = value !== "NULL" && value !== "" && !/\||^\s|\s$/.test(value) && visible(value) === value;
+  return plain ? value : visible(JSON.stringify(value));
 }
 
 /** `a | b` lines under a header: complete, unambiguous, and cheap in tokens. */
