@@ -217,6 +217,7 @@ function refuseBrokenText(args: Record<string, unknown>): void {
     if (typeof value !== "string" || value.isWellFormed()) continue;
     throw new LakeError("invalid", `${argument} has half of a character in it (a lone surrogate).`, {
       hint: "Send the text as complete Unicode characters.",
+      facts: { argument },
     });
   }
 }

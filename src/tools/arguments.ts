@@ -31,14 +31,23 @@ export async function readArguments(tool: Tool, given: unknown): Promise<Record<
       reading.problems.push(problemOf(issue, schema, read));
     }
   }
-  throw new LakeError("invalid", `${tool.name}: ${reading.problems.join("; ")}.`, {
+  const problems = reading.problems.map(({ path, what }) => `${path}${what}`).join("; ");
+  throw new LakeError("invalid", `${tool.name}: ${problems}.`, {
     hint: `Valid arguments: ${Object.keys(schema.properties ?? {}).join(", ")}.`,
+    facts: { argument: reading.problems[0]?.path },
   });
+}
+
+interface Problem {
+  /** The argument, as `items.3.vector`. */
+  path: string;
+  /** What follows the path: `: expected a text, got 5`. */
+  what: string;
 }
 
 interface Reading {
   tool: Tool;
-  problems: string[];
+  problems: Problem[];
   sliceStart: number;
 }
 
@@ -58,7 +67,8 @@ async function readObject(
     const value = Object.hasOwn(given, name) ? given[name] : undefined;
     const where = path === "" ? name : `${path}.${name}`;
     if (value === null || value === undefined) {
-      if (required.includes(name)) reading.problems.push(`${where} is missing: expected ${expectation(property)}`);
+      if (required.includes(name))
+        reading.problems.push({ path: where, what: ` is missing: expected ${expectation(property)}` });
       continue;
     }
     const made = await readValue(value, property, where, reading);
@@ -71,7 +81,7 @@ async function readObject(
 /** `ABSENT` for what is wrong, which is a problem then. */
 async function readValue(value: unknown, schema: JsonSchema, path: string, reading: Reading): Promise<Read> {
   const problem = (): typeof ABSENT => {
-    reading.problems.push(`${path}: expected ${expectation(schema)}, got ${shownValue(value)}`);
+    reading.problems.push({ path, what: `: expected ${expectation(schema)}, got ${shownValue(value)}` });
     return ABSENT;
   };
   if (schema.json !== undefined) {
@@ -110,7 +120,10 @@ async function readList(
   if (list === undefined || list.length > maxItems) return undefined;
   if (items.type === "number") {
     const wrong = list.findIndex((each) => typeof each !== "number");
-    if (wrong >= 0) reading.problems.push(`${path}.${wrong}: expected a number, got ${shownValue(list[wrong])}`);
+    if (wrong >= 0) {
+      const what = `: expected a number, got ${shownValue(list[wrong])}`;
+      reading.problems.push({ path: `${path}.${wrong}`, what });
+    }
     return list;
   }
   const read: unknown[] = [];
@@ -181,8 +194,9 @@ function refuseUnknown(
   if (unknown.length === 0) return;
   const valid = Object.keys(properties);
   const used = new Set(valid.filter((name) => Object.hasOwn(given, name)));
-  const advice = unknown.map((name) => {
-    const meant = meantBy(name, valid) ?? nearest(name, valid)[0];
+  const likely = unknown.map((name) => meantBy(name, valid) ?? nearest(name, valid)[0]);
+  const advice = unknown.map((name, at) => {
+    const meant = likely[at];
     if (meant === undefined) return `there is nothing like ${shownName(name)}`;
     const twice = used.has(meant) ? ", which is given too: keep one of them" : "";
     used.add(meant);
@@ -193,12 +207,16 @@ function refuseUnknown(
   throw new LakeError(
     "invalid",
     `${tool}: ${where}unknown argument${unknown.length === 1 ? "" : "s"} ${names}: ${advice.join("; ")}.`,
-    { hint: `Call again with what you meant. Valid ${path === "" ? "arguments" : "names"}: ${valid.join(", ")}.` },
+    {
+      code: "unknown_argument",
+      hint: `Call again with what you meant. Valid ${path === "" ? "arguments" : "names"}: ${valid.join(", ")}.`,
+      facts: { argument: shownName(unknown[0] ?? ""), nearest: likely.filter((name) => name !== undefined) },
+    },
   );
 }
 
 /** What zod has found wrong, in the words of the rest. */
-function problemOf(issue: z.core.$ZodIssue, schema: JsonSchema, read: unknown): string {
+function problemOf(issue: z.core.$ZodIssue, schema: JsonSchema, read: unknown): Problem {
   let node: JsonSchema | undefined = schema;
   let value: unknown = read;
   for (const part of issue.path) {
@@ -206,6 +224,6 @@ function problemOf(issue: z.core.$ZodIssue, schema: JsonSchema, read: unknown): 
     value = (value as Record<PropertyKey, unknown> | undefined)?.[part];
   }
   const path = issue.path.map(String).join(".");
-  if (node === undefined || issue.code === "custom") return `${path}: ${issue.message.slice(0, 300)}`;
-  return `${path}: expected ${expectation(node)}, got ${shownValue(value)}`;
+  if (node === undefined || issue.code === "custom") return { path, what: `: ${issue.message.slice(0, 300)}` };
+  return { path, what: `: expected ${expectation(node)}, got ${shownValue(value)}` };
 }

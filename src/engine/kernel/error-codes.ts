@@ -30,6 +30,7 @@ export const ERROR_CODES = {
   own_share: of("The caller has as much as one caller may have; others are still served.", true),
   query_timeout: of("The statement took longer than it may."),
   queue_full: of("Too many calls of the kind are waiting already.", true),
+  unknown_argument: of("The tool has no argument of that name."),
   unknown_setting: of("There is no setting of that name."),
   value_misfit: of("A value does not fit the type of its column."),
 } as const satisfies Record<string, Code> & Record<ErrorKind, Code>;
