@@ -170,10 +170,10 @@ function aboutDialect({ header, header_line, skipped_lines, warning }: CsvDialec
   return lines;
 }
 
-/** As many lines as a result names; where it names fewer, the others are blank. */
+/** Most skipped lines that a result lists. Where it lists fewer, the rest are blank lines. */
 const LISTED = 20;
 
-/** Blank lines are left out whatever is asked for. */
+/** Blank lines are always skipped, so no flag is suggested for them. */
 function aboutSkipped({ count, lines }: NonNullable<CsvDialect["skipped_lines"]>): string[] {
   if (lines.length === 0) return [`left out ${countOf(count, "blank line")} before the table`];
   const told = lines.map(({ line, text }) => `  line ${line}: ${JSON.stringify(text)}`);
@@ -182,7 +182,7 @@ function aboutSkipped({ count, lines }: NonNullable<CsvDialect["skipped_lines"]>
   return [`left out ${countOf(count, "line")} before the table (--skip-lines 0 keeps them):`, ...told];
 }
 
-/** A line about the dataset, and one for everything that is not as it was in the file. */
+/** A line about the dataset, then one for each difference to the file. */
 function reportOf({ file, dataset, corrected }: Wanted, result: IngestResult, seconds: number): string {
   const { notes, rows_written, version } = result;
   const from = file === "-" ? "standard input" : file;

@@ -4,7 +4,7 @@ import type { CommandContext } from "./command.ts";
 export interface Progress {
   /** `fraction` is 0 to 1. */
   update(fraction: number, message: string): void;
-  /** Takes the bar away. */
+  /** Erases the bar. */
   end(): Promise<void>;
 }
 

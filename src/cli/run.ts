@@ -19,7 +19,7 @@ export interface Start {
 
 /**
  * Runs a command and ends the process with its exit code. Ctrl-C and SIGTERM cancel it; what it has begun is undone
- * before the process ends. A reader that has seen enough, as `head`, ends it too, and that is no error.
+ * before the process ends. A closed pipe, as by `head`, ends it as well, with success.
  */
 export async function runCommand(
   command: Command,
@@ -33,7 +33,7 @@ export async function runCommand(
     stop.abort(reason);
   };
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    // Not once: a terminal and npx both pass a Ctrl-C on, and the second must not cut off what the first lets end.
+    // Not `once`: a terminal and npx both forward a Ctrl-C, and without a listener the second would kill the process.
     process.on(signal, () => stopWith(EXIT_SIGNALS[signal], new LakeError("unavailable", "Cancelled.")));
   }
   const gone = (error: Error): void => {
@@ -88,7 +88,7 @@ export async function showError(
 export function errorText({ message, hint }: Pick<LakeError, "message" | "hint">, about?: string): string {
   const which = about === undefined || message.includes(about) ? "" : `${about}: `;
   const step = hint === undefined ? "" : `${inWords(hint, COMMAND_WORDS)}\n`;
-  // Messages quote data and names of files.
+  // Messages quote data and file names.
   return visibleLines(`lakehouse-mcp: ${which}${message}\n${step}`);
 }
 
@@ -126,10 +126,10 @@ function outputTo(stream: NodeJS.WriteStream, onError: (error: Error) => void): 
     gone = true;
   });
   return {
-    // Through the callback, which comes also when it cannot be written; what is wrong then comes as an event.
+    // The callback is called after a failed write, too; the error itself arrives as an event.
     write: (text) => new Promise((resolve) => (gone ? resolve() : stream.write(text, () => resolve()))),
     isTTY: stream.isTTY === true,
-    // A terminal that does not know its size has 0.
+    // A terminal of unknown size has 0 columns.
     columns: stream.columns || 80,
   };
 }

@@ -53,7 +53,7 @@ export const search = defineCommand({
   },
 });
 
-/** A line a hit; the columns of rows become columns. */
+/** One row for each hit. Columns of the dataset follow as `row.<name>`. */
 function tableOf({ hits }: SearchResult, include: readonly string[], short: boolean) {
   const fields = include.includes("row") ? Object.keys(hits.find((hit) => hit.row)?.row ?? {}) : [];
   const number = (value: number): number => (short ? Number(value.toPrecision(4)) : value);

@@ -10,7 +10,7 @@ import { OUTPUTS, openWriter, type STREAMED } from "./formats.ts";
 import { readParams } from "./params.ts";
 import { writeTable } from "./show.ts";
 
-/** More than the guard lets through. */
+/** More than the guard allows. */
 const MAX_STATEMENT_BYTES = 4 * 2 ** 20;
 const TABLE_ROWS = 1_000;
 const MAX_TABLE_ROWS = 10_000;
@@ -100,7 +100,7 @@ async function asStream(
   return 0;
 }
 
-/** From the argument, a file, or standard input. Throws `invalid` unless it is exactly one of them. */
+/** The statement, from the argument, a file or standard input. Throws `invalid` unless exactly one of them has it. */
 async function readStatement(
   argument: string | undefined,
   file: string | undefined,

@@ -3,7 +3,7 @@ import type { QueryResult } from "../engine/query/types.ts";
 
 export type Json = QueryResult["rows"][number][number];
 
-/** A cell of a table: NULL, texts as they are unless that would be ambiguous, everything else as JSON. */
+/** A value as a cell of a table: `NULL`, text as it is unless that would be ambiguous, everything else as JSON. */
 export function cellText(value: Json | undefined): string {
   if (value === null || value === undefined) return "NULL";
   if (typeof value !== "string") return visible(JSON.stringify(value));

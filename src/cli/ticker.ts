@@ -2,7 +2,7 @@ import type { CommandContext } from "./command.ts";
 
 export interface Ticker {
   update(text: string): void;
-  /** Takes the line away. */
+  /** Erases the line. */
   end(): Promise<void>;
 }
 

@@ -63,7 +63,7 @@ const FIXES: Record<VerifyReport["problems"][number]["kind"], string> = {
     " Restore it from a backup; or remove it, if it is the newest, which takes the dataset back to the version before.",
   gap: " Restore it from a backup.",
   missing: `${BACKUP}; in a folder, ingesting the same source again brings it back, too.`,
-  // As long as there is a file of this name, the same source counts as there.
+  // While a file of this name exists, an ingest of the same source does not write it again.
   size: `${BACKUP}; or remove it, and ingest the dataset again.`,
   hash: `${BACKUP}; or remove it, and ingest the dataset again.`,
   snapshot: " It is made again by itself.",

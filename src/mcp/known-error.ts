@@ -17,7 +17,7 @@ export function known(thrown: unknown, log: Log): LakeError {
   });
 }
 
-/** Where programs find what kind of error it is: `ERROR_CODES`. */
+/** Key of `_meta` under which programs find kind, code and facts of an error. */
 const ERROR_META = "lakehouse/error";
 
 interface ToolError {
