@@ -25,7 +25,7 @@ export const job: JobResource = {
   },
 };
 
-/** All who may read jobs may read this: without what a statement asked for, and where on this machine a file lies. */
+/** For everyone who may read jobs: without literals of statements and folders of files. */
 function shown(request: JobRecord["request"]): Record<string, unknown> {
   const { source } = request;
   if (source === undefined) return { ...request };

@@ -8,17 +8,17 @@ interface ShownError {
   hint?: NextStep | null | undefined;
 }
 
-/** An error as a model reads it: its kind, what is wrong, and on a line of its own what to do. */
+/** An error as a model reads it: kind and message, and the next step on a line of its own. */
 export function errorText({ kind, message, hint }: ShownError): string {
   return hint ? `${kind}: ${message}\nNext: ${inWords(hint, TOOL_WORDS)}` : `${kind}: ${message}`;
 }
 
-/** An error as sentences, where there is a field for its kind, or none. */
+/** Message and next step as sentences, for formats that have the kind elsewhere. */
 export function sentences({ message, hint }: Omit<ShownError, "kind">): string {
   return hint ? `${message} ${inWords(hint, TOOL_WORDS)}` : message;
 }
 
-/** The error that a job ended with, its hint in the words of tools. */
+/** The error of a job, with its hint in the words of tools. */
 export function viewOfJobError({ kind, message, hint, next }: JobError) {
   return { kind, message, hint: next === undefined ? hint : inWords(next, TOOL_WORDS) };
 }

@@ -31,7 +31,7 @@ export const jobOutput = z.object({
 
 type JobView = z.input<typeof jobOutput>;
 
-/** How far a job is, in the field names that leave the engine. */
+/** The fields that every view of a job has, in the names of the tools. */
 export function progressView(record: JobRecord) {
   return {
     job_id: record.id,
@@ -47,7 +47,7 @@ export function progressView(record: JobRecord) {
   };
 }
 
-/** Throws `corrupt` when the record has a result that is none. */
+/** Throws `corrupt` when the result in the record cannot be read. */
 export function viewOf(record: JobRecord, engine: Engine): JobView {
   return {
     ...progressView(record),
@@ -68,7 +68,7 @@ export function jobText(job: JobView): string {
   return error ? `${ended}\n${errorText(error)}` : ended;
 }
 
-/** What the tool would have said of its `result`. */
+/** The text that the tool itself makes of `result`. */
 export function outcomeText(kind: JobKind, result: Record<string, unknown>): string {
   return kind === "ingest" ? ingestedText(viewOfIngest(ingested.parse(result))) : builtText(built.parse(result), true);
 }

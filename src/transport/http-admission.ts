@@ -3,23 +3,23 @@ import { busy, type Exchange, SHUTTING_DOWN, tooMany, turnAway } from "./http-an
 import { openSharedPlaces, shareOf } from "./http-limits.ts";
 
 export interface AdmissionSettings {
-  /** Requests that are being read, and requests that are being served. */
+  /** Requests read at a time, and requests served at a time. */
   maxInFlight: number;
-  /** Subscriptions. */
+  /** Subscriptions at a time. */
   maxSessions: number;
-  /** Of each of these, that one caller may have. */
+  /** Of each, the most for one caller. */
   maxPerCaller: number;
   log: Log;
 }
 
 type Kind = "reading" | "running" | "subscriptions";
 
-/** The places that requests take, and the answer to those that find none. */
+/** Bounds the requests and subscriptions at a time, and answers those that are refused. */
 export interface Admission {
-  /** Takes `count` places and returns the way to give them back; or answers why there are none, and returns undefined. */
+  /** Takes `count` places and returns their release. Without free places, answers why and returns undefined. */
   admit(exchange: Exchange, kind: Kind, count?: number): (() => void) | undefined;
   taken(kind: Kind): number;
-  /** Admits nothing more but what is to be read, because a message may end a call. */
+  /** From now on only messages are still read: they may cancel a call. */
   stop(): void;
   readonly isStopped: boolean;
   /** Resolves when no request is running, or after `ms`. */

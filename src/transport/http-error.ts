@@ -15,7 +15,7 @@ const STATUS: Partial<Record<LakeError["kind"], number>> = {
 };
 const RETRY_S = 60;
 
-/** How a request that ended with `error` is answered. The details of an unexpected error go to the log alone. */
+/** The answer to a request that failed with `error`. The details of an unexpected error go to the log only. */
 export function refusalOf(error: unknown, log: Log): Refusal {
   if (!(error instanceof LakeError) || error.kind === "internal") {
     log("error", "request failed", { error: error instanceof Error ? error.stack : String(error) });

@@ -18,25 +18,25 @@ import { openSessions } from "./http-sessions.ts";
 import { openTokenWatch } from "./http-token-watch.ts";
 import { requestOf, requestsOf, subscribedUris } from "./requests.ts";
 
-/** Of a message that begins what stays: a session or a subscription, with which the SDK keeps what it says. */
+/** For messages that begin a session or a subscription, because the SDK keeps them as long as that lasts. */
 const MAX_KEPT_BYTES = 2 ** 18;
 
 export interface McpSettings {
   /**
-   * A server of its own for each session of a 2025 client, which tells it of changes; and for each request of a newer
-   * one, which must not: `watch` does. `tool` is what such a request calls, when it calls one.
+   * Makes a server for a session of a 2025 client, which notifies it of changes; or for one request of a newer client,
+   * whose subscriptions `watch` serves. `tool` is the tool that the request calls, if any.
    */
   createServer(request: { era: "legacy" | "modern"; caller: string; tool?: string | undefined }): McpServer;
-  /** Passes on changes to the subscriptions of newer clients. Returns the way to stop. */
+  /** Passes changes on to the subscriptions of newer clients. Returns a function that stops it. */
   watch(notifier: Notifier): () => void;
-  /** Why a newer client cannot subscribe to these resources. */
+  /** The reason why a newer client cannot subscribe to these resources. */
   whyNotSubscribed(uris: readonly string[]): string | undefined;
-  /** Sessions, and as many subscriptions. */
+  /** Sessions at a time, and subscriptions at a time. */
   maxSessions: number;
   sessionIdleMs: number;
-  /** Requests that are being read, and requests that are being served. */
+  /** Requests read at a time, and requests served at a time. */
   maxInFlight: number;
-  /** Of those, and of sessions and subscriptions, that one caller may have. */
+  /** Of each of these, the most for one caller. */
   maxPerCaller: number;
   maxBodyBytes: number;
   bodyTimeoutMs: number;
@@ -44,12 +44,12 @@ export interface McpSettings {
   log: Log;
 }
 
-/** What is behind `/mcp`, for callers that have passed the gates. */
+/** The endpoint `/mcp`, for callers that have passed the gates. */
 export interface McpEndpoint {
   handle(request: IncomingMessage, response: ServerResponse, caller: Caller): Promise<void>;
-  /** Answers no new requests; resolves when those under way have ended, or after `ms`. */
+  /** Refuses new requests. Resolves when the running ones have ended, or after `ms`. */
   drain(ms: number): Promise<void>;
-  /** Ends what is left. */
+  /** Ends the sessions, subscriptions and requests that are left. */
   close(): Promise<void>;
   status(): { running: number; sessions: number; subscriptions: number };
 }
@@ -79,7 +79,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
   });
   const stopWatching = settings.watch(modern.notifier);
 
-  /** The message of a POST, read in its caller's turn; undefined when it was answered, or its client is gone. */
+  /** The message of a POST. Undefined when it was refused, or the client is gone. */
   const read = async (exchange: Exchange) => {
     const { request, response, caller } = exchange;
     const release = admission.admit(exchange, "reading");
@@ -109,7 +109,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
       const error = { code: ProtocolErrorCode.InvalidParams, message: why };
       return answer(response, 200, { jsonrpc: "2.0", id: only?.id, error });
     }
-    // Notifications and answers need no place: what ends a call has to get through when all places are taken.
+    // Notifications and answers need no place: a cancellation has to get through when all places are taken.
     const requests = requestsOf(body).length;
     if (requests > 0) {
       const release = admission.admit(exchange, listens ? "subscriptions" : "running", requests);
@@ -149,7 +149,7 @@ export function openMcp(settings: McpSettings): McpEndpoint {
 function isLegacy({ headers }: IncomingMessage, body: unknown): boolean {
   const request = requestOf(body);
   const { _meta: meta } = (request?.params ?? {}) as { _meta?: Record<string, unknown> };
-  // What names its revision is for the newer ones; the SDK's closer look takes 2 % of a small call, and it takes it again.
+  // Requests that name their revision are of newer clients. The SDK's own check takes 2 % of a small call, and is repeated later.
   if (request?.method !== "initialize" && typeof meta?.[PROTOCOL_VERSION_META_KEY] === "string") return false;
   const version = headers["mcp-protocol-version"];
   const method = headers["mcp-method"];

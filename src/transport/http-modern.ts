@@ -13,22 +13,22 @@ export const LISTEN = "subscriptions/listen";
 const CLIENT_CLOSED = 499;
 
 export interface ModernSettings {
-  /** For one request; `tool` is what it calls, when it calls one. */
+  /** Makes a server for one request. `tool` is the tool that it calls, if any. */
   createServer(caller: string, tool: string | undefined): McpServer;
   tokens: TokenWatch;
   maxSubscriptions: number;
   maxBodyBytes: number;
   keepAliveMs: number;
-  /** Whether the server is being stopped: calls that it cuts off are answered so. */
+  /** Whether the server is stopping: calls that this cuts off get an answer that says so. */
   isStopped(): boolean;
   log: Log;
 }
 
-/** What answers the requests of 2026 clients, each by itself: they have no sessions. */
+/** Serves the requests of 2026 clients, which have no sessions. */
 export interface Modern {
   /** `body` is the parsed message. */
   serve(exchange: Exchange, body: unknown): Promise<void>;
-  /** Tells the open subscriptions. */
+  /** Notifies the open subscriptions. */
   notifier: Notifier;
   close(): Promise<void>;
 }
@@ -44,7 +44,7 @@ export function openModern(settings: ModernSettings): Modern {
       onerror: (error) => log("debug", "protocol error", { error: error.message }),
     },
   );
-  /** A subscription goes on without requests that would be refused. */
+  /** Aborts when the client is gone or its token ends: a subscription sends no requests that would be refused. */
   const untilOver = (response: ServerResponse, caller: Caller): AbortSignal => {
     const over = new AbortController();
     const stop = tokens.watch(caller, () => {
@@ -57,14 +57,14 @@ export function openModern(settings: ModernSettings): Modern {
   };
   return {
     serve: async ({ request, response, caller }, body) => {
-      // The token stays out of it: what is behind the gates knows the name alone.
+      // Behind the gates only the name is known, never the token.
       const authInfo: AuthInfo = { token: "", clientId: caller.name, scopes: [], extra: { tool: toolOf(body) } };
       const web = await toWebRequest(withoutBody(request), undefined, {
         signal: requestOf(body)?.method === LISTEN ? untilOver(response, caller) : untilGone(response),
         maxRequestBodySize: settings.maxBodyBytes,
       });
       const answer = handler.fetch(web, { authInfo, parsedBody: body }).then((given) =>
-        // What the SDK answers to a client that is gone; this one is still there.
+        // The SDK answers so to a client that is gone; but this one is there.
         given.status === CLIENT_CLOSED && settings.isStopped() ? stopped(body) : given,
       );
       await sendKeptAlive(answer, response, keepAliveMs);
@@ -74,7 +74,7 @@ export function openModern(settings: ModernSettings): Modern {
   };
 }
 
-/** Given the body, the adapter would write it as text again, into a request that nobody reads. */
+/** Without the body, which the adapter would serialize again into a request that nobody reads. */
 function withoutBody({ method = "POST", url = "/mcp", headers }: IncomingMessage) {
   return { method, url, headers, [Symbol.asyncIterator]: async function* () {} };
 }

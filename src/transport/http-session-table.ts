@@ -10,29 +10,29 @@ const IN_USE_RETRY_S = 5;
 export interface Session {
   server: McpServer;
   transport: NodeStreamableHTTPServerTransport;
-  /** Nobody of another name than who opened it can use it; the token is that of the last request. */
+  /** Only callers with the name of the first can use it. The token is that of the last request. */
   caller: Caller;
   /** Responses that are not finished. */
   open: number;
   idleSince: number;
-  /** Calls that have a response of their own, which ends with them. */
+  /** Calls that were the only request of their message: their response ends with them. */
   alone: Set<RequestId>;
 }
 
 export interface SessionTableSettings {
   maxSessions: number;
   maxPerCaller: number;
-  /** Without a request under way or a stream open for as long, a session is closed. */
+  /** A session without a running request or open stream is closed after this time. */
   idleMs: number;
   log: Log;
 }
 
-/** The open sessions by id, and who may open one more. */
+/** The open sessions by id, and their limits. */
 export interface SessionTable {
   get(id: string): Session | undefined;
   add(id: string, session: Session): void;
   delete(id: string): void;
-  /** Takes a place for a session of `caller` until `done` is called; or says why there is none. */
+  /** Reserves a place for a new session of `caller` until `done` is called, or returns the refusal. */
   begin(caller: string): Refusal | { done(): void };
   readonly size: number;
   close(): Promise<void>;
@@ -40,7 +40,7 @@ export interface SessionTable {
 
 export function openSessionTable({ maxSessions, maxPerCaller, idleMs, log }: SessionTableSettings): SessionTable {
   const sessions = new Map<string, Session>();
-  /** Whose sessions are being opened: they count too. */
+  /** Callers of sessions that are being opened: these count, too. */
   const opening: string[] = [];
   const callers = (): string[] => [...[...sessions.values()].map((session) => session.caller.name), ...opening];
 
@@ -57,8 +57,8 @@ export function openSessionTable({ maxSessions, maxPerCaller, idleMs, log }: Ses
   sweep.unref();
 
   /**
-   * Closes a session that nobody uses, so that another has its place. Many clients open one a run and leave it behind; one
-   * that comes back to it is told with 404 to send initialize again, as the protocol has it.
+   * Closes an unused session to make room. Many clients open one for each run and never close it. A client that returns
+   * to it gets 404 and sends initialize again, by the protocol.
    */
   const giveWay = (counts: (session: Session) => boolean): boolean => {
     const held = countBy(callers());
@@ -74,7 +74,7 @@ export function openSessionTable({ maxSessions, maxPerCaller, idleMs, log }: Ses
     return true;
   };
 
-  /** Why there is no place for one more session of this caller; undefined when there is, or one was made. */
+  /** The refusal of one more session of this caller. Undefined when there is room, or room was made. */
   const refusalOf = (name: string): Refusal | undefined => {
     const held = (): number => callers().filter((each) => each === name).length;
     if (callers().length >= maxSessions || held() >= maxPerCaller) expire();
@@ -82,7 +82,7 @@ export function openSessionTable({ maxSessions, maxPerCaller, idleMs, log }: Ses
       return allInUse(429, `Your token has ${maxPerCaller} sessions (max_per_caller)`);
     }
     if (callers().length < maxSessions) return undefined;
-    // Nobody makes those give way who have fewer: else one caller could keep all others out.
+    // Only sessions of callers that have more are closed: otherwise one caller could keep all others out.
     const counts = countBy(callers());
     const own = counts.get(name) ?? 0;
     if (giveWay(({ caller }) => caller.name === name || (counts.get(caller.name) ?? 0) > own)) return undefined;
@@ -111,7 +111,7 @@ export function openSessionTable({ maxSessions, maxPerCaller, idleMs, log }: Ses
   };
 }
 
-/** A session is in use while a request or a stream of it is open: how long that is, nobody knows but its client. */
+/** A session is in use while a request or a stream of it is open, which only its client can end. */
 const allInUse = (status: number, which: string): Refusal => ({
   status,
   message: `${which}, and a request or a stream is open in each. Let one end, or end a session with DELETE; then try again.`,

@@ -27,7 +27,7 @@ export function openSessions(settings: SessionSettings): Sessions {
   const { tokens, log } = settings;
   const table = openSessionTable(settings);
 
-  /** Of a token that was removed. One that has run out is followed by another, with which the client goes on. */
+  /** Ends a session whose token was removed. After an expired token, the client continues with a new one. */
   const watch = (session: Session): (() => void) =>
     tokens.watch({ isRemoved: () => session.caller.isRemoved?.() ?? false }, () => {
       log("info", "a session ends with its token", { caller: session.caller.name });
@@ -57,7 +57,7 @@ export function openSessions(settings: SessionSettings): Sessions {
       };
       await server.connect(transport);
       await transport.handleRequest(request, response, body);
-      // The transport has refused it: nothing is left to come back to.
+      // The transport has refused the request: there is no session.
       if (transport.sessionId === undefined) await server.close();
     } finally {
       place.done();
@@ -101,7 +101,7 @@ const NO_SESSION = {
   message: "Session not found: it has ended. Send initialize for a new one.",
 };
 
-/** Keeps the session while the response is open, and cancels what it was for when the client goes away before its end. */
+/** Marks the session as used while the response is open. Cancels its requests when the client goes away before that ends. */
 function use(session: Session, response: ServerResponse, body: unknown): void {
   const ids = requestsOf(body);
   const [only] = ids;
@@ -123,13 +123,13 @@ function use(session: Session, response: ServerResponse, body: unknown): void {
 }
 
 /**
- * A cancelled call is not answered, so the transport would keep its stream open and its id for as long as the session
- * lives. Ending the stream and then answering makes it forget both, and sends nothing.
+ * A cancelled call gets no answer, so the transport would keep its stream and id as long as the session lives. Ending the
+ * stream and then answering makes it forget both, and sends nothing.
  */
 function finish({ transport }: Session, id: RequestId): void {
   transport.closeSSEStream(id);
   const error = { code: -32800, message: "Cancelled" };
   transport.send({ jsonrpc: "2.0", id, error }).catch(() => {
-    // It was answered in the meantime.
+    // Answered in the meantime.
   });
 }
