@@ -20,9 +20,9 @@ const ENGINE = [
 /** Above the engine: what each may import besides the engine. */
 const ABOVE = {
   tools: [],
-  resources: [],
+  resources: ["tools"],
   mcp: ["tools", "resources"],
-  transport: ["mcp"],
+  transport: ["mcp", "tools"],
   observability: ["mcp", "tools", "transport"],
   config: ["transport", "observability"],
   cli: ["config"],

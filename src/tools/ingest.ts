@@ -47,7 +47,7 @@ export const ingested = z.object({
         delimiter: z.string(),
         quote: z.string(),
         header: z.boolean(),
-        // Jobs that ended before there were these are still asked for.
+        // Records of older jobs do not have these.
         header_line: z.int().nullish(),
         header_names: z.array(z.string()).optional().describe("As written, the first 100."),
         skipped_lines: z
@@ -132,10 +132,10 @@ export const ingest = defineTool({
 });
 
 const MAX_COLUMNS = 300;
-/** Of each kind. */
+/** Of each kind of note. */
 const MAX_NOTES = 50;
 
-/** What a caller is told of a wide table: its thousands of columns would be more than a result may be. */
+/** The result with a bounded number of columns and notes: thousands would exceed the size of a result. */
 export function viewOfIngest<Result extends z.output<typeof ingested>>(result: Result): Result {
   const { columns, notes } = result;
   const { kept_as_text, renamed_columns, converted = [] } = notes;

@@ -16,7 +16,7 @@ const TOOLS: Record<Action, string> = {
   verify: "lakehouse-mcp verify",
 };
 
-/** How an error names its next step to who calls tools. */
+/** Names of arguments, settings and actions for callers of tools. */
 export const TOOL_WORDS: Words = {
   argument: (name, value) => (value === undefined ? name : `${name}: ${JSON.stringify(value)}`),
   parameters: (names, as) =>

@@ -53,6 +53,39 @@ export function summary(head: Head) {
   };
 }
 
+/** What there is to say of one version of a dataset, in the field names that leave the engine. */
+export function details(described: { manifest: Manifest; versions: Head[]; versionsTotal: number }) {
+  const { manifest, versions, versionsTotal } = described;
+  const stats = columnStats(manifest);
+  return {
+    dataset_id: manifest.datasetId,
+    name: manifest.name,
+    kind: manifest.kind,
+    version: manifest.version,
+    rows: itemCount(manifest),
+    bytes: manifest.bytes,
+    files: manifest.files.length,
+    schema_fingerprint: manifest.schemaFingerprint,
+    created_at: manifest.createdAt,
+    updated_at: manifest.updatedAt,
+    columns: manifest.columns.map(({ name, type }) => ({
+      name,
+      type,
+      ...(stats[name] ?? { min: null, max: null, nulls: 0 }),
+    })),
+    source: manifest.provenance.source,
+    operation: manifest.provenance.operation,
+    versions: versions.map((head) => ({
+      version: head.version,
+      operation: head.provenance.operation,
+      rows: itemCount(head),
+      source: head.provenance.source,
+      created_at: head.updatedAt,
+    })),
+    versions_total: versionsTotal,
+  };
+}
+
 /** Rows that a statement sees. The files of an index also contain replaced and deleted items. */
 export function itemCount({ index, rows }: Pick<Head, "index" | "rows">): number {
   return index?.count ?? rows;

@@ -132,7 +132,10 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
       try {
         if (closed) throw closedError();
         // A condition and a template mean what they mean in a statement.
-        const inZone = { ...duckSettings(parts, await openFolder(), `build-${randomUUID()}`), timeZone: settings.timeZone };
+        const inZone = {
+          ...duckSettings(parts, await openFolder(), `build-${randomUUID()}`),
+          timeZone: settings.timeZone,
+        };
         const duck = await openRemoteDuck(own, inZone, [], (ending, how) =>
           settings.log("warn", "a process of an index build has ended", { ending, how }),
         );

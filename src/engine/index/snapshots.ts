@@ -9,9 +9,9 @@ import { inScope } from "../kernel/scope.ts";
 import type { VectorContext } from "./context.ts";
 import { type LoadedIndex, restoreIndex, Stale, TooLarge } from "./loaded-index.ts";
 import { isIndex } from "./segments.ts";
+import { parseSnapshotKey, snapshotKey, snapshotPrefix } from "./snapshot-key.ts";
 import type { IndexManifest } from "./types.ts";
 
-const VERSION_DIGITS = 20;
 /** What keeps a file from being read, and says nothing about it. */
 const NOT_ITS_FAULT = ["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "EPERM"];
 
@@ -34,20 +34,6 @@ export interface Saved {
 }
 
 /** `vectors/<name>/<version>.lhv1` */
-function snapshotKey(name: string, version: number): string {
-  return `${snapshotPrefix(name)}${String(version).padStart(VERSION_DIGITS, "0")}.lhv1`;
-}
-
-/** The inverse of `snapshotKey`; undefined for keys that are none. */
-export function parseSnapshotKey(key: string): { name: string; version: number } | undefined {
-  const [, name, digits] = /^vectors\/([^/]+)\/(\d{20})\.lhv1$/.exec(key) ?? [];
-  return name === undefined ? undefined : { name, version: Number(digits) };
-}
-
-function snapshotPrefix(name: string): string {
-  return `vectors/${name}/`;
-}
-
 /** What is saved of an index, the newest first. */
 export async function listSnapshots(context: Pick<VectorContext, "store">, name: string): Promise<Saved[]> {
   const found: Saved[] = [];

@@ -30,13 +30,14 @@ export const ERROR_CODES = {
   disk_full: of("The disk is full.", true),
   json_damaged: of("A record is not JSON."),
   memory_limit: of("It needs more memory than it may use."),
+  own_share: of("The caller has as much as one caller may have; others are still served.", true),
   query_timeout: of("The statement took longer than it may."),
   queue_full: of("Too many calls of the kind are waiting already.", true),
   schema_mismatch: of("The columns of the source are not those of the dataset."),
   source_changed: of("The file changed while it was read.", true),
+  unknown_argument: of("The tool has no argument of that name."),
   unknown_setting: of("There is no setting of that name."),
   unsupported_format: of("A file of this kind cannot be loaded."),
-  upload_share: of("The caller's uploads use all of one caller's share; others still have room.", true),
   value_misfit: of("A value does not fit the type of its column."),
 } as const satisfies Record<string, Code> & Record<ErrorKind, Code>;
 

@@ -40,6 +40,22 @@ function environment(): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(kept), TZ: "UTC", LC_ALL: "C", UV_THREADPOOL_SIZE: String(POOL_THREADS) };
 }
 
+let early: Promise<ChildProcess> | undefined;
+
+/** Launches a process for the next call of `launched`, so that it starts while this process still loads libraries. */
+export function launchEarly(): void {
+  early ??= launch();
+  // The next `launched` tries again, and reports it.
+  early.catch(() => undefined);
+}
+
+/** The process that was launched early, if it still runs, or a new one. */
+export async function launched(): Promise<ChildProcess> {
+  const child = await early?.catch(() => undefined);
+  early = undefined;
+  return child && child.exitCode === null && child.signalCode === null ? child : launch();
+}
+
 const NO_CORE = ["/bin/sh", "-c", 'ulimit -c 0; exec "$0" "$@"'];
 let determined: Promise<string[]> | undefined;
 

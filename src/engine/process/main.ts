@@ -1,4 +1,5 @@
 import { Socket } from "node:net";
+import { loadDuckDB } from "../duckdb/duckdb.ts";
 import { type Handler, serve } from "./serve.ts";
 
 // The program of a worker process. `launch.ts` limits its rights, `processes.ts` calls it.
@@ -11,6 +12,9 @@ const ROOMS: Record<string, () => Promise<Readonly<Record<string, Handler>>>> = 
 
 // Terminals and service managers signal the whole group; but this process ends only when its parent does, or kills it.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
+
+// Every call needs the library. If it cannot be loaded, the call says so.
+loadDuckDB().catch(() => undefined);
 
 serve(new Socket({ fd: 3 }), async (method) => {
   const handlers = await ROOMS[method.split(".", 1)[0] ?? ""]?.();

@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { throwIfAborted } from "../kernel/abort.ts";
 import { type CallOptions, openCalls } from "./calls.ts";
-import { launch } from "./launch.ts";
+import { launched } from "./launch.ts";
 import { residentBytes, residentNow, watchMemory } from "./memory.ts";
 
 /**
@@ -99,7 +99,7 @@ export async function takeProcess(
 }
 
 async function start(caller: string | undefined, pool: Pool): Promise<PooledProcess> {
-  const child = await launch();
+  const child = await launched();
   const exited = exitOf(child);
   const stderr = tailOf(child);
   const channel = (child.stdio as unknown as readonly (Duplex | null)[] | undefined)?.[3];

@@ -15,7 +15,7 @@ export interface QuotaSettings {
 export interface Quota {
   /**
    * Reserves room for a new upload, or all room there is when its length is not known. `share` is the part of the quota
-   * that one caller may use. Throws `unavailable`, with the code `upload_share` when the caller's share is used up.
+   * that one caller may use. Throws `unavailable`, with the code `own_share` when the caller's share is used up.
    */
   reserve(id: string, length: number | undefined, by: Share): Promise<void>;
   /** Throws `limit` or `unavailable` unless an upload with a reservation may grow to `bytes`. */
@@ -137,5 +137,5 @@ function full(quotaBytes: number): LakeError {
 }
 
 function shareUsed(message: string, hint: NextStep, facts: ErrorFacts): LakeError {
-  return new LakeError("unavailable", message, { code: "upload_share", hint, facts });
+  return new LakeError("unavailable", message, { code: "own_share", hint, facts });
 }
