@@ -6,7 +6,7 @@ import type { Store } from "../../store/store.ts";
 import type { Relation } from "../snapshot.ts";
 import { catalogTable } from "./catalog-tables.ts";
 import { liveItems } from "./live-items.ts";
-import type { Session } from "./pool.ts";
+import type { PooledInstance } from "./pooled-instances.ts";
 
 /** Where the data of views comes from, and how long its local files stay. */
 export interface ViewParts {
@@ -17,10 +17,10 @@ export interface ViewParts {
 
 const PATHS_AHEAD = 16;
 
-/** Makes the session see the relations; `shown` remembers what it already sees. */
+/** Makes the connection see the relations; `shown` remembers those that it sees already. */
 export async function show(
   relations: readonly Relation[],
-  { connection, shown }: Session,
+  { connection, shown }: PooledInstance,
   parts: ViewParts,
   signal: AbortSignal | undefined,
 ): Promise<void> {

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LakeError } from "../../../../src/engine/kernel/errors.ts";
+import { inWords } from "../../../../src/engine/kernel/next-step.ts";
 import type { QueryOptions, QueryResult } from "../../../../src/engine/query/types.ts";
+import { TOOL_WORDS } from "../../../../src/tools/words.ts";
 import { openParquetLake, type ParquetLake } from "../../../support/parquet-lake.ts";
 
 const ENDLESS = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = -1";
@@ -457,8 +459,12 @@ describe("concurrency", () => {
     expect(refusals).toHaveLength(3);
     expect(refusals[0]).toMatchObject({
       kind: "unavailable",
-      hint: expect.stringContaining("max_concurrent_queries"),
+      code: "queue_full",
+      facts: { limit: 1, setting: "max_concurrent_queries" },
     });
+    expect(inWords(refusals[0].hint, TOOL_WORDS)).toContain(
+      "max_concurrent_queries (LAKEHOUSE_MAX_CONCURRENT_QUERIES)",
+    );
   });
 
   test("a statement that waits too long says that it did", { tags: ["slow"] }, async () => {
