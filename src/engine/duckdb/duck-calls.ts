@@ -1,7 +1,8 @@
+import type { Params } from "../kernel/json.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
 import type { Handler, Told } from "../process/serve.ts";
 import { translateDuckError } from "./duck-errors.ts";
-import { type DuckSettings, type LocalConnection, openDuck, type Params } from "./duckdb.ts";
+import { type DuckSettings, type LocalConnection, openDuck } from "./duckdb.ts";
 import { type Execution, execute, openParser, pour, type Statement, texts } from "./execute.ts";
 import { openStatements, type Statements } from "./statements.ts";
 import { readTexts, readVectors } from "./vectors.ts";

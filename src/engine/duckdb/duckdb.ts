@@ -3,6 +3,7 @@ import { setPriority } from "node:os";
 import type { DuckDBConnection, DuckDBInstance, DuckDBValue } from "@duckdb/node-api";
 import { cancelled, throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
+import type { Params } from "../kernel/json.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { translateDuckError } from "./duck-errors.ts";
 
@@ -31,8 +32,6 @@ export interface RunOptions {
   /** Called with 0 to 100 while the statement runs, when DuckDB can tell. */
   onProgress?: ((percent: number) => void) | undefined;
 }
-
-export type Params = readonly unknown[] | Readonly<Record<string, unknown>>;
 
 /** An instance in this process. */
 export interface Duck {

@@ -1,6 +1,7 @@
 import { type DuckDBPreparedStatement, type DuckDBResult, StatementType } from "@duckdb/node-api";
 import { LakeError } from "../kernel/errors.ts";
-import type { LocalConnection, Params } from "./duckdb.ts";
+import type { Params } from "../kernel/json.ts";
+import type { LocalConnection } from "./duckdb.ts";
 import { bindParams, bindSome } from "./params.ts";
 import { type Collected, collect, type ResultLimits, type RowSink, type Streamed, stream } from "./results.ts";
 import type { Statements } from "./statements.ts";

@@ -1,6 +1,6 @@
 import { LakeError } from "../kernel/errors.ts";
 import { isExactNumber } from "../kernel/exact-json.ts";
-import type { Params } from "./duckdb.ts";
+import type { Params } from "../kernel/json.ts";
 
 const MAX_VALUES = 10_000;
 const MAX_DEPTH = 32;

@@ -1,7 +1,8 @@
 import { BOOLEAN, type DuckDBPreparedStatement, LIST, listValue, STRUCT, structValue, VARCHAR } from "@duckdb/node-api";
 import { LakeError } from "../kernel/errors.ts";
 import { stringifyExact } from "../kernel/exact-json.ts";
-import type { Params } from "./duckdb.ts";
+import type { Params } from "../kernel/json.ts";
+
 import { bindNumber, bindNumbers, isNumber, type Typed } from "./numbers.ts";
 import { assertParamsSize } from "./params-size.ts";
 

@@ -1,8 +1,9 @@
 import { cancelled } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
+import type { Params } from "../kernel/json.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { type CallOptions, type OnEnd, ProcessEnded, takeProcess, type WorkerProcess } from "../process/processes.ts";
-import type { Connection, DuckSettings, Params, RunOptions } from "./duckdb.ts";
+import type { Connection, DuckSettings, RunOptions } from "./duckdb.ts";
 import type { Execution, Statement } from "./execute.ts";
 import type { Collected, RowSink, Streamed } from "./results.ts";
 import type { VectorRows } from "./vectors.ts";

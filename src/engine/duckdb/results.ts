@@ -1,7 +1,8 @@
 import type { DuckDBResult } from "@duckdb/node-api";
 import { throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
-import { type CellReader, cellReaders, type Json, NoRoom, typeName } from "./values.ts";
+import type { Json } from "../kernel/json.ts";
+import { type CellReader, cellReaders, NoRoom, typeName } from "./values.ts";
 import type { ZoneOffsets } from "./zone-offsets.ts";
 
 export interface ResultLimits {

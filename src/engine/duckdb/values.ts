@@ -29,10 +29,9 @@ import {
   DuckDBVector,
 } from "@duckdb/node-api";
 import bindings, { type Vector } from "@duckdb/node-bindings";
+import type { Json } from "../kernel/json.ts";
 import { dateText, timestampText, timestampTzText, timeText, timeTzText } from "./moments.ts";
 import type { ZoneOffsets } from "./zone-offsets.ts";
-
-export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
 /** Bytes of JSON text still allowed; readers take from it what a value needs at least. */
 export interface Room {

@@ -1,5 +1,5 @@
-import type { Params } from "../duckdb/duckdb.ts";
-import type { Json } from "../duckdb/values.ts";
+import type { Json, Params } from "../kernel/json.ts";
+
 import type { Occupancy } from "../kernel/limiter.ts";
 import type { Scope } from "../kernel/scope.ts";
 

@@ -1,7 +1,8 @@
 import { hash } from "node:crypto";
 import { serialize } from "node:v8";
 import { LRUCache } from "lru-cache";
-import type { Params } from "../../duckdb/duckdb.ts";
+import type { Params } from "../../kernel/json.ts";
+
 import { openScope } from "../../kernel/scope.ts";
 import type { Verdict } from "../guard/tree.ts";
 import { openPins, type Snapshot, type Snapshots } from "../snapshot.ts";

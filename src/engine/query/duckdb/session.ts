@@ -1,6 +1,6 @@
-import type { Params } from "../../duckdb/duckdb.ts";
 import { throwIfAborted } from "../../kernel/abort.ts";
 import { LakeError } from "../../kernel/errors.ts";
+import type { Params } from "../../kernel/json.ts";
 import { MAX_SQL_CHARS } from "../../kernel/limits.ts";
 import { assertPatterns } from "../guard/calls.ts";
 import { limitCells } from "../guard/cell-limits.ts";

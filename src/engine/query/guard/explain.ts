@@ -1,4 +1,5 @@
-import type { Json } from "../../duckdb/values.ts";
+import type { Json } from "../../kernel/json.ts";
+
 import { type Token, tokenize } from "./tokens.ts";
 
 const FORMATS = ["TEXT", "JSON"];
