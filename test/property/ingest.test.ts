@@ -1,4 +1,3 @@
-import type { Json } from "../../src/engine/kernel/json.ts";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,9 +5,9 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openWriter, STREAMED } from "../../src/cli/formats.ts";
 import { type Connection, identifier, literal, openDuck } from "../../src/engine/duckdb/duckdb.ts";
-
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import type { IngestRequest } from "../../src/engine/ingest/request.ts";
+import type { Json } from "../../src/engine/kernel/json.ts";
 import { openScope, type Scope } from "../../src/engine/kernel/scope.ts";
 import { type GeneratedColumn, generatedColumns, ROWS, selectOf } from "../support/generated.ts";
 import { testSettings } from "../support/lake.ts";

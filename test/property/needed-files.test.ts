@@ -1,6 +1,6 @@
-import type { Params } from "../../src/engine/kernel/json.ts";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Params } from "../../src/engine/kernel/json.ts";
 
 import { openRemoteLake, type RemoteLake } from "../support/remote-lake.ts";
 

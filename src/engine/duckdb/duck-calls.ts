@@ -37,8 +37,16 @@ type Limits = Omit<Execution, "signal" | "zone">;
 type Running = On & { statement: Statement; limits: Limits; seen: string | undefined };
 
 const onConnection: Record<string, (session: Session, args: never, told: Told) => Promise<unknown>> = {
-  "duck.run": ({ connection }, { sql, params }: { sql: string; params?: Params }, { signal }) =>
-    connection.run(sql, { signal, ...(params !== undefined && { params }) }),
+  "duck.run": (
+    { connection },
+    { sql, params, tellsProgress }: { sql: string; params?: Params; tellsProgress: boolean },
+    { signal, emit },
+  ) =>
+    connection.run(sql, {
+      signal,
+      ...(params !== undefined && { params }),
+      ...(tellsProgress && { onProgress: latestOnly(emit) }),
+    }),
   "duck.rows": ({ connection }, { sql, params }: { sql: string; params?: Params }, { signal }) =>
     connection.rows(sql, { signal, ...(params !== undefined && { params }) }),
   "duck.parse": async (session, { sql }: { sql: string }) => {
@@ -127,6 +135,19 @@ function interruptOn(signal: AbortSignal, { raw }: LocalConnection): () => void 
   return () => {
     clearInterval(timer);
     signal.removeEventListener("abort", start);
+  };
+}
+
+/** Leaves out what comes while the event before it is still on its way. */
+function latestOnly(emit: (event: unknown) => Promise<void>): (event: unknown) => void {
+  let sending = false;
+  return (event) => {
+    if (sending) return;
+    sending = true;
+    const sent = (): void => {
+      sending = false;
+    };
+    emit(event).then(sent, sent);
   };
 }
 

@@ -98,7 +98,11 @@ function connectionOf(worker: WorkerProcess, callAny: Call, connection: number):
   const paramsOf = (options: { params?: Params } | undefined): object =>
     options?.params === undefined ? {} : { params: options.params };
   return {
-    run: (sql, options) => call("duck.run", { sql, ...paramsOf(options) }, signalOf(options)),
+    run: (sql, options) => {
+      const { signal, onProgress } = options ?? {};
+      const onEvent = onProgress && ((percent: unknown): void => onProgress(Number(percent)));
+      return call("duck.run", { sql, ...paramsOf(options), tellsProgress: onEvent !== undefined }, { signal, onEvent });
+    },
     rows: (sql, options) => call("duck.rows", { sql, ...paramsOf(options) }, signalOf(options)),
     parse: (sql, signal) => call("duck.parse", { sql }, { signal }),
     execute: (statement, execution, seen) => call("duck.execute", ...running(statement, execution, seen)),

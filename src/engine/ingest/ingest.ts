@@ -13,7 +13,6 @@ import { type FullQueue, type Occupancy, openLimiter } from "../kernel/limiter.t
 import { openScope, type Scope } from "../kernel/scope.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "../kernel/spool-folders.ts";
 import { untraced } from "../kernel/trace.ts";
-import { failedOnCopies } from "../query/duckdb/damaged-copies.ts";
 import { withoutLiterals } from "../query/guard/tokens.ts";
 import type { QueryEngine } from "../query/types.ts";
 import type { EngineSettings } from "../settings.ts";
@@ -26,14 +25,14 @@ import type { ConvertRequest, ConvertResult } from "./conversion-calls.ts";
 import { readCsvOptions, recordedOptions } from "./csv/csv-options.ts";
 import { type Format, formatSpec } from "./formats.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "./request.ts";
-import { type SchemaRules, stillFits } from "./schema.ts";
+import { openTarget, type SchemaRules, stillFits } from "./schema.ts";
 import { type FileGiven, openSource, recordedName } from "./source.ts";
 import { type IngestNotes, NO_NOTES } from "./types.ts";
 
 export interface IngestParts {
   store: Store;
   catalog: Catalog;
-  query: Pick<QueryEngine, "plan">;
+  query: Pick<QueryEngine, "writeParquet">;
   uploads: Pick<Uploads, "take">;
   settings: EngineSettings;
 }
@@ -47,7 +46,8 @@ export interface Ingest {
   occupancy(): Occupancy;
 }
 
-/** Progress when the rows are converted, and when they are stored. */
+/** Progress when a statement has run, when the rows are converted, and when they are stored. */
+const QUERIED = 0.6;
 const CONVERTED = 0.9;
 const STORED = 0.97;
 
@@ -130,7 +130,7 @@ async function ingest(
     const folder = join(root, randomUUID());
     await mkdir(folder);
     const context = { ...parts, request, rules, current, isWhole, conversion, folder, signal, options };
-    if ("sql" in request.source) return await ingestQuery(scope, context, request.source.sql);
+    if ("sql" in request.source) return await ingestQuery(context, request.source.sql);
     if (!("upload" in request.source)) return await ingestFile(scope, context, request.source);
     const upload = await parts.uploads.take(scope, options.caller, request.source.upload);
     const result = await ingestFile(scope, context, upload);
@@ -204,20 +204,25 @@ async function ingestFile(scope: Scope, job: Job, from: FileGiven): Promise<Inge
   return commit(job, rules, converted, { source: recordedName(file.label), sourceHash, options });
 }
 
-async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestResult> {
-  const { signal, store, settings } = job;
+async function ingestQuery(job: Job, sql: string): Promise<IngestResult> {
+  const { signal, settings, current } = job;
   readCsvOptions(job.request.csv, "sql", false);
   const rules: SchemaRules = { ...job.rules, inferred: false };
-  const plan = await job.query.plan(sql, { signal, caller: job.options.caller, files: scope });
-  const query = { plan, folders: [join(store.localRoot, "data")], timeZone: settings.timeZone };
-  const converting = convert(job, rules, {
-    format: "sql",
+  const folder = join(job.folder, "rows");
+  await mkdir(folder);
+  const writing = job.query.writeParquet(sql, {
+    folder,
+    // One more tells that there are too many.
+    maxRows: settings.maxIngestRows + 1,
+    // A schema that does not fit is refused before the statement runs.
+    onColumns: (columns) => openTarget(current && headOf(current), rules).settle(columns),
+    onProgress: (fraction) => job.options.onProgress?.(fraction * QUERIED, "converting"),
     signal,
-    onBadRows: "fail",
-    hidePaths: [],
-    query,
+    caller: job.options.caller,
   });
-  const converted = await converting.catch((error: unknown) => failedOnCopies(store, plan.keys, error));
+  const rows = await writing.catch((error: unknown) => explain(error, signal));
+  const how: How = { format: "sql", signal, onBadRows: "fail", hidePaths: [], rows, from: QUERIED };
+  const converted = await convert(job, rules, how);
   const hashes = await Promise.all(converted.files.map(({ path }) => job.hasher.sha256(path)));
   // All who may read the catalog may read this, and not all of them what the statement asked for.
   const options = { format: "sql", literals: false };
@@ -225,8 +230,10 @@ async function ingestQuery(scope: Scope, job: Job, sql: string): Promise<IngestR
   return commit(job, rules, converted, described);
 }
 
-interface How extends Pick<ConvertRequest, "onBadRows" | "csv" | "hidePaths" | "query"> {
+interface How extends Pick<ConvertRequest, "onBadRows" | "csv" | "hidePaths" | "rows"> {
   format: Format | "sql";
+  /** Progress when it begins. Default: 0. */
+  from?: number;
   /** The job's, or that of somebody who knows that there is nothing to do. */
   signal: AbortSignal;
 }
@@ -235,9 +242,9 @@ interface How extends Pick<ConvertRequest, "onBadRows" | "csv" | "hidePaths" | "
 function convert(
   { current, conversion, folder, settings, store, options }: Job,
   rules: SchemaRules,
-  { format, signal, onBadRows, csv, hidePaths, query }: How,
+  { format, signal, onBadRows, csv, hidePaths, rows, from = 0 }: How,
 ): Promise<ConvertResult> {
-  options.onProgress?.(0, "converting");
+  options.onProgress?.(from, "converting");
   const request: ConvertRequest = {
     folder,
     memoryBytes: settings.ingestMemoryBytes,
@@ -249,9 +256,10 @@ function convert(
     rules,
     hidePaths: [store.localRoot, ...hidePaths],
     ...(csv && { csv }),
-    ...(query && { query }),
+    ...(rows && { rows }),
   };
-  const onProgress = (fraction: number): void => options.onProgress?.(fraction * CONVERTED, "converting");
+  const onProgress = (fraction: number): void =>
+    options.onProgress?.(from + fraction * (CONVERTED - from), "converting");
   const { trace = untraced } = settings;
   const converting = trace("ingest.convert", { "lakehouse.format": format }, () =>
     conversion.convert(request, { signal, onProgress }),

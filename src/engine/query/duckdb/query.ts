@@ -1,36 +1,21 @@
 import type { Statement } from "../../duckdb/execute.ts";
 import { answeredInTime } from "../../kernel/abort.ts";
-import { LakeError } from "../../kernel/errors.ts";
 import { DEFAULT_ROWS, MAX_ROWS } from "../../kernel/limits.ts";
 import type { Scope } from "../../kernel/scope.ts";
 import { type Trace, untraced } from "../../kernel/trace.ts";
-import { CELL_LIMITS, cellStatement } from "../guard/cell-limits.ts";
 import { judgeCondition } from "../guard/condition.ts";
 import { hideIn } from "../guard/explain.ts";
 import type { Judged } from "../guard/guard.ts";
 import { isRepeatable } from "../guard/repeatable.ts";
-import { withoutEnd } from "../guard/tokens.ts";
-import { hitStatements, notesOn } from "../search/vector-hits.ts";
+import { notesOn } from "../search/vector-hits.ts";
 import { totalRows } from "../snapshot.ts";
 import type { QueryEngine, QueryOptions, StreamOptions, StreamResult } from "../types.ts";
 import { brokenOff } from "./query-errors.ts";
 import { type CachedResult, openResultCache, type ResultCache, type ResultRequest } from "./result-cache.ts";
 import { type QueryParts, runWithInputs } from "./run-with-inputs.ts";
-import {
-  CACHED_CHARS,
-  guardParts,
-  judgeOn,
-  pinnedSnapshot,
-  prepare,
-  type QuerySession,
-  refuseData,
-  runPrepared,
-  searchesOf,
-  versionsRead,
-  viewParts,
-} from "./session.ts";
+import { CACHED_CHARS, guardParts, judgeOn, prepare, type QuerySession, refuseData, runPrepared } from "./session.ts";
 import { openStatementRunner, type StatementRunner } from "./statement-runner.ts";
-import { statementsOf } from "./views.ts";
+import { writeParquet } from "./write-parquet.ts";
 
 const DUCKDB = { "db.system.name": "duckdb" };
 const MAX_STREAMED_ROW_BYTES = 16 * 2 ** 20;
@@ -48,10 +33,7 @@ export function openQueryEngine(scope: Scope, parts: QueryParts): QueryEngine {
   return {
     query: (sql, options = {}) => timed(query({ parts, runner, results }, sql, options)),
     stream: (sql, options) => timed(stream(runner, sql, options)),
-    plan: (text, { files, ...options } = {}) => {
-      const sql = withoutEnd(text);
-      return runner.onSession({ ...options, sql, files }, (session) => plan(session, sql));
-    },
+    writeParquet: (sql, options) => writeParquet(parts, runner, sql, options),
     texts: (sql, options, onTexts, onRestart) =>
       runner.onSession({ ...options, sql }, async (session) => {
         onRestart?.();
@@ -173,21 +155,4 @@ function stream(
 /** What is sent to the worker process of a verdict. */
 function statementOf({ sql, explain }: Judged): Statement {
   return { sql, explain };
-}
-
-async function plan(session: QuerySession, sql: string) {
-  const judged = await judgeOn(session, sql);
-  if (judged.explain) {
-    throw new LakeError("denied", "EXPLAIN makes no rows to keep.", { hint: "Send the query without EXPLAIN." });
-  }
-  const searches = await searchesOf(session, judged);
-  const snapshot = await pinnedSnapshot(session, judged);
-  const views = [...CELL_LIMITS, ...(judged.growing > 0 ? [cellStatement(judged.growing)] : [])];
-  for (const relation of snapshot.relations) {
-    for await (const statement of statementsOf(relation, session.instance.connection, viewParts(session)))
-      views.push(statement);
-  }
-  if (searches.length > 0) views.push(...hitStatements(searches, session.found));
-  const keys = [...session.pins.keys.keys()];
-  return { sql: judged.sql, views, datasets: versionsRead(snapshot, searches, session.found), keys };
 }

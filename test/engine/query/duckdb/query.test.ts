@@ -482,17 +482,3 @@ describe("concurrency", () => {
     expect(await failure(closing.query.query("SELECT 1"))).toMatchObject({ kind: "closed" });
   });
 });
-
-test("a plan is all that another locked instance needs", async () => {
-  const { sql, views, datasets } = await lake.query.plan(
-    "SELECT w.id, d.name FROM workers w, lakehouse_datasets d WHERE d.name = 'workers' AND id = 7",
-  );
-  expect(datasets).toEqual(["workers@1"]);
-  const connection = await lake.bare.connect();
-  for (const view of views) await connection.run(view);
-  expect(await connection.rows(sql)).toEqual([{ id: "7", name: "workers" }]);
-  connection.close();
-  expect((await lake.query.plan("SELECT ';' AS a ; -- the end")).sql).toBe("SELECT ';' AS a");
-  expect(await failure(lake.query.plan("DROP TABLE workers"))).toMatchObject({ kind: "denied" });
-  expect(await failure(lake.query.plan("EXPLAIN SELECT 1"))).toMatchObject({ kind: "denied" });
-});

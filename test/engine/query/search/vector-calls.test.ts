@@ -3,6 +3,7 @@ import { LakeError } from "../../../../src/engine/kernel/errors.ts";
 import type { VectorSearch } from "../../../../src/engine/query/search/vector-calls.ts";
 import type { Found } from "../../../../src/engine/query/search/vector-hits.ts";
 import type { QueryOptions, QueryResult } from "../../../../src/engine/query/types.ts";
+import { writtenRows } from "../../../support/parquet-lake.ts";
 import { type IndexLake, openIndexLake } from "../index-lake.ts";
 
 /** What was searched for, in the order of the searches. */
@@ -473,16 +474,7 @@ describe("searches and the sessions of statements", () => {
 });
 
 describe("vector_search in the SQL of an ingest", () => {
-  const run = async (sql: string): Promise<{ rows: Record<string, unknown>[]; datasets: string[] }> => {
-    const plan = await indexes.query.plan(sql);
-    const connection = await indexes.lake.bare.connect();
-    try {
-      for (const view of plan.views) await connection.run(view);
-      return { rows: await connection.rows(`SELECT * FROM (\n${plan.sql}\n)`), datasets: plan.datasets };
-    } finally {
-      connection.close();
-    }
-  };
+  const run = (sql: string) => writtenRows(indexes.query, sql);
 
   test("brings its hits along to another instance", async () => {
     const { rows, datasets } = await run(
@@ -511,7 +503,7 @@ describe("vector_search in the SQL of an ingest", () => {
   });
 
   test("is refused as in a query", async () => {
-    expect(await failure(indexes.query.plan("FROM vector_search('items', $1)"))).toMatchObject({ kind: "invalid" });
-    expect(await failure(indexes.query.plan("FROM vector_search('workers', 'x')"))).toMatchObject({ kind: "invalid" });
+    expect(await failure(run("FROM vector_search('items', $1)"))).toMatchObject({ kind: "invalid" });
+    expect(await failure(run("FROM vector_search('workers', 'x')"))).toMatchObject({ kind: "invalid" });
   });
 });
