@@ -5,8 +5,9 @@ import { openCatalog } from "../../src/engine/catalog/catalog.ts";
 import { dataKey, schemaFingerprint } from "../../src/engine/catalog/identity.ts";
 import type { Catalog, Column, Manifest } from "../../src/engine/catalog/types.ts";
 import { type Duck, literal, literalList, openDuck } from "../../src/engine/duckdb/duckdb.ts";
-import { openScope } from "../../src/engine/kernel/scope.ts";
+import { openScope, type Scope } from "../../src/engine/kernel/scope.ts";
 import { openQueryEngine } from "../../src/engine/query/duckdb/query.ts";
+import type { QueryParts } from "../../src/engine/query/parts.ts";
 import type { ParquetOptions, ParquetResult, QueryEngine } from "../../src/engine/query/types.ts";
 import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
 import { openFileStore } from "../../src/engine/store/file.ts";
@@ -42,7 +43,12 @@ export interface ParquetLake extends AsyncDisposable {
   drop(name: string): Promise<void>;
 }
 
-export async function openParquetLake(settings: Partial<EngineSettings> = {}): Promise<ParquetLake> {
+export type OpenQueryEngine = (scope: Scope, parts: QueryParts) => QueryEngine;
+
+export async function openParquetLake(
+  settings: Partial<EngineSettings> = {},
+  openEngine: OpenQueryEngine = openQueryEngine,
+): Promise<ParquetLake> {
   const scope = openScope();
   const folder = await mkdtemp(join(tmpdir(), "lakehouse-query-test-"));
   scope.defer(() => rm(folder, { recursive: true, force: true }));
@@ -61,7 +67,7 @@ export async function openParquetLake(settings: Partial<EngineSettings> = {}): P
     maxTempBytes: 2 ** 30,
     folders: [folder],
   });
-  const query = openQueryEngine(scope, { store, catalog, settings: all });
+  const query = openEngine(scope, { store, catalog, settings: all });
   let files = 0;
 
   const write = async (name: string, select: string, mode: "replace" | "append" = "replace"): Promise<Manifest> => {

@@ -5,12 +5,12 @@ import { LRUCache } from "lru-cache";
 import type { Catalog } from "../../catalog/types.ts";
 import { openRemoteDuck } from "../../duckdb/remote.ts";
 import { openScope, type Scope } from "../../kernel/scope.ts";
-import type { EngineSettings } from "../../settings.ts";
 import type { Store } from "../../store/store.ts";
 import { CELL_LIMITS } from "../guard/cell-limits.ts";
 import { type FunctionNames, loadFunctionNames } from "../guard/functions.ts";
 import type { Judged } from "../guard/guard.ts";
 import { loadRepeatable } from "../guard/repeatable.ts";
+import type { QueryParts } from "../parts.ts";
 import { VECTOR_MACRO } from "../search/vector-hits.ts";
 import { openSnapshots, type Snapshots } from "../snapshot.ts";
 import { openPool, type Pool } from "./pool.ts";
@@ -33,18 +33,12 @@ export interface Shared {
   conditions: LRUCache<string, true>;
 }
 
-interface Parts {
-  store: Store;
-  catalog: Catalog;
-  settings: EngineSettings;
-}
-
 const CACHED_VERDICTS = 500;
 /** Macros that every instance needs. */
 const SETUP = [...CELL_LIMITS, ...VECTOR_MACRO];
 
 /** Opens the pool, and its first instance, which lists the functions that DuckDB has. */
-export async function openShared(scope: Scope, parts: Parts): Promise<Shared> {
+export async function openShared(scope: Scope, parts: QueryParts): Promise<Shared> {
   const { store, catalog, settings } = parts;
   const { maxConcurrentQueries: maxRunning, maxQueuedQueries: maxWaiting } = settings;
   const pool = openPool({ maxRunning, maxWaiting }, () => openInstance(parts), isFatal);
@@ -66,7 +60,7 @@ export async function openShared(scope: Scope, parts: Parts): Promise<Shared> {
 }
 
 /** A process with a locked DuckDB. All instances together take `query_memory`. */
-async function openInstance({ store, settings }: Parts): Promise<PooledInstance> {
+async function openInstance({ store, settings }: QueryParts): Promise<PooledInstance> {
   const scope = openScope();
   try {
     // Outside of the folders that statements may read.

@@ -1,29 +1,13 @@
-import type { Catalog } from "../../catalog/types.ts";
 import { untilAborted } from "../../kernel/abort.ts";
 import { inScope, type Scope } from "../../kernel/scope.ts";
-import type { EngineSettings } from "../../settings.ts";
-import type { Store } from "../../store/store.ts";
+import type { QueryParts } from "../parts.ts";
 import { readSearches, type VectorSearch } from "../search/vector-calls.ts";
-import {
-  type FoundByKey,
-  missingSearches,
-  runSearches,
-  SearchesNeeded,
-  type SearchVectors,
-} from "../search/vector-hits.ts";
+import { type FoundByKey, missingSearches, runSearches, SearchesNeeded } from "../search/vector-hits.ts";
 import { openPins, type Pins } from "../snapshot.ts";
 import type { QueryOptions } from "../types.ts";
 import { damagedCopies } from "./damaged-copies.ts";
 import type { Shared } from "./instance.ts";
 import { FilesNeeded, given, type QuerySession } from "./session.ts";
-
-export interface QueryParts {
-  store: Store;
-  catalog: Catalog;
-  settings: EngineSettings;
-  /** For `vector_search` in statements. Absent: it is refused. */
-  search?: SearchVectors | undefined;
-}
 
 export interface StatementInputs extends Pick<QueryOptions, "params" | "caller" | "nesting"> {
   sql: string;

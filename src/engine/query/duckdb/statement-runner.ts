@@ -2,10 +2,11 @@ import { assertParamsSize } from "../../duckdb/params-size.ts";
 import { throwIfAborted } from "../../kernel/abort.ts";
 import type { Occupancy } from "../../kernel/limiter.ts";
 import { openScope, type Scope } from "../../kernel/scope.ts";
+import type { QueryParts } from "../parts.ts";
 import type { QueryOptions } from "../types.ts";
 import { openShared, type Shared } from "./instance.ts";
 import { closedError, explained, timedOut, tooPatient } from "./query-errors.ts";
-import { type QueryParts, runWithInputs, type StatementInputs } from "./run-with-inputs.ts";
+import { runWithInputs, type StatementInputs } from "./run-with-inputs.ts";
 import type { QuerySession } from "./session.ts";
 
 type Limits = Pick<QueryOptions, "signal" | "timeoutMs" | "params">;
