@@ -1,5 +1,6 @@
 import type { ErrorCode, ErrorKind } from "../kernel/error-codes.ts";
 import { LakeError } from "../kernel/errors.ts";
+import { type NextStep, next, setting } from "../kernel/next-step.ts";
 import { withShortNames } from "./short-names.ts";
 
 // What DuckDB 1.5 says, in our words: the one place that looks into its messages for what kind of trouble it is.
@@ -24,6 +25,8 @@ export function damagedRow(error: Error): number | undefined {
   return row === undefined ? undefined : Number(row);
 }
 
+export const LESS_MEMORY = next`Filter or aggregate earlier, select fewer columns, or raise ${setting("query_memory")}.`;
+
 /** Longer than what DuckDB shows of a statement. */
 const EXCERPT_CHARS = 500;
 
@@ -45,7 +48,8 @@ export function translateDuckError(error: unknown, hidePaths: string[] = []): La
     case "Out of Memory":
       return new LakeError("limit", `The statement needs more memory than it may use: ${firstLine(message)}`, {
         code: "memory_limit",
-        hint: "Filter or aggregate earlier, select fewer columns, or raise query_memory (LAKEHOUSE_QUERY_MEMORY).",
+        hint: LESS_MEMORY,
+        facts: { setting: "query_memory" },
         cause: error,
       });
     case "INTERRUPT":
@@ -82,12 +86,12 @@ export function translateDuckError(error: unknown, hidePaths: string[] = []): La
 }
 
 /** In the words of the system, which DuckDB repeats. */
-const DISK: [RegExp, ErrorKind, string, string][] = [
+const DISK: [RegExp, ErrorKind, string, NextStep][] = [
   [
     /No space left on device|Disk quota exceeded/,
     "limit",
     "The disk is full.",
-    "Free some space, or point --data to another disk.",
+    next`Free some space, or point ${setting("data")} to another disk.`,
   ],
   [
     /Read-only file system/,

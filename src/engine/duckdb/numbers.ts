@@ -122,7 +122,8 @@ function longest(numbers: readonly JsonNumber[]): string {
 
 function tooManyDigits(where: string, literal: string): LakeError {
   const shown = literal.length > 60 ? `${literal.slice(0, 60)}… (${literal.length} characters)` : literal;
-  return new LakeError("invalid", `params: ${where} has the number ${shown}, which no type of SQL holds exactly.`, {
+  return new LakeError("invalid", `${where} has the number ${shown}, which no type of SQL holds exactly.`, {
+    facts: { argument: "params" },
     hint: `A number may have ${MAX_WIDTH} digits. Round it, or send it as a text in quotes and cast that in the statement: CAST($1 AS DOUBLE).`,
   });
 }

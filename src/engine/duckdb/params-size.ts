@@ -1,6 +1,7 @@
 import { LakeError } from "../kernel/errors.ts";
 import { isExactNumber } from "../kernel/exact-json.ts";
 import type { Params } from "../kernel/json.ts";
+import { action, next } from "../kernel/next-step.ts";
 
 const MAX_VALUES = 10_000;
 const MAX_DEPTH = 32;
@@ -21,20 +22,22 @@ export function assertParamsSize(params: Params): void {
     for (let next = todo.pop(); next; next = todo.pop()) {
       const { value, depth } = next;
       if (depth > MAX_DEPTH) throw tooLarge(`${shown} is nested more than ${MAX_DEPTH} deep.`);
-      if (++values > MAX_VALUES) throw tooLarge(`params have more than ${MAX_VALUES} values, at ${shown}.`);
+      if (++values > MAX_VALUES) throw tooLarge(`The parameters have more than ${MAX_VALUES} values, at ${shown}.`);
       if (typeof value === "string" || isExactNumber(value)) bytes += Buffer.byteLength(String(value));
       else if (typeof value === "object" && value !== null) {
         let fields = 0;
         for (const [key, child] of entriesOf(value)) {
           if (typeof key === "string" && ++fields > MAX_FIELDS) {
-            throw tooLarge(`An object in params has more than ${MAX_FIELDS} fields, at ${shown}.`);
+            throw tooLarge(`An object in the parameters has more than ${MAX_FIELDS} fields, at ${shown}.`);
           }
           bytes += typeof key === "string" ? Buffer.byteLength(key) : 0;
           todo.push({ value: child, depth: depth + 1 });
-          if (todo.length > MAX_VALUES) throw tooLarge(`params have more than ${MAX_VALUES} values, at ${shown}.`);
+          if (todo.length > MAX_VALUES)
+            throw tooLarge(`The parameters have more than ${MAX_VALUES} values, at ${shown}.`);
         }
       }
-      if (bytes > MAX_TEXT_BYTES) throw tooLarge(`params have more than ${MAX_TEXT_BYTES} bytes of text, at ${shown}.`);
+      if (bytes > MAX_TEXT_BYTES)
+        throw tooLarge(`The parameters have more than ${MAX_TEXT_BYTES} bytes of text, at ${shown}.`);
     }
   }
 }
@@ -46,5 +49,8 @@ function* entriesOf(value: object): Generator<[number | string, unknown]> {
 }
 
 function tooLarge(message: string): LakeError {
-  return new LakeError("limit", message, { hint: "Make the values a dataset with ingest, and join it." });
+  return new LakeError("limit", message, {
+    hint: next`Make the values a dataset with ${action("ingest")}, and join it.`,
+    facts: { argument: "params" },
+  });
 }

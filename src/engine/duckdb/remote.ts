@@ -3,6 +3,7 @@ import { LakeError } from "../kernel/errors.ts";
 import type { Params } from "../kernel/json.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { type CallOptions, type OnEnd, ProcessEnded, takeProcess, type WorkerProcess } from "../process/processes.ts";
+import { LESS_MEMORY } from "./duck-errors.ts";
 import type { Connection, DuckSettings, RunOptions } from "./duckdb.ts";
 import type { Execution, Statement } from "./execute.ts";
 import type { Collected, RowSink, Streamed } from "./results.ts";
@@ -185,7 +186,8 @@ function explained(error: unknown): unknown {
   if (error.ending === "memory") {
     return new LakeError("limit", "The statement needs more memory than it may use, and was stopped.", {
       code: "memory_limit",
-      hint: "Filter or aggregate earlier, select fewer columns, or raise query_memory (LAKEHOUSE_QUERY_MEMORY).",
+      hint: LESS_MEMORY,
+      facts: { setting: "query_memory" },
       cause: error,
     });
   }

@@ -151,20 +151,28 @@ function headerTooBig(columns: number, maxBytes: number): LakeError {
   return new LakeError(
     "limit",
     `The names and types of ${columns} columns alone are larger than a result may be (${maxBytes} bytes).`,
-    { hint: "Select fewer columns, or give them shorter names with AS." },
+    { hint: "Select fewer columns, or give them shorter names with AS.", facts: { limit: maxBytes } },
   );
 }
 
 function firstRowTooBig(column: string, maxBytes: number): LakeError {
   const name = JSON.stringify(column.slice(0, 100));
   const message = `The first row alone is larger than a result may be (${maxBytes} bytes), at column ${name}.`;
-  return new LakeError("limit", message, { hint: SMALLER_ROWS });
+  return new LakeError("limit", message, {
+    code: "row_too_large",
+    hint: SMALLER_ROWS,
+    facts: { column: column.slice(0, 100), limit: maxBytes },
+  });
 }
 
 function rowTooBig(row: number, column: string, maxBytes: number): LakeError {
   const name = JSON.stringify(column.slice(0, 100));
   const message = `Row ${row} is larger than a row may be (${maxBytes} bytes), at column ${name}.`;
-  return new LakeError("limit", message, { hint: SMALLER_ROWS });
+  return new LakeError("limit", message, {
+    code: "row_too_large",
+    hint: SMALLER_ROWS,
+    facts: { column: column.slice(0, 100), limit: maxBytes },
+  });
 }
 
 const SMALLER_ROWS = "Select fewer columns or a part of the value, as in left(column, 1000) or column[1:100].";

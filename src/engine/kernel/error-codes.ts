@@ -27,8 +27,12 @@ export const ERROR_CODES = {
   dataset_dropped: of("Another writer dropped the dataset, or made it anew, meanwhile.", true),
   disk_full: of("The disk is full.", true),
   memory_limit: of("It needs more memory than it may use."),
+  params_mismatch: of("The parameters are not those of the statement."),
   query_timeout: of("The statement took longer than it may."),
   queue_full: of("Too many calls of the kind are waiting already.", true),
+  row_too_large: of("One row of a result is larger than a result may be."),
+  syntax_error: of("A statement cannot be parsed."),
+  unknown_column: of("A statement names a column that none of its tables has."),
   unknown_setting: of("There is no setting of that name."),
   value_misfit: of("A value does not fit the type of its column."),
 } as const satisfies Record<string, Code> & Record<ErrorKind, Code>;

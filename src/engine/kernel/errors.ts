@@ -5,7 +5,7 @@ import type { NextStep } from "./next-step.ts";
 export interface ErrorFacts {
   /** The argument of the call that is wrong, by its name on the wire. */
   argument?: string | undefined;
-  /** Of a text file, from 1 on. */
+  /** Of a text file or a statement, from 1 on. */
   line?: number | undefined;
   column?: string | undefined;
   /** Names that exist and resemble the one that does not. */

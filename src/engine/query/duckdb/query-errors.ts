@@ -1,8 +1,9 @@
-import { didYouMean } from "../../catalog/nearest.ts";
+import { didYouMean, nearest } from "../../catalog/nearest.ts";
 import type { Manifest } from "../../catalog/types.ts";
 import { translateDuckError } from "../../duckdb/duck-errors.ts";
 import { withoutLongNames } from "../../duckdb/short-names.ts";
 import { LakeError } from "../../kernel/errors.ts";
+import { action, argument, next, setting } from "../../kernel/next-step.ts";
 import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT, MAX_ROW_CELL } from "../guard/cell-limits.ts";
 import type { Judged } from "../guard/guard.ts";
 import { HIT_COLUMNS } from "../search/vector-hits.ts";
@@ -20,7 +21,7 @@ export function isFatal(error: unknown): boolean {
 export function explained(error: unknown, localRoot: string): LakeError {
   if (isDamage(error, localRoot)) {
     return new LakeError("corrupt", "A data file of a dataset in this statement is damaged.", {
-      hint: "lakehouse-mcp verify names it, and says what to do.",
+      hint: next`${action("verify")} names it, and says what to do.`,
       cause: error,
     });
   }
@@ -59,7 +60,7 @@ function withAverages(error: LakeError): LakeError {
   const hint = isNanoTime
     ? 'SUMMARIZE, too, averages: cast such columns, as in SUMMARIZE SELECT * REPLACE (CAST("time" AS TIME) AS "time") FROM t.'
     : "If this is SUMMARIZE: some values are too large or too small to be averaged. Leave that column out, as in SUMMARIZE SELECT * EXCLUDE (c) FROM t.";
-  return new LakeError(error.kind, error.message, { code: error.code, hint, cause: error.cause });
+  return new LakeError(error.kind, error.message, { code: error.code, hint, facts: error.facts, cause: error.cause });
 }
 
 /** DuckDB offers other names only when the column was not qualified. */
@@ -69,7 +70,7 @@ export function withColumns(told: LakeError, { calls }: Judged, snapshot: Snapsh
   const error =
     message === told.message
       ? told
-      : new LakeError(told.kind, message, { code: told.code, hint: told.hint, cause: told.cause });
+      : new LakeError(told.kind, message, { code: told.code, hint: told.hint, facts: told.facts, cause: told.cause });
   if (calls.length > 0 && /^Binder error: Referenced table "vector_search" not found/.test(error.message)) {
     return new LakeError("invalid", error.message, {
       hint: "Give the hits a name: FROM vector_search(…) AS hit, then hit.id.",
@@ -82,21 +83,25 @@ export function withColumns(told: LakeError, { calls }: Judged, snapshot: Snapsh
   if (calls.length > 0) columns.push(...HIT_COLUMNS);
   const where = manifests.map((manifest) => `DESCRIBE ${manifest.name}`).join(", ");
   return new LakeError("invalid", error.message.replace(/^Binder error: Values list "/, 'Binder error: Table "'), {
+    code: "unknown_column",
     hint: `${didYouMean(wanted, columns)} ${where || "DESCRIBE SELECT …"} lists columns.`.trim(),
+    facts: { column: wanted, nearest: nearest(wanted, columns) },
     cause: error.cause,
   });
 }
 
 export function timedOut(timeoutMs: number): LakeError {
-  return new LakeError("limit", `The statement was stopped at timeout_ms = ${timeoutMs}.`, {
+  return new LakeError("limit", `The statement was stopped after ${timeoutMs} ms.`, {
     code: "query_timeout",
-    hint: "Filter or aggregate earlier, look for a join without a condition, or allow more with timeout_ms.",
+    hint: next`Filter or aggregate earlier, look for a join without a condition, or allow more with ${argument("timeout_ms")}.`,
+    facts: { argument: "timeout_ms", limit: timeoutMs },
   });
 }
 
 export function tooPatient(timeoutMs: number, maxMs: number): LakeError {
-  return new LakeError("invalid", `timeout_ms is ${timeoutMs}; it may be ${maxMs} at most.`, {
-    hint: `Call again with timeout_ms: ${maxMs} or less, or raise max_query_timeout (LAKEHOUSE_MAX_QUERY_TIMEOUT).`,
+  return new LakeError("invalid", `A statement may take ${maxMs} ms at most; ${timeoutMs} were asked for.`, {
+    hint: next`Call again with ${argument("timeout_ms", maxMs)} or less, or raise ${setting("max_query_timeout")}.`,
+    facts: { argument: "timeout_ms", limit: maxMs, setting: "max_query_timeout" },
   });
 }
 

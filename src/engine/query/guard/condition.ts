@@ -18,6 +18,7 @@ export async function judgeCondition(where: string, parts: GuardParts): Promise<
   if (where.length > MAX_SQL_CHARS) {
     throw new LakeError("limit", `where: it has ${where.length} characters; ${MAX_SQL_CHARS} are allowed.`, {
       hint: "Join a dataset of the values: id IN (SELECT id FROM chosen).",
+      facts: { argument: "where", limit: MAX_SQL_CHARS },
     });
   }
   if (where.includes("\0")) throw wrong("it has a NUL character");
@@ -35,6 +36,7 @@ export async function judgeCondition(where: string, parts: GuardParts): Promise<
     throw new LakeError(error.kind, `where: ${error.message}`, {
       code: "condition",
       hint: error.hint,
+      facts: { ...error.facts, argument: "where" },
       cause: error.cause,
     });
   }
@@ -103,6 +105,7 @@ function syntaxError(where: string, { error_message, position }: Node): LakeErro
 function wrong(problem: string): LakeError {
   return new LakeError("invalid", `where: ${problem}.`, {
     code: "condition",
+    facts: { argument: "where" },
     hint: "Write one condition without parameters, as it would stand after WHERE: metadata->>'state' = 'IL' AND id <> 'x'.",
   });
 }

@@ -1,5 +1,6 @@
 import { LakeError } from "../../kernel/errors.ts";
 import { MAX_SQL_CHARS } from "../../kernel/limits.ts";
+import { argument, next } from "../../kernel/next-step.ts";
 import { computedArguments } from "../search/vector-calls.ts";
 import { unwrapExplain } from "./explain.ts";
 import type { FunctionNames } from "./functions.ts";
@@ -148,7 +149,8 @@ function tooLong(what: string): LakeError {
     "limit",
     `${what}; a statement may have ${MAX_SQL_CHARS} at most, and fewer when it has many parts.`,
     {
-      hint: "Pass long lists through params, as in WHERE id IN (SELECT unnest($1)), or ingest them and join.",
+      hint: next`Pass long lists with ${argument("params")}, as in WHERE id IN (SELECT unnest($1)), or join a dataset of them.`,
+      facts: { limit: MAX_SQL_CHARS },
     },
   );
 }
@@ -156,9 +158,12 @@ function tooLong(what: string): LakeError {
 function syntaxError(sql: string, tree: Node): LakeError {
   const message = typeof tree.error_message === "string" ? tree.error_message : "the statement cannot be parsed";
   const position = tree.position === undefined ? Number.NaN : Number(tree.position);
-  const where = Number.isSafeInteger(position) ? ` ${placeAt(sql, position)}` : "";
+  const isKnown = Number.isSafeInteger(position);
+  const where = isKnown ? ` ${placeAt(sql, position)}` : "";
   const [version] = /\b[a-z]\w*@\d+/i.exec(sql) ?? [];
   return new LakeError("invalid", `Syntax error${where}: ${message.slice(0, 1000)}`, {
+    code: "syntax_error",
+    ...(isKnown && { facts: { line: linesBefore(sql, position).length } }),
     hint:
       version !== undefined
         ? `A version goes in double quotes: FROM "${version}".`
@@ -166,8 +171,12 @@ function syntaxError(sql: string, tree: Node): LakeError {
   });
 }
 
-/** `position` as DuckDB tells it: in characters, one for those that JavaScript makes two of. */
+/** `position` as DuckDB gives it: in code points. */
 export function placeAt(text: string, position: number): string {
-  const lines = [...text].slice(0, position).join("").split("\n");
+  const lines = linesBefore(text, position);
   return `at line ${lines.length}, column ${[...(lines.at(-1) ?? "")].length + 1}`;
+}
+
+function linesBefore(text: string, position: number): string[] {
+  return [...text].slice(0, position).join("").split("\n");
 }

@@ -1,4 +1,5 @@
 import { LakeError } from "../../kernel/errors.ts";
+import { action, type NextStep, next } from "../../kernel/next-step.ts";
 import { isNode, type Node } from "./nodes.ts";
 
 /**
@@ -52,7 +53,9 @@ export const MAX_LEVELS = 900;
 /** What the work is for, so that a refusal names it. */
 export type Part = "expressions" | "aliases" | "stars" | "subqueries" | "joins" | "queries";
 
-const WHY: Readonly<Record<Part, [what: string, hint: string]>> = {
+const KEEP_PART = next`keep a part as a dataset with ${action("ingest", { name: undefined, sql: undefined })}.`;
+
+const WHY: Readonly<Record<Part, [what: string, hint: NextStep]>> = {
   expressions: [
     "its expressions are nested or repeated too often: each -> inside of another doubles the work, and so does each nullif() or BETWEEN",
     "Write paths in JSON as doc->>'$.a.b', and compute inner values in a WITH clause first.",
@@ -69,7 +72,7 @@ const WHY: Readonly<Record<Part, [what: string, hint: string]>> = {
   joins: ["it joins too many tables at once", "Join some of them first, in a WITH clause marked AS MATERIALIZED."],
   queries: [
     "its parts are put into one another too often: each use of a WITH entry that is NOT MATERIALIZED is planned again",
-    "Leave NOT MATERIALIZED out, or keep a part as a dataset with ingest {name, sql}.",
+    next`Leave NOT MATERIALIZED out, or ${KEEP_PART}`,
   ],
 };
 
@@ -114,7 +117,7 @@ export function assertTypeParts(size: number): void {
 export function assertJoined(tables: number): void {
   if (tables <= MAX_JOINED) return;
   throw new LakeError("limit", `The statement joins ${tables} tables at once; ${MAX_JOINED} are allowed.`, {
-    hint: "Join some of them first, in a WITH clause with GROUP BY, or keep a part as a dataset with ingest {name, sql}.",
+    hint: next`Join some of them first, in a WITH clause with GROUP BY, or ${KEEP_PART}`,
   });
 }
 

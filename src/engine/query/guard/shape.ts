@@ -1,4 +1,5 @@
 import { LakeError } from "../../kernel/errors.ts";
+import { argument, next } from "../../kernel/next-step.ts";
 import { tokenize } from "./tokens.ts";
 
 const MAX_TOKENS = 100_000;
@@ -60,5 +61,7 @@ function tooManyComments(): LakeError {
 }
 
 function tooDeep(message: string): LakeError {
-  return new LakeError("limit", message, { hint: "Split the statement with WITH, or pass long lists through params." });
+  return new LakeError("limit", message, {
+    hint: next`Split the statement with WITH, or pass long lists with ${argument("params")}.`,
+  });
 }

@@ -1,5 +1,6 @@
 import { DATASET_NAME } from "../../catalog/identity.ts";
 import { LakeError } from "../../kernel/errors.ts";
+import { action, next } from "../../kernel/next-step.ts";
 import { type FileFilter, tableFilters } from "../pruning/file-filters.ts";
 import { MAX_CALLS, readCall, tooManyCalls, VECTOR_SEARCH, type VectorCall } from "../search/vector-calls.ts";
 import { BUILTINS, type Builtin, type DatasetRef, type Named } from "../snapshot.ts";
@@ -206,7 +207,8 @@ function visitQuery(node: Node, place: Place, walk: Walk): Place {
     }
     if (++walk.ctes > MAX_CTES) {
       throw new LakeError("limit", `The statement has more than ${MAX_CTES} WITH entries.`, {
-        hint: "Keep a part of it as a dataset with ingest {name, sql}.",
+        hint: next`Keep a part of it as a dataset with ${action("ingest", { name: undefined, sql: undefined })}.`,
+        facts: { limit: MAX_CTES },
       });
     }
     visitLater(entry.value, inSight, walk);
@@ -335,7 +337,7 @@ function notATable(relation: string): LakeError {
   const shown = JSON.stringify(relation.slice(0, 100));
   if (FILE_LIKE.test(relation)) {
     return new LakeError("denied", `${shown} is not a dataset: statements do not read files or addresses.`, {
-      hint: "Make a dataset of the file with ingest, then query it by its name. lakehouse_datasets lists what there is.",
+      hint: next`Make a dataset of the file with ${action("ingest")}, then query it by its name. lakehouse_datasets lists all.`,
     });
   }
   return new LakeError("not_found", `${shown} cannot be a dataset.`, {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { LakeError } from "../../kernel/errors.ts";
 import { DEFAULT_K, MAX_EF, MAX_K } from "../../kernel/limits.ts";
+import { argument, type NextStep, next } from "../../kernel/next-step.ts";
 import { isNode, type Node, text } from "../guard/nodes.ts";
 import { UNREPEATABLE_FUNCTIONS } from "../guard/policy.ts";
 import { foldCase } from "../guard/tokens.ts";
@@ -79,15 +80,16 @@ const COMPUTING = new Set([
 ]);
 
 /** The search runs before the statement, and what it was asked is looked up while that runs: both must be the same. */
-function assertConstant(argument: Node, name: ArgumentName): void {
-  const named = isNode(argument.left) && argument.class === "COMPARISON" && firstColumn(argument.left);
+function assertConstant(tree: Node, name: ArgumentName): void {
+  const named = isNode(tree.left) && tree.class === "COMPARISON" && firstColumn(tree.left);
   if (typeof named === "string" && NAMES.some((known) => known === named)) {
     throw badArgument(named, "a named argument is written with :=", `Write ${named} := …`);
   }
-  const todo: unknown[] = [argument];
+  const todo: unknown[] = [tree];
   let parts = 0;
   for (let value = todo.pop(); value !== undefined; value = todo.pop()) {
-    if (++parts > MAX_PARTS) throw badArgument(name, "it has too many parts", "Pass the value with params.");
+    if (++parts > MAX_PARTS)
+      throw badArgument(name, "it has too many parts", next`Pass the value with ${argument("params")}.`);
     if (isNode(value) && typeof value.class === "string") {
       const what = refusedKind(value, value.class);
       if (what !== undefined) throw notConstant(name, what);
@@ -206,7 +208,7 @@ export function tooManyCalls(): LakeError {
   });
 }
 
-function badArgument(name: string, problem: string, hint = `Write ${USAGE}.`): LakeError {
+function badArgument(name: string, problem: string, hint: NextStep = `Write ${USAGE}.`): LakeError {
   return new LakeError("invalid", `${VECTOR_SEARCH}(): ${name.slice(0, 100)}: ${problem}.`, { hint });
 }
 
@@ -215,7 +217,7 @@ function notConstant(name: string, what: string): LakeError {
     "invalid",
     `${VECTOR_SEARCH}(): ${name} has to be a constant or a parameter, and has ${what} in it.`,
     {
-      hint: "Searches run once, before the statement: write the value out or pass it with params, and join the hits to other tables on id.",
+      hint: next`Searches run once, before the statement: write the value out or pass it with ${argument("params")}, and join the hits to other tables on id.`,
     },
   );
 }

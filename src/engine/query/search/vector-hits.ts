@@ -5,6 +5,7 @@ import type { RemoteConnection } from "../../duckdb/remote.ts";
 import { answeredInTime, throwIfAborted } from "../../kernel/abort.ts";
 import { LakeError } from "../../kernel/errors.ts";
 import { mapAhead } from "../../kernel/map-ahead.ts";
+import { action, argument, next } from "../../kernel/next-step.ts";
 import { wellFormed } from "../duckdb/catalog-tables.ts";
 import type { Asking, Nesting } from "../types.ts";
 import { CALL_KEY, CALL_PARAMETERS, callKey, VECTOR_SEARCH, type VectorSearch } from "./vector-calls.ts";
@@ -83,7 +84,7 @@ export function notesOn(found: FoundByKey): string {
 
 /** Throws `limit`: a filter may compute to a text that searches with the same filter again. */
 function nestedIn({ depth, count }: Nesting, searches: number): Nesting {
-  const hint = "Search first, and pass the ids that were found with params.";
+  const hint = next`Search first, and pass the ids that were found with ${argument("params")}.`;
   if (depth >= MAX_DEPTH) {
     throw new LakeError("limit", `${VECTOR_SEARCH}() is nested more than ${MAX_DEPTH} deep in filters.`, { hint });
   }
@@ -140,7 +141,7 @@ async function assertIndex(index: string, catalog: Catalog): Promise<void> {
   const { kind } = await catalog.load(name, undefined, { recent: true });
   if (kind === "vectors") return;
   throw new LakeError("invalid", `${VECTOR_SEARCH}(): ${JSON.stringify(name)} is a table, not a vector index.`, {
-    hint: `Make an index of it with vector-index-create {name: "${name.slice(0, 57)}_index", dataset: "${name}", text, id} and search that.`,
+    hint: next`Make an index of it with ${action("createIndex", { name: `${name.slice(0, 57)}_index`, dataset: name, text: undefined, id: undefined })} and search that.`,
   });
 }
 

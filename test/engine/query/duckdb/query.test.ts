@@ -4,6 +4,7 @@ import { inWords } from "../../../../src/engine/kernel/next-step.ts";
 import type { QueryOptions, QueryResult } from "../../../../src/engine/query/types.ts";
 import { TOOL_WORDS } from "../../../../src/tools/words.ts";
 import { openParquetLake, type ParquetLake } from "../../../support/parquet-lake.ts";
+import { type Worded, worded } from "../../../support/worded.ts";
 
 const ENDLESS = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = -1";
 
@@ -23,13 +24,13 @@ afterAll(() => lake[Symbol.asyncDispose]());
 
 const query = (sql: string, options?: QueryOptions): Promise<QueryResult> => lake.query.query(sql, options);
 
-async function failure(promise: Promise<unknown>): Promise<LakeError> {
+async function failure(promise: Promise<unknown>): Promise<Worded> {
   const error = await promise.then(
     (result) => expect.fail(`answered ${JSON.stringify(result).slice(0, 500)}`),
     (thrown: unknown) => thrown,
   );
   expect(error).toBeInstanceOf(LakeError);
-  return error as LakeError;
+  return worded(error as LakeError);
 }
 
 describe("results", () => {
@@ -186,7 +187,7 @@ describe("parameters", () => {
       ["SELECT $1", [1, 2], /\$2 is not in the statement/, /list of 1/],
       ["SELECT 1", [1], /\$1 is not in/, /leave params out/],
       ["SELECT $name", { nmae: 1 }, /\$name has no value; \$nmae is not/, /object with name/],
-      ["SELECT $name", [1], /\$name has no value/, /not as a list/],
+      ["SELECT $name", [1], /\$name has no value/, /not for parameters with names/],
     ];
     for (const [sql, params, message, hint] of cases) {
       const error = await failure(query(sql, params && { params }));
@@ -418,7 +419,9 @@ describe("budgets", () => {
   test("the timeout is named", async () => {
     expect(await failure(query(ENDLESS, { timeoutMs: 50 }))).toMatchObject({
       kind: "limit",
-      message: expect.stringContaining("timeout_ms = 50"),
+      message: expect.stringContaining("after 50 ms"),
+      code: "query_timeout",
+      hint: expect.stringContaining("timeout_ms"),
     });
   });
 

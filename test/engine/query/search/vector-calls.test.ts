@@ -4,6 +4,7 @@ import type { VectorSearch } from "../../../../src/engine/query/search/vector-ca
 import type { Found } from "../../../../src/engine/query/search/vector-hits.ts";
 import type { QueryOptions, QueryResult } from "../../../../src/engine/query/types.ts";
 import { writtenRows } from "../../../support/parquet-lake.ts";
+import { type Worded, worded } from "../../../support/worded.ts";
 import { type IndexLake, openIndexLake } from "../index-lake.ts";
 
 /** What was searched for, in the order of the searches. */
@@ -48,13 +49,13 @@ beforeEach(() => {
 
 const query = (sql: string, options?: QueryOptions): Promise<QueryResult> => indexes.query.query(sql, options);
 
-async function failure(promise: Promise<unknown>): Promise<LakeError> {
+async function failure(promise: Promise<unknown>): Promise<Worded> {
   const error = await promise.then(
     (result) => expect.fail(`answered ${JSON.stringify(result).slice(0, 500)}`),
     (thrown: unknown) => thrown,
   );
   expect(error).toBeInstanceOf(LakeError);
-  return error as LakeError;
+  return worded(error as LakeError);
 }
 
 const TEXT = { index: "items", text: "forklift" };
@@ -434,7 +435,8 @@ describe("searches and the sessions of statements", () => {
     during = endless;
     expect(await failure(query(`FROM ${CALL}`, { timeoutMs: 50 }))).toMatchObject({
       kind: "limit",
-      message: expect.stringContaining("timeout_ms = 50"),
+      message: expect.stringContaining("after 50 ms"),
+      code: "query_timeout",
     });
     during = () => new Promise(() => {});
     expect(await failure(query(`FROM ${CALL}`, { timeoutMs: 50 }))).toMatchObject({ kind: "limit" });
