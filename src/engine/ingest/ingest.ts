@@ -210,6 +210,7 @@ async function ingestQuery(job: Job, sql: string): Promise<IngestResult> {
   const rules: SchemaRules = { ...job.rules, inferred: false };
   const folder = join(job.folder, "rows");
   await mkdir(folder);
+  job.options.onProgress?.(0, "converting");
   const writing = job.query.writeParquet(sql, {
     folder,
     // One more tells that there are too many.
