@@ -2,7 +2,7 @@ import type { Params } from "../kernel/json.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
 import type { Handler, Told } from "../process/serve.ts";
 import { translateDuckError } from "./duck-errors.ts";
-import { type DuckSettings, type LocalConnection, openDuck } from "./duckdb.ts";
+import { type DuckSettings, interruptOn, type LocalConnection, openDuck } from "./duckdb.ts";
 import { type Execution, execute, openParser, pour, type Statement, texts } from "./execute.ts";
 import { openStatements, type Statements } from "./statements.ts";
 import { readTexts, readVectors } from "./vectors.ts";
@@ -22,8 +22,6 @@ interface Session {
   statements: Statements;
   parse: ((sql: string) => Promise<string>) | undefined;
 }
-
-const INTERRUPT_EVERY_MS = 25;
 
 let opened: Opened | undefined;
 const sessions = new Map<number, Session>();
@@ -45,7 +43,7 @@ const onConnection: Record<string, (session: Session, args: never, told: Told) =
     connection.run(sql, {
       signal,
       ...(params !== undefined && { params }),
-      ...(tellsProgress && { onProgress: latestOnly(emit) }),
+      ...(tellsProgress && { onProgress: (percent) => void emit(percent).catch(() => undefined) }),
     }),
   "duck.rows": ({ connection }, { sql, params }: { sql: string; params?: Params }, { signal }) =>
     connection.rows(sql, { signal, ...(params !== undefined && { params }) }),
@@ -112,7 +110,7 @@ function interruptible(handler: (session: Session, args: never, told: Told) => P
   return async (args: On, told) => {
     const session = sessions.get(args.connection);
     if (!session) throw new Error("There is no such connection.");
-    const stop = interruptOn(told.signal, session.connection);
+    const stop = interruptOn(told.signal, session.connection.raw);
     try {
       return await handler(session, args as never, told);
     } catch (error) {
@@ -120,34 +118,6 @@ function interruptible(handler: (session: Session, args: never, told: Told) => P
     } finally {
       stop();
     }
-  };
-}
-
-/** One interrupt can fall between two steps and be lost, so it is repeated until the work has ended. */
-function interruptOn(signal: AbortSignal, { raw }: LocalConnection): () => void {
-  let timer: NodeJS.Timeout | undefined;
-  const start = (): void => {
-    raw.interrupt();
-    timer = setInterval(() => raw.interrupt(), INTERRUPT_EVERY_MS);
-  };
-  if (signal.aborted) start();
-  else signal.addEventListener("abort", start, { once: true });
-  return () => {
-    clearInterval(timer);
-    signal.removeEventListener("abort", start);
-  };
-}
-
-/** Leaves out what comes while the event before it is still on its way. */
-function latestOnly(emit: (event: unknown) => Promise<void>): (event: unknown) => void {
-  let sending = false;
-  return (event) => {
-    if (sending) return;
-    sending = true;
-    const sent = (): void => {
-      sending = false;
-    };
-    emit(event).then(sent, sent);
   };
 }
 

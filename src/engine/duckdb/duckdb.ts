@@ -54,6 +54,7 @@ export interface LocalConnection extends Connection {
 }
 
 const PROGRESS_MS = 100;
+const INTERRUPT_MS = 25;
 /** These belong to a connection, so they are set on each, after the lock; printing would go to stdout. */
 const PROGRESS_SETTINGS = ["enable_progress_bar", "enable_progress_bar_print"];
 
@@ -144,20 +145,19 @@ function wrap(connection: DuckDBConnection, hidePaths: string[]): LocalConnectio
   async function guarded<T>(options: RunOptions | undefined, work: () => Promise<T>): Promise<T> {
     const { signal, onProgress } = options ?? {};
     throwIfAborted(signal);
-    const interrupt = (): void => connection.interrupt();
-    signal?.addEventListener("abort", interrupt, { once: true });
-    // An interrupt that arrives between two steps of a statement is lost, so it is repeated while the statement runs.
-    const timer = setInterval(() => {
-      if (signal?.aborted) connection.interrupt();
-      else if (onProgress && connection.progress.percentage >= 0) onProgress(connection.progress.percentage);
-    }, PROGRESS_MS);
+    const stop = signal && interruptOn(signal, connection);
+    const tell = (): void => {
+      const { percentage } = connection.progress;
+      if (percentage >= 0) onProgress?.(percentage);
+    };
+    const timer = onProgress && setInterval(tell, PROGRESS_MS);
     try {
       return await work();
     } catch (error) {
       throw signal?.aborted ? cancelled(signal) : translateDuckError(error, hidePaths);
     } finally {
       clearInterval(timer);
-      signal?.removeEventListener("abort", interrupt);
+      stop?.();
     }
   }
 
@@ -179,6 +179,21 @@ function wrap(connection: DuckDBConnection, hidePaths: string[]): LocalConnectio
       if (open) connection.closeSync();
       open = false;
     },
+  };
+}
+
+/** Interrupts the connection from the abort on, again and again: an interrupt between two steps of a statement is lost. */
+export function interruptOn(signal: AbortSignal, connection: DuckDBConnection): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  const start = (): void => {
+    connection.interrupt();
+    timer = setInterval(() => connection.interrupt(), INTERRUPT_MS);
+  };
+  if (signal.aborted) start();
+  else signal.addEventListener("abort", start, { once: true });
+  return () => {
+    clearInterval(timer);
+    signal.removeEventListener("abort", start);
   };
 }
 

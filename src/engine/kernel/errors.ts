@@ -44,6 +44,14 @@ export class LakeError extends Error {
   }
 }
 
+/** The same error in other words. */
+export function reworded(
+  { kind, message, code, hint, facts, cause }: LakeError,
+  change: Partial<Pick<LakeError, "message" | "code" | "hint" | "facts">>,
+): LakeError {
+  return new LakeError(kind, change.message ?? message, { code, hint, facts, cause, ...change });
+}
+
 /** Whether `error` is a Node system error with this code, for example `ENOENT`. */
 export function hasCode(error: unknown, ...codes: string[]): boolean {
   return error instanceof Error && codes.includes((error as NodeJS.ErrnoException).code ?? "");

@@ -2,7 +2,7 @@ import { didYouMean, nearest } from "../../catalog/nearest.ts";
 import type { Manifest } from "../../catalog/types.ts";
 import { translateDuckError } from "../../duckdb/duck-errors.ts";
 import { withoutLongNames } from "../../duckdb/short-names.ts";
-import { LakeError } from "../../kernel/errors.ts";
+import { LakeError, reworded } from "../../kernel/errors.ts";
 import { action, argument, next, setting } from "../../kernel/next-step.ts";
 import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT, MAX_ROW_CELL } from "../guard/cell-limits.ts";
 import type { Judged } from "../guard/guard.ts";
@@ -60,33 +60,26 @@ function withAverages(error: LakeError): LakeError {
   const hint = isNanoTime
     ? 'SUMMARIZE, too, averages: cast such columns, as in SUMMARIZE SELECT * REPLACE (CAST("time" AS TIME) AS "time") FROM t.'
     : "If this is SUMMARIZE: some values are too large or too small to be averaged. Leave that column out, as in SUMMARIZE SELECT * EXCLUDE (c) FROM t.";
-  return new LakeError(error.kind, error.message, { code: error.code, hint, facts: error.facts, cause: error.cause });
+  return reworded(error, { hint });
 }
 
 /** DuckDB offers other names only when the column was not qualified. */
-export function withColumns(told: LakeError, { calls }: Judged, snapshot: Snapshot): LakeError {
+export function withColumns(original: LakeError, { calls }: Judged, snapshot: Snapshot): LakeError {
   const manifests = [...snapshot.manifests.values()];
-  const message = withoutLongNames(told.message, namesIn(manifests));
-  const error =
-    message === told.message
-      ? told
-      : new LakeError(told.kind, message, { code: told.code, hint: told.hint, facts: told.facts, cause: told.cause });
+  const error = reworded(original, { message: withoutLongNames(original.message, namesIn(manifests)) });
   if (calls.length > 0 && /^Binder error: Referenced table "vector_search" not found/.test(error.message)) {
-    return new LakeError("invalid", error.message, {
-      hint: "Give the hits a name: FROM vector_search(…) AS hit, then hit.id.",
-      cause: error.cause,
-    });
+    return reworded(error, { hint: "Give the hits a name: FROM vector_search(…) AS hit, then hit.id." });
   }
   const [, wanted] = /(?:column named|Referenced column) "([^"]{1,100})"/.exec(error.message) ?? [];
   if (error.kind !== "invalid" || wanted === undefined) return error;
   const columns = manifests.flatMap((manifest) => manifest.columns.map((column) => column.name));
   if (calls.length > 0) columns.push(...HIT_COLUMNS);
   const where = manifests.map((manifest) => `DESCRIBE ${manifest.name}`).join(", ");
-  return new LakeError("invalid", error.message.replace(/^Binder error: Values list "/, 'Binder error: Table "'), {
+  return reworded(error, {
+    message: error.message.replace(/^Binder error: Values list "/, 'Binder error: Table "'),
     code: "unknown_column",
     hint: `${didYouMean(wanted, columns)} ${where || "DESCRIBE SELECT …"} lists columns.`.trim(),
     facts: { column: wanted, nearest: nearest(wanted, columns) },
-    cause: error.cause,
   });
 }
 

@@ -1,5 +1,5 @@
 import { LakeError } from "../../kernel/errors.ts";
-import { isNode, type Node, text } from "./nodes.ts";
+import { isNode, type Node, nodesOf, text } from "./nodes.ts";
 
 /** The wildcards of a pattern that is written out, and the parameters that are part of it. */
 export interface LikePattern {
@@ -280,7 +280,7 @@ function countWildcards(pattern: string): number {
 }
 
 function argumentsOf(node: Node): Node[] {
-  return Array.isArray(node.children) ? node.children.filter(isNode) : [];
+  return nodesOf(node.children);
 }
 
 function literal(node: Node | undefined): unknown {

@@ -1,7 +1,7 @@
-import { LakeError } from "../../kernel/errors.ts";
+import { LakeError, reworded } from "../../kernel/errors.ts";
 import { MAX_SQL_CHARS } from "../../kernel/limits.ts";
 import { type GuardParts, judge, NOT_SERIALISED, placeAt } from "./guard.ts";
-import { isNode, type Node } from "./nodes.ts";
+import { hasOnly, isNode, type Node, nodesOf } from "./nodes.ts";
 import { assertShape } from "./shape.ts";
 import { tokenize } from "./tokens.ts";
 import { parseTree } from "./tree.ts";
@@ -33,12 +33,8 @@ export async function judgeCondition(where: string, parts: GuardParts): Promise<
     await judge(`SELECT 1 WHERE (\n${where}\n)`, parts);
   } catch (error) {
     if (!(error instanceof LakeError) || error.code === "condition") throw error;
-    throw new LakeError(error.kind, `where: ${error.message}`, {
-      code: "condition",
-      hint: error.hint,
-      facts: { ...error.facts, argument: "where" },
-      cause: error.cause,
-    });
+    const facts = { ...error.facts, argument: "where" };
+    throw reworded(error, { message: `where: ${error.message}`, code: "condition", facts });
   }
 }
 
@@ -60,6 +56,10 @@ function assertBalanced(where: string): void {
   if (left) throw wrong(`the ${left.text} ${place(left.start)} is not closed`);
 }
 
+const TYPE = new Set(["type"]);
+const PLAIN_SELECT = new Set(["type", "select_list", "from_table", "aggregate_handling"]);
+const PLAIN_CALL = new Set(["class", "type", "query_location", "function_name", "children", "order_bys"]);
+
 /** As the one argument of a function, and the function all there is: nothing in it reaches past the parenthesis. */
 function isOneExpression(tree: Node): boolean {
   const [statement, ...statements] = nodesOf(tree.statements);
@@ -67,29 +67,19 @@ function isOneExpression(tree: Node): boolean {
   const [call, ...items] = nodesOf(node.select_list);
   const [argument, ...more] = nodesOf(call?.children);
   if (!call || !argument || statements.length + items.length + more.length > 0) return false;
-  const plainSelect = ["type", "select_list", "from_table", "aggregate_handling"];
-  const plainCall = ["class", "type", "query_location", "function_name", "children", "order_bys"];
   return (
     statement?.named_param_map === undefined &&
     node.type === "SELECT_NODE" &&
     isNode(node.from_table) &&
     node.from_table.type === "EMPTY" &&
-    hasOnly(node, plainSelect) &&
+    hasOnly(node, PLAIN_SELECT) &&
     call.class === "FUNCTION" &&
     call.function_name === PROBE &&
-    hasOnly(call, plainCall) &&
-    (!isNode(call.order_bys) || hasOnly(call.order_bys, ["type"])) &&
+    hasOnly(call, PLAIN_CALL) &&
+    (!isNode(call.order_bys) || hasOnly(call.order_bys, TYPE)) &&
     argument.class !== "STAR" &&
     argument.alias === undefined
   );
-}
-
-function hasOnly(node: Node, keys: string[]): boolean {
-  return Object.keys(node).every((key) => keys.includes(key));
-}
-
-function nodesOf(value: unknown): Node[] {
-  return Array.isArray(value) ? value.filter(isNode) : [];
 }
 
 function syntaxError(where: string, { error_message, position }: Node): LakeError {

@@ -4,7 +4,7 @@ import { argument, next } from "../../kernel/next-step.ts";
 import { computedArguments } from "../search/vector-calls.ts";
 import { unwrapExplain } from "./explain.ts";
 import type { FunctionNames } from "./functions.ts";
-import { isNode, type Node, selectTree } from "./nodes.ts";
+import { isNode, type Node, nodesOf, selectTree } from "./nodes.ts";
 import { expandPivot, type PivotParts } from "./pivot.ts";
 import { assertPlannable } from "./planned-queries.ts";
 import { STATEMENTS } from "./policy.ts";
@@ -61,7 +61,7 @@ async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
     if (!NOT_SERIALISED.test(String(tree.error_message))) throw syntaxError(sql, tree);
     return judgeOther(sql, parts);
   }
-  const statements = Array.isArray(tree.statements) ? tree.statements.filter(isNode) : [];
+  const statements = nodesOf(tree.statements);
   const [statement] = statements;
   if (!statement) throw new LakeError("invalid", "There is no statement.", { hint: "Send one SELECT." });
   if (statements.length > 1) throw several(statements.length);

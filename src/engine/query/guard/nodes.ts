@@ -7,6 +7,21 @@ export function isNode(value: unknown): value is Node {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !isExactNumber(value);
 }
 
+/** The nodes in a list. */
+export function nodesOf(value: unknown): Node[] {
+  return Array.isArray(value) ? value.filter(isNode) : [];
+}
+
+/** The WITH entries of a query. */
+export function cteEntries(query: Node): Node[] {
+  return isNode(query.cte_map) ? nodesOf(query.cte_map.map) : [];
+}
+
+export function hasOnly(node: Node, keys: ReadonlySet<string>): boolean {
+  return Object.keys(node).every((key) => keys.has(key));
+}
+
+/** `value` if it is a text, else an empty one. */
 export function text(value: unknown): string {
   return typeof value === "string" ? value : "";
 }

@@ -2,9 +2,9 @@ import { randomUUID } from "node:crypto";
 import { literal } from "../../duckdb/duckdb.ts";
 import { LakeError } from "../../kernel/errors.ts";
 import { parseExact } from "../../kernel/exact-json.ts";
-import { isNode, type Node, selectTree } from "./nodes.ts";
+import { cteEntries, isNode, type Node, selectTree } from "./nodes.ts";
 import type { Token } from "./tokens.ts";
-import { cteEntries, MAX_CTES, parseTree } from "./tree.ts";
+import { MAX_CTES, parseTree } from "./tree.ts";
 
 const MAX_PIVOT_COLUMNS = 1000;
 const MAX_PIVOTS = 16;

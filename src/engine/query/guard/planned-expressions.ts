@@ -1,7 +1,7 @@
 import { isShrinking } from "./calls.ts";
 import { LIMITED_BY_ROW } from "./cell-limits.ts";
-import { isNode, type Node, text } from "./nodes.ts";
-import { aliasCost, assertLevels, assertTypeParts, COST, nestingCost, nodesOf, type Work } from "./planning-cost.ts";
+import { isNode, type Node, nodesOf, text } from "./nodes.ts";
+import { aliasCost, assertLevels, assertTypeParts, COST, nestingCost, type Work } from "./planning-cost.ts";
 import { REPEATED_ARGUMENTS, UNREPEATABLE_FUNCTIONS } from "./policy.ts";
 import { foldCase } from "./tokens.ts";
 

@@ -1,4 +1,4 @@
-import { isNode, type Node, text } from "./nodes.ts";
+import { cteEntries, isNode, type Node, nodesOf, text } from "./nodes.ts";
 import { type Bound, bind, bindAll, type Names, type Source, sizeOf } from "./planned-expressions.ts";
 import {
   assertGroupingSets,
@@ -8,7 +8,6 @@ import {
   assertTypeParts,
   COST,
   joinCost,
-  nodesOf,
   openWork,
   type Work,
 } from "./planning-cost.ts";
@@ -59,10 +58,10 @@ function unknown(): Source {
 }
 
 function planEntries(node: Node, place: Place): ReadonlyMap<string, Planned> {
-  const map = isNode(node.cte_map) ? nodesOf(node.cte_map.map) : [];
-  if (map.length === 0) return place.ctes;
+  const entries = cteEntries(node);
+  if (entries.length === 0) return place.ctes;
   const ctes = new Map(place.ctes);
-  for (const { key, value } of map) {
+  for (const { key, value } of entries) {
     const entry = isNode(value) ? value : {};
     const query = isNode(entry.query) ? entry.query.node : undefined;
     const counted = countedWork(place.work);

@@ -1,6 +1,5 @@
 import { LakeError } from "../../kernel/errors.ts";
 import { action, type NextStep, next } from "../../kernel/next-step.ts";
-import { isNode, type Node } from "./nodes.ts";
 
 /**
  * Planning cannot be interrupted, and DuckDB bounds neither its time nor its memory. So its work is estimated from the
@@ -94,10 +93,6 @@ export function openWork(): Work {
       throw new LakeError("limit", `Planning this statement would take too long: ${what}.`, { hint });
     },
   };
-}
-
-export function nodesOf(value: unknown): Node[] {
-  return Array.isArray(value) ? value.filter(isNode) : [];
 }
 
 export function assertLevels(level: number): void {

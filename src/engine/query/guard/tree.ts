@@ -7,7 +7,7 @@ import { BUILTINS, type Builtin, type DatasetRef, type Named } from "../snapshot
 import { assertCall, assertCast, isShrinking, jsonPath, type LikePattern, likePattern } from "./calls.ts";
 import { GROWING_FUNCTIONS, LIST_MAKERS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
 import { assertFunction, assertTableFunction, type FunctionNames } from "./functions.ts";
-import { isNode, type Node, text } from "./nodes.ts";
+import { cteEntries, isNode, type Node, nodesOf, text } from "./nodes.ts";
 import { EXPRESSIONS, MOMENTS, NODES, SYSTEM_QUALIFIERS } from "./policy.ts";
 import { foldCase } from "./tokens.ts";
 
@@ -223,11 +223,6 @@ function visitQuery(node: Node, place: Place, walk: Walk): Place {
 const SYSTEM_TABLE = /^(duckdb_|information_schema|pg_|pragma_|sqlite_)/;
 export const MAX_CTES = 200;
 
-export function cteEntries(node: Node): Node[] {
-  const map = isNode(node.cte_map) ? node.cte_map.map : undefined;
-  return Array.isArray(map) ? map.filter(isNode) : [];
-}
-
 function visitTable(node: Node, place: Place, walk: Walk): void {
   const relation = foldCase(text(node.table_name));
   const inSight = place.ctes.has(relation);
@@ -308,8 +303,7 @@ function wholeDataset(statement: Node): string | undefined {
 }
 
 function assertPivotValues(node: Node): void {
-  const pivots = Array.isArray(node.pivots) ? node.pivots : [];
-  if (!pivots.some((pivot) => isNode(pivot) && isSet(pivot.pivot_enum))) return;
+  if (!nodesOf(node.pivots).some((pivot) => isSet(pivot.pivot_enum))) return;
   throw new LakeError("denied", "PIVOT … IN takes values, not the name of a type.", {
     hint: "List them, as in PIVOT workers ON state IN ('IL', 'MA') USING count(*), or leave IN out.",
   });

@@ -1,5 +1,5 @@
 import { literal } from "../../duckdb/duckdb.ts";
-import { isNode, type Node, text } from "../guard/nodes.ts";
+import { hasOnly, isNode, type Node, text } from "../guard/nodes.ts";
 import { foldCase } from "../guard/tokens.ts";
 
 /**
@@ -200,8 +200,4 @@ function typeId({ type }: Node): string {
 function children(node: Node): Node[] {
   const list = Array.isArray(node.children) ? node.children : [];
   return list.every(isNode) ? list : [];
-}
-
-function hasOnly(node: Node, keys: ReadonlySet<string>): boolean {
-  return Object.keys(node).every((key) => keys.has(key));
 }

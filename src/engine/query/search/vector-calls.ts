@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { LakeError } from "../../kernel/errors.ts";
 import { DEFAULT_K, MAX_EF, MAX_K } from "../../kernel/limits.ts";
 import { argument, type NextStep, next } from "../../kernel/next-step.ts";
-import { isNode, type Node, text } from "../guard/nodes.ts";
+import { isNode, type Node, nodesOf, text } from "../guard/nodes.ts";
 import { UNREPEATABLE_FUNCTIONS } from "../guard/policy.ts";
 import { foldCase } from "../guard/tokens.ts";
 
@@ -36,9 +36,8 @@ const USAGE = "FROM vector_search('index', 'text', k := 10, filter := 'metadata 
 
 /** Reads the call's arguments from the tree. Throws `invalid` for what is no constant and no parameter. */
 export function readCall(node: Node): VectorCall {
-  const children = Array.isArray(node.children) ? node.children.filter(isNode) : [];
   const call: VectorCall = {};
-  children.forEach((child, position) => {
+  nodesOf(node.children).forEach((child, position) => {
     const alias = foldCase(text(child.alias));
     const name = alias === "" ? NAMES[position] : NAMES.find((known) => known === alias);
     if (name === undefined) throw badArgument(alias === "" ? `argument ${position + 1}` : alias, "there is none such");

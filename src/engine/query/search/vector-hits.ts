@@ -1,12 +1,11 @@
 import { parseReference } from "../../catalog/identity.ts";
 import type { Catalog } from "../../catalog/types.ts";
-import { literal } from "../../duckdb/duckdb.ts";
+import { insertJson } from "../../duckdb/json-rows.ts";
 import type { RemoteConnection } from "../../duckdb/remote.ts";
 import { answeredInTime, throwIfAborted } from "../../kernel/abort.ts";
 import { LakeError } from "../../kernel/errors.ts";
 import { mapAhead } from "../../kernel/map-ahead.ts";
 import { action, argument, next } from "../../kernel/next-step.ts";
-import { wellFormed } from "../duckdb/catalog-tables.ts";
 import type { Asking, Nesting } from "../types.ts";
 import { CALL_KEY, CALL_PARAMETERS, callKey, VECTOR_SEARCH, type VectorSearch } from "./vector-calls.ts";
 
@@ -170,23 +169,19 @@ export async function putHits(
   if (rows.length > 0) await connection.append(TABLE, rows, signal);
 }
 
-/** The same as statements, for a session of another instance. */
+/** The same as statements, for another instance. */
 export function hitStatements(searches: readonly VectorSearch[], found: FoundByKey): string[] {
   const rows = [...new Set(searches.map(callKey))].flatMap((call) =>
     (found.get(call)?.hits ?? []).map((hit) => ({ call, ...hit })),
   );
-  const shape = literal(
-    '[{"call":"VARCHAR","id":"VARCHAR","distance":"DOUBLE","score":"DOUBLE","metadata":"VARCHAR"}]',
-  );
   const statements = [...VECTOR_MACRO];
   for (let from = 0; from < rows.length; from += ROWS_PER_STATEMENT) {
-    const json = JSON.stringify(rows.slice(from, from + ROWS_PER_STATEMENT), wellFormed);
-    statements.push(
-      `INSERT INTO ${TABLE} BY NAME SELECT unnest(from_json(${literal(json)}, ${shape}), max_depth := 2)`,
-    );
+    statements.push(insertJson(TABLE, JSON_TYPES, rows.slice(from, from + ROWS_PER_STATEMENT)));
   }
   return statements;
 }
+
+const JSON_TYPES = { call: "VARCHAR", id: "VARCHAR", distance: "DOUBLE", score: "DOUBLE", metadata: "VARCHAR" };
 
 function tooMuch(): LakeError {
   return new LakeError("limit", `The hits of ${VECTOR_SEARCH}() hold more than ${MAX_HIT_CHARS} characters.`, {
