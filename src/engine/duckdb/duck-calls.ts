@@ -3,12 +3,12 @@ import { openScope, type Scope } from "../kernel/scope.ts";
 import type { Handler, Told } from "../process/serve.ts";
 import { translateDuckError } from "./duck-errors.ts";
 import { type DuckSettings, interruptOn, type LocalConnection, openDuck } from "./duckdb.ts";
-import { type Execution, execute, openParser, pour, type Statement, texts } from "./execute.ts";
+import { type Execution, execute, openParser, type Statement, stream, texts } from "./execute.ts";
 import { openStatements, type Statements } from "./statements.ts";
 import { readTexts, readVectors } from "./vectors.ts";
 import { readZone, type ZoneOffsets } from "./zone-offsets.ts";
 
-// What `remote.ts` calls in a worker process. A process has one instance at a time.
+// The methods that `remote.ts` calls in a worker process. A process has one instance at a time.
 
 interface Opened {
   scope: Scope;
@@ -32,7 +32,7 @@ interface On {
   connection: number;
 }
 type Limits = Omit<Execution, "signal" | "zone">;
-type Running = On & { statement: Statement; limits: Limits; seen: string | undefined };
+type Running = On & { statement: Statement; limits: Limits; planKey: string | undefined };
 
 const onConnection: Record<string, (session: Session, args: never, told: Told) => Promise<unknown>> = {
   "duck.run": (
@@ -51,10 +51,10 @@ const onConnection: Record<string, (session: Session, args: never, told: Told) =
     session.parse ??= await openParser(session.connection);
     return session.parse(sql);
   },
-  "duck.execute": (session, { statement, limits, seen }: Running, { signal }) =>
-    execute(targetOf(session, seen), statement, { ...limits, signal, zone: opened?.zone }),
-  "duck.pour": (session, { statement, limits, seen }: Running, { signal, emit }) =>
-    pour(targetOf(session, seen), statement, { ...limits, signal, zone: opened?.zone }, (rows, columns) =>
+  "duck.execute": (session, { statement, limits, planKey }: Running, { signal }) =>
+    execute(targetOf(session, planKey), statement, { ...limits, signal, zone: opened?.zone }),
+  "duck.stream": (session, { statement, limits, planKey }: Running, { signal, emit }) =>
+    stream(targetOf(session, planKey), statement, { ...limits, signal, zone: opened?.zone }, (rows, columns) =>
       emit({ rows, columns }),
     ),
   "duck.texts": ({ connection }, { statement, limits }: Running, { signal }) =>
@@ -121,9 +121,9 @@ function interruptible(handler: (session: Session, args: never, told: Told) => P
   };
 }
 
-/** Where nothing says what the statement's tables stand for, it is planned anew and not kept. */
-function targetOf({ connection, statements }: Session, seen: string | undefined) {
-  return { connection, statements: seen === undefined ? UNKEPT : statements, seen: seen ?? "" };
+/** Without a plan key the statement is planned anew, and its plan is not kept. */
+function targetOf({ connection, statements }: Session, planKey: string | undefined) {
+  return { connection, statements: planKey === undefined ? UNKEPT : statements, planKey: planKey ?? "" };
 }
 
 const UNKEPT: Statements = {

@@ -5,13 +5,13 @@ import { action, next } from "../kernel/next-step.ts";
 
 const MAX_VALUES = 10_000;
 const MAX_DEPTH = 32;
-/** DuckDB makes a type of them, in one go. */
+/** Of one object: DuckDB makes a type of them without a pause. */
 const MAX_FIELDS = 1_000;
 const MAX_TEXT_BYTES = 4 * 2 ** 20;
 
 /**
- * Sending values to a worker process, and finding their types, takes time in proportion to their size and depth, without a
- * pause. Throws `limit` for more values, depth or text than a statement should carry.
+ * Throws `limit` for too many values, too much depth or text: sending values to a worker process, and finding their
+ * types, blocks the event loop in proportion to their size.
  */
 export function assertParamsSize(params: Params): void {
   let values = 0;
@@ -42,7 +42,7 @@ export function assertParamsSize(params: Params): void {
   }
 }
 
-/** One after the other: a list of all of them takes long where there are more than are taken. */
+/** A generator, because a list of all entries takes long where there are more than are allowed. */
 function* entriesOf(value: object): Generator<[number | string, unknown]> {
   if (Array.isArray(value)) return yield* value.entries();
   for (const key in value) if (Object.hasOwn(value, key)) yield [key, (value as Record<string, unknown>)[key]];

@@ -8,9 +8,9 @@ import { bindNumber, bindNumbers, isNumber, type Typed } from "./numbers.ts";
 import { assertParamsSize } from "./params-size.ts";
 
 /**
- * Binds JSON values: numbers as `bindNumber` does, lists and objects as LIST and STRUCT where their items agree, else as
- * their JSON text. Throws `invalid` naming the parameters the statement has and was not given, or the
- * other way round; `limit` for more values, depth or text than a statement should carry.
+ * Binds JSON values: numbers as `bindNumber` does, lists and objects as LIST and STRUCT, lists of items of several
+ * types as their JSON text. Throws `invalid` with the names of parameters that are missing or unknown, and as
+ * `assertParamsSize` does.
  */
 export function bindParams(statement: DuckDBPreparedStatement, params: Params | undefined): void {
   const names = parameterNames(statement);
@@ -22,7 +22,7 @@ export function bindParams(statement: DuckDBPreparedStatement, params: Params | 
   bindKnown(statement, names, given);
 }
 
-/** Binds what a part of the statement uses, which may be fewer than were given. */
+/** The same for a part of a statement, which may not use all parameters. */
 export function bindSome(statement: DuckDBPreparedStatement, params: Params | undefined): void {
   const given = givenParams(params);
   const names = parameterNames(statement);

@@ -36,7 +36,7 @@ export interface QueryEngine {
   texts(sql: string, options: Asking, onTexts: (texts: string[]) => void, onRestart?: () => void): Promise<string[]>;
   occupancy(): Occupancy;
   /** Results that are cached. */
-  kept(): ResultCacheStats;
+  resultCache(): ResultCacheStats;
   /** Opens the engine now rather than with the first statement. */
   warm(): Promise<void>;
 }

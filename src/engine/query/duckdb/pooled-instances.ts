@@ -18,7 +18,9 @@ export interface PooledInstance {
 }
 
 export interface PooledInstances {
-  /** The first instance that is free; a new one is opened when none is and there may be more. Throws as `signal` says. */
+  /**
+   * The first instance that is free; a new one is opened when none is and there may be more. Throws as `signal` says.
+   */
   acquire(signal: AbortSignal): Promise<PooledInstance>;
   /** Never throws. `sound`: the connection can be used again. */
   release(instance: PooledInstance, sound: boolean): Promise<void>;

@@ -17,7 +17,7 @@ export function isFatal(error: unknown): boolean {
   return /^(FATAL|INTERNAL) Error|database has been invalidated/.test(messageOf(error));
 }
 
-/** Errors of DuckDB and of the cell limits in our words. */
+/** A `LakeError` for an error of DuckDB, a damaged file, or a cell limit. */
 export function explained(error: unknown, localRoot: string): LakeError {
   if (isDamage(error, localRoot)) {
     return new LakeError("corrupt", "A data file of a dataset in this statement is damaged.", {
@@ -35,7 +35,7 @@ export function explained(error: unknown, localRoot: string): LakeError {
   );
 }
 
-/** What the manifests call columns and fields, which came from files. */
+/** Names of columns and fields, which come from files. */
 function namesIn(manifests: readonly Manifest[]): string[] {
   return manifests.flatMap(({ columns }) =>
     columns.flatMap(({ name, type }) => [
@@ -45,7 +45,7 @@ function namesIn(manifests: readonly Manifest[]): string[] {
   );
 }
 
-/** SUMMARIZE averages whatever it is given, and fails as a whole over a column whose values have no average. */
+/** Adds a hint about SUMMARIZE, which averages every column, and fails when one has no average. */
 function withAverages(error: LakeError): LakeError {
   const isNanoTime = error.message.includes("'avg(TIME_NS)'");
   if (
@@ -63,7 +63,10 @@ function withAverages(error: LakeError): LakeError {
   return reworded(error, { hint });
 }
 
-/** DuckDB offers other names only when the column was not qualified. */
+/** Names come from files: longer ones are left out. */
+const MAX_FACT = 100;
+
+/** Adds the nearest columns, which DuckDB names only for columns without a table, and cuts long names from files. */
 export function withColumns(original: LakeError, { calls }: Judged, snapshot: Snapshot): LakeError {
   const manifests = [...snapshot.manifests.values()];
   const error = reworded(original, { message: withoutLongNames(original.message, namesIn(manifests)) });
@@ -79,7 +82,7 @@ export function withColumns(original: LakeError, { calls }: Judged, snapshot: Sn
     message: error.message.replace(/^Binder error: Values list "/, 'Binder error: Table "'),
     code: "unknown_column",
     hint: `${didYouMean(wanted, columns)} ${where || "DESCRIBE SELECT …"} lists columns.`.trim(),
-    facts: { column: wanted, nearest: nearest(wanted, columns) },
+    facts: { column: wanted, nearest: nearest(wanted, columns).filter(({ length }) => length <= MAX_FACT) },
   });
 }
 
@@ -92,7 +95,7 @@ export function timedOut(timeoutMs: number): LakeError {
 }
 
 export function tooPatient(timeoutMs: number, maxMs: number): LakeError {
-  return new LakeError("invalid", `A statement may take ${maxMs} ms at most; ${timeoutMs} were asked for.`, {
+  return new LakeError("invalid", `A statement may take ${maxMs} ms at most; ${timeoutMs} were requested.`, {
     hint: next`Call again with ${argument("timeout_ms", maxMs)} or less, or raise ${setting("max_query_timeout")}.`,
     facts: { argument: "timeout_ms", limit: maxMs, setting: "max_query_timeout" },
   });

@@ -52,7 +52,7 @@ export function openQueryEngine(scope: Scope, parts: QueryParts): QueryEngine {
         );
         if (where.length <= CACHED_CHARS) shared.conditions.set(where, true);
       }),
-    kept: results.stats,
+    resultCache: results.stats,
     occupancy: runner.occupancy,
     warm: runner.warm,
   };
@@ -99,9 +99,9 @@ async function collect(
 ): Promise<CachedResult> {
   const { instance, shared, signal, found } = session;
   const { sql, ...limits } = request;
-  const { result, judged, snapshot, datasets } = await runPrepared(session, sql, (statement, seen) =>
+  const { result, judged, snapshot, datasets } = await runPrepared(session, sql, (statement, planKey) =>
     trace("query.execute", DUCKDB, () =>
-      instance.connection.execute(statementOf(statement), { ...limits, signal }, seen),
+      instance.connection.execute(statementOf(statement), { ...limits, signal }, planKey),
     ),
   );
   const total = totalRows(judged.wholeOf, snapshot, result);
@@ -142,8 +142,8 @@ function stream(
       maxBytes: MAX_STREAMED_ROW_BYTES,
       signal,
     };
-    const { result, datasets } = await runPrepared(session, sql, (judged, seen) =>
-      instance.connection.pour(statementOf(judged), limits, seen, (rows, columns) => {
+    const { result, datasets } = await runPrepared(session, sql, (judged, planKey) =>
+      instance.connection.stream(statementOf(judged), limits, planKey, (rows, columns) => {
         begun = true;
         return onRows(judged.explain ? rows.map((row) => hideIn(row, shared.store.localRoot)) : rows, columns);
       }),

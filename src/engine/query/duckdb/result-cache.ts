@@ -47,7 +47,7 @@ const CELL_BYTES = 32;
 
 /** Holds at most `maxBytes` of results; 0 for none. */
 export function openResultCache(maxBytes: number): ResultCache {
-  const kept =
+  const cache =
     maxBytes > 0
       ? new LRUCache<string, Entry>({ maxSize: maxBytes, sizeCalculation: ({ bytes }) => bytes })
       : undefined;
@@ -55,27 +55,27 @@ export function openResultCache(maxBytes: number): ResultCache {
   let misses = 0;
   return {
     find: async (request, snapshots) => {
-      if (!kept || kept.size === 0) return undefined;
+      if (!cache || cache.size === 0) return undefined;
       const key = keyOf(request);
-      const entry = key && kept.get(key);
+      const entry = key && cache.get(key);
       if (!entry) return undefined;
       if (stampsOf(await snapshots.resolve(entry.verdict, openPins(openScope()))) === entry.stamps) {
         hits++;
         return entry.result;
       }
       // Unless another call has replaced it meanwhile.
-      if (kept.peek(key) === entry) kept.delete(key);
+      if (cache.peek(key) === entry) cache.delete(key);
       return undefined;
     },
     keep: (request, verdict, snapshot, result, textBytes) => {
-      const key = kept && keyOf(request);
+      const key = cache && keyOf(request);
       if (!key) return;
       misses++;
       // A character of text may take two bytes.
       const bytes = ENTRY_BYTES + 2 * textBytes + CELL_BYTES * result.columns.length * (1 + result.rows.length);
-      kept.set(key, { result, verdict, stamps: stampsOf(snapshot), bytes });
+      cache.set(key, { result, verdict, stamps: stampsOf(snapshot), bytes });
     },
-    stats: () => ({ entries: kept?.size ?? 0, bytes: kept?.calculatedSize ?? 0, maxBytes, hits, misses }),
+    stats: () => ({ entries: cache?.size ?? 0, bytes: cache?.calculatedSize ?? 0, maxBytes, hits, misses }),
   };
 }
 

@@ -63,20 +63,20 @@ export interface Prepared {
 }
 
 /**
- * Judges a statement, makes the connection see the data that it reads, and runs it. `seen` names the content of its
+ * Judges a statement, makes the connection see the data that it reads, and runs it. `planKey` names the content of its
  * tables; undefined where a plan must not be used again.
  */
 export async function runPrepared<Result>(
   session: QuerySession,
   sql: string,
-  run: (judged: Judged, seen: string | undefined) => Promise<Result>,
+  run: (judged: Judged, planKey: string | undefined) => Promise<Result>,
 ): Promise<Prepared & { result: Result }> {
   const judged = await judgeOn(session, sql);
   const { snapshot, datasets } = await prepare(session, judged);
   // A plan made over other hits may have been pruned by them.
-  const seen = judged.calls.length > 0 ? undefined : snapshot.relations.map(({ stamp }) => stamp).join();
+  const planKey = judged.calls.length > 0 ? undefined : snapshot.relations.map(({ stamp }) => stamp).join();
   try {
-    return { result: await run(judged, seen), judged, snapshot, datasets };
+    return { result: await run(judged, planKey), judged, snapshot, datasets };
   } catch (error) {
     throw withColumns(explained(error, session.shared.store.localRoot), judged, snapshot);
   }

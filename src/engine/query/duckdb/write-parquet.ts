@@ -10,7 +10,7 @@ import type { QueryParts } from "../parts.ts";
 import { hitStatements } from "../search/vector-hits.ts";
 import type { Snapshot } from "../snapshot.ts";
 import type { ParquetOptions, ParquetResult, ResultColumn } from "../types.ts";
-import { failedOnCopies } from "./damaged-copies.ts";
+import { throwForCopies } from "./damaged-copies.ts";
 import { explained, withColumns } from "./query-errors.ts";
 import { judgeOn, pinnedSnapshot, type QuerySession, searchesOf, versionsRead, viewParts } from "./session.ts";
 import type { StatementRunner } from "./statement-runner.ts";
@@ -30,8 +30,8 @@ export interface Plan {
 }
 
 /**
- * The pool judges the statement and pins its files; an instance of its own, which is no place of the pool, runs it. Only
- * that instance may write, and only into the folder.
+ * The pool judges the statement and pins its files; an instance of its own, which is no place of the pool, runs it.
+ * Only that instance may write, and only into the folder.
  */
 export function writeParquet(
   parts: QueryParts,
@@ -45,7 +45,7 @@ export function writeParquet(
     const target = { folder, maxRows, onColumns, onProgress, signal: options.signal };
     const { store } = parts;
     const written = await writePlanned(parts, plan, target).catch((error: unknown) =>
-      failedOnCopies(store, plan.keys, withColumns(explained(error, store.localRoot), plan.judged, plan.snapshot)),
+      throwForCopies(store, plan.keys, withColumns(explained(error, store.localRoot), plan.judged, plan.snapshot)),
     );
     return { ...written, datasets: plan.datasets };
   });
@@ -147,8 +147,8 @@ function copyOptions(columns: readonly ResultColumn[]): string {
 }
 
 /**
- * Types that DuckDB writes to Parquet as a type that holds less, and a type that holds all of it. A field of a STRUCT may
- * be called like a type; a type is followed by nothing but a bracket or a comma.
+ * Types that DuckDB writes to Parquet as a type that holds less, and a type that holds all of it. A field of a STRUCT
+ * may be called like a type; a type is followed by nothing but a bracket or a comma.
  */
 const STORED: [RegExp, string][] = [
   [/\bU?HUGEINT(?=[,)[]|$)/g, "DECIMAL(38,0)"],

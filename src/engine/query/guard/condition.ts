@@ -60,7 +60,9 @@ const TYPE = new Set(["type"]);
 const PLAIN_SELECT = new Set(["type", "select_list", "from_table", "aggregate_handling"]);
 const PLAIN_CALL = new Set(["class", "type", "query_location", "function_name", "children", "order_bys"]);
 
-/** As the one argument of a function, and the function all there is: nothing in it reaches past the parenthesis. */
+/**
+ * Whether the tree is a SELECT of one function with one argument: then the condition ends where its parenthesis does.
+ */
 function isOneExpression(tree: Node): boolean {
   const [statement, ...statements] = nodesOf(tree.statements);
   const node = statement && isNode(statement.node) ? statement.node : {};
@@ -85,7 +87,7 @@ function isOneExpression(tree: Node): boolean {
 function syntaxError(where: string, { error_message, position }: Node): LakeError {
   const message = typeof error_message === "string" ? error_message : "it cannot be parsed";
   if (NOT_SERIALISED.test(message)) return wrong("a PIVOT in it needs its columns written out with IN (…)");
-  // From the beginning of the probe.
+  // Positions count from the beginning of the probe.
   const at = position === undefined ? Number.NaN : Number(position) - BEFORE.length;
   const known = Number.isSafeInteger(at) && at >= 0;
   const place = at >= [...where].length ? "at its end" : placeAt(where, at);

@@ -7,7 +7,7 @@ import { foldCase } from "./tokens.ts";
 /** Names of the scalar, aggregate, window and macro functions a statement may call, in lower case. */
 export type FunctionNames = ReadonlySet<string>;
 
-/** From DuckDB's own list: what is built in and neither volatile nor denied. */
+/** Reads the built-in functions that are neither volatile nor denied from DuckDB's list. */
 export async function loadFunctionNames(connection: Connection): Promise<FunctionNames> {
   const rows = await connection.rows<{ name: string }>(
     `SELECT DISTINCT lower(function_name) AS name FROM duckdb_functions()
@@ -27,7 +27,7 @@ export function assertFunction(name: string, allowed: FunctionNames): void {
   throw refusal(name, allowed);
 }
 
-/** As `assertFunction`, for a function in FROM. */
+/** The same for a function in FROM. */
 export function assertTableFunction(name: string): void {
   if (TABLE_FUNCTIONS.has(foldCase(name))) return;
   throw refusal(name, TABLE_FUNCTIONS);

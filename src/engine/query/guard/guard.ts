@@ -12,35 +12,38 @@ import { assertShape } from "./shape.ts";
 import { type Token, tokenize } from "./tokens.ts";
 import { judgeTree, parseTree, type Verdict } from "./tree.ts";
 
-/** A statement that may run: `sql` is what was judged, character for character. */
+/** A statement that may run: `sql` is exactly the text that was judged. */
 export interface Judged extends Verdict {
   sql: string;
   explain: boolean;
   /** Calls that may make a large value for every row; see `cellStatement`. */
   growing: number;
-  /** A judged query of one row, a JSON list of what comes of the `computedArguments` of `calls`; when there are any. */
+  /** A judged query that computes the `computedArguments` of `calls`, as one JSON list. Absent: there are none. */
   computed?: string;
 }
 
 export interface GuardParts extends Pick<PivotParts, "parseAll" | "write"> {
-  /** DuckDB's parse of a text as JSON, without what is empty or default. Nothing is bound or run. */
+  /** DuckDB's parse tree of a text, as JSON without empty and default values. Nothing is bound or run. */
   parse(sql: string): Promise<string>;
   functions: FunctionNames;
-  /** Runs a query that the guard itself allowed, for the columns of a PIVOT; at most `limit` texts. */
+  /** Runs a query that the guard has allowed, for the columns of a PIVOT: at most `limit` texts. */
   values(judged: Judged, limit: number): Promise<string[]>;
 }
 
-/** How DuckDB answers for what it can parse but not turn into a tree; the other with parameters in its source. */
+/**
+ * DuckDB's errors for statements that it can parse but not serialise; the second for a PIVOT with parameters in its
+ * source.
+ */
 export const NOT_SERIALISED = /^(Only SELECT statements can be serialized|PIVOT statements with pivot elements)/;
 const MAX_TREE_CHARS = 2 ** 20;
 
 /**
- * Decides whether `sql` is one statement that only reads, by DuckDB's own parse of it, before anything is bound:
- * binding alone may already open files. Throws `denied`, `invalid`, `limit` or `not_found`, saying what to do instead.
+ * Decides whether `sql` is one statement that only reads. It looks at DuckDB's parse tree, before anything is bound:
+ * binding may already open files. Throws `denied`, `invalid`, `limit` or `not_found`, saying what to do instead.
  */
 export async function judge(sql: string, parts: GuardParts): Promise<Judged> {
   if (sql.length > MAX_SQL_CHARS) throw tooLong(`The statement has ${sql.length} characters`);
-  // Where one part of DuckDB takes it for the end of the text, another may not.
+  // Parts of DuckDB disagree about whether it ends the text.
   if (sql.includes("\0"))
     throw new LakeError("invalid", "The statement has a NUL character.", { hint: "Leave it out." });
   const explain = unwrapExplain(sql);
@@ -77,12 +80,14 @@ async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
   };
 }
 
-/** NOT MATERIALIZED, of which the tree says nothing. Where it is a text or a comment, the work is thought to be more. */
+/**
+ * Whether NOT MATERIALIZED may be in the text: the tree does not tell. In a literal or comment it raises the estimate.
+ */
 function isInlined(sql: string): boolean {
   return /materialized/i.test(sql) && /materialized/i.test(sql.replace(/\bas\s+materialized\b/gi, ""));
 }
 
-/** Judged like any statement, although its parts were: it is another one. */
+/** Judged like any statement: that its parts were judged before does not say that it may run. */
 async function computedQuery(verdict: Verdict, parts: GuardParts): Promise<string | undefined> {
   const trees = computedArguments(verdict.calls);
   if (trees.length === 0) return undefined;
@@ -93,14 +98,14 @@ async function computedQuery(verdict: Verdict, parts: GuardParts): Promise<strin
   return sql;
 }
 
-/** DuckDB itself would list only what the connection has seen. */
+/** DuckDB would list only the views of the connection. */
 const SHOWN = {
   tables: "SELECT name FROM lakehouse_datasets ORDER BY name",
   all: `SELECT name, list_transform(columns, lambda c: c.name) AS column_names,
     list_transform(columns, lambda c: c.type) AS column_types, version, rows FROM lakehouse_datasets ORDER BY name`,
 };
 
-/** What DuckDB parses but does not serialise: everything but SELECT, and a PIVOT whose columns come from the data. */
+/** Judges statements that DuckDB does not serialise: all but SELECT, and a PIVOT whose columns come from the data. */
 async function judgeOther(sql: string, parts: GuardParts): Promise<Judged> {
   const tokens = [...tokenize(sql)];
   const count = countStatements(tokens);

@@ -26,7 +26,7 @@ export function text(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 
-/** `SELECT expressions FROM source` as a tree to write, with every property DuckDB expects. */
+/** The serialised tree of `SELECT expressions FROM source`, with all properties that DuckDB expects. */
 export function selectTree(expressions: unknown[], source: unknown, ctes: Node[]): string {
   const node = {
     type: "SELECT_NODE",
@@ -45,7 +45,9 @@ export function selectTree(expressions: unknown[], source: unknown, ctes: Node[]
   return stringifyExact({ error: false, statements: [{ node: restored(node), named_param_map: [] }] });
 }
 
-/** Puts back what JSON here or DuckDB's own parse left out of constants, without which DuckDB does not read the tree. */
+/**
+ * Restores properties of constants that JSON or DuckDB's parse has left out, and that DuckDB needs to read the tree.
+ */
 function restored(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(restored);
   if (!isNode(value)) return value;
@@ -58,7 +60,7 @@ function constant(node: Node, { type, value, is_null }: Node): Node {
   if (is_null !== false) return node;
   const empty = { type: { id: "VARCHAR" }, is_null: false, value: "" };
   if (id === "VARCHAR" && value === undefined) return { ...node, value: empty };
-  // 10.0 would be written as 10, which is no DOUBLE.
+  // JSON would have 10 for 10.0, which is no DOUBLE.
   if ((id !== "DOUBLE" && id !== "FLOAT") || !Number.isInteger(value)) return node;
   const child = { ...node, alias: "", value: { ...empty, value: String(value) } };
   return { class: "CAST", type: "OPERATOR_CAST", alias: text(node.alias), child, cast_type: { id } };

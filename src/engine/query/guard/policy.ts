@@ -1,7 +1,7 @@
 import { action, argument, type NextStep, next } from "../../kernel/next-step.ts";
 /** What statements may be made of. Only data: `guard.ts` applies it. */
 
-/** Tables made of arguments alone. Everything else that looks like a table is a dataset or refused. */
+/** Functions that may stand in FROM: their rows follow from their arguments. */
 export const TABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   "generate_series",
   "json_each",
@@ -14,7 +14,7 @@ export const TABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   "vector_search",
 ]);
 
-/** These say something else when called again, so no argument of `vector_search` can be made with them. */
+/** Functions that return another value when they are called again. No argument of `vector_search` may use them. */
 export const UNREPEATABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   "age",
   "current_database",
@@ -35,7 +35,7 @@ export const UNREPEATABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   "uuidv7",
 ]);
 
-/** Macros of DuckDB that are made of functions which say the same when called again. */
+/** Macros of DuckDB that consist of functions which return the same when they are called again. */
 export const REPEATABLE_MACROS: readonly string[] = [
   "array_append",
   "array_prepend",
@@ -83,7 +83,7 @@ export const REPEATABLE_MACROS: readonly string[] = [
   "weighted_avg",
 ];
 
-/** Consistent by DuckDB's own account, yet made of a sample, of the time of day, or of how a value happens to be stored. */
+/** Functions that DuckDB calls consistent, although they depend on a sample, the time, or how a value is stored. */
 export const OTHER_UNREPEATABLE: readonly string[] = [
   "pg_timezone_names",
   "reservoir_quantile",
@@ -92,10 +92,10 @@ export const OTHER_UNREPEATABLE: readonly string[] = [
   "vector_type",
 ];
 
-/** Where there is no column of this name, these words are calls of functions. */
+/** Words that are calls of functions where there is no column of this name. */
 export const MOMENTS = /^(current|local)_?(local)?(date|time|timestamp)$/;
 
-/** Allowed although DuckDB lists them as volatile, as table functions, or not at all. */
+/** Functions that are allowed although DuckDB lists them as volatile, as table functions, or not at all. */
 export const EXTRA_FUNCTIONS: ReadonlySet<string> = new Set([
   "error",
   "gen_random_uuid",
@@ -109,7 +109,7 @@ export const EXTRA_FUNCTIONS: ReadonlySet<string> = new Set([
   "uuidv7",
 ]);
 
-/** Pure by DuckDB's own account, yet none of a statement's business: state, settings, plans, raw internals. */
+/** Functions that DuckDB calls pure, although they show state, settings, plans or internals. */
 export const DENIED_FUNCTIONS: ReadonlySet<string> = new Set([
   // Casts without a type that can be judged.
   "cast_to_type",
@@ -144,7 +144,7 @@ export const DENIED_FUNCTIONS: ReadonlySet<string> = new Set([
   "variant_to_parquet_variant",
 ]);
 
-/** Macros, of DuckDB and of `CELL_LIMITS`, that use an argument several times: as often each is planned and computed. */
+/** How often macros, of DuckDB and of `CELL_LIMITS`, use an argument: it is planned and computed as often. */
 export const REPEATED_ARGUMENTS: ReadonlyMap<string, number> = new Map([
   ["array_pop_back", 2],
   ["array_resize", 2],
@@ -183,11 +183,11 @@ export const REPEATED_ARGUMENTS: ReadonlyMap<string, number> = new Map([
   ["weighted_avg", 2],
 ]);
 
-/** Families of the same, by name. */
+/** Further denied functions, by parts of their names. */
 export const DENIED_PATTERN =
   /^(__internal_|pg_(?!typeof$|size_pretty$)|has_.*_privilege|inet_|.*obj_description$|col_description$|map_to_pg_oid$)/;
 
-/** Catalogs and schemas of DuckDB itself: as a qualifier they could reach around the names judged here. */
+/** Catalogs and schemas of DuckDB: as qualifiers they would reach tables that are no datasets. */
 export const SYSTEM_QUALIFIERS: ReadonlySet<string> = new Set([
   "information_schema",
   "memory",
@@ -283,7 +283,7 @@ export const STATEMENTS: Readonly<Record<string, { reason: string; hint: NextSte
   VACUUM: { reason: "writes", hint: "Nothing has to be vacuumed." },
 };
 
-/** Kinds of expressions, tables and query nodes a statement may be made of; DuckDB's names in its serialised tree. */
+/** Kinds of expressions, tables and queries that are allowed, by their names in DuckDB's serialised tree. */
 export const EXPRESSIONS: ReadonlySet<string> = new Set([
   "BETWEEN",
   "CASE",

@@ -8,7 +8,7 @@ import { foldCase } from "../guard/tokens.ts";
 
 export const VECTOR_SEARCH = "vector_search";
 export const MAX_CALLS = 32;
-/** Of one argument's tree. */
+/** Parts of the tree of one argument. */
 const MAX_PARTS = 1000;
 
 /** One `vector_search(…)` in a statement: arguments by their names. */
@@ -17,13 +17,13 @@ export type VectorCall = Partial<Record<ArgumentName, Argument>>;
 const NAMES = ["index_name", "query", "k", "filter", "ef"] as const;
 type ArgumentName = (typeof NAMES)[number];
 
-/** Known from the text, from the parameters, or only after DuckDB has computed it: then its tree. */
+/** A literal, a parameter, or an expression that DuckDB has to compute. */
 type Argument =
   | { kind: "value"; value: string | number | null }
   | { kind: "param"; name: string }
   | { kind: "computed"; tree: Node };
 
-/** What a call asks for, once its arguments are known. */
+/** The values of a call's arguments. */
 export interface VectorSearch {
   index: string;
   text: string;
@@ -34,7 +34,7 @@ export interface VectorSearch {
 
 const USAGE = "FROM vector_search('index', 'text', k := 10, filter := 'metadata condition')";
 
-/** Reads the call's arguments from the tree. Throws `invalid` for what is no constant and no parameter. */
+/** Reads the arguments of a call from the tree. Throws `invalid` for an argument that depends on a row. */
 export function readCall(node: Node): VectorCall {
   const call: VectorCall = {};
   nodesOf(node.children).forEach((child, position) => {
@@ -56,7 +56,7 @@ function readArgument(node: Node, name: ArgumentName): Argument {
     const { type, value, is_null } = node.value;
     if (is_null === true) return { kind: "value", value: null };
     const id = isNode(type) ? text(type.id) : "";
-    // The parse leaves out what is empty.
+    // The parse tree leaves out empty texts.
     if (id === "VARCHAR") return { kind: "value", value: text(value) };
     if (/^(BIGINT|INTEGER)$/.test(id) && typeof value === "number") return { kind: "value", value };
   }
@@ -78,7 +78,7 @@ const COMPUTING = new Set([
   "TYPE",
 ]);
 
-/** The search runs before the statement, and what it was asked is looked up while that runs: both must be the same. */
+/** The search runs before the statement, which then looks its hits up by the arguments: these must not change. */
 function assertConstant(tree: Node, name: ArgumentName): void {
   const named = isNode(tree.left) && tree.class === "COMPARISON" && firstColumn(tree.left);
   if (typeof named === "string" && NAMES.some((known) => known === named)) {
@@ -100,7 +100,7 @@ function assertConstant(tree: Node, name: ArgumentName): void {
   }
 }
 
-/** Numbers beyond 2^53, and halves of those beyond 2^64, are not what they were in the text. */
+/** Whether JSON has not rounded the number. */
 function isExact(value: unknown): boolean {
   const number = isNode(value) ? (value.value ?? 0) : 0;
   if (typeof number === "number") return !Number.isInteger(number) || Number.isSafeInteger(number);
@@ -121,7 +121,7 @@ function firstColumn(node: Node): string | undefined {
   return typeof name === "string" ? foldCase(name) : undefined;
 }
 
-/** Trees of the arguments that DuckDB has to compute, in the order in which `readSearches` expects their values. */
+/** Trees of the arguments that DuckDB has to compute, in the order of `computed` for `readSearches`. */
 export function computedArguments(calls: readonly VectorCall[]): Node[] {
   return calls.flatMap((call) =>
     NAMES.flatMap((name) => {
@@ -132,7 +132,7 @@ export function computedArguments(calls: readonly VectorCall[]): Node[] {
 }
 
 /**
- * What the calls ask for, in their order. `given` tells the value of a parameter, `computed` what came of
+ * The searches of the calls, in their order. `given` returns the value of a parameter; `computed` are the values of
  * `computedArguments`, as text. Throws `invalid`.
  */
 export function readSearches(
@@ -162,17 +162,17 @@ export function readSearches(
   });
 }
 
-/** Names a search by its arguments: `CALL_KEY` in SQL is the same for the same arguments. */
+/** Identifies a search by its arguments; `CALL_KEY` computes the same in SQL. */
 export function callKey({ index, text, k, filter, ef }: VectorSearch): string {
   return md5(`${md5(index)}${md5(text)}${md5(filter ?? "")}${k},${ef ?? 0}`);
 }
 
-/** Over the parameters of the macro, which have the names of the arguments. */
+/** SQL over the parameters of the macro, which have the names of the arguments. */
 export const CALL_KEY = `system.main.md5(system.main.md5(index_name::VARCHAR) || system.main.md5(query::VARCHAR)
   || system.main.md5(coalesce(filter::VARCHAR, '')) || k::DOUBLE::BIGINT::VARCHAR || ','
   || coalesce(ef::DOUBLE, 0)::BIGINT::VARCHAR)`;
 
-/** The macro's parameters, with the defaults that `readSearches` knows. */
+/** The parameters of the macro, with the defaults of `readSearches`. */
 export const CALL_PARAMETERS = `index_name, query, k := ${DEFAULT_K}, filter := '', ef := 0`;
 
 function md5(value: string): string {
