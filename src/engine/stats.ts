@@ -46,7 +46,7 @@ export function statsOf({ store, catalog, query, ingest, vectors, jobs }: OpenPa
   return {
     catalog: catalog && sizesOf(catalog),
     queries: query?.occupancy() ?? NOBODY,
-    results: query?.kept() ?? NOTHING,
+    results: query?.resultCache() ?? NOTHING,
     ingests: ingest?.occupancy() ?? NOBODY,
     jobs: jobs?.running() ?? 0,
     buildsWaiting: jobs?.waiting() ?? 0,

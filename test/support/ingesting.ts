@@ -9,6 +9,7 @@ import type { IngestOptions, IngestRequest, IngestResult } from "../../src/engin
 import { LakeError } from "../../src/engine/kernel/errors.ts";
 import { openScope } from "../../src/engine/kernel/scope.ts";
 import { spoolOf } from "../../src/engine/kernel/spool-folders.ts";
+import { openQueryEngine } from "../../src/engine/query/duckdb/query.ts";
 import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
 import { openFileStore } from "../../src/engine/store/file.ts";
 import type { Store } from "../../src/engine/store/store.ts";
@@ -41,14 +42,8 @@ export interface Ingesting extends AsyncDisposable {
 
 export type Ingested = IngestResult & { values: unknown[][]; types: string[] };
 
-/** Ingest on a real file store and catalog, with nothing of the query engine but `plan` as given. */
-export async function openIngesting(
-  overrides: Partial<EngineSettings> = {},
-  plan: (lake: { catalog: Catalog; store: Store }, sql: string) => Promise<{ sql: string; views: string[] }> = async (
-    _,
-    sql,
-  ) => ({ sql, views: [] }),
-): Promise<Ingesting> {
+/** Ingest on a real file store, catalog and query engine. */
+export async function openIngesting(overrides: Partial<EngineSettings> = {}): Promise<Ingesting> {
   const folder = await mkdtemp(join(tmpdir(), "lake-ingest-"));
   const inbox = join(folder, "inbox");
   await mkdir(inbox);
@@ -91,9 +86,7 @@ export async function openIngesting(
     clock: settings.clock,
     log: settings.log,
   });
-  const query = {
-    plan: async (sql: string) => ({ ...(await plan({ catalog, store }, sql)), datasets: [], keys: [] }),
-  };
+  const query = openQueryEngine(scope, { store, catalog, settings });
   const { ingest }: Ingest = openIngest(scope, { store, catalog, query, uploads, settings });
   const file = async (name: string, content: string | Uint8Array): Promise<string> => {
     await writeFile(join(inbox, name), content);

@@ -11,7 +11,7 @@ import type { SchemaRules } from "./schema.ts";
 export interface IngestParts {
   store: Store;
   catalog: Catalog;
-  query: Pick<QueryEngine, "plan">;
+  query: Pick<QueryEngine, "writeParquet">;
   uploads: Pick<Uploads, "take">;
   settings: EngineSettings;
 }

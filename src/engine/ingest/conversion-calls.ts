@@ -10,7 +10,7 @@ import { changedMeanwhile } from "./changed.ts";
 import { DETECT_BYTES, type Detected, detect } from "./detect.ts";
 import { type Format, formatSpec } from "./formats.ts";
 import { openTarget, type SchemaRules } from "./schema.ts";
-import { convertQuery, type Plan } from "./sql.ts";
+import { convertRows, type QueryRows } from "./sql.ts";
 import type { ConvertContext, Converted, Source } from "./types.ts";
 
 // The calls of `conversion.ts` in a worker process. The bytes of a foreign file are read here and nowhere else.
@@ -47,8 +47,8 @@ export interface ConvertRequest extends Pick<ConvertContext, "onBadRows" | "maxR
   hidePaths: string[];
   /** Writes nothing: see `readEachColumn`. */
   eachColumn?: true;
-  /** A query instead of the opened file, and the folders that it reads. */
-  query?: { plan: Plan; folders: string[]; timeZone: string | undefined };
+  /** Rows of a statement, in the place of the opened file. */
+  rows?: QueryRows;
 }
 
 export interface ConvertResult extends Converted {
@@ -106,8 +106,8 @@ interface Instance {
 let idle: Instance | undefined;
 
 /** Whether the instance may read the folder of this process, in which every ingest has a folder of its own. */
-function isShared({ query }: ConvertRequest): boolean {
-  return query === undefined && opened?.isCopy === true;
+function isShared({ rows }: ConvertRequest): boolean {
+  return rows === undefined && opened?.isCopy === true;
 }
 
 async function takeInstance(request: ConvertRequest): Promise<Instance> {
@@ -119,10 +119,9 @@ async function takeInstance(request: ConvertRequest): Promise<Instance> {
     threads: request.threads,
     tempFolder,
     maxTempBytes: request.maxTempBytes,
-    folders: isShared(request) ? [root] : [folder, ...(request.query?.folders ?? [])],
+    folders: isShared(request) ? [root] : [folder],
     files: isShared(request) || !opened ? [] : [opened.source.path],
     progress: true,
-    timeZone: request.query?.timeZone,
   };
   const key = JSON.stringify(settings);
   const last = idle;
@@ -187,7 +186,7 @@ async function copyTo(copy: string, handle: FileHandle, bytes: number): Promise<
 }
 
 async function convert(duck: Duck, request: ConvertRequest, { signal, emit }: CallContext): Promise<ConvertResult> {
-  const { folder, query, maxRows, onBadRows, csv } = request;
+  const { folder, rows, maxRows, onBadRows, csv } = request;
   const output = join(folder, "out");
   await mkdir(output);
   const hidePaths = [output, ...request.hidePaths, folder];
@@ -219,11 +218,11 @@ async function convert(duck: Duck, request: ConvertRequest, { signal, emit }: Ca
       emit(fraction).then(told, told);
     },
   };
-  return { ...(await converted(query, context)), settled };
+  return { ...(await converted(rows, context)), settled };
 }
 
-async function converted(query: ConvertRequest["query"], context: ConvertContext): Promise<Converted> {
-  if (query) return convertQuery(query.plan, context);
+async function converted(rows: ConvertRequest["rows"], context: ConvertContext): Promise<Converted> {
+  if (rows) return convertRows(rows, context);
   if (!opened) throw new Error("No file was opened.");
   const { format, source } = opened;
   const convertSource = await formatSpec(format).converter();

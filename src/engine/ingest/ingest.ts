@@ -12,7 +12,6 @@ import { next, setting } from "../kernel/next-step.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "../kernel/spool-folders.ts";
 import { untraced } from "../kernel/trace.ts";
-import { failedOnCopies } from "../query/duckdb/damaged-copies.ts";
 import { withoutLiterals } from "../query/guard/tokens.ts";
 import type { EngineSettings } from "../settings.ts";
 import { diskFailure } from "../store/file-errors.ts";
@@ -24,7 +23,7 @@ import type { ConvertRequest, ConvertResult } from "./conversion-calls.ts";
 import { readCsvOptions, recordedOptions } from "./csv/csv-options.ts";
 import { type Format, formatSpec } from "./formats.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "./request.ts";
-import type { SchemaRules } from "./schema.ts";
+import { openTarget, type SchemaRules } from "./schema.ts";
 import { type FileInput, openSource, recordedName } from "./source.ts";
 import { NO_NOTES } from "./types.ts";
 
@@ -36,6 +35,9 @@ export interface Ingest {
   ingest(request: IngestRequest, options?: IngestOptions): Promise<IngestResult>;
   occupancy(): Occupancy;
 }
+
+/** Progress when a statement has run. */
+const QUERIED = 0.6;
 
 const MAX_WAITING = 64;
 const CLOSE_GRACE_MS = 3000;
@@ -117,7 +119,7 @@ async function ingest(
     const folder = join(root, randomUUID());
     await mkdir(folder);
     const context = { ...parts, request, rules, current, isWhole, conversion, folder, signal, options };
-    if ("sql" in request.source) return await ingestQuery(scope, context, request.source.sql);
+    if ("sql" in request.source) return await ingestQuery(context, request.source.sql);
     if (!("upload" in request.source)) return await ingestFile(scope, context, request.source);
     const upload = await parts.uploads.take(scope, options.caller, request.source.upload);
     const result = await ingestFile(scope, context, upload);
@@ -178,20 +180,26 @@ async function ingestFile(scope: Scope, context: IngestContext, from: FileInput)
   return commit(context, rules, converted, { source: recordedName(file.label), sourceHash, options });
 }
 
-async function ingestQuery(scope: Scope, context: IngestContext, sql: string): Promise<IngestResult> {
-  const { signal, store, settings } = context;
+async function ingestQuery(context: IngestContext, sql: string): Promise<IngestResult> {
+  const { signal, settings, current } = context;
   readCsvOptions(context.request.csv, "sql", false);
   const rules: SchemaRules = { ...context.rules, inferred: false };
-  const plan = await context.query.plan(sql, { signal, caller: context.options.caller, files: scope });
-  const query = { plan, folders: [join(store.localRoot, "data")], timeZone: settings.timeZone };
-  const converting = convert(context, rules, {
-    format: "sql",
+  const folder = join(context.folder, "rows");
+  await mkdir(folder);
+  context.options.onProgress?.(0, "converting");
+  const writing = context.query.writeParquet(sql, {
+    folder,
+    // One more tells that there are too many.
+    maxRows: settings.maxIngestRows + 1,
+    // A schema that does not fit is refused before the statement runs.
+    onColumns: (columns) => openTarget(current && headOf(current), rules).settle(columns),
+    onProgress: (fraction) => context.options.onProgress?.(fraction * QUERIED, "converting"),
     signal,
-    onBadRows: "fail",
-    hidePaths: [],
-    query,
+    caller: context.options.caller,
   });
-  const converted = await converting.catch((error: unknown) => failedOnCopies(store, plan.keys, error));
+  const rows = await writing.catch((error: unknown) => throwForIngest(error, signal));
+  const how: ConvertOptions = { format: "sql", signal, onBadRows: "fail", hidePaths: [], rows, from: QUERIED };
+  const converted = await convert(context, rules, how);
   const hashes = await Promise.all(converted.files.map(({ path }) => context.hasher.sha256(path)));
   // Everybody who may read the catalog sees this, so literals of the statement, which may be secret, are left out.
   const options = { format: "sql", literals: false };
@@ -199,8 +207,10 @@ async function ingestQuery(scope: Scope, context: IngestContext, sql: string): P
   return commit(context, rules, converted, described);
 }
 
-interface ConvertOptions extends Pick<ConvertRequest, "onBadRows" | "csv" | "hidePaths" | "query"> {
+interface ConvertOptions extends Pick<ConvertRequest, "onBadRows" | "csv" | "hidePaths" | "rows"> {
   format: Format | "sql";
+  /** Progress when it begins. Default: 0. */
+  from?: number;
   /** That of the ingest, and for files also that of a hash that the dataset has already. */
   signal: AbortSignal;
 }
@@ -208,9 +218,9 @@ interface ConvertOptions extends Pick<ConvertRequest, "onBadRows" | "csv" | "hid
 function convert(
   { current, conversion, folder, settings, store, options }: IngestContext,
   rules: SchemaRules,
-  { format, signal, onBadRows, csv, hidePaths, query }: ConvertOptions,
+  { format, signal, onBadRows, csv, hidePaths, rows, from = 0 }: ConvertOptions,
 ): Promise<ConvertResult> {
-  options.onProgress?.(0, "converting");
+  options.onProgress?.(from, "converting");
   const request: ConvertRequest = {
     folder,
     memoryBytes: settings.ingestMemoryBytes,
@@ -222,9 +232,10 @@ function convert(
     rules,
     hidePaths: [store.localRoot, ...hidePaths],
     ...(csv && { csv }),
-    ...(query && { query }),
+    ...(rows && { rows }),
   };
-  const onProgress = (fraction: number): void => options.onProgress?.(fraction * CONVERTED, "converting");
+  const onProgress = (fraction: number): void =>
+    options.onProgress?.(from + fraction * (CONVERTED - from), "converting");
   const { trace = untraced } = settings;
   const converting = trace("ingest.convert", { "lakehouse.format": format }, () =>
     conversion.convert(request, { signal, onProgress }),
