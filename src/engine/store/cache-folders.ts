@@ -3,15 +3,14 @@ import { mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { LakeError } from "../kernel/errors.ts";
+import { isGone, PROCESS } from "../kernel/owner-process.ts";
 import type { Clock } from "../settings.ts";
 import { explained } from "./file-errors.ts";
 import { makeFolders } from "./make-folders.ts";
-import { isRunning } from "./spool.ts";
 
 const DAY_MS = 86_400_000;
 const HOST = hostname().replace(/[^A-Za-z0-9]/g, "");
 const FOLDER = /^process-([A-Za-z0-9]*)-(\d+)-([0-9a-f-]{36})$/;
-const PROCESS = randomUUID();
 
 /** The folders of a cache below `folder`: creates what is not there, and removes what processes have left that are gone. */
 export async function prepareFolders(folder: string, clock: Clock): Promise<{ files: string; root: string }> {
@@ -40,9 +39,9 @@ export async function prepareFolders(folder: string, clock: Clock): Promise<{ fi
 
 /** Of another machine's process nobody here knows whether it lives: its folder is given a day. */
 async function isStale(top: string, name: string, clock: Clock): Promise<boolean> {
-  const [, host, pid, owner] = FOLDER.exec(name) ?? [];
-  if (host === undefined || owner === PROCESS) return false;
-  if (host === HOST) return Number(pid) === process.pid || !isRunning(Number(pid));
+  const [, host, pid, owner = ""] = FOLDER.exec(name) ?? [];
+  if (host === undefined) return false;
+  if (host === HOST) return isGone({ pid: Number(pid), process: owner });
   const found = await stat(join(top, name)).catch(() => undefined);
   return found !== undefined && clock.now().getTime() - found.mtimeMs > DAY_MS;
 }

@@ -4,6 +4,7 @@ import { copyFile, link, lstat, mkdir, open, readdir, realpath, unlink } from "n
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { hasCode, LakeError } from "../kernel/errors.ts";
+import { isRunning } from "../kernel/owner-process.ts";
 import type { Clock } from "../settings.ts";
 import type { Body } from "./store.ts";
 
@@ -85,15 +86,5 @@ async function isStale(folder: string, name: string, clock: Clock): Promise<bool
     return clock.now().getTime() - (await lstat(join(folder, name))).mtimeMs > DAY_MS;
   } catch {
     return false;
-  }
-}
-
-/** Of this machine. */
-export function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return hasCode(error, "EPERM");
   }
 }
