@@ -13,6 +13,7 @@ const ENGINE = [
   ["jobs"],
   ["upkeep"],
   ["stats.ts"],
+  ["parts.ts"],
   ["engine.ts"],
 ];
 

@@ -2,7 +2,9 @@
 export interface Lazy<T> {
   /** Opens it unless that was done or is under way. After a failure the next call opens again. */
   get(): Promise<T>;
-  /** What `get` gave; undefined until it is open. */
+  /** The opening that is under way or has succeeded. */
+  opening(): Promise<T> | undefined;
+  /** Undefined until it is open. */
   value(): T | undefined;
 }
 
@@ -25,6 +27,7 @@ export function lazy<T>(open: () => Promise<T>): Lazy<T> {
       );
       return opening;
     },
+    opening: () => opening,
     value: () => value,
   };
 }
