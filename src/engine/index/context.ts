@@ -8,6 +8,7 @@ import { openRowSource, type RowSource } from "../duckdb/vectors.ts";
 import type { Embedder } from "../embed/embedder.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { type Hasher, openHasher } from "../kernel/hash.ts";
+import { lazy } from "../kernel/lazy.ts";
 import { type FullQueue, openLimiter } from "../kernel/limiter.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "../kernel/spool-folders.ts";
@@ -52,8 +53,6 @@ const MAX_WAITING = 64;
 /** Opens its DuckDB and folder when they are first needed. Call `stop` before the scope is closed. */
 export function openVectorContext(scope: Scope, parts: VectorContextParts): VectorContext {
   const { settings, store } = parts;
-  let folder: Promise<string> | undefined;
-  let shared: Promise<Shared> | undefined;
   let source: RowSource | undefined;
   let hasher: Hasher | undefined;
   let closed = false;
@@ -62,19 +61,17 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
   const { maxConcurrentIngests: maxRunning } = settings;
   const turns = openLimiter({ maxRunning, maxWaiting: MAX_WAITING, busy: (full) => busy(maxRunning, full) });
 
-  const openFolder = (): Promise<string> => {
-    if (closed) return Promise.reject(closedError());
-    folder ??= removeStaleFolders(spoolOf(store.localRoot)).then(() =>
-      explained("make room for", "vector segments", () => openSpoolFolder(scope, spoolOf(store.localRoot))),
-    );
-    folder.catch(() => {
-      folder = undefined;
-    });
+  const folder = lazy(async () => {
+    const spool = spoolOf(store.localRoot);
+    await removeStaleFolders(spool);
+    return explained("make room for", "vector segments", () => openSpoolFolder(scope, spool));
+  });
+  const openFolder = async (): Promise<string> => {
+    if (closed) throw closedError();
+    const path = await folder.get();
     // Another machine may take what was not touched for a week for abandoned.
-    return folder.then(async (path) => {
-      await mkdir(path, { recursive: true, mode: 0o700 });
-      return path;
-    });
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    return path;
   };
 
   const settingsFor = async (temp: string): Promise<DuckSettings> => {
@@ -89,7 +86,7 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
     };
   };
 
-  const openShared = async (): Promise<Shared> => {
+  const shared = lazy(async (): Promise<Shared> => {
     const own = openScope();
     try {
       const duck = await openDuck(own, await settingsFor("tmp"));
@@ -105,14 +102,7 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
       await own.close();
       throw error;
     }
-  };
-  const open = (): Promise<Shared> => {
-    shared ??= openShared();
-    shared.catch(() => {
-      shared = undefined;
-    });
-    return shared;
-  };
+  });
 
   const connect = async (opened: Duck): Promise<LocalConnection> => {
     if (closed) throw closedError();
@@ -135,7 +125,7 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
     },
     feeding: () => source?.feeding() === true,
     withConnection: async (work) => {
-      const { duck, source: rows } = await open();
+      const { duck, source: rows } = await shared.get();
       await openFolder();
       const connection = await connect(duck);
       try {
