@@ -1,6 +1,6 @@
 import type { Head } from "../catalog/types.ts";
 import type { Clock, Log } from "../settings.ts";
-import { cancellation, ended, interruption, jobError } from "./ending.ts";
+import { cancellation, ended, interruption, jobError, type Outcome } from "./ending.ts";
 import { isGone } from "./owner.ts";
 import type { Records } from "./records.ts";
 import type { JobOwner, JobRecord } from "./types.ts";
@@ -39,8 +39,8 @@ export function openRecovery(parts: RecoveryParts): Recovery {
   const now = (): string => clock.now().toISOString();
   const nobodyRuns = (who: JobOwner, heard: string): boolean => isGone(who, heard, clock.now().getTime());
 
-  async function finish(record: JobRecord, outcome: Parameters<typeof ended>[2]): Promise<JobRecord> {
-    const last = ended(record, now(), outcome);
+  async function finish(record: JobRecord, outcome: Outcome): Promise<JobRecord> {
+    const last = ended(record, clock, outcome);
     await records.save(last);
     log("info", "a job was left behind by a server that ended", { job: record.id, state: last.state });
     return last;
