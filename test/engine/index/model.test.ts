@@ -141,7 +141,7 @@ test.each([
   { request: { dimension: 100, model: "builtin" }, says: /dimension is 100, and vectors of builtin-512 have 512/ },
   { request: { model: "nomic-embed-text" }, says: /There is no model nomic-embed-text here/ },
   { request: { name: "Bad Name" }, says: /"Bad Name" is not a dataset name/ },
-  { request: { name: "lakehouse_x", dimension: 2 }, says: /names with lakehouse_ are the server's own/ },
+  { request: { name: "lakehouse_x", dimension: 2 }, says: /names that begin with lakehouse_ are reserved/ },
 ])("an index with $request is refused", async ({ request, says }) => {
   await using lake = await openVectorLake();
   const error = await failure(lake.engine.createIndex({ name: "texts", ...request }));
