@@ -32,11 +32,11 @@ export interface EngineStats {
 /** The parts that are open. */
 export interface OpenParts {
   store: Store;
-  catalog?: Catalog;
-  query?: QueryEngine;
-  ingest?: Ingest;
-  vectors?: Vectors;
-  jobs?: Jobs;
+  catalog: Catalog | undefined;
+  query: QueryEngine | undefined;
+  ingest: Ingest | undefined;
+  vectors: Vectors | undefined;
+  jobs: Jobs | undefined;
 }
 
 const NOTHING: ResultCacheStats = { entries: 0, bytes: 0, maxBytes: 0, hits: 0, misses: 0 };

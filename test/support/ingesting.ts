@@ -6,7 +6,7 @@ import type { Catalog } from "../../src/engine/catalog/types.ts";
 import { literalList } from "../../src/engine/duckdb/duckdb.ts";
 import { type Ingest, openIngest } from "../../src/engine/ingest/ingest.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "../../src/engine/ingest/request.ts";
-import type { LakeError } from "../../src/engine/kernel/errors.ts";
+import { LakeError } from "../../src/engine/kernel/errors.ts";
 import { openScope } from "../../src/engine/kernel/scope.ts";
 import { spoolOf } from "../../src/engine/kernel/spool-folders.ts";
 import { openQueryEngine } from "../../src/engine/query/duckdb/query.ts";
@@ -15,6 +15,7 @@ import { openFileStore } from "../../src/engine/store/file.ts";
 import type { Store } from "../../src/engine/store/store.ts";
 import { openUploads, type Uploads } from "../../src/engine/uploads/uploads.ts";
 import { EMBED, VECTOR } from "./embedder.ts";
+import { type Worded, worded } from "./worded.ts";
 
 export interface Ingesting extends AsyncDisposable {
   readonly store: Store;
@@ -32,8 +33,8 @@ export interface Ingesting extends AsyncDisposable {
   ): Promise<IngestResult>;
   /** Ingests a file with this content, and returns the rows that then are in the dataset. */
   csv(content: string | Uint8Array, request?: Partial<IngestRequest> & { file?: string }): Promise<Ingested>;
-  /** An ingest that must fail. */
-  refused(request: Partial<IngestRequest> & Pick<IngestRequest, "source">, options?: IngestOptions): Promise<LakeError>;
+  /** An ingest that must fail; the hint is as a caller of tools reads it. */
+  refused(request: Partial<IngestRequest> & Pick<IngestRequest, "source">, options?: IngestOptions): Promise<Worded>;
   rows(name?: string): Promise<Record<string, unknown>[]>;
   /** Every file of the lake with its size. */
   files(): Promise<string[]>;
@@ -113,7 +114,7 @@ export async function openIngesting(overrides: Partial<EngineSettings> = {}): Pr
     },
     refused: async (request, options) => {
       const outcome = await run(request, options).catch((error: unknown) => error);
-      if (outcome instanceof Error && outcome.name === "LakeError") return outcome as LakeError;
+      if (outcome instanceof LakeError) return worded(outcome);
       throw outcome instanceof Error ? outcome : new Error(`It should have failed: ${JSON.stringify(outcome)}`);
     },
     files: async () => {

@@ -1,6 +1,6 @@
 import type { Params } from "../kernel/json.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
-import type { Handler, Told } from "../process/serve.ts";
+import type { CallContext, Handler } from "../process/serve.ts";
 import { translateDuckError } from "./duck-errors.ts";
 import { type DuckSettings, interruptOn, type LocalConnection, openDuck } from "./duckdb.ts";
 import { type Execution, execute, openParser, type Statement, stream, texts } from "./execute.ts";
@@ -34,7 +34,7 @@ interface On {
 type Limits = Omit<Execution, "signal" | "zone">;
 type Running = On & { statement: Statement; limits: Limits; planKey: string | undefined };
 
-const onConnection: Record<string, (session: Session, args: never, told: Told) => Promise<unknown>> = {
+const onConnection: Record<string, (session: Session, args: never, context: CallContext) => Promise<unknown>> = {
   "duck.run": (
     { connection },
     { sql, params, tellsProgress }: { sql: string; params?: Params; tellsProgress: boolean },
@@ -106,7 +106,7 @@ export const calls: Readonly<Record<string, Handler>> = {
   ...Object.fromEntries(Object.entries(onConnection).map(([name, handler]) => [name, interruptible(handler)])),
 };
 
-function interruptible(handler: (session: Session, args: never, told: Told) => Promise<unknown>): Handler {
+function interruptible(handler: (session: Session, args: never, context: CallContext) => Promise<unknown>): Handler {
   return async (args: On, told) => {
     const session = sessions.get(args.connection);
     if (!session) throw new Error("There is no such connection.");

@@ -93,7 +93,7 @@ export function openSnapshots({ store, catalog }: { store: Store; catalog: Catal
     arePinned: (snapshot, pins) => {
       if (!store.remote) return true;
       const missing = missingKeys(snapshot, pins);
-      if (!store.remote.hold(missing, pins.scope)) return false;
+      if (!store.remote.pin(missing, pins.scope)) return false;
       for (const key of missing) pins.keys.set(key, performance.now());
       return true;
     },
