@@ -1,5 +1,5 @@
 import { cancelled } from "../kernel/abort.ts";
-import { LakeError } from "../kernel/errors.ts";
+import { LakeError, lakehouseClosed } from "../kernel/errors.ts";
 import type { Params } from "../kernel/json.ts";
 import type { Scope } from "../kernel/scope.ts";
 import type { CallOptions } from "../process/calls.ts";
@@ -193,7 +193,7 @@ function explained(error: unknown): unknown {
     });
   }
   if (error.ending === "closed") {
-    return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again.", cause: error });
+    return lakehouseClosed(error);
   }
   return new LakeError("unavailable", "The statement ended the process that ran it. Nothing else was affected.", {
     hint: "Try once more; if it happens again, write the statement in another way.",

@@ -1,6 +1,6 @@
 import { throwIfAborted } from "../kernel/abort.ts";
 import { grouped } from "../kernel/amounts.ts";
-import { LakeError } from "../kernel/errors.ts";
+import { LakeError, lakehouseClosed } from "../kernel/errors.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { type Attributes, type Trace, untraced } from "../kernel/trace.ts";
 import type { Clock, EmbedSettings, Log } from "../settings.ts";
@@ -94,7 +94,7 @@ export function openEmbedder(
   let requests = 0;
   let failures = 0;
   scope.defer(() => {
-    const closed = new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
+    const closed = lakehouseClosed();
     clearInterval(again);
     closing.abort(closed);
     cache.close(closed);

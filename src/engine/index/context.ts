@@ -6,7 +6,7 @@ import { type Duck, type DuckSettings, type LocalConnection, openDuck } from "..
 import { openRemoteDuck, type RemoteConnection } from "../duckdb/remote.ts";
 import { openRowSource, type RowSource } from "../duckdb/vectors.ts";
 import type { Embedder } from "../embed/embedder.ts";
-import { LakeError } from "../kernel/errors.ts";
+import { LakeError, lakehouseClosed } from "../kernel/errors.ts";
 import { type Hasher, openHasher } from "../kernel/hash.ts";
 import { lazy } from "../kernel/lazy.ts";
 import { type FullQueue, openLimiter } from "../kernel/limiter.ts";
@@ -66,7 +66,7 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
     return withFileErrors("make room for", "vector segments", () => openSpoolFolder(scope, spoolOf(store.localRoot)));
   });
   const openFolder = async (): Promise<string> => {
-    if (closed) throw closedError();
+    if (closed) throw lakehouseClosed();
     const path = await folder.get();
     // Another machine may take a folder for abandoned that was not touched for a week.
     await mkdir(path, { recursive: true, mode: 0o700 });
@@ -92,7 +92,7 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
   });
 
   const connect = async (opened: Duck): Promise<LocalConnection> => {
-    if (closed) throw closedError();
+    if (closed) throw lakehouseClosed();
     const attempt = opened.connect();
     connecting.add(attempt);
     try {
@@ -106,7 +106,7 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
     ...parts,
     folder: openFolder,
     hasher: () => {
-      if (closed) throw closedError();
+      if (closed) throw lakehouseClosed();
       hasher ??= openHasher(scope);
       return hasher;
     },
@@ -123,14 +123,14 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
     },
     stop: async () => {
       closed = true;
-      limiter.close(closedError());
+      limiter.close(lakehouseClosed());
       await Promise.allSettled(connecting);
     },
     withOwnInstance: async ({ signal, caller }, work) => {
       const leave = await limiter.enter(signal, caller);
       const own = openScope();
       try {
-        if (closed) throw closedError();
+        if (closed) throw lakehouseClosed();
         // A condition and a template mean what they mean in a statement.
         const inZone = {
           ...duckSettings(parts, await openFolder(), `build-${randomUUID()}`),
@@ -146,10 +146,6 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
       }
     },
   };
-}
-
-function closedError(): LakeError {
-  return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
 }
 
 function busy(maxRunning: number, full: FullQueue): LakeError {

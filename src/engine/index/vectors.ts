@@ -1,6 +1,6 @@
 import { setMaxListeners } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
-import { LakeError } from "../kernel/errors.ts";
+import { lakehouseClosed } from "../kernel/errors.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
 import { untraced } from "../kernel/trace.ts";
 import type { Asking } from "../query/types.ts";
@@ -71,7 +71,7 @@ export function openVectors(scope: Scope, parts: VectorContextParts): Vectors {
   const indexes = openIndexCache(own, context, { closing: closed, onRead: (name) => tending.later(name) });
   const tending = openTending(context, { indexes, calls, closing: closed });
   scope.defer(async () => {
-    closing.abort(new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." }));
+    closing.abort(lakehouseClosed());
     tending.stop();
     const grace = new AbortController();
     await Promise.race([calls.settled(), delay(CLOSE_GRACE_MS, undefined, grace).catch(() => undefined)]);

@@ -36,7 +36,7 @@ export interface Ingest {
   occupancy(): Occupancy;
 }
 
-/** Progress when a statement has run, and its rows have to be converted. */
+/** Progress when a statement has run. */
 const QUERIED = 0.6;
 
 const MAX_WAITING = 64;

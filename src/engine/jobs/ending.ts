@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { LakeError } from "../kernel/errors.ts";
 import { type Action, action, ENGINE_WORDS, inWords, type NextStep, next } from "../kernel/next-step.ts";
-import type { Log } from "../settings.ts";
+import type { Clock, Log } from "../settings.ts";
 import type { JobError, JobKind, JobRecord } from "./types.ts";
 
 const ACTION: Record<JobKind, Action> = { ingest: "ingest", "vector-index-create": "createIndex" };
@@ -11,20 +11,23 @@ const AGAIN: Record<JobKind, NextStep> = {
   "vector-index-create": next`It goes on by itself when a server is started on this lake; calling ${action("createIndex")} with the same arguments goes on at once.`,
 };
 
-/** For a job whose server ended before it did. */
-export function interruption(kind: JobKind, why: string): JobError {
-  return { kind: "unavailable", message: why, ...recorded(AGAIN[kind]) };
+/** How a job ended, for its record. */
+export type Outcome = Pick<JobRecord, "state" | "result" | "error"> & { progress?: JobRecord["progress"] };
+
+/** The error of a job whose server ended before it did. */
+export function interruption(kind: JobKind, message: string): JobError {
+  return { kind: "unavailable", message, ...recordedHint(AGAIN[kind]) };
 }
 
 export function cancellation(): LakeError {
-  return new LakeError("unavailable", "The job was cancelled.");
+  return new LakeError("unavailable", "The job was cancelled.", { code: "cancelled" });
 }
 
-/** What a record says of `thrown`; details of what is unexpected go to the log. */
+/** `thrown` as a record has it. Details of an unexpected error go to the log only. */
 export function jobError(kind: JobKind, thrown: unknown, log: Log): JobError {
   if (thrown instanceof LakeError && thrown.kind !== "internal") {
-    const step = thrown.hint ?? next`Call ${action(ACTION[kind])} again to start over.`;
-    return { kind: thrown.kind, message: thrown.message, ...recorded(step) };
+    const hint = thrown.hint ?? next`Call ${action(ACTION[kind])} again to start over.`;
+    return { kind: thrown.kind, message: thrown.message, ...recordedHint(hint) };
   }
   const reference = randomUUID().slice(0, 8);
   const cause = thrown instanceof LakeError ? (thrown.cause ?? thrown) : thrown;
@@ -36,16 +39,13 @@ export function jobError(kind: JobKind, thrown: unknown, log: Log): JobError {
   };
 }
 
-/** A step as records have it: servers of before read `hint` alone. */
-export function recorded(step: NextStep): Pick<JobError, "hint" | "next"> {
-  return { hint: inWords(step, ENGINE_WORDS), ...(typeof step !== "string" && { next: step }) };
+/** `record` with the outcome of a job that ends now. */
+export function ended(record: JobRecord, clock: Clock, outcome: Outcome): JobRecord {
+  const now = clock.now().toISOString();
+  return { ...record, ...outcome, updated: now, finished: now } as JobRecord;
 }
 
-/** `record` as it is when it has ended at `now` (ISO 8601). */
-export function ended(
-  record: JobRecord,
-  now: string,
-  outcome: Pick<JobRecord, "state" | "result" | "error"> & { progress?: JobRecord["progress"] },
-): JobRecord {
-  return { ...record, ...outcome, updated: now, finished: now } as JobRecord;
+/** Older servers read `hint` alone. */
+function recordedHint(step: NextStep): Pick<JobError, "hint" | "next"> {
+  return { hint: inWords(step, ENGINE_WORDS), ...(typeof step !== "string" && { next: step }) };
 }

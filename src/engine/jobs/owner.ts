@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import { hasCode } from "../kernel/errors.ts";
+import { isRunning } from "../kernel/owner-process.ts";
 import type { Scope } from "../kernel/scope.ts";
 import type { JobOwner } from "./types.ts";
 
@@ -21,17 +21,8 @@ export function openOwner(scope: Scope): JobOwner {
 export function isGone(owner: JobOwner, updated: string, now: number): boolean {
   if (owner.host === hostname()) {
     if (owner.pid === process.pid) return !OPEN.has(owner.process);
-    if (!isAlive(owner.pid)) return true;
+    if (!isRunning(owner.pid)) return true;
   }
   // Another machine cannot be asked, and here the number may be another process's by now.
   return now - Date.parse(updated) > SILENT_MS;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return !hasCode(error, "ESRCH");
-  }
 }

@@ -4,7 +4,7 @@ import type { IngestRequest } from "../ingest/request.ts";
 import type { ErrorKind } from "../kernel/error-codes.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { action, next, readNextStep } from "../kernel/next-step.ts";
-import { JOB_KINDS, JOB_STATES, type JobKind, type JobOwner, type JobRecord, type KeptIngest } from "./types.ts";
+import { JOB_KINDS, JOB_STATES, type JobRecord, type KeptIngest } from "./types.ts";
 
 export const ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -27,23 +27,6 @@ export function decodeRecord(bytes: Uint8Array, id: string): JobRecord {
     throw damaged(id, error);
   }
   throw damaged(id, new Error("it is of another job"));
-}
-
-/** The record of a job that starts at `now`. */
-export function newRecord(kind: JobKind, request: unknown, owner: JobOwner, now: Date): JobRecord {
-  return {
-    format: 1,
-    id: newId(now.getTime()),
-    kind,
-    request: kind === "ingest" ? recordedIngest(request as IngestRequest) : request,
-    owner,
-    state: "running",
-    progress: { fraction: 0, message: "waiting for its turn" },
-    resumed: 0,
-    created: now.toISOString(),
-    updated: now.toISOString(),
-    finished: null,
-  } as JobRecord;
 }
 
 /** A text that was sent inline is not recorded: it may be large. */

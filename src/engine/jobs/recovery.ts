@@ -1,7 +1,6 @@
 import type { Head } from "../catalog/types.ts";
-import { action, next } from "../kernel/next-step.ts";
 import type { Clock, Log } from "../settings.ts";
-import { cancellation, ended, interruption, jobError, recorded } from "./ending.ts";
+import { cancellation, ended, interruption, jobError, type Outcome } from "./ending.ts";
 import { isGone } from "./owner.ts";
 import type { Records } from "./records.ts";
 import type { JobOwner, JobRecord } from "./types.ts";
@@ -40,8 +39,8 @@ export function openRecovery(parts: RecoveryParts): Recovery {
   const now = (): string => clock.now().toISOString();
   const nobodyRuns = (who: JobOwner, heard: string): boolean => isGone(who, heard, clock.now().getTime());
 
-  async function finish(record: JobRecord, outcome: Parameters<typeof ended>[2]): Promise<JobRecord> {
-    const last = ended(record, now(), outcome);
+  async function finish(record: JobRecord, outcome: Outcome): Promise<JobRecord> {
+    const last = ended(record, clock, outcome);
     await records.save(last);
     log("info", "a job was left behind by a server that ended", { job: record.id, state: last.state });
     return last;
@@ -133,9 +132,7 @@ function tooOften(resumed: number): NonNullable<JobRecord["error"]> {
   return {
     kind: "unavailable",
     message: `${ENDED} It was taken up again ${resumed} times, and is not any more.`,
-    ...recorded(
-      next`Look at the server's log for why it ends. ${action("createIndex")} with the same arguments goes on.`,
-    ),
+    hint: "Look at the server's log for why it ends. vector-index-create with the same arguments goes on.",
   };
 }
 
@@ -143,6 +140,6 @@ function dropped(name: string): NonNullable<JobRecord["error"]> {
   return {
     kind: "conflict",
     message: `${ENDED} ${name} was dropped since, so the job does not go on.`,
-    ...recorded(next`Call ${action("createIndex")} to build the index again.`),
+    hint: "Call vector-index-create to build the index again.",
   };
 }

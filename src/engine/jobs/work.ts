@@ -35,6 +35,9 @@ export interface Work {
 const MAX_BUILDS = 4;
 const MAX_WAITING = 64;
 
+/** The progress of work that has not begun. */
+export const WAITING = { fraction: 0, message: "waiting for its turn" };
+
 export function openWork(workers: Workers): Work {
   const stops = new Set<(reason: LakeError) => void>();
   const builds = openBuildTurns();
@@ -53,7 +56,7 @@ export function openWork(workers: Workers): Work {
     ): Task<Kind> => {
       if (closed) throw closed;
       const abort = new AbortController();
-      let progress = { fraction: 0, message: "waiting for its turn" };
+      let progress = WAITING;
       let follow = onProgress;
       const done = run(kind, request, {
         roots,

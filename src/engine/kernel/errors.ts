@@ -52,6 +52,11 @@ export function reworded(
   return new LakeError(kind, change.message ?? message, { code, hint, facts, cause, ...change });
 }
 
+/** For whatever is called, or still under way, when the lakehouse is closed. */
+export function lakehouseClosed(cause?: unknown): LakeError {
+  return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again.", cause });
+}
+
 /** Whether `error` is a Node system error with this code, for example `ENOENT`. */
 export function hasCode(error: unknown, ...codes: string[]): boolean {
   return error instanceof Error && codes.includes((error as NodeJS.ErrnoException).code ?? "");

@@ -3,7 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
 import type { IHasher } from "hash-wasm";
-import { LakeError } from "./errors.ts";
+import { LakeError, lakehouseClosed } from "./errors.ts";
 import type { Scope } from "./scope.ts";
 
 export interface Hasher {
@@ -105,7 +105,7 @@ export function openHasher(scope: Scope): Hasher {
   }
 
   async function hash(algorithm: Algorithm, path: string, suffix: string): Promise<string> {
-    if (closed) throw new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
+    if (closed) throw lakehouseClosed();
     const { size } = await stat(path).catch(failed);
     if (size > SMALL_BYTES) return hashThere(algorithm, path, suffix);
     const bytes = await readFile(path).catch(failed);

@@ -1,28 +1,33 @@
-/** Something that takes long to open, and is opened by the first who needs it. */
-export interface Lazy<Opened> {
-  /** Opens it, or waits for who is opening it. A failure is not remembered: the next call opens anew. */
-  get(): Promise<Opened>;
-  /** What is open, or being opened, at this moment. */
-  current(): Promise<Opened> | undefined;
-  /** What is open at this moment. */
-  value(): Opened | undefined;
+/** Something that is opened when it is first needed. */
+export interface Lazy<T> {
+  /** Opens it unless that was done or is under way. After a failure the next call opens again. */
+  get(): Promise<T>;
+  /** The opening that is under way or has succeeded. */
+  opening(): Promise<T> | undefined;
+  /** Undefined until it is open. */
+  value(): T | undefined;
 }
 
-export function lazy<Opened>(open: () => Promise<Opened>): Lazy<Opened> {
-  let opening: Promise<Opened> | undefined;
-  let value: Opened | undefined;
-  const start = async (): Promise<Opened> => {
-    try {
-      value = await open();
-      return value;
-    } catch (error) {
-      opening = undefined;
-      throw error;
-    }
-  };
+/** `open` runs at most once at a time, and not again after a success. */
+export function lazy<T>(open: () => Promise<T>): Lazy<T> {
+  let opening: Promise<T> | undefined;
+  let value: T | undefined;
   return {
-    get: () => (opening ??= start()),
-    current: () => opening,
+    get: () => {
+      if (opening !== undefined) return opening;
+      opening = open();
+      // Before anybody who waits for it: who then calls again finds it opened, or opens it again.
+      opening.then(
+        (opened) => {
+          value = opened;
+        },
+        () => {
+          opening = undefined;
+        },
+      );
+      return opening;
+    },
+    opening: () => opening,
     value: () => value,
   };
 }

@@ -2,11 +2,9 @@ import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { hasCode } from "./errors.ts";
+import { isGone, PROCESS } from "./owner-process.ts";
 import type { Scope } from "./scope.ts";
 
-/** Tells this process from an earlier one with its number, as in a container that starts again. */
-export const PROCESS = randomUUID();
 const FOLDER = /^ingest\.(.+)\.(\d+)\.([0-9a-f-]{36})\.[0-9a-f-]{36}$/;
 
 /** Inside the lake, so that a finished file is moved and not copied. */
@@ -30,11 +28,6 @@ export async function removeStaleFolders(spool: string): Promise<void> {
   for (const entry of await readdir(spool).catch(() => [])) {
     if (isOfDead(entry)) await rm(join(spool, entry), { recursive: true, force: true }).catch(() => undefined);
   }
-}
-
-/** Whether a process of this machine has ended. */
-export function isGone(owner: { pid: number; process: string }): boolean {
-  return owner.pid === process.pid ? owner.process !== PROCESS : !isAlive(owner.pid);
 }
 
 export interface StaleFolder {
@@ -69,16 +62,6 @@ async function touchedAt(folder: string): Promise<number> {
     latest = Math.max(latest, stats?.mtimeMs ?? Number.POSITIVE_INFINITY);
   }
   return latest;
-}
-
-/** Whether this machine runs such a process. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return !hasCode(error, "ESRCH");
-  }
 }
 
 /** Bytes in all files of a folder; files that vanish meanwhile count nothing. */

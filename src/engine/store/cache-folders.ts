@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { isGone, PROCESS } from "../kernel/spool-folders.ts";
+import { isGone, PROCESS } from "../kernel/owner-process.ts";
 import type { Clock } from "../settings.ts";
 import { withFileErrors } from "./file-errors.ts";
 import { openFolder } from "./make-folders.ts";

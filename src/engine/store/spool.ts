@@ -4,7 +4,7 @@ import { copyFile, link, lstat, mkdir, readdir, realpath, unlink, writeFile } fr
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { hasCode } from "../kernel/errors.ts";
-import { isAlive } from "../kernel/spool-folders.ts";
+import { isRunning } from "../kernel/owner-process.ts";
 import type { Clock } from "../settings.ts";
 import { FileRefusal } from "./file-errors.ts";
 import type { Body } from "./store.ts";
@@ -67,7 +67,7 @@ async function linkOrCopy(path: string, source: string): Promise<void> {
 async function isStale(folder: string, name: string, clock: Clock): Promise<boolean> {
   const [, host, pid] = NAME.exec(name) ?? [];
   if (host === undefined) return false;
-  if (host === HOST && !isAlive(Number(pid))) return true;
+  if (host === HOST && !isRunning(Number(pid))) return true;
   try {
     return clock.now().getTime() - (await lstat(join(folder, name))).mtimeMs > DAY_MS;
   } catch {

@@ -16,7 +16,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import * as z from "zod";
 import { hasCode, LakeError } from "../kernel/errors.ts";
-import { isGone, PROCESS } from "../kernel/spool-folders.ts";
+import { isGone, PROCESS } from "../kernel/owner-process.ts";
 import type { Clock } from "../settings.ts";
 import { diskFailure, withFileErrors } from "../store/file-errors.ts";
 import { syncFolder } from "../store/sync.ts";

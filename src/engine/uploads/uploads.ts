@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { throwIfAborted } from "../kernel/abort.ts";
-import { LakeError } from "../kernel/errors.ts";
+import { LakeError, lakehouseClosed } from "../kernel/errors.ts";
 import { mapAhead } from "../kernel/map-ahead.ts";
 import { action, next } from "../kernel/next-step.ts";
 import type { Scope } from "../kernel/scope.ts";
@@ -142,7 +142,7 @@ export function openUploads(scope: Scope, folder: string, settings: UploadSettin
 function openWork(scope: Scope, closing: AbortController): <T>(work: Promise<T>) => Promise<T> {
   const running = new Set<Promise<unknown>>();
   scope.defer(async () => {
-    closing.abort(new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." }));
+    closing.abort(lakehouseClosed());
     await Promise.race([Promise.allSettled(running), delay(CLOSE_GRACE_MS, undefined, { ref: false })]);
   });
   return (work) => {

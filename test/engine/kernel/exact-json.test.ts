@@ -244,7 +244,10 @@ describe("a long text is parsed in pieces", () => {
           const once = outcome(() => JSON.parse(each));
           const inPieces = outcome(() => parseExact(each, { ...PIECES, pieceChars: size, asText: true }));
           // Numbers that a double does not hold are kept apart, and tested above.
-          if (!/\d[\d.]{15}|\d[eE]/.test(each)) expect(inPieces).toEqual(once);
+          const long = each.match(/\d[\d.]{14,}/g) ?? [];
+          const isHeld = (number: string): boolean =>
+            number.includes(".") ? String(Number(number)) === number : Number.isSafeInteger(Number(number));
+          if (!/\d[eE]/.test(each) && long.every(isHeld)) expect(inPieces).toEqual(once);
         }
       }),
       { numRuns: 3_000 },

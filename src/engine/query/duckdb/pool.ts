@@ -1,9 +1,8 @@
 import { throwIfAborted } from "../../kernel/abort.ts";
-import { LakeError } from "../../kernel/errors.ts";
+import { LakeError, lakehouseClosed } from "../../kernel/errors.ts";
 import { type FullQueue, type Occupancy, openLimiter } from "../../kernel/limiter.ts";
 import { next, setting } from "../../kernel/next-step.ts";
 import { openPooledInstances, type PooledInstance } from "./pooled-instances.ts";
-import { closedError } from "./query-errors.ts";
 
 export interface PoolLimits {
   maxRunning: number;
@@ -66,7 +65,7 @@ export function openPool(
     },
     occupancy: limiter.occupancy,
     close: async () => {
-      limiter.close(closedError());
+      limiter.close(lakehouseClosed());
       await instances.close();
     },
   };

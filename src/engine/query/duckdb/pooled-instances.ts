@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { RemoteConnection } from "../../duckdb/remote.ts";
 import { cancelled, GRACE_MS } from "../../kernel/abort.ts";
-import { closedError } from "./query-errors.ts";
+import { lakehouseClosed } from "../../kernel/errors.ts";
 
 /** A locked DuckDB in a worker process of its own, which runs one statement at a time. */
 export interface PooledInstance {
@@ -97,7 +97,7 @@ export function openPooledInstances(maxOpen: number, open: () => Promise<PooledI
     close: async () => {
       closed = true;
       clearInterval(shrink);
-      while (queue.size() > 0) queue.failNext(closedError());
+      while (queue.size() > 0) queue.failNext(lakehouseClosed());
       const ending = [...all].map((instance) => remove(instance, !idle.some((free) => free.instance === instance)));
       await Promise.race([Promise.allSettled(ending), delay(GRACE_MS, undefined, { ref: false })]);
     },

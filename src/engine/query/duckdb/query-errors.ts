@@ -106,7 +106,3 @@ export function brokenOff(): LakeError {
     hint: "Run it again: what broke it has been put right.",
   });
 }
-
-export function closedError(): LakeError {
-  return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
-}

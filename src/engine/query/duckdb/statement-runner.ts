@@ -1,11 +1,12 @@
 import { assertParamsSize } from "../../duckdb/params-size.ts";
 import { throwIfAborted } from "../../kernel/abort.ts";
+import { lakehouseClosed } from "../../kernel/errors.ts";
 import type { Occupancy } from "../../kernel/limiter.ts";
 import { openScope, type Scope } from "../../kernel/scope.ts";
 import type { QueryParts } from "../parts.ts";
 import type { QueryOptions } from "../types.ts";
 import { openShared, type Shared } from "./instance.ts";
-import { closedError, explained, timedOut, tooPatient } from "./query-errors.ts";
+import { explained, timedOut, tooPatient } from "./query-errors.ts";
 import { runWithInputs, type StatementInputs } from "./run-with-inputs.ts";
 import type { QuerySession } from "./session.ts";
 
@@ -34,12 +35,12 @@ export function openStatementRunner(scope: Scope, parts: QueryParts): StatementR
   let closed = false;
   scope.defer(async () => {
     closed = true;
-    for (const statement of running) statement.abort(closedError());
+    for (const statement of running) statement.abort(lakehouseClosed());
     await own.close();
   });
 
   const open = async (): Promise<Shared> => {
-    if (closed) throw closedError();
+    if (closed) throw lakehouseClosed();
     opening ??= openShared(own, parts);
     const attempt = opening;
     try {
