@@ -1,6 +1,7 @@
 import { assertParamsSize } from "../../duckdb/params-size.ts";
 import { throwIfAborted } from "../../kernel/abort.ts";
 import { lakehouseClosed } from "../../kernel/errors.ts";
+import { lazy } from "../../kernel/lazy.ts";
 import type { Occupancy } from "../../kernel/limiter.ts";
 import { openScope, type Scope } from "../../kernel/scope.ts";
 import type { QueryParts } from "../parts.ts";
@@ -30,8 +31,7 @@ export function openStatementRunner(scope: Scope, parts: QueryParts): StatementR
   const { settings, store } = parts;
   const running = new Set<AbortController>();
   const own = openScope();
-  let opening: Promise<Shared> | undefined;
-  let opened: Shared | undefined;
+  const shared = lazy(() => openShared(own, parts));
   let closed = false;
   scope.defer(async () => {
     closed = true;
@@ -41,16 +41,7 @@ export function openStatementRunner(scope: Scope, parts: QueryParts): StatementR
 
   const open = async (): Promise<Shared> => {
     if (closed) throw lakehouseClosed();
-    opening ??= openShared(own, parts);
-    const attempt = opening;
-    try {
-      opened = await attempt;
-      return opened;
-    } catch (error) {
-      // The next statement tries again.
-      if (opening === attempt) opening = undefined;
-      throw error;
-    }
+    return shared.get();
   };
 
   async function inTime<Result>(
@@ -67,10 +58,10 @@ export function openStatementRunner(scope: Scope, parts: QueryParts): StatementR
     running.add(stop);
     let timer: NodeJS.Timeout | undefined;
     try {
-      const shared = await open();
+      const opened = await open();
       const allowedMs = timeoutMs ?? queryTimeoutMs;
       timer = setTimeout(() => stop.abort(timedOut(allowedMs)), allowedMs);
-      return await work(shared, signal);
+      return await work(opened, signal);
     } catch (error) {
       throw explained(error, store.localRoot);
     } finally {
@@ -82,8 +73,8 @@ export function openStatementRunner(scope: Scope, parts: QueryParts): StatementR
   return {
     inTime,
     onSession: (statement, work) =>
-      inTime(statement, (shared, signal) => runWithInputs(parts, shared, signal, statement, work)),
-    occupancy: () => opened?.pool.occupancy() ?? { running: 0, waiting: 0 },
+      inTime(statement, (opened, signal) => runWithInputs(parts, opened, signal, statement, work)),
+    occupancy: () => shared.value()?.pool.occupancy() ?? { running: 0, waiting: 0 },
     warm: async () => {
       await open();
     },
