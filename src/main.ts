@@ -11,10 +11,10 @@ import { VERSION } from "./engine/kernel/package.ts";
 import type { Log } from "./engine/settings.ts";
 import { openLog } from "./observability/log.ts";
 
-// The S3 client warns of versions of it that will want a newer Node; ours is pinned, and stderr is a log of JSON lines.
+// The S3 client warns that later versions need a newer Node. Ours is pinned, and stderr is a log of JSON lines.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
 
-/** They take settings only. What they need is loaded when they are asked for, so that the other commands start fast. */
+/** Commands that take settings only. Their modules are loaded on use, so that the others start fast. */
 const SERVERS: readonly CommandHelp[] = [
   { name: "stdio", summary: "Serve one client over stdin and stdout; so does no command.", usage: [""], flags: {} },
   { name: "serve", summary: "Serve many clients over HTTP.", usage: [""], flags: {} },
@@ -37,7 +37,7 @@ async function main(argv: string[]): Promise<void> {
     env: process.env,
     cwd,
     file: line.config,
-    // Log lines are for those who run servers; and a person can press Ctrl-C, or take a while to read.
+    // Commands log less, and may run for long: a person can press Ctrl-C.
     ...(command && { defaults: { log_level: "warn", query_timeout: "24h" } }),
   });
   if (line.printConfig) {
@@ -64,7 +64,7 @@ async function openForPeople(command: Command, config: Config, cwd: string, log:
     import("./engine/engine.ts"),
     import("./config/settings.ts"),
   ]);
-  // No folder: a person names the files, and each is allowed by being named.
+  // No folders: the user names each file, which allows it.
   return openEngine(engineSettings(config, cwd, [], log));
 }
 
@@ -80,7 +80,7 @@ function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** Nothing is served yet: one readable sentence, on the stream a person reads. */
+/** Reports an error before anything is served. */
 async function fail(error: unknown): Promise<void> {
   const { errorText } = await import("./cli/run.ts");
   const isKnown = error instanceof LakeError;

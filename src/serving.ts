@@ -13,21 +13,22 @@ import type { Telemetry } from "./observability/telemetry.ts";
 import { whyNotSubscribed } from "./resources/subscriptions.ts";
 import type { HttpServer } from "./transport/http.ts";
 
-/** A client sends its first requests at once; the heavy libraries load when it has been quiet for so long. */
+/** Libraries are loaded after the client was quiet for this long: its first requests come at once. */
 const QUIET_MS = 200;
-/** A client that is never quiet does not put it off for longer: it also takes up the jobs of an earlier server. */
+/** Latest start of loading, which also resumes the jobs of an earlier server. */
 const LATEST_MS = 5_000;
-/** For the last traces; a collector that does not answer keeps nobody longer. */
+/** Time for sending the last traces. */
 const TRACES_MS = 1_500;
-/** What is under way when the server is told to stop has this long to end. */
+/** Time for running requests when the server is stopped. */
 const DRAIN_MS = 15_000;
+/** How long a reading of the load is used. */
 const LATELY_MS = 20;
 
 export interface Start {
   config: Config;
   cwd: string;
   log: Log;
-  /** Where the configuration comes from. */
+  /** Source of the configuration, for the log. */
   from: string;
 }
 
@@ -51,14 +52,14 @@ export async function stdio({ config, cwd, log, from }: Start): Promise<void> {
 }
 
 interface WarmUp {
-  /** Puts it off: a client is asking, or was just answered. */
+  /** Delays loading: the client sent a request, or got an answer. */
   delay(): void;
   stop(): void;
 }
 
 /**
- * Opens the catalog, then loads the libraries, each after a quiet while. Loading blocks the event loop, so a client that
- * asks for the next page of a list would wait for libraries that page does not need.
+ * Opens the catalog, then loads the libraries, each after a quiet time. Loading blocks the event loop, and a client that
+ * requests the next page of a list should not wait for libraries that this does not need.
  */
 function openWarmUp(engine: Engine): WarmUp {
   const steps = [() => engine.complete("").catch(() => undefined), () => engine.warm()];
@@ -113,13 +114,13 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
     await engine.close();
     throw error;
   });
-  // A client over HTTP is not the user of this machine: what it may read is said by whoever starts the server.
+  // Clients over HTTP are not the local user: only the operator can allow folders.
   if (config.allow === undefined) {
     log("info", "ingest reads no files of this machine: name a folder with --allow DIR to let clients load from it");
   }
   log("info", "serving over http", { version: VERSION, data: config.data, config: from });
   void engine.warm();
-  // Not once: a terminal and npx both pass a Ctrl-C on, and the second must not cut off what the first lets end.
+  // Not `once`: a terminal and npx both forward a Ctrl-C, and without a listener the second would kill the process.
   await new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve());
   });
@@ -127,7 +128,7 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
   await exit(engine, telemetry, log);
 }
 
-/** What `look` found within the last moments. */
+/** The result of `look`, at most `LATELY_MS` old. */
 function lately(look: () => boolean): () => boolean {
   let at = Number.NEGATIVE_INFINITY;
   let found = false;
@@ -138,7 +139,7 @@ function lately(look: () => boolean): () => boolean {
   };
 }
 
-/** Loaded only where it is asked for: it takes longer than everything else of a start. */
+/** Loaded only if configured: it takes longer than the rest of the start. */
 async function telemetryOf(log: Log): Promise<Telemetry | undefined> {
   const endpoint = tracesEndpoint(process.env, log);
   if (endpoint === undefined) return undefined;
@@ -146,7 +147,7 @@ async function telemetryOf(log: Log): Promise<Telemetry | undefined> {
     const { openTelemetry } = await import("./observability/telemetry.ts");
     return openTelemetry(endpoint, log);
   } catch (error) {
-    // Variables that its own libraries refuse: what they are about is not what this server is for.
+    // The libraries reject the variables. The server works without traces.
     log("warn", "no traces are sent", { error: error instanceof Error ? error.message : String(error) });
     return undefined;
   }
@@ -159,7 +160,7 @@ async function exit(engine: Engine, telemetry: Telemetry | undefined, log: Log):
   process.exit(0);
 }
 
-/** Says which of them are none: they may come to be. */
+/** Warns of folders that do not exist: they may be created later. */
 async function foldersOf(allow: string[], cwd: string, log: Log): Promise<string[]> {
   for (const folder of allow) {
     const found = await stat(resolve(cwd, folder)).catch(() => undefined);
@@ -169,7 +170,7 @@ async function foldersOf(allow: string[], cwd: string, log: Log): Promise<string
   return allow;
 }
 
-/** The working directory, but not where a desktop starts its programs: nobody meant to offer the whole disk or home. */
+/** The working directory, unless it is the root or the home folder, where desktops start programs. */
 function defaultRoots(cwd: string, log: Log): string[] {
   if (dirname(cwd) !== cwd && cwd !== homedir()) return [cwd];
   log("warn", "no folder is allowed for ingest: name one with --allow DIR", { cwd });

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { didYouMean } from "../engine/catalog/nearest.ts";
 
-/** Values of settings, as a person writes them. */
+/** Schemas of values as a person writes them. */
 
 const UNITS: Record<string, number> = {
   B: 1,
@@ -40,7 +40,7 @@ export const count = (least = 1) => {
 };
 
 export const NOT_EMPTY = "expected a value; leave it out to go without";
-/** An address to which a path is added. A password in it would show up in errors. */
+/** An address to which paths are appended. Without a password, which would appear in errors. */
 export const url = (example: string) =>
   z
     .string()
@@ -49,14 +49,14 @@ export const url = (example: string) =>
       const parsed = URL.canParse(text) ? new URL(text) : undefined;
       return parsed && /^https?:$/.test(parsed.protocol) && !parsed.username && !parsed.password && !/[?#]/.test(text);
     }, `expected an http or https address without user, password and query, for example "${example}"`);
-/** Names or addresses. Neither has commas in it: `a,b` in the environment or a flag is two of them. */
+/** Names or addresses, which contain no commas: `a,b` in the environment or a flag is two of them. */
 export const names = () =>
   z
     .array(z.string())
     .min(1, NOT_EMPTY)
     .transform((items) => items.flatMap((item) => item.split(",")).map((item) => item.trim()))
     .refine((items) => !items.includes(""), "one of them is empty; to go without, leave the setting out");
-/** DuckDB and Node know the same names, in any case; an offset such as `+05:30` has no daylight saving time, and is none. */
+/** DuckDB and Node accept the same names, in any case. An offset such as `+05:30` is not a time zone. */
 export const timeZone = () =>
   z.string().superRefine((name, context) => {
     if (isTimeZone(name)) return;
@@ -77,5 +77,5 @@ function isTimeZone(name: string): boolean {
   }
 }
 
-/** As a boolean in the file, as a word elsewhere. */
+/** A boolean in the file, a word elsewhere. */
 export const yesNo = () => z.union([z.boolean(), z.enum(["true", "false"]).transform((word) => word === "true")]);

@@ -13,21 +13,21 @@ const S3_URL = /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:\/[A-Za-z0-9_][A-Za-z
 const modelName = () => z.string().regex(MODEL_NAME, "expected the name of a model");
 
 /**
- * Every setting once: the name is the key in `lakehouse.toml`, `LAKEHOUSE_<NAME>` in the environment and `--<na-me>` on
- * the command line; defaults are written as a person would write them; README's table is made from this.
- * `gate`: without it more is let in, so an empty variable, which elsewhere is none, is refused.
+ * The only list of settings. A name is the key in `lakehouse.toml`, `LAKEHOUSE_<NAME>` in the environment and `--<na-me>`
+ * on the command line; docs/settings.md is generated from it. `gate`: the setting restricts access, so an empty variable
+ * is an error; elsewhere it counts as unset.
  */
 export const configSchema = z.strictObject({
   data: z
     .string()
     .min(1)
     .default("./lakehouse-data")
-    .describe("Folder the lakehouse lives in; with `store`, what is kept on this machine of one in a bucket."),
+    .describe("Folder of the lakehouse; with `store`, of the local copies of a bucket's files."),
   store: z
     .string()
     .regex(S3_URL, 'expected a bucket and a prefix of letters, digits, . _ and -, for example "s3://my-bucket/lake"')
     .optional()
-    .describe("Bucket the lakehouse lives in, as `s3://bucket/prefix`. Unset: the `data` folder."),
+    .describe("Bucket of the lakehouse, as `s3://bucket/prefix`. Unset: the `data` folder."),
   s3_endpoint: url("https://s3.example.com").optional().describe("Server of the bucket. Unset: Amazon's."),
   s3_region: z.string().min(1, NOT_EMPTY).default("us-east-1").describe("Region of the bucket."),
   s3_path_style: yesNo()
@@ -44,15 +44,15 @@ export const configSchema = z.strictObject({
   s3_timeout: duration().prefault("30s").describe("Longest a request to the bucket may take, with its retries."),
   s3_single_writer: yesNo()
     .default(false)
-    .describe("Take a bucket that does not keep writers apart; only one process may then ever write to it."),
-  cache_bytes: size().prefault("10GiB").describe("Disk that copies of a bucket's data files may take."),
+    .describe("Accept a bucket without conditional writes; then only one process may ever write to it."),
+  cache_bytes: size().prefault("10GiB").describe("Disk space for local copies of a bucket's data files."),
   allow: z
     .array(z.string().min(1, "expected a folder; allow = [] in lakehouse.toml allows none"))
     .optional()
     .describe("Folders `ingest` may read files from. Unset: the working directory and the client's roots.")
     .meta({ gate: true }),
   max_ingest_bytes: size().prefault("256MiB").describe("Largest file or text `ingest` reads, and largest upload."),
-  upload_quota: size().prefault("4GiB").describe("Room for all uploads that wait for their `ingest`."),
+  upload_quota: size().prefault("4GiB").describe("Disk space for uploads that wait for their `ingest`."),
   upload_expiry: duration().prefault("24h").describe("How long an upload is kept after its last byte has come."),
   max_ingest_rows: count().prefault(100_000_000).describe("Most rows one `ingest` writes."),
   ingest_timeout: duration().prefault("10m").describe("Longest one `ingest` may take."),
@@ -62,11 +62,11 @@ export const configSchema = z.strictObject({
     .describe("Memory DuckDB may use for queries, in equal parts for as many as `max_concurrent_queries`."),
   query_cache_bytes: size(0)
     .prefault("32MiB")
-    .describe("Results kept in memory, for statements that would give the same again while their data stays. 0: none."),
-  max_temp_bytes: size().prefault("10GiB").describe("Disk that queries, and each `ingest`, may spill to."),
+    .describe("Memory for cached results, used again by the same statement while its data is unchanged. 0: none."),
+  max_temp_bytes: size().prefault("10GiB").describe("Disk space for temporary files of queries, and of each `ingest`."),
   threads: count().optional().describe("Threads DuckDB uses. Unset: one a core."),
-  query_timeout: duration().prefault("30s").describe("Longest a query may run, when it does not say."),
-  max_query_timeout: duration().prefault("10m").describe("Longest `timeout_ms` that a call of `sql` may ask for."),
+  query_timeout: duration().prefault("30s").describe("Time limit of a query without `timeout_ms`."),
+  max_query_timeout: duration().prefault("10m").describe("Largest `timeout_ms` of a call of `sql`."),
   time_zone: timeZone()
     .default("UTC")
     .describe("IANA name of the zone in which statements take and show moments, as in `America/Chicago`."),
@@ -78,19 +78,21 @@ export const configSchema = z.strictObject({
     .describe(
       "Queries that run at the same time, each in a process that can use all threads. One token has all but one at most.",
     ),
-  max_queued_queries: count(0).prefault(128).describe("Queries that wait for their turn; more are refused."),
+  max_queued_queries: count(0).prefault(128).describe("Queries that may wait; more are refused."),
   max_result_bytes: size()
     .prefault("28KiB")
-    .describe("What a result may take, as text and as JSON each. Clients cut what is longer than 25,000 tokens."),
+    .describe("Largest result, as text and as JSON each. Clients cut what is longer than 25,000 tokens."),
   refresh: duration().prefault("30s").describe("How often versions committed by other processes are looked for."),
   job_after: duration().prefault("20s").describe("How long a call works before it is answered with a job."),
   retain_versions: count()
     .prefault(10)
     .describe("Newest versions of every dataset that `gc` keeps, however old they are."),
-  retain_age: duration(0).prefault("7d").describe("Versions that were the newest so long ago are kept besides."),
+  retain_age: duration(0)
+    .prefault("7d")
+    .describe("`gc` also keeps versions that were the newest less than this long ago."),
   gc_grace: duration()
     .prefault("24h")
-    .describe("What has been of no use for a shorter time `gc` leaves alone. Longer than `ingest_timeout`."),
+    .describe("`gc` keeps files that became unused less than this long ago. Longer than `ingest_timeout`."),
   embed_provider: z
     .enum(["auto", "ollama", "openai", "builtin"])
     .default("auto")
@@ -105,7 +107,7 @@ export const configSchema = z.strictObject({
     .number()
     .pipe(z.int().min(MIN_DIMENSION).max(MAX_DIMENSION))
     .optional()
-    .describe("Length of the vectors, asked for and checked. Unset: the model's own; 512 for builtin."),
+    .describe("Length of the vectors, requested and checked. Unset: the model's own; 512 for builtin."),
   embed_query_prefix: z
     .string()
     .optional()
@@ -134,7 +136,7 @@ export const configSchema = z.strictObject({
   vector_ef: count()
     .prefault(64)
     .describe(
-      "Candidates a vector search keeps in an index of up to 100,000 items, and as many more in a larger one as it takes to find as much: more finds more, and takes longer.",
+      "Candidates of a vector search in an index of up to 100,000 items; larger ones use more, for the same recall. More candidates find more, and take longer.",
     ),
   vector_search: z
     .enum(["hnsw", "exact"])
@@ -142,12 +144,14 @@ export const configSchema = z.strictObject({
     .describe("Search graphs, or compare with every vector: exact, and slower the more there are."),
   vector_quiet: duration()
     .prefault("2s")
-    .describe("How long an index is left alone before its graph is saved and its small files are merged."),
+    .describe("Time without changes before the graph of an index is saved and its small files are merged."),
   http: z
     .string()
     .min(1)
     .default("127.0.0.1:3110")
-    .describe("Where `serve` listens. Beyond this machine it wants a token, and `LAKEHOUSE_ALLOW_NONLOOPBACK=1`."),
+    .describe(
+      "Address that `serve` listens on. Beyond this machine it needs a token, and `LAKEHOUSE_ALLOW_NONLOOPBACK=1`.",
+    ),
   http_token: z
     .string()
     .min(1, NOT_EMPTY)
@@ -162,7 +166,7 @@ export const configSchema = z.strictObject({
     .meta({ gate: true }),
   allowed_hosts: names()
     .optional()
-    .describe("Names that clients may reach `serve` by, beside those of `http` and `public_url`; and origins.")
+    .describe("Host names and origins that `serve` accepts, besides those of `http` and `public_url`.")
     .meta({ gate: true }),
   allowed_ips: names()
     .optional()
@@ -170,7 +174,7 @@ export const configSchema = z.strictObject({
     .meta({ gate: true }),
   trusted_proxies: names()
     .optional()
-    .describe("Addresses and CIDR ranges of proxies whose `X-Forwarded-For` is believed.")
+    .describe("Addresses and CIDR ranges of proxies whose `X-Forwarded-For` is trusted.")
     .meta({ gate: true }),
   oauth_issuer: url("https://login.example.com")
     .optional()
@@ -185,7 +189,7 @@ export const configSchema = z.strictObject({
   oauth_max_lifetime: duration()
     .prefault("24h")
     .describe(
-      "Longest such a token may be valid, from its issue and from now; one for longer, or for ever, is refused.",
+      "Longest validity of such a token, from its issue and from now; longer ones, and those without end, are refused.",
     ),
   public_url: url("https://lake.example.com")
     .optional()
@@ -194,9 +198,9 @@ export const configSchema = z.strictObject({
   max_sessions: count()
     .prefault(64)
     .describe(
-      "Sessions of 2025 clients that are open, of which unused ones give way; and subscriptions of newer ones.",
+      "Open sessions of 2025 clients, of which unused ones are closed for new ones; and subscriptions of newer clients.",
     ),
-  session_idle: duration().prefault("30m").describe("How long a session that is not used is kept."),
+  session_idle: duration().prefault("30m").describe("How long an unused session is kept."),
   max_in_flight: count().prefault(64).describe("HTTP requests that are served at the same time; more get a 503."),
   max_per_caller: count()
     .prefault(48)
@@ -206,10 +210,10 @@ export const configSchema = z.strictObject({
   max_connections_per_address: count()
     .prefault(128)
     .describe(
-      "Connections of one address (of IPv6: a /64) that have shown no token yet; the oldest gives way. Not for `trusted_proxies`.",
+      "Connections of one address (of IPv6: a /64) without a valid token yet; the oldest is closed for a new one. Not for `trusted_proxies`.",
     ),
   max_body_bytes: atMost(size().prefault("4MiB"), 2 ** 28).describe("Longest message over HTTP."),
-  keep_alive: atMost(duration().prefault("15s"), 3600e3).describe("How often an open stream sends a sign of life."),
+  keep_alive: atMost(duration().prefault("15s"), 3600e3).describe("Interval of keep-alive comments on open streams."),
   trace_arguments: z
     .enum(["off", "on"])
     .default("off")
@@ -225,11 +229,11 @@ export interface ConfigSource {
   cwd: string;
   /** `--config`, or `LAKEHOUSE_CONFIG`. */
   file?: string | undefined;
-  /** Instead of the schema's, for what nobody has set. */
+  /** Replace those of the schema. */
   defaults?: Partial<Record<keyof Config, string>>;
 }
 
-/** Defaults < `lakehouse.toml` < `LAKEHOUSE_*` < flags. Throws `invalid` naming the setting, where it stands and the fix. */
+/** Defaults < `lakehouse.toml` < `LAKEHOUSE_*` < flags. Throws `invalid` naming the setting and its source. */
 export function loadConfig(source: ConfigSource): { config: Config; file: string | undefined } {
   const explicit = source.file ?? source.env.LAKEHOUSE_CONFIG;
   const file = resolve(source.cwd, explicit ?? "lakehouse.toml");
@@ -266,27 +270,27 @@ export function loadConfig(source: ConfigSource): { config: Config; file: string
 export const envName = (key: string): string => `LAKEHOUSE_${key.toUpperCase()}`;
 export const flagName = (key: string): string => `--${key.replaceAll("_", "-")}`;
 export const settingNames = Object.keys(configSchema.shape) as (keyof Config)[];
-/** What must not lie in a file beside other settings, which are shown and copied around. */
+/** Secrets that do not belong into a file with other settings, which is shown and copied. */
 const isEnvOnly = (name: keyof Config): boolean => configSchema.shape[name].meta()?.envOnly === true;
 const isGate = (name: keyof Config): boolean => configSchema.shape[name].meta()?.gate === true;
-/** What must not be shown, nor be given as a flag, which other users of the machine can read. */
+/** Secrets are never shown, and not flags, which other users of the machine can read. */
 const isSecret = (name: keyof Config): boolean => configSchema.shape[name].meta()?.secret === true;
-/** The settings that are flags too. */
+/** Settings that are flags. */
 export const flagSettings = settingNames.filter((name) => !isSecret(name));
 
-/** The settings as they may be shown. */
+/** The settings without secrets. */
 export function redacted(config: Config): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(config).map(([name, value]) => [name, isSecret(name as keyof Config) ? "***" : value]),
   );
 }
 
-/** Threads the engine gets when the setting is absent. */
+/** Threads without the setting. */
 export const defaultThreads = (): number => availableParallelism();
 
-/** Settings that are lists, for which a flag can be repeated. */
+/** Settings that are lists; their flags can be repeated. */
 export const LISTS: ReadonlySet<string> = new Set(["allow", "allowed_hosts", "allowed_ips", "trusted_proxies"]);
-/** Variables of ours that are no settings. */
+/** Our variables that are not settings. */
 const OTHER_ENV = new Set(["LAKEHOUSE_CONFIG", "LAKEHOUSE_ALLOW_NONLOOPBACK"]);
 
 function fromEnv(env: ConfigSource["env"]): Record<string, unknown> {
@@ -294,7 +298,7 @@ function fromEnv(env: ConfigSource["env"]): Record<string, unknown> {
   for (const [variable, value] of Object.entries(env)) {
     if (!variable.startsWith("LAKEHOUSE_") || OTHER_ENV.has(variable) || value === undefined) continue;
     const key = settingNames.find((name) => envName(name) === variable);
-    // An empty variable is none, as everywhere, except where that would leave a gate open that somebody meant to close.
+    // An empty variable counts as unset, except where that would let in more than was meant.
     if (value === "" && (key === undefined || !isGate(key))) continue;
     if (key === undefined) throw unknownSetting(variable, settingNames.map(envName));
     if (key === "allow") values[key] = value === "" ? [value] : value.split(delimiter).filter(Boolean);
@@ -320,8 +324,7 @@ function parseToml(file: string, label: string): Record<string, unknown> {
 }
 
 /**
- * Where and why, without the lines that the parser's own message shows: which of them holds a secret cannot be known of
- * a file that is wrong.
+ * Place and reason, without the lines that the parser quotes: they may contain secrets.
  */
 function tomlMistake({ line, column, message }: TomlError, text: string, label: string): string {
   const [, key] = /^\s*["']?(\w+)["']?\s*=/.exec(text.split(/\r?\n/)[line - 1] ?? "") ?? [];

@@ -6,11 +6,11 @@ import { parseBind } from "../transport/gates/bind.ts";
 import type { HttpSettings } from "../transport/http.ts";
 import { type Config, defaultThreads } from "./config.ts";
 
-/** A client that sends its headers, or a message, slower than this is not waited for. */
+/** Time for the headers, and for the body, of a request. */
 const HEADERS_MS = 10_000;
 const BODY_MS = 60_000;
 
-/** `allow`: the folders that `ingest` may read. */
+/** `allow`: folders that `ingest` may read. */
 export function engineSettings(
   config: Config,
   cwd: string,
@@ -126,7 +126,7 @@ export function httpSettings(
   };
 }
 
-/** A token is made out to this server by its audience: without one, tokens for any other service would be accepted. */
+/** Without an audience, tokens of the issuer for any other service would be accepted. */
 function oauthSettings(
   { oauth_issuer: issuer, oauth_audience, oauth_max_lifetime }: Config,
   publicUrl: string | undefined,
@@ -151,8 +151,8 @@ function oauthSettings(
 }
 
 /**
- * Where traces go, as OpenTelemetry's own variables say, without what may be secret in it; undefined for nowhere. They
- * are often set for all programs of a machine, so one that does not suit is told, and stops nothing.
+ * Where traces are sent, by the variables of OpenTelemetry, without parts that may be secret. Undefined: nowhere. These
+ * variables are often set for all programs of a machine, so an unsuitable one is logged, and is not an error.
  */
 export function tracesEndpoint(env: Record<string, string | undefined>, log: Log): string | undefined {
   const [name, path] = env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT

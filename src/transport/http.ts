@@ -18,46 +18,46 @@ const MAX_CONNECTIONS = 1024;
 const MAX_CONNECTIONS_PER_ADDRESS = 128;
 const CHECK_CONNECTIONS_MS = 1_000;
 const REQUEST_MS = 300_000;
-/** For what is already written to reach its readers. */
+/** Time for written answers to reach their clients. */
 const FLUSH_MS = 1_000;
 const NOBODY: Caller = { name: "" };
 
 export interface HttpSettings extends McpSettings {
   gates: GateSettings;
   headersTimeoutMs: number;
-  /** For a whole request: the net under the time a body has, where its route does not look after that. Default: 5 min. */
+  /** For a whole request, unless its route is `slow`. Default: 5 min. */
   requestTimeoutMs?: number;
-  /** All together. Default: 1,024. */
+  /** Connections at a time. Default: 1,024. */
   maxConnections?: number;
-  /** Of one address, before a token was shown on them. Default: 128. */
+  /** Of one address, as long as no request on them had a valid token. Default: 128. */
   maxConnectionsPerAddress?: number;
-  /** More paths, with the gates they want. `/x/*` is every path with one segment more than `/x`. */
+  /** More paths. `/x/*` matches every path with one segment more than `/x`. */
   routes?: Record<string, Route>;
 }
 
 export interface Route {
   methods: readonly string[];
   /**
-   * `public`: no gates. `network`: Host, Origin and address. `caller`: also a token, when there are any; whose it is is
-   * handed on.
+   * `public`: no gates. `network`: Host, Origin and address. `caller`: also a token, where tokens are configured; the
+   * handler gets its caller.
    */
   access: "public" | "network" | "caller";
-  /** Methods whose bodies may take any time: it looks after that itself. */
+  /** Methods whose bodies may take any time, because the route limits it. */
   slow?: readonly string[];
-  /** Lets what is under way end within `ms`, and refuses what comes. */
+  /** Refuses new requests. Resolves when the running ones have ended, or after `ms`. */
   drain?(ms: number): Promise<void>;
   handle(request: IncomingMessage, response: ServerResponse, caller: Caller): void | Promise<void>;
 }
 
 export interface HttpServer {
-  /** Such as `127.0.0.1:3110`. */
+  /** As `127.0.0.1:3110`. */
   address: string;
   status(): HttpStatus;
-  /** Stops accepting, refuses new requests, lets those under way end within `ms`, then ends the rest. */
+  /** Stops listening and refuses new requests, lets the running ones end within `ms`, then ends the rest. */
   drain(ms: number): Promise<void>;
 }
 
-/** What is under way, and what was answered since the start. */
+/** What is open now, and counts since the start. */
 export interface HttpStatus extends HttpCounts {
   running: number;
   sessions: number;
@@ -65,7 +65,7 @@ export interface HttpStatus extends HttpCounts {
   connections: number;
 }
 
-/** Listens when it resolves. Throws `LakeError` naming the setting and the fix: no gate is left open by a mistake. */
+/** Resolves when it listens. Throws `LakeError` for a wrong setting, so that no gate is left open by a mistake. */
 export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
   const scope = openScope();
   try {
@@ -76,7 +76,7 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
     const routes: Record<string, Route> = {
       ...settings.routes,
       "/mcp": { methods: ["POST", "GET", "DELETE"], access: "caller", handle: mcp.handle },
-      // A load balancer asks by address, under any name, without a token: no gate, and nothing to learn.
+      // Load balancers call it by address, under any name, without a token. It reveals nothing.
       "/health": {
         methods: ["GET", "HEAD"],
         access: "public",
@@ -91,7 +91,7 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
     const answers = openPlaces(Number.POSITIVE_INFINITY);
     const serve = (request: IncomingMessage, response: ServerResponse): void => {
       response.once("close", answers.take() ?? (() => {}));
-      // A client that goes away in the middle of its answer is no error of ours.
+      // The client went away in the middle of its answer.
       response.on("error", () => {});
       counts.watch(response);
       connections.use(request.socket, response);
@@ -106,10 +106,10 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
     const server = createHttpServer(
       {
         headersTimeout: settings.headersTimeoutMs,
-        // Node's own timer knows no routes, and an upload takes as long as it takes: see `limitTime`.
+        // Node's own timer does not know routes, and uploads may take any time: see `limitTime`.
         requestTimeout: 0,
         connectionsCheckingInterval: CHECK_CONNECTIONS_MS,
-        // A pending Nagle delay costs 40 ms on a small answer.
+        // With Nagle, a small answer may be delayed by 40 ms.
         noDelay: true,
       },
       serve,
@@ -119,7 +119,7 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
       perAddress: settings.maxConnectionsPerAddress ?? MAX_CONNECTIONS_PER_ADDRESS,
       isProxy: gates.isProxy,
     });
-    // A body that will be refused need not be sent: the gates are passed before the client is told to go on.
+    // The gates come before 100 Continue, so that a refused body is not sent.
     server.on("checkContinue", serve);
     await listen(server, settings.gates.bind);
     server.on("error", (error) => settings.log("error", "the listener failed", { error: error.message }));
@@ -192,7 +192,7 @@ async function route(
   const caller = await gates.judgeCaller(request);
   if (isRefusal(caller)) return stop("token", caller);
   admitted(caller);
-  // Nobody would be told when a response ends that has ended already.
+  // The client is gone: no `close` event would release what the handler takes.
   if (response.destroyed) return;
   await found.handle(request, response, caller);
 }
@@ -217,13 +217,13 @@ function metadataRoutes({ metadata }: Gates): Record<string, Route> {
     access: "network",
     handle: (_, response) => answer(response, 200, metadata.read()),
   };
-  // Clients look before the path of /mcp; older ones at the root.
+  // Clients look at the path of RFC 9728, older ones at the root.
   return { "/.well-known/oauth-protected-resource": published, [metadata.path]: published };
 }
 
 /**
- * Where clients look for an authorization server that there is not, and then ask to be registered: they show their users
- * what is answered there, in the form of RFC 6749 and 7591.
+ * Where clients look for an authorization server, and try to register, although there is none. They show their users the
+ * answer, which has the form of RFC 6749 and 7591.
  */
 function tokenRoutes(gates: GateSettings): Record<string, Route> {
   if (gates.oauth !== undefined || !isNamed(gates)) return {};

@@ -1,13 +1,13 @@
 import type { Readable } from "node:stream";
 
 const NEWLINE = 0x0a;
-/** Clients write the id of a request first or last. */
+/** Searched at both ends of a message: clients write the id of a request first or last. */
 const SEARCHED_BYTES = 1024;
 
 /**
- * The lines of `input`, each in one piece: a reader that joins a long message chunk by chunk takes minutes for what takes
- * milliseconds at once. More is read only when a line is done with. A line of more than `maxBytes` is skipped, and told
- * with its request's id where that is found.
+ * The lines of `input`. Chunks of a long line are joined once, at its end: joining them one by one takes minutes. More is
+ * read only after the consumer is done with a line. A line of more than `maxBytes` is skipped and reported to `onTooLong`,
+ * with the id of the request where it is found.
  */
 export async function* wholeLines(
   input: Readable,
@@ -16,7 +16,7 @@ export async function* wholeLines(
 ): AsyncGenerator<Buffer, void> {
   let parts: Buffer[] = [];
   let bytes = 0;
-  /** Both ends of a line that is too long. */
+  /** The two ends of a line that is too long. */
   let ends: { head: Buffer; tail: Buffer } | undefined;
 
   const add = (piece: Buffer): void => {
@@ -49,7 +49,7 @@ export async function* wholeLines(
   }
 }
 
-/** The id of the request in a line that is not parsed. */
+/** The id of the request in a line, without parsing it. */
 export function requestId(line: Buffer): string | number | undefined {
   return idBetween(line.subarray(0, SEARCHED_BYTES), line.subarray(-SEARCHED_BYTES));
 }

@@ -3,30 +3,30 @@ import { parseExactInSlices } from "../engine/kernel/exact-json.ts";
 import { JsonLimitError } from "../engine/kernel/json-limit-error.ts";
 
 const LIMITS = {
-  /** Deeper than any argument of ours, and shallow enough for everything that walks a message recursively. */
+  /** Deeper than any of our arguments, and safe for recursive code. */
   maxDepth: 100,
-  /** As many as a statement takes parameters. */
+  /** As many as a statement may have parameters. */
   maxKeys: 10_000,
-  /** More than 10,000 items with vector and metadata have. */
+  /** Enough for 10,000 items with vector and metadata. */
   maxContainers: 100_000,
-  /** Of what the SDK goes through several times, and copies. */
+  /** Outside of the arguments, in what the SDK copies and traverses several times. */
   message: { maxKeys: 1_000 },
 };
 
-/** More than any of ours has. The SDK repeats them in its errors. */
+/** Longer than any of ours. Bounded, because the SDK repeats them in errors. */
 const MAX_CHARS: Readonly<Record<string, number>> = { method: 128, name: 128, uri: 512, protocolVersion: 128, id: 200 };
 const MAX_BATCH = 100;
-/** Reading so much as text takes a part of a millisecond. */
+/** Decoding this much takes less than a millisecond. */
 const LONG_BYTES = 2 ** 20;
 
 const PARSE_ERROR = -32700;
 const INVALID_REQUEST = -32600;
 
-/** JSON that is no message to serve. The message says why. */
+/** A message that is not served. */
 export class MessageError extends Error {
-  /** Of JSON-RPC. */
+  /** The error code of JSON-RPC. */
   readonly code: number;
-  /** Of the request, where it is known. */
+  /** The id of the request, where it is known. */
   readonly id: string | number | undefined;
 
   constructor(code: number, message: string, id?: string | number) {
@@ -37,12 +37,12 @@ export class MessageError extends Error {
 }
 
 /**
- * A message of the protocol, or a batch of them; numbers in the arguments of a call stay what they are. Throws
- * `MessageError` for one that goes beyond the limits, and whatever for what is no JSON.
+ * Parses a message or a batch; numbers in the arguments of a call stay exact. Throws `MessageError` for a message beyond
+ * the limits, and other errors for text that is not JSON.
  */
 export async function parseMessage(bytes: Buffer): Promise<unknown> {
   const isLong = bytes.length > LONG_BYTES;
-  // What it took to receive it is a turn of its own, and so is reading it as text.
+  // Receiving, decoding and parsing a long message are turns of the event loop of their own.
   if (isLong) await setImmediate();
   const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   if (isLong) await setImmediate();

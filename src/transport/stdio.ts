@@ -14,17 +14,17 @@ import { requestId, wholeLines } from "./lines.ts";
 import { MessageError, parseMessage } from "./message.ts";
 
 export interface StdioSession {
-  /** Resolves when the client has closed its end, or after `close`. */
+  /** Resolves when the client has closed its end, or after `close()`. */
   closed: Promise<void>;
   close(): Promise<void>;
 }
 
-/** One message may be this large: inline text for `ingest` has to fit, escaped as JSON. */
+/** Inline text of `ingest` has to fit, escaped as JSON. */
 const MAX_MESSAGE_BYTES = 40 * 2 ** 20;
 
 /**
- * Serves one client over stdin and stdout. From here on only the protocol writes to stdout; what others print goes to
- * stderr. `onMessage` is called for every message of either side.
+ * Serves one client over stdin and stdout. From now on only the protocol writes to stdout; other output goes to stderr.
+ * `onMessage` is called for every message of either side.
  */
 export function serveStdio(createServer: McpServerFactory, log: Log, onMessage: () => void): StdioSession {
   const transport = openTransport(process.stdin, claimStdout(), log, onMessage);
@@ -47,7 +47,7 @@ export function serveStdio(createServer: McpServerFactory, log: Log, onMessage: 
   };
 }
 
-/** Not the SDK's, whose way of reading a message rounds the numbers in it. */
+/** Instead of the SDK's transport, which parses numbers inexactly. */
 function openTransport(input: Readable, wire: Writable, log: Log, onMessage: () => void): Transport {
   let isClosed = false;
   const write = async (text: string): Promise<void> => {
@@ -62,7 +62,7 @@ function openTransport(input: Readable, wire: Writable, log: Log, onMessage: () 
   ): void => {
     if (id === undefined) return;
     const error = { code, message };
-    // A client that is gone is not answered.
+    // The client is gone.
     void write(`${JSON.stringify({ jsonrpc: "2.0", id, error })}\n`).catch(() => {});
   };
   const read = async (line: Buffer): Promise<JSONRPCMessage | undefined> => {

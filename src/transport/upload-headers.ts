@@ -2,17 +2,17 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Incoming } from "../engine/uploads/upload-receive.ts";
 import type { Refusal } from "./gates/refusal.ts";
 
-/** Types that a form or `curl -d` sends: what is in them is not the file, or no longer. */
+/** Types that forms and `curl -d` send, whose body is not the file as it was. */
 const FORMS = /^(multipart\/|application\/x-www-form-urlencoded)/i;
-/** A part of a file, or how to go on with one (draft-ietf-httpbis-resumable-upload). */
+/** Headers of partial and of resumed uploads (draft-ietf-httpbis-resumable-upload). */
 const PARTIAL = ["content-range", "upload-offset", "upload-complete", "upload-incomplete"];
 
 export const SEND_WHOLE =
   "An upload is sent whole and cannot be gone on with: PUT all of the file to /uploads?name=FILE.";
 
 /**
- * What the headers of a PUT say of its body: RFC 9530 for `Repr-Digest` and `Content-Digest`, which are the same for a
- * whole file, RFC 3230 for `Digest`. Node has checked `Content-Length`.
+ * Length and digests of the body of a PUT. `Repr-Digest` and `Content-Digest` (RFC 9530) mean the same for a whole file;
+ * `Digest` is of RFC 3230. Node has checked `Content-Length`.
  */
 export function incomingOf(headers: IncomingHttpHeaders): Pick<Incoming, "length" | "sha256"> | Refusal {
   if (FORMS.test(headers["content-type"] ?? "")) {
@@ -21,7 +21,7 @@ export function incomingOf(headers: IncomingHttpHeaders): Pick<Incoming, "length
   if ((headers["content-encoding"] ?? "identity").toLowerCase() !== "identity") {
     return { status: 415, message: "Send the file without Content-Encoding; it may be a .gz or .zst itself." };
   }
-  // Taken for a whole file, a part would be one in silence (RFC 9110, 14.5).
+  // Otherwise a part would silently be taken for a whole file (RFC 9110, 14.5).
   const partial = PARTIAL.find((name) => headers[name] !== undefined);
   if (partial !== undefined) return { status: 400, message: `${SEND_WHOLE} Send it without ${partial}.` };
   const sha256: string[] = [];
@@ -34,7 +34,7 @@ export function incomingOf(headers: IncomingHttpHeaders): Pick<Incoming, "length
   return { length: length === undefined ? undefined : Number(length), sha256 };
 }
 
-/** The SHA-256 in hex. Other algorithms alone are refused: a digest that nobody checks is one that lies. */
+/** The SHA-256 in hex. A header with other algorithms only is refused, because they would not be checked. */
 function digestIn(headers: IncomingHttpHeaders, name: string): string | Refusal | undefined {
   const value = headers[name.toLowerCase()];
   if (value === undefined) return undefined;

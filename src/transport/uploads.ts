@@ -12,40 +12,40 @@ import { incomingOf, SEND_WHOLE } from "./upload-headers.ts";
 export interface UploadRouteSettings {
   uploads: Uploads;
   log: Log;
-  /** Uploads at a time that one caller may have; infinite where all are the same. */
+  /** Uploads of one caller at a time. Infinite where callers have no names. */
   maxPerCaller: number;
-  /** A sender that is silent for longer has gone, and nothing of it is kept. Default: a minute. */
+  /** An upload without new bytes for this long is dropped. Default: a minute. */
   idleMs?: number;
-  /** Whether calls wait for what takes the machine's time, so that bodies are to be read slowly. Default: never. */
+  /** Whether calls are waiting, so that bodies should be read slowly. Default: never. */
   isBusy?: () => boolean;
 }
 
 const IDLE_MS = 60_000;
-/** After each chunk, most of 64 KiB, while the server is busy: an upload has time, and calls have somebody waiting. */
+/** Pause after each chunk (mostly of 64 KiB) while calls are waiting. */
 const YIELD_MS = 10;
-/** Bodies that are written at the same time: a disk is not faster for more. */
+/** Bodies that are written at a time: more do not make the disk faster. */
 const MAX_RUNNING = 16;
-/** Of those, one token's: as with calls, a quarter is left to others, whatever is set. */
+/** Of one token: as with calls, a quarter is always left to others. */
 const MAX_OF_ONE = 12;
-/** Of all that may wait, in number and in bytes, one token's. */
+/** Of waiting uploads, the share of one token, by number and by bytes. */
 const SHARE = 0.75;
 /**
- * What a sender has to bring in each minute that it is waited for. Any line in use is faster; without it a byte a minute
- * holds a place, and room in the quota, for as long as it likes.
+ * Least rate of a sender. Slower than any line in use; without it, a byte per minute would keep a place, and room in the
+ * quota, for ever.
  */
 const MIN_BYTES_PER_S = 1_024;
 const RETRY_S = 5;
 
 /**
- * `PUT /uploads?name=…` takes a file and `GET /uploads` lists those of the caller; at an upload's own address, `GET` tells
- * what it is and `DELETE` removes it.
+ * `PUT /uploads?name=…` receives a file, `GET /uploads` lists those of the caller. `GET /uploads/<id>` describes an upload,
+ * `DELETE` removes it.
  */
 export function uploadRoutes(settings: UploadRouteSettings): Record<string, Route> {
   const { uploads, log } = settings;
   const { maxPerCaller } = settings;
   const each = maxPerCaller === Number.POSITIVE_INFINITY ? MAX_RUNNING : Math.min(maxPerCaller, MAX_OF_ONE);
   const running = openSharedPlaces(MAX_RUNNING, each);
-  // Places and room of what waits for its ingest.
+  // Of the number and the bytes of waiting uploads.
   const share = maxPerCaller === Number.POSITIVE_INFINITY ? 1 : SHARE;
   let draining = false;
 
@@ -70,7 +70,7 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
     let outcome = "ok";
     try {
       const body = bodyOf(request, response, settings);
-      tell(response, 201, await uploads.receive(caller, { ...incoming, name, share }, body));
+      sendUpload(response, 201, await uploads.receive(caller, { ...incoming, name, share }, body));
     } catch (error) {
       outcome = outcomeOf(error, request);
       if (outcome === "slow") refuse(request, response, TOO_SLOW);
@@ -102,7 +102,7 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
       const [path = ""] = (request.url ?? "").split("?");
       const id = path.slice("/uploads/".length);
       if (request.method === "PUT") return refuse(request, response, { status: 400, message: SEND_WHOLE });
-      if (request.method !== "DELETE") return tell(response, 200, await uploads.find(caller, id));
+      if (request.method !== "DELETE") return sendUpload(response, 200, await uploads.find(caller, id));
       await uploads.remove(caller, id);
       response.writeHead(204).end();
     },
@@ -110,8 +110,8 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
   return { "/uploads": all, "/uploads/*": one };
 }
 
-/** With the digest of RFC 9530. */
-function tell(response: ServerResponse, status: number, upload: Upload): void {
+/** Answers with an upload, and with the digest of RFC 9530. */
+function sendUpload(response: ServerResponse, status: number, upload: Upload): void {
   answer(response, status, upload, {
     location: `/uploads/${upload.upload}`,
     ...(upload.sha256 !== null && {
@@ -120,7 +120,7 @@ function tell(response: ServerResponse, status: number, upload: Upload): void {
   });
 }
 
-/** The body as it comes. The client is told to go on, if it asks, when the first of it is wanted. */
+/** The chunks of the body. A client that expects 100 Continue gets it when the first chunk is requested. */
 async function* bodyOf(
   request: IncomingMessage,
   response: ServerResponse,
@@ -128,12 +128,12 @@ async function* bodyOf(
 ) {
   if (request.headers.expect !== undefined) {
     response.writeContinue();
-    // From here on the body is on its way.
+    // From now on the body is being sent.
     request.headers.expect = undefined;
   }
-  // Left early, the request must live on until it is answered.
+  // When the consumer stops early, the request has to stay open for its answer.
   const chunks: AsyncIterator<Buffer> = request.iterator({ destroyOnReturn: false });
-  // Time in which we write counts for nothing: a slow disk is not the sender's fault.
+  // Time for writing does not count: a slow disk is not the sender's fault.
   let [waited, came] = [0, 0];
   try {
     for (;;) {
@@ -162,10 +162,10 @@ function queryOf({ url = "" }: IncomingMessage): { name: string | undefined } | 
   return { status: 400, message: "The address takes one name and nothing else: /uploads?name=workers.csv." };
 }
 
-/** What the log calls an upload that failed. */
+/** How the log names the end of a failed upload. */
 function outcomeOf(error: unknown, request: IncomingMessage): string {
   if (error instanceof LakeError) return error.kind;
-  // Nobody is there any more to be told.
+  // The client is gone.
   if (request.destroyed) return "cut";
   return error === SLOW ? "slow" : "internal";
 }

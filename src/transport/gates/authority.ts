@@ -1,6 +1,6 @@
 import { normalAddress } from "./ip.ts";
 
-/** `host` is in one spelling: a lower-case name without a dot at its end, or an address as `normalAddress` writes it. */
+/** `host` is normalized: a lower-case name without a final dot, or an address as by `normalAddress`. */
 export interface Authority {
   host: string;
   port: number | undefined;
@@ -9,8 +9,8 @@ export interface Authority {
 const LABEL = /^(?!-)[a-z0-9_-]{1,63}(?<!-)$/;
 
 /**
- * Reads `name`, `1.2.3.4` or `[::1]`, each with or without `:port`, as they stand in Host, Origin and settings.
- * Undefined for everything else, so also for users, paths, lists, escapes and `127.1`. A zone (`[fe80::1%eth0]`) is cut.
+ * Parses `name`, `1.2.3.4` or `[::1]`, each with or without `:port`, as in Host, Origin and settings. Undefined for
+ * everything else, including users, paths, lists, escapes and `127.1`. A zone (`[fe80::1%eth0]`) is dropped.
  */
 export function parseAuthority(text: string): Authority | undefined {
   const [, brackets, plain, digits] = /^(?:\[([^[\]]*)\]|([^:[\]]*))(?::(\d{1,5}))?$/.exec(text) ?? [];
@@ -20,14 +20,14 @@ export function parseAuthority(text: string): Authority | undefined {
   return host === undefined ? undefined : { host, port };
 }
 
-/** A name or an address, the latter without brackets, in one spelling; undefined if it is neither. */
+/** Normalizes a name, or an address without brackets. Undefined for anything else. */
 export function normalHost(text: string): string | undefined {
   const address = normalAddress(text);
   if (address !== undefined) return address;
   const name = text.toLowerCase().replace(/\.$/, "");
   const labels = name.split(".");
   if (name.length > 253 || !labels.every((label) => LABEL.test(label))) return undefined;
-  // Programs disagree about what 127.1 and 0x7f.1 are; browsers take a name that ends like this for an IPv4 address.
+  // Programs disagree about 127.1 and 0x7f.1; browsers take a name that ends in a number for an IPv4 address.
   return /^(?:\d+|0x[0-9a-f]*)$/.test(labels.at(-1) ?? "") ? undefined : name;
 }
 

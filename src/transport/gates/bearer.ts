@@ -6,15 +6,15 @@ import type { Tokens } from "./tokens.ts";
 const BEARER = /^bearer +([A-Za-z0-9\-._~+/]+=*) *$/i;
 
 export const SEND_TOKEN = "Send a token: Authorization: Bearer TOKEN.";
-/** What shows no answer of ours: it looks for an authorization server, and says what it did not find. */
+/** For Claude Code, which does not show this answer: it looks for an authorization server, and reports that there is none. */
 export const CLAUDE_CODE =
   'In Claude Code: claude mcp add --transport http lakehouse URL --header "Authorization: Bearer TOKEN".';
 
 /**
- * Says who calls, by their token: one of `tokens`, else what `verify` (OAuth) makes of it. With neither, which a server
- * on loopback may be, everybody is `anonymous`. 401 for a token that is absent or wrong, with `WWW-Authenticate` and in
- * it `resourceMetadata`, the address of the RFC 9728 document, if there is one; 400 for two headers. `raw` are Node's
- * `rawHeaders`: of two Authorization headers, `authorization` is the first.
+ * The caller by the token: one of `tokens`, else as `verify` (OAuth) says. Without both, which is allowed on loopback,
+ * every caller is `anonymous`. Refuses with 401 an absent or wrong token, with `resourceMetadata`, the address of the
+ * RFC 9728 document, in `WWW-Authenticate`; with 400 two headers. `raw` are Node's `rawHeaders`, since Node drops the
+ * second of two Authorization headers from `headers`.
  */
 export async function judgeBearer(
   authorization: string | string[] | undefined,

@@ -9,8 +9,8 @@ const FORMS_HINT =
   '"localhost:3110"), or, for other machines, "0.0.0.0:3110" or ":3110".';
 
 /**
- * Reads the setting `http`. A port alone is on loopback; `:3110` is every interface, of IPv4 and IPv6; port 0 is any
- * free one. `host` is ready for `listen`: without brackets, with its zone. Throws `invalid` for everything else.
+ * Parses the setting `http`. A port alone means loopback, `:3110` every interface of IPv4 and IPv6, port 0 any free port.
+ * `host` has the form for `listen`: without brackets, with its zone. Throws `invalid` for everything else.
  */
 export function parseBind(text: string): { host: string; port: number } {
   const trimmed = text.trim();
@@ -29,8 +29,8 @@ export function parseBind(text: string): { host: string; port: number } {
 }
 
 /**
- * Whether only this machine can reach what listens on `host`: 127.0.0.0/8, ::1, their IPv4-mapped forms, localhost. Not
- * a name that merely resolves to one of them, which somebody else may change.
+ * Whether only this machine can reach `host`: 127.0.0.0/8, ::1, their IPv4-mapped forms, localhost. False for other names
+ * that resolve to one of them, because that may change.
  */
 export function isLoopback(host: string): boolean {
   const normal = normalHost(host.replace(/^\[(.*)\]$/, "$1"));
@@ -38,8 +38,8 @@ export function isLoopback(host: string): boolean {
 }
 
 /**
- * Throws `denied` for an address that other machines reach, unless callers have to prove who they are (`hasTokens`: by
- * tokens, or through an OAuth issuer) and somebody has said that it is meant, with exactly `1`.
+ * Throws `denied` for an address that other machines can reach, unless callers need tokens (`hasTokens`, including those
+ * of an OAuth issuer) and `allowNonLoopback` is exactly `1`.
  */
 export function assertBindAllowed(
   { host }: { host: string },

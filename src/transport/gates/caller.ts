@@ -1,8 +1,8 @@
-/** Who calls, and how long the token is good for that they came with. */
+/** Who sent a request, and how long the token is valid. */
 export interface Caller {
   name: string;
-  /** When it runs out, in ms since the epoch. */
+  /** When the token expires, in ms since the epoch. */
   expires?: number;
-  /** Whether it was taken away since. */
+  /** Whether the token was removed since. */
   isRemoved?(): boolean;
 }

@@ -6,22 +6,22 @@ import { isLoopback } from "./bind.ts";
 import { normalAddress } from "./ip.ts";
 import type { Refusal } from "./refusal.ts";
 
-/** The hosts under which a server may be asked for, besides loopback. */
+/** The hosts that a request may name, besides loopback. */
 export interface HostRules {
-  /** In the spelling of `normalHost`. */
+  /** Normalized by `normalHost`. */
   names: ReadonlySet<string>;
-  /** Also any address, but no other name. */
+  /** Whether any address is allowed, too. */
   anyAddress: boolean;
 }
 
 const EVERY_INTERFACE = new Set(["0.0.0.0", "::"]);
 
 /**
- * The rules against DNS rebinding: a page of `evil.example`, whose name suddenly means this machine, still sends
- * `Host: evil.example`. So the host has to be loopback, the one bound to, or one of `extra` (setting `allowed_hosts`);
- * ports do not matter. A server on every interface does not know its addresses (containers, NAT): unless `extra` says
- * them it takes any address for one of them, because an address cannot be rebound, but no name.
- * Throws `invalid` for an entry of `extra` that is no plain name or address.
+ * Rules against DNS rebinding: a page of `evil.example`, whose name suddenly resolves to this machine, still sends
+ * `Host: evil.example`. So the host has to be loopback, the bound one, or one of `extra` (setting `allowed_hosts`), with
+ * any port. A server on every interface does not know its addresses (containers, NAT): without `extra` it accepts any
+ * address, because addresses cannot be rebound, but no name. Throws `invalid` for an entry of `extra` that is not a plain
+ * name or address.
  */
 export function allowedHosts({ bind, extra }: { bind: { host: string; port: number }; extra: string[] }): HostRules {
   const bound = normalHost(bind.host) ?? bind.host;
@@ -30,9 +30,9 @@ export function allowedHosts({ bind, extra }: { bind: { host: string; port: numb
 }
 
 /**
- * Refuses a request that a page of another site may have caused. `Origin`, which browsers send, has to be the host asked
- * for, one of the rules' names, or a page of this machine where this machine was asked for; programs send none. `raw`
- * are Node's `rawHeaders`: of two Host headers, `headers` shows one.
+ * Refuses a request that a page of another site may have caused. `Origin`, which browsers send and programs do not, has to
+ * be the requested host, one of the allowed names, or loopback where the requested host is. `raw` are Node's `rawHeaders`,
+ * since Node drops the second of two Host headers from `headers`.
  */
 export function judgeHost(
   { host, origin }: { host?: string | undefined; origin?: string | undefined },

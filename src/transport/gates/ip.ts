@@ -4,14 +4,14 @@ import { LakeError } from "../../engine/kernel/errors.ts";
 import type { Refusal } from "./refusal.ts";
 
 /**
- * Networks that addresses may belong to. Without any it lets nobody in. Apart by family, because in one `BlockList` an
- * IPv6 network such as `::/0` has IPv4 addresses, too.
+ * Networks whose addresses are let in; none, if it is empty. One `BlockList` per family, because in a common one an IPv6
+ * network such as `::/0` would contain IPv4 addresses.
  */
 export type Allowlist = Record<Family, BlockList>;
 
 type Family = "ipv4" | "ipv6";
 
-/** `text` is in the one spelling of the address, as in a URL. */
+/** `text` is normalized, as in a URL. */
 interface Address {
   family: Family;
   text: string;
@@ -22,9 +22,9 @@ const PREFIX = /^(?:0|[1-9]\d{0,2})$/;
 const FORMS_HINT = 'Write an address or a network in CIDR form, such as "10.0.0.5", "10.0.0.0/8", "2001:db8::/32".';
 
 /**
- * Reads addresses and CIDR networks, of IPv4 and IPv6; an IPv4-mapped one (`::ffff:10.0.0.0/104`) counts as IPv4, and no
- * IPv6 network contains IPv4 addresses: everything is `0.0.0.0/0` and `::/0`. Throws `invalid` for the first entry that
- * is neither, because a list that lost an entry may let in the wrong ones. `setting` is where the entries stand.
+ * Parses addresses and CIDR networks of IPv4 and IPv6. IPv4-mapped ones (`::ffff:10.0.0.0/104`) count as IPv4; no IPv6
+ * network contains IPv4 addresses, so everything is `0.0.0.0/0` and `::/0`. Throws `invalid` for the first wrong entry.
+ * `setting` is named in that error.
  */
 export function parseAllowlist(entries: string[], setting = "the IP allowlist"): Allowlist {
   const allowlist = { ipv4: new BlockList(), ipv6: new BlockList() };
@@ -36,10 +36,9 @@ export function parseAllowlist(entries: string[], setting = "the IP allowlist"):
 }
 
 /**
- * The address a request comes from, normalised: its peer's, or, when that is a trusted proxy, what the proxies say. They
- * append to `X-Forwarded-For`, so it is read from the right, over trusted proxies, to the first address that is not
- * theirs; what stands left of it may be anybody's invention. If something on this way is no address, nothing of the
- * header is believed.
+ * The client's address, normalized: that of the peer, or, behind a trusted proxy, the one in `X-Forwarded-For`. Proxies
+ * append to this header, so it is read from the right, past trusted proxies, to the first other address; everything left
+ * of that may be forged. If anything on the way is not an address, the whole header is ignored.
  */
 export function clientAddress(
   socketAddress: string,
@@ -59,26 +58,26 @@ export function clientAddress(
   return client.text;
 }
 
-/** Refuses what is not in the list, and what is no address. Undefined: no list was configured, all may pass. */
+/** Refuses addresses that are not in the list, and text that is not an address. Without a list all pass. */
 export function judgeAddress(address: string, allowlist: Allowlist | undefined): Refusal | undefined {
   if (allowlist === undefined) return undefined;
   if (isListed(address, allowlist)) return undefined;
   return { status: 403, message: "Your address is not on this server's allowlist." };
 }
 
-/** One spelling for each address: IPv4-mapped as IPv4, without zone, lower case. Undefined if `text` is none. */
+/** Normalizes an address: IPv4-mapped as IPv4, without zone, lower case. Undefined for other text. */
 export function normalAddress(text: string): string | undefined {
   return parseAddress(text)?.text;
 }
 
-/** What one client has of addresses: one of IPv4, all of a /64 of IPv6. A text that is no address stays as it is. */
+/** The addresses that one client may have: one of IPv4, a /64 of IPv6. Other text is returned as it is. */
 export function networkOf(text: string): string {
   const address = parseAddress(text);
   if (address === undefined) return text;
   return address.family === "ipv4" ? address.text : networkAt(address, 64);
 }
 
-/** Whether an address is in the list. */
+/** Whether `address` is in the list. */
 export function isListed(address: string, allowlist: Allowlist): boolean {
   const parsed = parseAddress(address);
   return parsed !== undefined && contains(allowlist, parsed);
@@ -88,7 +87,7 @@ function parseEntry(entry: string, where: string): Address & { prefix: number } 
   const slash = entry.indexOf("/");
   const text = slash < 0 ? entry : entry.slice(0, slash);
   const address = parseAddress(text);
-  // A zone names an interface of this machine; addresses are compared without, so the entry would let in more.
+  // Addresses are compared without their zone, so such an entry would let in more than it says.
   if (address === undefined || text.includes("%")) throw unreadable(entry, where);
   const width = WIDTH[address.family];
   if (slash < 0) return { ...address, prefix: width };
@@ -132,12 +131,12 @@ function parseAddress(text: string): Address | undefined {
   return { family: "ipv4", text: bytes.join(".") };
 }
 
-/** Of all spellings the one with groups of hexadecimal digits and at most one `::`. */
+/** With hexadecimal groups and at most one `::`. */
 function urlForm(ipv6: string): string {
   return withoutBrackets(new URL(`http://[${ipv6}]`).hostname);
 }
 
-/** The address with all but its first `prefix` bits zero. */
+/** The address with all bits after the first `prefix` ones zero. */
 function networkAt({ family, text }: Address, prefix: number): string {
   const bits = family === "ipv4" ? 8 : 16;
   const masked = groupsOf(text, family).map((group, at) => {

@@ -4,7 +4,7 @@ export type Fetch = (url: string, options?: { headers?: Headers; signal?: AbortS
 
 const MAX_DOCUMENT_BYTES = 2 ** 20;
 
-/** Fetches a document of at most 1 MiB, the whole of it. Redirects are not followed: they lead to somebody else. */
+/** Fetches a whole document of at most 1 MiB. Redirects are not followed: they may lead to another party. */
 export async function fetchSmall(url: string, options: { headers?: Headers; signal: AbortSignal }): Promise<Response> {
   const response = await fetch(url, { ...options, redirect: "manual" });
   const chunks: Uint8Array[] = [];
@@ -18,7 +18,7 @@ export async function fetchSmall(url: string, options: { headers?: Headers; sign
   return new Response(response.status === 200 ? body : null, { status: response.status, headers: response.headers });
 }
 
-/** The object in a JSON document; an empty one for any other JSON. */
+/** The object in a JSON document; an empty one for other JSON. Throws for text that is not JSON. */
 export async function jsonOf(response: Response, url: string): Promise<Record<string, unknown>> {
   try {
     const said: unknown = await response.json();
@@ -28,12 +28,12 @@ export async function jsonOf(response: Response, url: string): Promise<Record<st
   }
 }
 
-/** Whether nobody on the way can change what is fetched from there. */
+/** Whether what is fetched from `url` is protected on the way. */
 export function isSafeUrl(url: URL): boolean {
   return url.protocol === "https:" || (url.protocol === "http:" && isLoopback(url.hostname));
 }
 
-/** Whether an issuer's keys may be at `jwks`: not on this machine when the issuer is not. */
+/** Whether the keys of `issuer` may be at `jwks`: not on this machine, unless the issuer is. */
 export function mayKeepKeys(issuer: URL, jwks: URL): boolean {
   return isSafeUrl(jwks) && (isLoopback(issuer.hostname) || !isLoopback(jwks.hostname));
 }

@@ -19,24 +19,24 @@ export interface OAuthSettings {
   issuer: string;
   audience: string;
   resource: string;
-  /** From its issue to its end, and from now to its end, a token may have at most. Undefined: any time. */
+  /** Longest validity of a token, counted from its issue and from now. Undefined: any. */
   maxLifetimeMs?: number | undefined;
 }
 
 export interface OAuth {
-  /** Whose token it is: 401 when it does not hold, 503 when the issuer cannot be asked. Never throws. */
+  /** The caller, or a refusal: 401 for an invalid token, 503 when the issuer does not answer. Never throws. */
   verify(token: string): Promise<Caller | Refusal>;
   metadata(): ResourceMetadata;
-  /** Where clients look for it: the well-known path, before the path of `resource`. */
+  /** Address of the metadata: the well-known path, before the path of `resource`. */
   metadataUrl: string;
 }
 
-/** Signed with a private key that only the issuer has: never `none`, nor the HS family. */
+/** Asymmetric signatures only: never `none`, nor the HS family. */
 const ALGORITHMS = ["RS256", "ES256", "PS256", "EdDSA"];
 const CLOCK_TOLERANCE_S = 60;
 const FETCH_TIMEOUT_MS = 5_000;
 const DISCOVERY_MS = 3_600_000;
-/** An issuer that failed is left alone for so long: any text that looks like a token would have it asked again. */
+/** Pause after a failure of the issuer: otherwise any text that looks like a token would cause a request. */
 const PAUSE_MS = 1_000;
 const MAX_NAME_CHARS = 64;
 const UNAVAILABLE: Refusal = {
@@ -46,9 +46,9 @@ const UNAVAILABLE: Refusal = {
 };
 
 /**
- * Accepts JWTs that `issuer` signed for `audience`. Where its keys are is asked with the first token, of its metadata
- * (RFC 8414, OpenID Connect Discovery), so that this server starts without it. Throws `invalid` for addresses that
- * cannot be meant; plain http is for an issuer on this machine only. Closing `scope` ends what is under way.
+ * Accepts JWTs that `issuer` signed for `audience`. Its metadata (RFC 8414, OpenID Connect Discovery), which name its keys,
+ * are fetched with the first token, so that this server starts without the issuer. Throws `invalid` for wrong addresses;
+ * plain http is for an issuer on this machine only. Closing `scope` ends requests.
  */
 export function openOAuth(scope: Scope, { issuer, audience, resource, maxLifetimeMs }: OAuthSettings, log: Log): OAuth {
   const issuerUrl = checkedIssuer(issuer);
@@ -83,7 +83,7 @@ export function openOAuth(scope: Scope, { issuer, audience, resource, maxLifetim
       if (closing.signal.aborted) return UNAVAILABLE;
       let iss: string | undefined;
       let failed: Refusal | undefined;
-      // Called when the token has the form of a JWT and an algorithm of ours, so not for every text.
+      // Called only for text that has the form of a JWT and one of our algorithms.
       const keyFor: JWTVerifyGetKey = async (header, input) => {
         try {
           const found = await discover();
@@ -113,7 +113,7 @@ export function openOAuth(scope: Scope, { issuer, audience, resource, maxLifetim
 }
 
 interface Keys {
-  /** As its metadata and its tokens write it: in the setting a slash may be missing. */
+  /** As in its metadata and tokens; the setting may differ by a final slash. */
   issuer: string;
   keys: JWTVerifyGetKey;
 }
@@ -141,7 +141,7 @@ async function discoverKeys(issuer: URL, fetchFrom: Fetch): Promise<Keys> {
   throw new Error(`none of ${[...places].join(", ")} answers with status 200`);
 }
 
-/** One call for all who wait, its result for an hour, its failure for nobody else. */
+/** Concurrent callers share one call. Its result is kept for an hour, a failure is not. */
 function remembered(load: () => Promise<Keys>): () => Promise<Keys> {
   let loading: Promise<Keys> | undefined;
   let until = 0;
@@ -165,7 +165,7 @@ function isAboutToken(error: unknown): boolean {
   );
 }
 
-/** jose's own words for a claim name only the claim, but repeat headers elsewhere: ours do not. */
+/** In our words, because other messages of jose repeat headers of the token. */
 function whyInvalid(error: unknown): string {
   if (error instanceof errors.JWTExpired) return "has expired";
   if (error instanceof errors.JWTClaimValidationFailed) {
@@ -180,7 +180,7 @@ function invalid(why: string): Refusal {
   return { status: 401, message: `The token ${why}.` };
 }
 
-/** One that was taken is of use until its end, and nobody can take it back. */
+/** A stolen token is usable until it expires, because it cannot be revoked. */
 function livesTooLong({ exp = 0, iat }: JWTPayload, maxMs: number | undefined): Refusal | undefined {
   if (maxMs === undefined) return undefined;
   const most = Math.ceil(maxMs / 1000);
@@ -189,13 +189,13 @@ function livesTooLong({ exp = 0, iat }: JWTPayload, maxMs: number | undefined): 
   return invalid(`is valid for longer than the ${most} s that a token may be here (oauth_max_lifetime)`);
 }
 
-/** The subject, or the client when nobody stands behind it: visible ASCII, at most 64 characters, no two the same. */
+/** The subject, or the client where there is none: visible ASCII, at most 64 characters, unique. */
 function named({ sub, client_id: client, exp = 0 }: JWTPayload): Caller | Refusal {
   const name = [sub, client].find((claim): claim is string => typeof claim === "string" && claim !== "");
   if (name === undefined) return invalid("has neither sub nor client_id");
   const expires = (exp + CLOCK_TOLERANCE_S) * 1000;
   if (name.length <= MAX_NAME_CHARS && /^[!-}]+$/.test(name)) return { name, expires };
-  // Cut alone, or cleaned alone, two callers could become one; and ~ is left to the names made here.
+  // The hash keeps names apart that are the same after cutting and cleaning. Only such names contain ~.
   const mark = createHash("sha256").update(name).digest("hex").slice(0, 16);
   return { name: `${name.replace(/[^!-}]/g, "_").slice(0, MAX_NAME_CHARS - 17)}~${mark}`, expires };
 }
@@ -222,7 +222,7 @@ function plainUrl(text: string): URL | undefined {
   return /^https?:$/.test(url.protocol) && url.username === "" && url.password === "" ? url : undefined;
 }
 
-/** RFC 8414, 3.1, and RFC 9728, 3.1: the well-known path comes before the path of the address. */
+/** RFC 8414, 3.1, and RFC 9728, 3.1: the well-known path precedes the path of the address. */
 function wellKnown(url: URL, document: string): string {
   return `${url.origin}/.well-known/${document}${withoutSlash(url.pathname)}`;
 }

@@ -1,4 +1,4 @@
-/** What a gate answers instead of letting a request through. `message` is for the client and holds no secret. */
+/** The answer to a request that is not let through. `message` is for the client and contains no secret. */
 export interface Refusal {
   /** HTTP status. */
   status: number;
@@ -6,7 +6,7 @@ export interface Refusal {
   headers?: Record<string, string>;
 }
 
-/** Whether a gate that returns something on success refused. */
+/** Whether the result of a gate is a refusal. */
 export function isRefusal(verdict: object): verdict is Refusal {
   return "status" in verdict;
 }

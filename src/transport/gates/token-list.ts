@@ -1,15 +1,15 @@
 import { createHash } from "node:crypto";
 import { LakeError } from "../../engine/kernel/errors.ts";
 
-/** A token that is let in, by its hash: what it was is forgotten once it is read. */
+/** A valid token. Only its hash is kept. */
 export interface KnownToken {
   name: string;
-  /** SHA-256: 32 bytes, however long the token is. */
+  /** SHA-256: always 32 bytes, for comparing in constant time. */
   hash: Buffer;
 }
 
 const NAME = /^[A-Za-z0-9._-]{1,64}$/;
-/** What RFC 6750 lets stand in a header. */
+/** The syntax of RFC 6750. */
 const TOKEN = /^[A-Za-z0-9\-._~+/]+=*$/;
 const MIN_CHARS = 16;
 const MAX_CHARS = 512;
@@ -18,7 +18,7 @@ const FORMS_HINT =
   'Write "name:token": several in LAKEHOUSE_HTTP_TOKEN with commas between, in http_token_file one a line. ' +
   `A token has ${MIN_CHARS} to ${MAX_CHARS} characters; "openssl rand -hex 32" makes one.`;
 
-/** Reads `name:token` items between commas or blanks; a token that stands alone is named `default`. */
+/** Parses `name:token` items, separated by commas or blanks. A single token without a name is named `default`. */
 export function inlineTokens(text: string): KnownToken[] {
   const items = text.split(/[,\s]+/).filter((item) => item !== "");
   return parse(
@@ -27,7 +27,7 @@ export function inlineTokens(text: string): KnownToken[] {
   );
 }
 
-/** The same, one a line; empty lines and lines that start with `#` count for nothing. */
+/** The same with one item per line; empty lines and lines that start with `#` are ignored. */
 export function fileTokens(text: string): KnownToken[] {
   const lines = text.replace(/^\uFEFF/, "").split(/\r\n|\n|\r/);
   const items = lines.map((line, at) => ({ text: line.trim(), where: `Line ${at + 1} of http_token_file` }));
@@ -37,7 +37,7 @@ export function fileTokens(text: string): KnownToken[] {
   );
 }
 
-/** Two tokens may have one name, so that they overlap while they are exchanged; one token with two names is a mistake. */
+/** Two tokens may have the same name, for rotation. Throws `invalid` for one token with two names. */
 export function checkDistinct(tokens: KnownToken[]): KnownToken[] {
   const owners = new Map<string, string>();
   for (const { name, hash } of tokens) {
@@ -62,7 +62,7 @@ function parse(items: { text: string; where: string }[], setting: string): Known
     const colon = text.indexOf(":");
     if (colon < 0 && items.length > 1) throw mistake(`${where} has no name.`);
     const name = colon < 0 ? SOLE_NAME : text.slice(0, colon);
-    // Not even the name is shown: where the colon is wrong, it is a piece of the token.
+    // The name is not shown, either: with a misplaced colon it is part of the token.
     if (!NAME.test(name)) throw mistake(`${where} has a name that is not 1 to 64 of A-Z a-z 0-9 . _ -`);
     const token = text.slice(colon + 1);
     if (token.length < MIN_CHARS) throw mistake(`${where} is shorter than ${MIN_CHARS} characters.`);

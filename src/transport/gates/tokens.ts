@@ -6,25 +6,24 @@ import type { Log } from "../../engine/settings.ts";
 import type { Caller } from "./caller.ts";
 import { checkDistinct, fileTokens, hashOf, inlineTokens, type KnownToken } from "./token-list.ts";
 
-/** The tokens that are let in. */
+/** The valid tokens. */
 export interface Tokens {
-  /** Whose token it is. The time it takes says nothing about the tokens. */
+  /** The caller with this token. Takes the same time for every token. */
   find(token: string): Caller | undefined;
   readonly size: number;
 }
 
 const CHECK_MS = 1_000;
-/** File systems may give two writes within two seconds the same time: a file that just changed is read once more. */
+/** File systems may give two writes within two seconds the same time, so a recently changed file is read again. */
 const UNSURE_MS = 3_000;
 const MAX_FILE_BYTES = 2 ** 20;
 const FILE_HINT = 'Set http_token_file to a file with one "name:token" a line that the server may read.';
 
 /**
- * Reads tokens from `inline` (setting `http_token`) and from `file` (`http_token_file`), which are added up. The file is
- * looked at again when a token is asked for, at most every second: one that changed counts from then on; one that is
- * gone, cannot be read, has a mistake or no token changes nothing and is logged once. Throws `invalid` at the start if a
- * source has a mistake or no token. No error and no line of the log holds any of the text. `now` is monotonic, in ms.
- * After `scope` is closed nothing is found.
+ * Reads tokens from `inline` (setting `http_token`) and from `file` (`http_token_file`); both count. The file is checked
+ * with requests, at most every second: a change takes effect at once; a file that is gone, unreadable, wrong or empty
+ * changes nothing and is logged once. Throws `invalid` at the start for a source that is wrong or empty. No error and no
+ * log line contains any of the text. `now` is monotonic, in ms. After `scope` is closed no token is valid.
  */
 export function openTokens(
   scope: Scope,
@@ -48,13 +47,13 @@ export function openTokens(
     }
     return match(known, hash);
   };
-  // Who comes first after a change must not find that somebody's stream was just asked about.
+  // Apart, so that a check for streams does not delay that of the next request.
   const [forRequests, forStreams] = [everySecond(now), everySecond(now)];
   return {
     find: (token) => {
       const hash = hashOf(token);
       const name = find(hash, forRequests);
-      // Given to another name, it is another's.
+      // Also removed if the token now has another name.
       return name === undefined ? undefined : { name, isRemoved: () => find(hash, forStreams) !== name };
     },
     get size() {
@@ -73,7 +72,7 @@ function everySecond(now: () => number): () => boolean {
   };
 }
 
-/** Compares with every one, whichever it is. */
+/** Compares with all, so that the time does not depend on the token. */
 function match(known: KnownToken[], hash: Buffer): string | undefined {
   let found: KnownToken | undefined;
   for (const entry of known) {
@@ -84,11 +83,11 @@ function match(known: KnownToken[], hash: Buffer): string | undefined {
 
 interface TokenFile {
   tokens: KnownToken[];
-  /** Gives the tokens to `accept` if the file may have changed; what that throws counts as a mistake in the file. */
+  /** Calls `accept` with the tokens if the file may have changed. An error of `accept` counts as a mistake in the file. */
   refresh(accept: (tokens: KnownToken[]) => void): void;
 }
 
-/** `stat` on use, because `fs.watch` misses files that are replaced by a link, as mounted secrets are. */
+/** Uses `stat`, because `fs.watch` misses files that are replaced through a link, as mounted secrets are. */
 function openFile(file: string, log: Log, now: () => number): TokenFile {
   let stamp = stampOf(file);
   const tokens = fileTokens(readText(file));
@@ -147,7 +146,7 @@ function statOf(file: string) {
   } catch (error) {
     throw unreadable(file, error);
   }
-  // A pipe would block the whole server until somebody writes.
+  // Reading a pipe would block the server.
   if (!stat.isFile()) {
     throw new LakeError("invalid", `http_token_file ${JSON.stringify(file)} is not a regular file.`, {
       hint: FILE_HINT,
