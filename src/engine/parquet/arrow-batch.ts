@@ -1,7 +1,7 @@
 import { allocate, type Column, claim, column, int32s, type Memory, numbers } from "./arrow-column.ts";
+import type { IpcMessage } from "./arrow-encode.ts";
 import { ArrowFormatError } from "./arrow-errors.ts";
 import { type BatchLayout, readBatch } from "./arrow-ipc-format.ts";
-import type { IpcMessage } from "./arrow-ipc-reader.ts";
 import { unpackLz4Frame } from "./lz4.ts";
 
 /** Hands out the nodes and buffers of a record batch in the order of its fields. Every length is checked before use. */

@@ -80,29 +80,3 @@ export function readAt(fd: number, offset: number, length: number): Buffer {
   }
   return buffer;
 }
-
-const END = new Uint8Array([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
-
-/** A message with its body. */
-export interface IpcMessage {
-  metadata: Uint8Array;
-  body: Uint8Array;
-}
-
-/** Messages as one Arrow stream. */
-export function toStream(messages: readonly IpcMessage[]): Uint8Array {
-  return Buffer.concat(toParts(messages));
-}
-
-/** The same in pieces, of which the bodies are not copied. */
-export function toParts(messages: readonly IpcMessage[]): Uint8Array[] {
-  const parts: Uint8Array[] = [];
-  for (const { metadata, body } of messages) {
-    const padding = new Uint8Array((8 - (metadata.length % 8)) % 8);
-    const prefix = new DataView(new ArrayBuffer(8));
-    prefix.setUint32(0, CONTINUATION, true);
-    prefix.setUint32(4, metadata.length + padding.length, true);
-    parts.push(new Uint8Array(prefix.buffer), metadata, padding, body);
-  }
-  return [...parts, END];
-}

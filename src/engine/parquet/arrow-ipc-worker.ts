@@ -10,7 +10,7 @@ import { NoMemory } from "./arrow-column.ts";
 import { ArrowFormatError } from "./arrow-errors.ts";
 import { isBigEndian, readSchema } from "./arrow-ipc-format.ts";
 import { type LocatedMessage, readAt, readMessages } from "./arrow-ipc-reader.ts";
-import { planColumns } from "./arrow-plan.ts";
+import { type Planned, planColumns } from "./arrow-plan.ts";
 import type { Told } from "./arrow-planning.ts";
 import { MAX_BATCH_BYTES, openRewriter, type Piece, type Rewriter } from "./arrow-rewrite.ts";
 
@@ -53,7 +53,7 @@ async function convert({ path, folder, maxRows }: ArrowTask): Promise<ArrowRewri
       files.push(file);
       reply({ progress: end / size });
     }
-    const fields = planned.plans.map(({ out, cast, isZonedNanos = false }) => ({ name: out.name, cast, isZonedNanos }));
+    const fields = planned.plans.map(({ name, cast, isZonedNanos = false }) => ({ name, cast, isZonedNanos }));
     return { files, fields, rows, ...planned.told };
   } finally {
     closeSync(fd);
@@ -61,11 +61,11 @@ async function convert({ path, folder, maxRows }: ArrowTask): Promise<ArrowRewri
 }
 
 /** Reads every header once, so that nothing is converted of a source that cannot be converted whole. */
-function survey(fd: number, size: number, maxRows: number): { planned: ReturnType<typeof planColumns>; rows: number } {
+function survey(fd: number, size: number, maxRows: number): { planned: Planned; rows: number } {
   if (readAt(fd, 0, Math.min(4, size)).toString("latin1") === "FEA1") {
     throw new Refusal("invalid", "is a Feather version 1 file.", "Write it as Feather version 2 or Arrow IPC.");
   }
-  let planned: ReturnType<typeof planColumns> | undefined;
+  let planned: Planned | undefined;
   let rows = 0;
   for (const message of readMessages(fd, size)) {
     if (!planned && message.kind !== "schema") throw new ArrowFormatError("it does not begin with a schema");
@@ -94,7 +94,7 @@ function survey(fd: number, size: number, maxRows: number): { planned: ReturnTyp
   return { planned, rows };
 }
 
-function plan({ metadata }: LocatedMessage): ReturnType<typeof planColumns> {
+function plan({ metadata }: LocatedMessage): Planned {
   const fields = readSchema(metadata);
   if (isBigEndian(metadata)) {
     throw new Refusal(

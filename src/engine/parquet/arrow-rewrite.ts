@@ -1,10 +1,10 @@
 import { openBatch } from "./arrow-batch.ts";
 import { type Column, concat, type Memory } from "./arrow-column.ts";
-import { batchMessage, dictionaryMessage, schemaMessage } from "./arrow-encode.ts";
+import { batchMessage, dictionaryMessage, type IpcMessage, schemaMessage, toStream } from "./arrow-encode.ts";
 import { ArrowFormatError } from "./arrow-errors.ts";
 import type { ArrowMessage } from "./arrow-ipc-format.ts";
-import { type IpcMessage, toStream } from "./arrow-ipc-reader.ts";
-import { dictionaryValues, type planColumns } from "./arrow-plan.ts";
+import { dictionaryValues, type Planned } from "./arrow-plan.ts";
+import { fieldOf } from "./arrow-planning.ts";
 import { sliceColumn } from "./arrow-slice.ts";
 
 /** Rows of a batch as columns that can be written. */
@@ -27,8 +27,8 @@ export interface Rewriter {
 /** Of a batch, as it is and as it becomes. */
 export const MAX_BATCH_BYTES = 256 * 1024 ** 2;
 
-export function openRewriter({ plans, dictionaries }: ReturnType<typeof planColumns>): Rewriter {
-  const names = plans.map(({ out }) => out.name);
+export function openRewriter({ plans, dictionaries }: Planned): Rewriter {
+  const names = plans.map(({ name }) => name);
   return {
     names,
     dictionary({ dictionaryId, isDelta, compression }, data) {
@@ -72,7 +72,7 @@ export function openRewriter({ plans, dictionaries }: ReturnType<typeof planColu
     },
     stream(pieces, only) {
       const kept = only === undefined ? plans : plans.slice(only, only + 1);
-      const schema = schemaMessage(kept.map(({ out }) => out));
+      const schema = schemaMessage(kept.map((plan) => fieldOf(plan)));
       const written = dictionaries.flatMap((dictionary) =>
         dictionary.out === undefined ? [] : [dictionaryMessage(dictionary.out, dictionaryValues(dictionary))],
       );
