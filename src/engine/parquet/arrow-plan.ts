@@ -26,6 +26,7 @@ import {
   type Column,
   claim,
   column,
+  hasBit,
   int32s,
   isValid,
   type Memory,
@@ -280,7 +281,7 @@ function planMap(field: ArrowField, entries: ArrowField | undefined, planning: P
 function listOfViews({ length, validity, offset, size }: ListView, items: Column, memory: Memory): Column {
   const offsets = allocate(memory, 4 * (length + 1));
   const ends = int32s(offsets);
-  const isIn = (row: number): boolean => validity === undefined || (((validity[row >> 3] ?? 0) >> (row & 7)) & 1) === 1;
+  const isIn = (row: number): boolean => validity === undefined || hasBit(validity, row);
   let total = 0;
   let inOrder = true;
   for (let row = 0; row < length; row++) {

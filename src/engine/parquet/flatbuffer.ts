@@ -4,8 +4,6 @@ import { ArrowFormatError } from "./arrow-errors.ts";
 
 /** A flatbuffers table: `slot` is the index of a field in its definition. Reads outside throw `RangeError`. */
 export interface FlatTable {
-  /** Where it is in its buffer. */
-  readonly at: number;
   has(slot: number): boolean;
   byte(slot: number, absent: number): number;
   short(slot: number, absent: number): number;
@@ -54,7 +52,6 @@ function flatTable(view: DataView, at: number): FlatTable {
     return new Uint8Array(view.buffer, view.byteOffset + start, count);
   };
   return {
-    at,
     bytes,
     has: (slot) => field(slot) !== 0,
     byte: (slot, absent) => (field(slot) === 0 ? absent : view.getUint8(field(slot))),

@@ -26,13 +26,14 @@ function rewrite(bytes: number): { rewriter: Rewriter; pieces: Piece[]; planned:
   const path = fileURLToPath(new URL("../ingest/arrow/files/layouts.arrow", import.meta.url));
   const fd = openSync(path, "r");
   const [schema, ...others] = [...readMessages(fd, fstatSync(fd).size)];
-  const planned = planColumns(readSchema(schema?.metadata ?? new Uint8Array()));
+  if (schema?.kind !== "schema") return expect.fail("no schema");
+  const planned = planColumns(readSchema(schema.schema));
   const rewriter = openRewriter(planned);
   const pieces: Piece[] = [];
   for (const message of others) {
-    const data = { metadata: message.metadata, body: readAt(fd, message.bodyOffset, message.bodyLength) };
-    if (message.kind === "dictionary") rewriter.dictionary(message, data);
-    else pieces.push(...rewriter.batch(message, data, bytes));
+    const body = readAt(fd, message.bodyOffset, message.bodyLength);
+    if (message.kind === "dictionary") rewriter.dictionary(message, body);
+    else if (message.kind === "batch") pieces.push(...rewriter.batch(message.batch, body, bytes));
   }
   closeSync(fd);
   return { rewriter, pieces, planned };
