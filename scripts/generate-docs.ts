@@ -21,6 +21,7 @@ interface JsonSchema {
 const { configSchema, envName, flagName } = await load("config/config.js");
 const { tools } = await load("tools/index.js");
 const { ERROR_CODES } = await load("engine/kernel/error-codes.js");
+const { FORMAT_NAMES, formatSpec } = await load("engine/ingest/formats.js");
 const { z } = await import("zod");
 
 const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ");
@@ -51,10 +52,24 @@ function errorsTable(): string {
   return ["| Code | | Calling again may help |", "| --- | --- | --- |", ...rows].join("\n");
 }
 
+function formatsTable(): string {
+  const rows = (FORMAT_NAMES as string[]).map((name) => {
+    const { title, extensions, isStart } = formatSpec(name) as {
+      title: string;
+      extensions: string[];
+      isStart?: unknown;
+    };
+    const names = extensions.map((extension) => `\`.${extension}\``).join(", ");
+    return `| ${title} | \`${name}\` | ${names} | ${isStart ? "" : "yes"} |`;
+  });
+  return ["| | `format` | File names | Also as .gz and .zst |", "| --- | --- | --- | --- |", ...rows].join("\n");
+}
+
 const TABLES: [file: string, name: string, table: string][] = [
   ["README.md", "tools", toolsTable()],
   ["docs/settings.md", "settings", settingsTable()],
   ["docs/errors.md", "errors", errorsTable()],
+  ["docs/ingest.md", "formats", formatsTable()],
 ];
 const isCheck = process.argv.includes("--check");
 const wrong: string[] = [];

@@ -4,11 +4,9 @@ import { resolve } from "node:path";
 import type { Command, CommandHelp } from "./cli/command.ts";
 import { parseCommandLine, unknownCommand } from "./cli/flags.ts";
 import { commands } from "./cli/index.ts";
-import { COMMAND_WORDS } from "./cli/words.ts";
 import { type Config, loadConfig, redacted } from "./config/config.ts";
 import type { Engine } from "./engine/engine.ts";
 import { LakeError } from "./engine/kernel/errors.ts";
-import { inWords } from "./engine/kernel/next-step.ts";
 import { VERSION } from "./engine/kernel/package.ts";
 import type { Log } from "./engine/settings.ts";
 import { openLog } from "./observability/log.ts";
@@ -31,6 +29,9 @@ async function main(argv: string[]): Promise<void> {
   if (line.version) return print(VERSION);
   const cwd = process.cwd();
   const command = commands.find(({ name }) => name === line.command);
+  if (command?.usesWorker && !line.printConfig) {
+    void import("./engine/process/launch.ts").then(({ launchEarly }) => launchEarly());
+  }
   const { config, file } = loadConfig({
     flags: line.settings,
     env: process.env,
@@ -80,10 +81,10 @@ function print(text: string): void {
 }
 
 /** Nothing is served yet: one readable sentence, on the stream a person reads. */
-function fail(error: unknown): void {
-  const known = error instanceof LakeError;
-  process.stderr.write(`lakehouse-mcp: ${known ? error.message : "could not start."}\n`);
-  if (known && error.hint !== undefined) process.stderr.write(`${inWords(error.hint, COMMAND_WORDS)}\n`);
-  if (!known) process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
-  process.exitCode = known ? 2 : 1;
+async function fail(error: unknown): Promise<void> {
+  const { errorText } = await import("./cli/run.ts");
+  const isKnown = error instanceof LakeError;
+  const details = isKnown ? "" : `${error instanceof Error ? error.stack : String(error)}\n`;
+  process.stderr.write(`${errorText(isKnown ? error : { message: "could not start.", hint: undefined })}${details}`);
+  process.exitCode = isKnown ? 2 : 1;
 }

@@ -7,7 +7,7 @@ import { engineSettings, httpSettings, tracesEndpoint } from "./config/settings.
 import { type Engine, openEngine } from "./engine/engine.ts";
 import { VERSION } from "./engine/kernel/package.ts";
 import type { Log } from "./engine/settings.ts";
-import { tellOfChanges } from "./mcp/resources.ts";
+import { forwardChanges } from "./mcp/resources.ts";
 import { createServer } from "./mcp/server.ts";
 import type { Telemetry } from "./observability/telemetry.ts";
 import { whyNotSubscribed } from "./resources/subscriptions.ts";
@@ -107,7 +107,7 @@ export async function serve({ config, cwd, log, from }: Start): Promise<void> {
     },
     createServer: ({ era, caller, tool }) =>
       createServer({ ...watch, engine, caller, trustRoots: false, notifies: era === "legacy" }, { era, tool }),
-    watch: (notifier) => tellOfChanges(engine, notifier),
+    watch: (notifier) => forwardChanges(engine, notifier),
     whyNotSubscribed,
   }).catch(async (error: unknown) => {
     await engine.close();

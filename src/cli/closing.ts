@@ -5,11 +5,11 @@ import type { Log } from "../engine/settings.ts";
 const CLOSE_MS = 5_000;
 
 /**
- * An exit waits for native threads, and one that runs a statement which does not stop, or that waits for rows from this
- * thread, would never come. Everything acknowledged is on disk already.
+ * Kills the process at its exit while statements of DuckDB run: Node would join their threads, of which one may run a
+ * statement that does not stop, or wait for rows from this thread. Everything acknowledged is on disk already.
  */
 export function endWithProcess(engine: Engine, log: Log): void {
-  // Node itself would tell of it only after the listeners of "exit". What is thrown here would keep those from being called.
+  // Node itself reports the error after the listeners of "exit", which is too late. Nothing may be thrown here.
   process.on("uncaughtExceptionMonitor", (error: unknown) => {
     if (engine.busy()) log("error", "internal error", { error: error instanceof Error ? error.stack : String(error) });
   });

@@ -1,9 +1,10 @@
 import * as z from "zod";
-import { columnStats, itemCount } from "../engine/catalog/browse.ts";
+import { details } from "../engine/catalog/browse.ts";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
-import { defineCommand } from "./command.ts";
+import { visible } from "../engine/kernel/visible.ts";
+import { type CommandContext, defineCommand } from "./command.ts";
 import { writeTable } from "./show.ts";
-import { jsonText, visible } from "./text.ts";
+import { jsonText } from "./text.ts";
 
 export const describe = defineCommand({
   name: "describe",
@@ -13,55 +14,34 @@ export const describe = defineCommand({
   args: { least: 1, most: 1 },
   flags: { json: z.boolean().default(false).describe("Write a JSON object.") },
   run: async ({ flags, args: [reference = ""] }, context) => {
-    const { manifest, versions, versionsTotal } = await (await context.engine()).describe(reference);
-    const stats = columnStats(manifest);
-    const columns = manifest.columns.map(({ name, type }) => {
-      const { min = null, max = null, nulls = 0 } = stats[name] ?? {};
-      return { name, type, min, max, nulls };
-    });
-    const history = versions.map(({ version, provenance, rows, createdAt }) => ({
-      version,
-      operation: provenance.operation,
-      rows,
-      source: provenance.source,
-      created_at: createdAt,
-    }));
-    const { name, kind, version, bytes, files, provenance, createdAt, updatedAt } = manifest;
-    if (flags.json) {
-      const described = { name, kind, version, rows: itemCount(manifest), bytes, files: files.length };
-      const made = {
-        source: provenance.source,
-        operation: provenance.operation,
-        created_at: createdAt,
-        updated_at: updatedAt,
-      };
-      await context.out.write(
-        `${jsonText({ ...described, ...made, columns, versions: history, versions_total: versionsTotal })}\n`,
-      );
-      return 0;
-    }
-    const what = kind === "vectors" ? "vector index" : "table";
-    const size = `${countOf(itemCount(manifest), kind === "vectors" ? "item" : "row")}, ${bytesOf(bytes)} in ${countOf(files.length, "file")}`;
-    await context.out.write(
-      `${visible(`${name}, ${what}, version ${version} of ${updatedAt}: ${size}`)}\n${visible(`${provenance.operation} from ${oneLine(provenance.source)}`)}\n\n`,
-    );
-    await writeTable(
-      COLUMNS,
-      columns.map((each) => [each.name, each.type, each.min, each.max, each.nulls]),
-      context,
-    );
-    await context.out.write("\n");
-    await writeTable(
-      VERSIONS,
-      history.map((each) => [each.version, each.operation, each.rows, oneLine(each.source), each.created_at]),
-      context,
-    );
-    if (versionsTotal > history.length) {
-      await context.out.write(`and ${countOf(versionsTotal - history.length, "older version")}\n`);
-    }
+    const described = details(await (await context.engine()).describe(reference));
+    if (flags.json) await context.out.write(`${jsonText(described)}\n`);
+    else await writeText(described, context);
     return 0;
   },
 });
+
+async function writeText(described: ReturnType<typeof details>, context: CommandContext): Promise<void> {
+  const { name, kind, version, rows, bytes, files, columns, versions } = described;
+  const [what, each] = kind === "vectors" ? ["vector index", "item"] : ["table", "row"];
+  const size = `${countOf(rows, each)}, ${bytesOf(bytes)} in ${countOf(files, "file")}`;
+  const title = `${name}, ${what}, version ${version} of ${described.updated_at}: ${size}`;
+  const origin = `${described.operation} from ${oneLine(described.source)}`;
+  await context.out.write(`${visible(title)}\n${visible(origin)}\n\n`);
+  await writeTable(
+    COLUMNS,
+    columns.map((column) => [column.name, column.type, column.min, column.max, column.nulls]),
+    context,
+  );
+  await context.out.write("\n");
+  await writeTable(
+    VERSIONS,
+    versions.map((one) => [one.version, one.operation, one.rows, oneLine(one.source), one.created_at]),
+    context,
+  );
+  const older = described.versions_total - versions.length;
+  if (older > 0) await context.out.write(`and ${countOf(older, "older version")}\n`);
+}
 
 function oneLine(source: string): string {
   const line = source.replace(/\s+/g, " ").trim();

@@ -1,6 +1,6 @@
 import type { ErrorKind } from "../engine/kernel/error-codes.ts";
 
-/** What a script can tell from the exit code; README lists them. 0 is success, 130 and 143 are Ctrl-C and SIGTERM. */
+/** Documented in docs/cli.md. 0 is success. */
 export const EXIT_CODES: Readonly<Record<ErrorKind, number>> = {
   internal: 1,
   invalid: 2,

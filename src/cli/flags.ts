@@ -6,12 +6,12 @@ import { LakeError } from "../engine/kernel/errors.ts";
 import type { CommandHelp, Flags } from "./command.ts";
 
 export interface CommandLine {
-  /** Undefined when none is named. */
+  /** Undefined when there is none. */
   command: string | undefined;
-  /** What follows it. */
+  /** The arguments that follow it. */
   args: string[];
   settings: Record<string, string | string[]>;
-  /** Of the command, as they were written. */
+  /** Flags of the command, not validated yet. */
   flags: Record<string, string | string[] | boolean>;
   config: string | undefined;
   help: boolean;
@@ -72,9 +72,9 @@ export function parseCommandLine(argv: string[], commands: readonly CommandHelp[
   };
 }
 
-/** Throws `invalid` naming the flag. */
-export function readFlags(flags: Flags, given: Record<string, unknown>, command: string): Record<string, unknown> {
-  const parsed = z.strictObject(flags).safeParse(given);
+/** Validates the flags of a command. Throws `invalid` naming the flag. */
+export function readFlags(flags: Flags, values: Record<string, unknown>, command: string): Record<string, unknown> {
+  const parsed = z.strictObject(flags).safeParse(values);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const flag = String(issue?.path[0] ?? "");
@@ -83,7 +83,7 @@ export function readFlags(flags: Flags, given: Record<string, unknown>, command:
 
 export const dashed = (flag: string): string => flag.replaceAll("_", "-");
 
-/** What a flag's schema is about, without defaults. */
+/** The schema of the value itself, without defaults and optionality. */
 export function bare(schema: z.ZodType): z.ZodType {
   let inner = schema;
   while (inner instanceof z.ZodOptional || inner instanceof z.ZodDefault || inner instanceof z.ZodPrefault) {
@@ -100,7 +100,7 @@ export function unknownCommand(name: string, commands: readonly CommandHelp[]): 
   });
 }
 
-/** The first argument that is no setting. Throws `invalid` for a flag before it that is none. */
+/** The first argument that is not a flag. Throws `invalid` for a flag before it that is not a setting. */
 function commandIn(argv: string[], commands: readonly CommandHelp[]): string | undefined {
   const options = { ...SETTINGS, ...COMMON };
   const { tokens } = parseArgs({ args: argv, options, allowPositionals: true, strict: false, tokens: true });

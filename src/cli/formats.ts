@@ -3,7 +3,7 @@ import { cellText, type Json, jsonText } from "./text.ts";
 export const STREAMED = ["csv", "json", "ndjson", "markdown"] as const;
 export const OUTPUTS = ["table", ...STREAMED] as const;
 
-/** Rows as text, some at a time: what comes before them, they, what comes after. */
+/** Writes rows as text, a batch at a time: `head`, then any number of `rows`, then `tail`. */
 export interface RowWriter {
   head: string;
   rows(rows: readonly Json[][]): string;
@@ -31,7 +31,7 @@ export function openWriter(format: (typeof STREAMED)[number], columns: readonly 
 /** RFC 4180. NULL is an empty field, an empty text is `""`; lists and structs are JSON. */
 function csv(names: readonly string[]): RowWriter {
   const line = (fields: readonly Json[]): string => `${fields.map(csvField).join(",")}\r\n`;
-  // A line with nothing on it would be no row to most readers: alone, a NULL says so with quotes.
+  // Most readers skip an empty line: in a single column, NULL is written as an empty quoted field.
   const only = names.length === 1;
   return {
     head: line(names),
@@ -43,7 +43,7 @@ function csv(names: readonly string[]): RowWriter {
 function csvField(value: Json): string {
   if (value === null) return "";
   const text = typeof value === "string" ? value : JSON.stringify(value);
-  // A space at the edges is data, which some readers trim where it is not quoted.
+  // Some readers trim unquoted spaces at the edges.
   return text === "" || /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
@@ -74,12 +74,12 @@ function markdown(names: readonly string[]): RowWriter {
   };
 }
 
-/** `fromEntries` defines; assigning to `__proto__` would not. */
+/** By `fromEntries`, because assigning to `__proto__` would set the prototype. */
 function objectOf(keys: readonly string[], row: readonly Json[]): Record<string, Json> {
   return Object.fromEntries(keys.map((key, at) => [key, row[at] ?? null]));
 }
 
-/** Two columns of one name would be one key: the second becomes `name_1`. */
+/** Makes names of columns unique, because they become keys: a second `name` becomes `name_1`. */
 function unique(names: readonly string[]): string[] {
   const taken = new Set(names);
   const seen = new Set<string>();

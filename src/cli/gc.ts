@@ -1,8 +1,10 @@
 import * as z from "zod";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
+import { visibleLines } from "../engine/kernel/visible.ts";
 import type { GcReport } from "../engine/upkeep/gc.ts";
 import { defineCommand } from "./command.ts";
-import { jsonText, visibleLines } from "./text.ts";
+import { jsonText } from "./text.ts";
+import { openTicker } from "./ticker.ts";
 
 export const gc = defineCommand({
   name: "gc",
@@ -18,8 +20,7 @@ What has been of no use for less than --gc-grace stays, so that it can run besid
 the files of removed versions are deleted by the first gc after that time.`,
   run: async ({ flags }, context) => {
     const opened = await context.engine();
-    const { openTicker } = await import("./ticker.ts");
-    const ticker = openTicker(context);
+    const ticker = await openTicker(context);
     const report = await opened
       .gc({
         delete: flags.delete,

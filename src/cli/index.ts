@@ -9,5 +9,5 @@ import { search } from "./search.ts";
 import { sql } from "./sql.ts";
 import { verify } from "./verify.ts";
 
-/** In the order of the help. */
+/** Every command, in the order of the help. */
 export const commands: readonly Command[] = [ingest, sql, list, describe, search, restore, gc, verify, doctor];

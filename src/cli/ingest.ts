@@ -1,17 +1,20 @@
 import * as z from "zod";
-import { FORMAT_NAMES, type Format } from "../engine/ingest/formats.ts";
+import { FORMAT_NAMES, type Format, LOADABLE } from "../engine/ingest/formats.ts";
 import type { IngestResult } from "../engine/ingest/request.ts";
 import type { CsvDialect, CsvOptions } from "../engine/ingest/types.ts";
 import { bytesOf, countOf, grouped } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
+import { visible } from "../engine/kernel/visible.ts";
 import { type CommandContext, defineCommand } from "./command.ts";
+import { openProgress } from "./progress.ts";
 import { showError } from "./run.ts";
 import { openSource, plan, type Wanted } from "./sources.ts";
-import { jsonText, visible } from "./text.ts";
+import { jsonText } from "./text.ts";
 
 export const ingest = defineCommand({
   name: "ingest",
   summary: "Load files into datasets.",
+  usesWorker: true,
   usage: ["FILE… [options]", "FILE… --name NAME --append", "- --name NAME < FILE"],
   args: { least: 1, most: Number.POSITIVE_INFINITY },
   flags: {
@@ -66,8 +69,9 @@ export const ingest = defineCommand({
       .meta({ value: "COLUMN=TYPE" }),
     json: z.boolean().default(false).describe("Write a JSON object a file instead of sentences."),
   },
-  notes: `CSV, TSV, JSON and NDJSON (also .gz and .zst), Parquet and Arrow. Each file is one atomic version of its dataset: it is
-loaded as a whole or not at all. When one fails, the others are loaded all the same, except into one dataset by --name.`,
+  notes: `Loads ${LOADABLE}.
+Each file is one atomic version of its dataset: it is loaded as a whole or not at all. When one fails, the others are
+loaded all the same, except into one dataset by --name.`,
   run: async ({ flags, args }, context) => {
     if (flags.append && flags.mode !== undefined && flags.mode !== "append") {
       throw new LakeError("invalid", `--append and --mode ${flags.mode} contradict each other.`, {
@@ -137,9 +141,8 @@ async function load(
   engine: Awaited<ReturnType<CommandContext["engine"]>>,
   context: CommandContext,
 ): Promise<IngestResult> {
-  const { openProgress } = await import("./progress.ts");
   const source = await openSource(file, context);
-  const progress = openProgress(file === "-" ? "standard input" : file, context);
+  const progress = await openProgress(file === "-" ? "standard input" : file, context);
   try {
     const request = {
       name: dataset,
@@ -168,10 +171,10 @@ function aboutDialect({ header, header_line, skipped_lines, warning }: CsvDialec
   return lines;
 }
 
-/** As many lines as a result names; where it names fewer, the others are blank. */
+/** Most skipped lines that a result lists. Where it lists fewer, the rest are blank lines. */
 const LISTED = 20;
 
-/** Blank lines are left out whatever is asked for. */
+/** Blank lines are always skipped, so no flag is suggested for them. */
 function aboutSkipped({ count, lines }: NonNullable<CsvDialect["skipped_lines"]>): string[] {
   if (lines.length === 0) return [`left out ${countOf(count, "blank line")} before the table`];
   const told = lines.map(({ line, text }) => `  line ${line}: ${JSON.stringify(text)}`);
@@ -180,7 +183,7 @@ function aboutSkipped({ count, lines }: NonNullable<CsvDialect["skipped_lines"]>
   return [`left out ${countOf(count, "line")} before the table (--skip-lines 0 keeps them):`, ...told];
 }
 
-/** A line about the dataset, and one for everything that is not as it was in the file. */
+/** A line about the dataset, then one for each difference to the file. */
 function reportOf({ file, dataset, corrected }: Wanted, result: IngestResult, seconds: number): string {
   const { notes, rows_written, version } = result;
   const from = file === "-" ? "standard input" : file;

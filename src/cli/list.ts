@@ -1,9 +1,10 @@
 import * as z from "zod";
 import { summary } from "../engine/catalog/browse.ts";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
+import { visible } from "../engine/kernel/visible.ts";
 import { defineCommand } from "./command.ts";
 import { writeTable } from "./show.ts";
-import { jsonText, visible } from "./text.ts";
+import { jsonText } from "./text.ts";
 
 const PAGE = 1_000;
 
@@ -50,10 +51,10 @@ export const list = defineCommand({
       const none =
         args.length > 0 || flags.kind ? "" : ` in ${context.config.data}; load one with lakehouse-mcp ingest FILE`;
       const counted = countOf(found.length, args.length > 0 || flags.kind ? "matching dataset" : "dataset");
-      await context.err.write(`${counted}${found.length === 0 ? none : ""}\n`);
+      await context.err.write(`${counted}${found.length === 0 ? visible(none) : ""}\n`);
     }
     for (const { name, version, reason } of unreadable) {
-      await context.err.write(visible(`Cannot be read: ${name} version ${version}: ${reason}`).concat("\n"));
+      await context.err.write(`${visible(`Cannot be read: ${name} version ${version}: ${reason}`)}\n`);
     }
     return 0;
   },

@@ -3,8 +3,8 @@ import { parseExact } from "../engine/kernel/exact-json.ts";
 import type { QueryOptions } from "../engine/query/types.ts";
 
 /**
- * `name=value` for `$name`, or values alone for `$1`, `$2`, … A value that is JSON is meant as such (`5`, `true`, `null`,
- * `"5"`, `[1,2]`), every other is text. Throws `invalid` for both kinds at once, and for a name that comes twice.
+ * Parameters as `name=value` for `$name`, or as values alone for `$1`, `$2`, … A value is read as JSON where it is JSON
+ * (`5`, `true`, `null`, `"5"`, `[1,2]`), else as text. Throws `invalid` for a mix of both forms, and for a repeated name.
  */
 export function readParams(given: readonly string[]): QueryOptions["params"] {
   if (given.length === 0) return undefined;

@@ -2,12 +2,12 @@ import type { Config } from "../config/config.ts";
 import type { Engine } from "../engine/engine.ts";
 import { hasCode, LakeError } from "../engine/kernel/errors.ts";
 import { inWords } from "../engine/kernel/next-step.ts";
+import { visibleLines } from "../engine/kernel/visible.ts";
 import type { Log } from "../engine/settings.ts";
 import { closeEngine, endWithProcess } from "./closing.ts";
 import type { Command, CommandContext, Output } from "./command.ts";
 import { EXIT_CODES, EXIT_SIGNALS } from "./exit.ts";
 import { readFlags, seeHelp } from "./flags.ts";
-import { visibleLines } from "./text.ts";
 import { COMMAND_WORDS } from "./words.ts";
 
 export interface Start {
@@ -19,7 +19,7 @@ export interface Start {
 
 /**
  * Runs a command and ends the process with its exit code. Ctrl-C and SIGTERM cancel it; what it has begun is undone
- * before the process ends. A reader that has seen enough, as `head`, ends it too, and that is no error.
+ * before the process ends. A closed pipe, as by `head`, ends it as well, with success.
  */
 export async function runCommand(
   command: Command,
@@ -33,7 +33,7 @@ export async function runCommand(
     stop.abort(reason);
   };
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    // Not once: a terminal and npx both pass a Ctrl-C on, and the second must not cut off what the first lets end.
+    // Not `once`: a terminal and npx both forward a Ctrl-C, and without a listener the second would kill the process.
     process.on(signal, () => stopWith(EXIT_SIGNALS[signal], new LakeError("unavailable", "Cancelled.")));
   }
   const gone = (error: Error): void => {
@@ -42,8 +42,9 @@ export async function runCommand(
       return;
     }
     const { code = "" } = error as NodeJS.ErrnoException;
-    context.err.write(`lakehouse-mcp: the output cannot be written: ${code}.\n`).catch(() => undefined);
-    stopWith(EXIT_CODES.unavailable, new LakeError("unavailable", "The output cannot be written."));
+    const failed = new LakeError("unavailable", `the output cannot be written: ${code}.`);
+    void context.err.write(errorText(failed));
+    stopWith(EXIT_CODES.unavailable, failed);
   };
   let opening: Promise<Engine> | undefined;
   const context: CommandContext = {
@@ -68,7 +69,7 @@ export async function runCommand(
   process.exit(code);
 }
 
-/** Tells a person what is wrong, with `about`, and what to do. Returns the exit code. */
+/** Shows `error` on stderr and returns its exit code. The details of an unexpected error go to the log. */
 export async function showError(
   error: unknown,
   { err, log }: Pick<CommandContext, "err" | "log">,
@@ -79,11 +80,16 @@ export async function showError(
     const cause = error instanceof LakeError ? (error.cause ?? error) : error;
     log("error", "internal error", { error: cause instanceof Error ? cause.stack : String(cause) });
   }
-  const which = about === undefined || shown.message.includes(about) ? "" : `${about}: `;
-  const hint = shown.hint === undefined ? "" : `${inWords(shown.hint, COMMAND_WORDS)}\n`;
-  // Messages quote data and names of files.
-  await err.write(visibleLines(`lakehouse-mcp: ${which}${shown.message}\n${hint}`));
+  await err.write(errorText(shown, about));
   return EXIT_CODES[shown.kind];
+}
+
+/** An error as a person reads it: what is wrong, with `about`, and on a line of its own what to do. */
+export function errorText({ message, hint }: Pick<LakeError, "message" | "hint">, about?: string): string {
+  const which = about === undefined || message.includes(about) ? "" : `${about}: `;
+  const step = hint === undefined ? "" : `${inWords(hint, COMMAND_WORDS)}\n`;
+  // Messages quote data and file names.
+  return visibleLines(`lakehouse-mcp: ${which}${message}\n${step}`);
 }
 
 async function run(
@@ -120,10 +126,10 @@ function outputTo(stream: NodeJS.WriteStream, onError: (error: Error) => void): 
     gone = true;
   });
   return {
-    // Through the callback, which comes also when it cannot be written; what is wrong then comes as an event.
+    // The callback is called after a failed write, too; the error itself arrives as an event.
     write: (text) => new Promise((resolve) => (gone ? resolve() : stream.write(text, () => resolve()))),
     isTTY: stream.isTTY === true,
-    // A terminal that does not know its size has 0.
+    // A terminal of unknown size has 0 columns.
     columns: stream.columns || 80,
   };
 }

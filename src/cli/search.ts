@@ -2,10 +2,11 @@ import * as z from "zod";
 import type { SearchResult } from "../engine/index/types.ts";
 import { countOf, grouped } from "../engine/kernel/amounts.ts";
 import { DEFAULT_K, MAX_K } from "../engine/kernel/limits.ts";
+import { visible } from "../engine/kernel/visible.ts";
 import { defineCommand, wholeNumber } from "./command.ts";
 import { OUTPUTS, openWriter } from "./formats.ts";
 import { writeTable } from "./show.ts";
-import { type Json, visible } from "./text.ts";
+import type { Json } from "./text.ts";
 
 export const search = defineCommand({
   name: "search",
@@ -52,7 +53,7 @@ export const search = defineCommand({
   },
 });
 
-/** A line a hit; the columns of rows become columns. */
+/** One row for each hit. Columns of the dataset follow as `row.<name>`. */
 function tableOf({ hits }: SearchResult, include: readonly string[], short: boolean) {
   const fields = include.includes("row") ? Object.keys(hits.find((hit) => hit.row)?.row ?? {}) : [];
   const number = (value: number): number => (short ? Number(value.toPrecision(4)) : value);

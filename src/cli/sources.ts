@@ -2,16 +2,17 @@ import { mkdtemp, open, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { correctedName } from "../engine/catalog/identity.ts";
+import { parseFileName } from "../engine/ingest/formats.ts";
 import { throwIfAborted } from "../engine/kernel/abort.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import type { CommandContext } from "./command.ts";
 
-/** A file to load, and into what. */
+/** A file to load, and the dataset to load it into. */
 export interface Wanted {
-  /** As it was named; `-` is standard input. */
+  /** As on the command line; `-` is standard input. */
   file: string;
   dataset: string;
-  /** What the file's name says, where that cannot be the name of a dataset. */
+  /** The file's own name, where it had to be changed to be a dataset name. */
   corrected?: string;
 }
 
@@ -50,24 +51,23 @@ export function plan(files: readonly string[], name: string | undefined, append:
 
 /** `Q3 Sales.csv.gz` → `q3_sales`. */
 function named(file: string): Wanted {
-  const bare = basename(file)
-    .replace(/\.(gz|gzip|zst|zstd)$/i, "")
-    .replace(/(.)\.(csv|tsv|tab|txt|json|jsonl|ndjson|parquet|arrow|feather|ipc)$/i, "$1");
+  const { format, stem } = parseFileName(basename(file));
+  const bare = format ? stem : stem.replace(/(.)\.txt$/i, "$1");
   const dataset = correctedName(bare);
   return { file, dataset, ...(bare !== dataset && { corrected: bare }) };
 }
 
 export interface Opened {
   close(): Promise<void>;
-  /** For the engine: the name as it was given, and what it may then read. */
+  /** For the engine: the path as on the command line, and the folders it may lie in. */
   path: string;
   roots: string[];
 }
 
-/** A file in its place, which is allowed by being named; standard input in a file of its own, up to `maxBytes`. */
+/** A file where it lies, allowed because the user named it; or a temporary copy of standard input, up to `max_ingest_bytes`. */
 export async function openSource(file: string, { cwd, stdin, config, signal }: CommandContext): Promise<Opened> {
   if (file !== "-") {
-    // Where it leads; that there is none is told by the engine.
+    // Links are resolved for the allowed roots. A missing file is reported by the engine.
     const real = await realpath(resolve(cwd, file)).catch(() => resolve(cwd, file));
     return { path: file, roots: [cwd, real, resolve(cwd, file)], close: async () => undefined };
   }
@@ -92,7 +92,7 @@ async function spool(
   const stop = (): void => void stdin.destroy();
   signal.addEventListener("abort", stop, { once: true });
   try {
-    // Ctrl-C may have come before there was anybody to hear it.
+    // Ctrl-C may have come before the listener was there.
     throwIfAborted(signal);
     let bytes = 0;
     for await (const chunk of stdin) {

@@ -4,13 +4,13 @@ import * as z from "zod";
 import { throwIfAborted } from "../engine/kernel/abort.ts";
 import { countOf, grouped } from "../engine/kernel/amounts.ts";
 import { hasCode, LakeError } from "../engine/kernel/errors.ts";
+import { visibleLines } from "../engine/kernel/visible.ts";
 import { type CommandContext, defineCommand, wholeNumber } from "./command.ts";
 import { OUTPUTS, openWriter, type STREAMED } from "./formats.ts";
 import { readParams } from "./params.ts";
 import { writeTable } from "./show.ts";
-import { visible } from "./text.ts";
 
-/** More than the guard lets through. */
+/** More than the guard allows. */
 const MAX_STATEMENT_BYTES = 4 * 2 ** 20;
 const TABLE_ROWS = 1_000;
 const MAX_TABLE_ROWS = 10_000;
@@ -19,6 +19,7 @@ const MAX_TABLE_BYTES = 16 * 2 ** 20;
 export const sql = defineCommand({
   name: "sql",
   summary: "Run one read-only SQL statement over the datasets.",
+  usesWorker: true,
   usage: ['"SELECT …" [options]', "--file FILE [options]", "[options] < FILE"],
   args: { least: 0, most: 1 },
   flags: {
@@ -63,10 +64,7 @@ async function asTable(
   const limits = { maxRows: maxRows ?? TABLE_ROWS, maxBytes: MAX_TABLE_BYTES };
   const result = await engine.query(statement, { ...options, ...limits });
   const plan = result.columns.map(({ name }) => name).join() === "explain_key,explain_value";
-  if (plan)
-    await context.out.write(
-      result.rows.map(([, text]) => `${String(text).split("\n").map(visible).join("\n")}\n`).join(""),
-    );
+  if (plan) await context.out.write(result.rows.map(([, text]) => `${visibleLines(String(text))}\n`).join(""));
   else await writeTable(result.columns, result.rows, context);
   const from = result.datasets.length > 0 ? ` from ${result.datasets.join(", ")}` : "";
   await context.err.write(`${countOf(result.row_count, "row")}${from}, ${result.elapsed_ms} ms\n`);
@@ -102,7 +100,7 @@ async function asStream(
   return 0;
 }
 
-/** From the argument, a file, or standard input. Throws `invalid` unless it is exactly one of them. */
+/** The statement, from the argument, a file or standard input. Throws `invalid` unless exactly one of them has it. */
 async function readStatement(
   argument: string | undefined,
   file: string | undefined,

@@ -1,30 +1,31 @@
 import stringWidth from "string-width";
-import { cellText, type Json, visible } from "./text.ts";
+import { visible } from "../engine/kernel/visible.ts";
+import { cellText, type Json } from "./text.ts";
 
 export interface TableColumn {
   name: string;
-  /** DuckDB's name of it: numbers go to the right. */
+  /** DuckDB's name of the type; numbers are right-aligned. */
   type: string;
 }
 
 export interface Table {
   text: string;
-  /** Columns that found no room. */
+  /** Number of columns that did not fit. */
   hidden: number;
-  /** Cells were cut. */
+  /** Whether any cell was cut. */
   cut: boolean;
 }
 
 const GAP = "  ";
-/** A column is not made narrower than this for the others' sake. */
+/** Columns are left out before any becomes narrower than this. */
 const LEAST = 8;
-/** A longer cell is cut on no terminal, too: measuring text is slow, and nobody reads lines like that. */
+/** Longer cells are cut even in files and pipes, because measuring text is slow. In UTF-16 units. */
 const MOST = 1_000;
 const NUMBER = /^(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*|BIGNUM)$/;
 
 /**
- * Columns side by side, in a line of at most `width`: wide ones are cut first, and when all are narrow, columns at the
- * end are left out. Nothing in the data reaches the terminal but as text.
+ * A table with lines of at most `width` columns: wide cells are cut first; when all are narrow, columns at the end are
+ * left out. Control characters of the data are escaped.
  */
 export function renderTable(columns: readonly TableColumn[], rows: readonly Json[][], width = Infinity): Table {
   if (columns.length === 0) return { text: "", hidden: 0, cut: false };
@@ -55,12 +56,12 @@ export function renderTable(columns: readonly TableColumn[], rows: readonly Json
   };
 }
 
-/** The widths of the columns that are shown. */
+/** Widths of the columns that fit. */
 function widthsIn(wanted: readonly number[], width: number): number[] {
   const widths = [...wanted];
   const capped = (cap: number): number[] => widths.map((room) => Math.min(room, cap));
   while (widths.length > 1 && total(capped(LEAST)) > width) widths.pop();
-  // Down to one width that all wide columns share; the others keep theirs.
+  // Wide columns shrink to one common width; the others keep theirs.
   let cap = Math.max(...widths);
   while (cap > 1 && total(capped(cap)) > width) cap -= 1;
   return capped(cap);
@@ -71,7 +72,7 @@ function total(widths: readonly number[]): number {
 }
 
 function widthOf(text: string): number {
-  // Most text, and much faster.
+  // The common case, and much faster.
   return /^[\x20-\x7e]*$/.test(text) ? text.length : stringWidth(text);
 }
 
@@ -82,7 +83,7 @@ function pad(text: string, room: number, right: boolean): string {
 
 const graphemes = new Intl.Segmenter();
 
-/** The start of a text, at most `room` columns wide. */
+/** `text`, cut with `…` to at most `room` columns. */
 export function shorten(text: string, room: number): string {
   if (widthOf(text) <= room) return text;
   let kept = "";

@@ -1,8 +1,10 @@
 import * as z from "zod";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
+import { visibleLines } from "../engine/kernel/visible.ts";
 import type { VerifyReport } from "../engine/upkeep/verify.ts";
 import { defineCommand } from "./command.ts";
-import { jsonText, visibleLines } from "./text.ts";
+import { jsonText } from "./text.ts";
+import { openTicker } from "./ticker.ts";
 
 export const verify = defineCommand({
   name: "verify",
@@ -16,8 +18,7 @@ export const verify = defineCommand({
   notes: "The exit code is 1 when something is missing or damaged. Nothing is changed.",
   run: async ({ flags }, context) => {
     const opened = await context.engine();
-    const { openTicker } = await import("./ticker.ts");
-    const ticker = openTicker(context);
+    const ticker = await openTicker(context);
     const report = await opened
       .verify({
         quick: flags.quick,
@@ -62,7 +63,7 @@ const FIXES: Record<VerifyReport["problems"][number]["kind"], string> = {
     " Restore it from a backup; or remove it, if it is the newest, which takes the dataset back to the version before.",
   gap: " Restore it from a backup.",
   missing: `${BACKUP}; in a folder, ingesting the same source again brings it back, too.`,
-  // As long as there is a file of this name, the same source counts as there.
+  // While a file of this name exists, an ingest of the same source does not write it again.
   size: `${BACKUP}; or remove it, and ingest the dataset again.`,
   hash: `${BACKUP}; or remove it, and ingest the dataset again.`,
   snapshot: " It is made again by itself.",

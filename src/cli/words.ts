@@ -1,6 +1,7 @@
+import { envName, flagName, flagSettings } from "../config/config.ts";
 import { type Action, argumentsText, type Words } from "../engine/kernel/next-step.ts";
 
-/** What there is no command for, an agent does with a tool. */
+/** Actions without a command are named by their tool. */
 const COMMANDS: Record<Action, string> = {
   cancelJob: "the tool job-cancel",
   createIndex: "the tool vector-index-create",
@@ -10,13 +11,14 @@ const COMMANDS: Record<Action, string> = {
   ingest: "lakehouse-mcp ingest",
   list: "lakehouse-mcp list",
   query: "lakehouse-mcp sql",
+  removeUpload: "DELETE /uploads/<id>",
   restore: "lakehouse-mcp restore",
   sendFile: "PUT /uploads?name=…",
   upsertItems: "the tool vector-upsert",
   verify: "lakehouse-mcp verify",
 };
 
-/** Flags that are not called as the argument is. */
+/** Arguments whose flag has another name. */
 const FLAGS: Readonly<Record<string, string>> = {
   null_values: "null-value",
   params: "param",
@@ -26,14 +28,15 @@ const FLAGS: Readonly<Record<string, string>> = {
 
 const flag = (name: string): string => `--${FLAGS[name] ?? name.replaceAll("_", "-")}`;
 
-/** How an error names its next step to a person in a terminal. */
+/** Names of arguments, settings and actions in a terminal. */
 export const COMMAND_WORDS: Words = {
   argument: (name, value) => (value === undefined ? flag(name) : `${flag(name)} ${value}`),
   parameters: (names, as) =>
     as === "list"
       ? `Give --param once for each, in this order: ${names.join(", ")}.`
       : `Give --param NAME=VALUE for each of ${names.join(", ")}.`,
-  setting: flag,
+  // Secrets are not flags.
+  setting: (name) => (flagSettings.some((known) => known === name) ? flagName(name) : envName(name)),
   action: (name, args) => {
     if (!args) return COMMANDS[name];
     return name === "ingest" ? `the tool ingest ${argumentsText(args)}` : `${COMMANDS[name]} ${argumentsText(args)}`;

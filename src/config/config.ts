@@ -338,6 +338,7 @@ function configError(error: z.ZodError, origin: Map<string, string>): LakeError 
   const key = String(issue?.path[0] ?? "");
   return new LakeError("invalid", `${origin.get(key) ?? key}: ${issue?.message ?? "is not valid"}.`, {
     hint: configSchema.shape[key as keyof Config]?.description,
+    facts: { setting: key },
   });
 }
 
@@ -353,6 +354,7 @@ export function unknownSetting(name: string, known: string[]): LakeError {
   const close = nearest(bare, known);
   return new LakeError("invalid", `Unknown setting ${name}.`, {
     code: "unknown_setting",
+    facts: { nearest: close },
     hint: close.length > 0 ? `Did you mean ${close.join(" or ")}?` : `Known settings: ${known.join(", ")}.`,
   });
 }

@@ -1,9 +1,8 @@
-import { join } from "node:path";
 import { type ListPage, type ListRequest, page } from "./catalog/browse.ts";
-import { type Dropped, drop, newestOf } from "./catalog/drop.ts";
+import { type Dropped, drop } from "./catalog/drop.ts";
 import { parseReference } from "./catalog/identity.ts";
-import type { Catalog, Changes, Head, Manifest, Unreadable } from "./catalog/types.ts";
-import type { Embedded, Embedder, EmbedOptions, EmbedStatus } from "./embed/embedder.ts";
+import type { Changes, Head, Manifest, Unreadable } from "./catalog/types.ts";
+import type { Embedded, EmbedOptions, EmbedStatus } from "./embed/embedder.ts";
 import { planOf } from "./embed/plan.ts";
 import type {
   CreateRequest,
@@ -17,25 +16,17 @@ import type {
   UpsertResult,
   VectorOptions,
 } from "./index/types.ts";
-import type { Vectors } from "./index/vectors.ts";
-import type { Ingest } from "./ingest/ingest.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/request.ts";
-import type { Jobs } from "./jobs/jobs.ts";
 import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
 import { LakeError } from "./kernel/errors.ts";
-import type { Hasher } from "./kernel/hash.ts";
-import { VERSION } from "./kernel/package.ts";
-import { openScope, type Scope } from "./kernel/scope.ts";
-import { spoolOf } from "./kernel/spool-folders.ts";
+import { openScope } from "./kernel/scope.ts";
 import { shownSource } from "./query/guard/shown-source.ts";
-import type { Asking, QueryEngine, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/types.ts";
+import type { Asking, QueryOptions, QueryResult, StreamOptions, StreamResult } from "./query/types.ts";
+import { openRooms } from "./rooms.ts";
 import type { EmbedSettings, EngineSettings } from "./settings.ts";
-import { type EngineStats, type OpenParts, statsOf } from "./stats.ts";
-import { openFileStore } from "./store/file.ts";
-import { openMemoryStore } from "./store/memory.ts";
-import type { Store } from "./store/store.ts";
+import { type EngineStats, statsOf } from "./stats.ts";
 import { openUpkeep, type Upkeep } from "./upkeep/upkeep.ts";
-import { openUploads, type Uploads } from "./uploads/uploads.ts";
+import type { Uploads } from "./uploads/uploads.ts";
 
 const RECENT_VERSIONS = 10;
 const RECENT_JOBS = 50;
@@ -66,9 +57,9 @@ export interface Engine extends AsyncDisposable, Upkeep {
    * with what to do about the embedding service.
    */
   embed(texts: readonly string[], options?: EmbedOptions): Promise<Embedded>;
-  /** What embeddings come from, and what the cache holds. */
-  /** Of a result, as JSON and as text each. */
+  /** The most bytes of a result, as JSON and as text each. */
   readonly maxResultBytes: number;
+  /** Which model embeds, and what the cache holds. */
   embedStatus(): EmbedStatus;
   /**
    * Makes a vector index: empty, or of a dataset, whose texts are embedded; called again, it takes over what changed
@@ -127,192 +118,84 @@ export interface Engine extends AsyncDisposable, Upkeep {
  */
 export async function openEngine(settings: EngineSettings): Promise<Engine> {
   const scope = openScope();
-  const listeners = new Set<(changes: Changes) => void>();
-  const store = await openStore(scope, settings).catch(async (error: unknown) => {
+  const rooms = await openRooms(scope, settings).catch(async (error: unknown) => {
     await scope.close();
     throw error;
   });
-  const uploads = openUploads(scope, join(spoolOf(store.localRoot), "uploads"), {
-    maxBytes: settings.maxIngestBytes,
-    quotaBytes: settings.uploadQuotaBytes,
-    expiryMs: settings.uploadExpiryMs,
-    clock: settings.clock,
-    log: settings.log,
-  });
-
-  const open: OpenParts = { store };
-  let closed = false;
-  let opening: Promise<Catalog> | undefined;
-  const catalog = (): Promise<Catalog> => {
-    if (closed) return Promise.reject(closedError());
-    opening ??= loadCatalog(scope, store, settings).then((opened) => {
-      open.catalog = opened;
-      opened.onChange((changes) => {
-        for (const listener of listeners) listener(changes);
-      });
-      return opened;
-    });
-    // A catalog that could not be opened, because the disk was away, is tried again by the next call.
-    opening.catch(() => {
-      opening = undefined;
-    });
-    return opening;
-  };
-
-  let loading: Promise<Parts> | undefined;
-  const opened = async (): Promise<Parts> => {
-    const ready = await catalog();
-    loading ??= loadParts(scope, store, ready, settings, uploads, vectors);
-    // Neither is what could not be loaded remembered.
-    loading.catch(() => {
-      loading = undefined;
-    });
-    const parts = await loading;
-    Object.assign(open, { query: parts.query, ingest: parts.ingest });
-    return parts;
-  };
-
-  let embedder: Embedder | undefined;
-  const embedding = async (): Promise<Embedder> => {
-    if (embedder) return embedder;
-    const { openEmbedder } = await import("./embed/embedder.ts");
-    if (closed) throw closedError();
-    embedder ??= openEmbedder(scope, settings.embed, settings.log, settings.trace, settings.clock);
-    return embedder;
-  };
-
-  let room: Promise<Vectors> | undefined;
-  const openVectors = async (): Promise<Vectors> => {
-    const { query } = await opened();
-    const { openVectors: openVectorContext } = await import("./index/vectors.ts");
-    if (closed) throw closedError();
-    open.vectors = openVectorContext(scope, { store, catalog: await catalog(), query, embedder: embedding, settings });
-    return open.vectors;
-  };
-  async function vectors(): Promise<Vectors> {
-    room ??= openVectors();
-    room.catch(() => {
-      room = undefined;
-    });
-    return room;
-  }
-
-  const jobListeners = new Set<(record: JobRecord) => void>();
-  let office: Promise<Jobs> | undefined;
-  const openOffice = async (): Promise<Jobs> => {
-    const { ingest } = await opened();
-    const { openJobs } = await import("./jobs/jobs.ts");
-    if (closed) throw closedError();
-    open.jobs = openJobs(
-      scope,
-      {
-        store,
-        workers: {
-          ingest: ingest.ingest,
-          "vector-index-create": async (request, options) => (await vectors()).create(request, options),
-        },
-        newest: async (name) => newestOf(await catalog(), name),
-        clock: settings.clock,
-        log: settings.log,
-        afterMs: settings.jobAfterMs,
-      },
-      (record) => {
-        for (const listener of jobListeners) listener(record);
-      },
-    );
-    return open.jobs;
-  };
-  const jobs = async (): Promise<Jobs> => {
-    if (closed) throw closedError();
-    office ??= openOffice();
-    office.catch(() => {
-      office = undefined;
-    });
-    return office;
-  };
-
-  const embedStatus = (): EmbedStatus => embedder?.status() ?? unused(settings.embed);
-
+  const embedStatus = (): EmbedStatus => rooms.open().embedder?.status() ?? unused(settings.embed);
   const close = async (): Promise<void> => {
-    closed = true;
-    // While the rooms still are there: what a job says about its end is then what stopped it.
-    await (await office?.catch(() => undefined))?.close();
+    await rooms.close();
     await scope.close();
   };
 
   return {
-    ingest: async (request, options) => (await opened()).ingest.ingest(request, options),
-    uploads,
-    query: async (sql, options) => (await opened()).query.query(sql, options),
-    stream: async (sql, options) => (await opened()).query.stream(sql, options),
+    ingest: async (request, options) => (await rooms.data()).ingest.ingest(request, options),
+    uploads: rooms.uploads,
+    query: async (sql, options) => (await rooms.data()).query.query(sql, options),
+    stream: async (sql, options) => (await rooms.data()).query.stream(sql, options),
     list: async (request = {}) => {
-      const ready = await catalog();
+      const ready = await rooms.catalog();
       return { ...page(ready.list(), request), unreadable: ready.unreadable() };
     },
     describe: async (reference) => {
-      const ready = await catalog();
+      const ready = await rooms.catalog();
       const { name, version } = parseReference(reference);
       const manifest = await ready.load(name, version);
       const { heads, total } = await ready.versions(name, RECENT_VERSIONS);
       return { manifest: shown(manifest), versions: heads.map(shown), versionsTotal: total };
     },
     drop: async (name) => {
-      const dropped = await drop(await catalog(), name);
-      if (dropped.kind === "vectors") await (await vectors()).forget(name);
+      const dropped = await drop(await rooms.catalog(), name);
+      if (dropped.kind === "vectors") await (await rooms.vectors()).forget(name);
       return dropped;
     },
-    ...openUpkeep({ store, catalog, settings }),
+    ...openUpkeep({ store: rooms.store, catalog: rooms.catalog, settings }),
     complete: async (prefix) => {
-      const heads = (await catalog()).list();
+      const heads = (await rooms.catalog()).list();
       return heads.map((head) => head.name).filter((name) => name.startsWith(prefix));
     },
-    embed: async (texts, options) => (await embedding()).embed(texts, options),
+    embed: async (texts, options) => (await rooms.embedder()).embed(texts, options),
     maxResultBytes: settings.maxResultBytes,
     embedStatus,
-    createIndex: async (request, options) => (await vectors()).create(request, options),
-    upsert: async (index, items, options) => (await vectors()).upsert(index, items, options),
+    createIndex: async (request, options) => (await rooms.vectors()).create(request, options),
+    upsert: async (index, items, options) => (await rooms.vectors()).upsert(index, items, options),
     deleteItems: async ({ index, ids, all }, options) => {
-      const opened = await vectors();
+      const opened = await rooms.vectors();
       if ((ids === undefined) === (all !== true)) throw oneOf();
       if (ids) return opened.remove(index, ids, options);
       const { count } = await opened.status(index);
-      const { version } = await drop(await catalog(), index);
+      const { version } = await drop(await rooms.catalog(), index);
       await opened.forget(index);
       return { index, version, deleted: count, missing: [], count: 0, dropped: true };
     },
-    search: async (request, options) => (await vectors()).search(request, options),
-    indexStatus: async (name) => (await vectors()).status(name),
-    perform: async (kind, request, options) => (await jobs()).perform(kind, request, options),
+    search: async (request, options) => (await rooms.vectors()).search(request, options),
+    indexStatus: async (name) => (await rooms.vectors()).status(name),
+    perform: async (kind, request, options) => (await rooms.jobs()).perform(kind, request, options),
     startJob: async (kind, request, options) => {
-      const started = await (await jobs()).perform(kind, request, { ...options, background: true });
+      const started = await (await rooms.jobs()).perform(kind, request, { ...options, background: true });
       if ("jobId" in started) return started;
       throw new LakeError("internal", "A job in the background came back with its result.");
     },
-    jobStatus: async (id, options) => (await jobs()).status(id, options),
-    cancelJob: async (id) => (await jobs()).cancel(id),
-    listJobs: async ({ limit = RECENT_JOBS } = {}) => (await jobs()).list(limit),
-    onJob: (listener) => {
-      jobListeners.add(listener);
-      return () => jobListeners.delete(listener);
-    },
-    onChange: (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
+    jobStatus: async (id, options) => (await rooms.jobs()).status(id, options),
+    cancelJob: async (id) => (await rooms.jobs()).cancel(id),
+    listJobs: async ({ limit = RECENT_JOBS } = {}) => (await rooms.jobs()).list(limit),
+    onJob: rooms.jobStates.add,
+    onChange: rooms.changes.add,
     warm: async () => {
       try {
         // What catalog-list needs comes first, the model of embeddings, which no other call waits for, last.
-        await catalog();
-        await (await opened()).warm();
+        await rooms.catalog();
+        await (await rooms.data()).warm();
         // Takes up what an earlier server has left, in the background.
-        await jobs();
-        await (await embedding()).warm();
+        await rooms.jobs();
+        await (await rooms.embedder()).warm();
       } catch (error) {
-        if (!closed) settings.log("warn", "warm-up failed; the first call tries again", { error: String(error) });
+        if (!rooms.isClosed())
+          settings.log("warn", "warm-up failed; the first call tries again", { error: String(error) });
       }
     },
-    stats: () => statsOf(open, embedStatus()),
-    busy: () => open.vectors?.feeding() === true,
+    stats: () => statsOf(rooms.open(), embedStatus()),
+    busy: () => rooms.open().vectors?.feeding() === true,
     close,
     [Symbol.asyncDispose]: close,
   };
@@ -322,69 +205,9 @@ function shown<Of extends Head>(head: Of): Of {
   return { ...head, provenance: { ...head.provenance, source: shownSource(head.provenance) } };
 }
 
-interface Parts {
-  query: QueryEngine;
-  ingest: Ingest;
-  warm(): Promise<void>;
-}
-
-async function openStore(scope: Scope, settings: EngineSettings): Promise<Store> {
-  const { data, s3, clock, log } = settings;
-  if (s3) {
-    const [{ openS3Store }, { openHasher }] = await Promise.all([import("./store/s3.ts"), import("./kernel/hash.ts")]);
-    let hasher: Hasher | undefined;
-    const sha256 = (path: string): Promise<string> => {
-      hasher ??= openHasher(scope);
-      return hasher.sha256(path);
-    };
-    return openS3Store(scope, { ...s3, folder: data, sha256, clock, log });
-  }
-  return data === "memory" ? openMemoryStore(scope, clock) : openFileStore(scope, { folder: data, label: data });
-}
-
-async function loadCatalog(scope: Scope, store: Store, settings: EngineSettings): Promise<Catalog> {
-  const { openCatalog } = await import("./catalog/catalog.ts");
-  const { refreshMs, clock, log, trace } = settings;
-  return openCatalog(scope, store, { refreshMs, clock, log, trace, engineVersion: VERSION });
-}
-
-async function loadParts(
-  scope: Scope,
-  store: Store,
-  catalog: Catalog,
-  settings: EngineSettings,
-  uploads: Uploads,
-  vectors: () => Promise<Vectors>,
-): Promise<Parts> {
-  const [{ openQueryEngine }, { openIngest }, { traced }, manifests] = await Promise.all([
-    import("./query/duckdb/query.ts"),
-    import("./ingest/ingest.ts"),
-    import("./ingest/traced.ts"),
-    import("./catalog/manifest.ts"),
-  ]);
-  const query = openQueryEngine(scope, {
-    store,
-    catalog,
-    settings,
-    search: async ({ filter, ...call }, asking) => (await vectors()).find({ ...call, where: filter }, asking),
-  });
-  return {
-    query,
-    ingest: traced(openIngest(scope, { store, catalog, query, uploads, settings }), settings.trace),
-    warm: async () => {
-      await manifests.warm();
-      await query.warm();
-    },
-  };
-}
-
 function unused(settings: EmbedSettings): EmbedStatus {
   const cache = { entries: 0, bytes: 0, maxBytes: settings.cacheBytes, hits: 0, misses: 0 };
   return { ...planOf(settings), fallback: undefined, requests: 0, failures: 0, waiting: 0, cache };
-}
-
-function closedError(): LakeError {
-  return new LakeError("closed", "The lakehouse is closed.", { hint: "Start it again." });
 }
 
 function oneOf(): LakeError {

@@ -32,11 +32,11 @@ export interface EngineStats {
 /** The parts that are open. */
 export interface OpenParts {
   store: Store;
-  catalog?: Catalog;
-  query?: QueryEngine;
-  ingest?: Ingest;
-  vectors?: Vectors;
-  jobs?: Jobs;
+  catalog: Catalog | undefined;
+  query: QueryEngine | undefined;
+  ingest: Ingest | undefined;
+  vectors: Vectors | undefined;
+  jobs: Jobs | undefined;
 }
 
 const NOTHING: ResultCacheStats = { entries: 0, bytes: 0, maxBytes: 0, hits: 0, misses: 0 };
@@ -46,7 +46,7 @@ export function statsOf({ store, catalog, query, ingest, vectors, jobs }: OpenPa
   return {
     catalog: catalog && sizesOf(catalog),
     queries: query?.occupancy() ?? NOBODY,
-    results: query?.kept() ?? NOTHING,
+    results: query?.resultCache() ?? NOTHING,
     ingests: ingest?.occupancy() ?? NOBODY,
     jobs: jobs?.running() ?? 0,
     buildsWaiting: jobs?.waiting() ?? 0,

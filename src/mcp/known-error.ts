@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
+import { type CallToolResult, ProtocolError, type ProtocolErrorCode } from "@modelcontextprotocol/server";
 import type { ErrorFacts } from "../engine/kernel/errors.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
-import { inWords, type NextStep } from "../engine/kernel/next-step.ts";
+import type { NextStep } from "../engine/kernel/next-step.ts";
 import type { Log } from "../engine/settings.ts";
-import { TOOL_WORDS } from "../tools/words.ts";
+import { errorText, sentences } from "../tools/error-text.ts";
 
-/** What we do not know is told as a reference; the details go to the log. */
+/** `thrown` as a client may see it. The details of an unexpected error go to the log, under the reference it names. */
 export function known(thrown: unknown, log: Log): LakeError {
   if (thrown instanceof LakeError && thrown.kind !== "internal") return thrown;
   const reference = randomUUID().slice(0, 8);
@@ -16,32 +17,28 @@ export function known(thrown: unknown, log: Log): LakeError {
   });
 }
 
-/** An error for who sent no message of the protocol. */
-export function sentences({ message, hint }: LakeError): string {
-  return hint === undefined ? message : `${message} ${inWords(hint, TOOL_WORDS)}`;
-}
-
-/** Where programs find what kind of error it is: `ERROR_CODES`. */
+/** Key of `_meta` under which programs find kind, code and facts of an error. */
 const ERROR_META = "lakehouse/error";
 
-/** The result of a tool that ended with `error`, written for a model. */
-export function errorResult({
-  kind,
-  code = kind,
-  message,
-  hint,
-  facts,
-}: {
+interface ToolError {
   kind: string;
   code?: string | undefined;
   message: string;
   hint?: NextStep | null | undefined;
   facts?: ErrorFacts | undefined;
-}) {
-  const text = hint ? `${message}\nNext: ${inWords(hint, TOOL_WORDS)}` : message;
+}
+
+/** The result of a tool that ended with `error`, written for a model. */
+export function errorResult(error: ToolError) {
+  const { kind, code = kind, facts } = error;
   return {
-    content: [{ type: "text" as const, text: `${kind}: ${text}` }],
+    content: [{ type: "text" as const, text: errorText(error) }],
     isError: true,
     _meta: { [ERROR_META]: { kind, code, ...facts } },
-  };
+  } satisfies CallToolResult;
+}
+
+/** The error of JSON-RPC for a request other than a call of a tool. */
+export function protocolError(code: ProtocolErrorCode, error: LakeError): ProtocolError {
+  return new ProtocolError(code, sentences(error));
 }

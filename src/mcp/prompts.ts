@@ -1,21 +1,16 @@
-import {
-  completable,
-  type McpServer,
-  ProtocolError,
-  ProtocolErrorCode,
-  type ServerContext,
-} from "@modelcontextprotocol/server";
+import { completable, type McpServer, ProtocolErrorCode, type ServerContext } from "@modelcontextprotocol/server";
 import * as z from "zod";
 import type { Engine } from "../engine/engine.ts";
+import { protocolError } from "./known-error.ts";
 import { serveCall, type Watch } from "./serve-call.ts";
 
-/** A prompt is text of ours with the arguments in it; serving it is told like every call. */
-function answer(name: string, given: unknown, context: ServerContext, watch: Watch, text: string) {
+/** Prompts are our own texts with the arguments filled in. Getting one is logged, counted and traced like every call. */
+function respond(name: string, args: unknown, context: ServerContext, watch: Watch, text: string) {
   return serveCall({ kind: "prompt", name }, context, watch, {
-    given,
+    args,
     run: async () => ({ messages: [{ role: "user" as const, content: { type: "text" as const, text } }] }),
-    refuse: ({ message }) => {
-      throw new ProtocolError(ProtocolErrorCode.InternalError, message);
+    refuse: (error) => {
+      throw protocolError(ProtocolErrorCode.InternalError, error);
     },
   });
 }
@@ -32,11 +27,11 @@ const exploreDataset = {
           dataset: completable(z.string().describe("Dataset name"), (prefix) => engine.complete(prefix)),
         }),
       },
-      (given, context) => {
-        const { dataset } = given;
-        return answer(
+      (args, context) => {
+        const { dataset } = args;
+        return respond(
           "explore-dataset",
-          given,
+          args,
           context,
           watch,
           `Explore the dataset ${JSON.stringify(dataset)} and report what is in it.
@@ -63,11 +58,11 @@ const loadFile = {
           name: z.string().optional().describe("Name for the dataset; chosen from the file name when absent"),
         }),
       },
-      (given, context) => {
-        const { path, name } = given;
-        return answer(
+      (args, context) => {
+        const { path, name } = args;
+        return respond(
           "load-file",
-          given,
+          args,
           context,
           watch,
           `Load the file ${JSON.stringify(path)} into the lakehouse${name === undefined ? " under a short, fitting dataset name" : ` as ${JSON.stringify(name)}`}.
@@ -97,13 +92,13 @@ const buildSearch = {
           text: z.string().optional().describe("Column with the text; chosen from the columns when absent"),
         }),
       },
-      (given, context) => {
-        const { dataset, text } = given;
+      (args, context) => {
+        const { dataset, text } = args;
         const table = JSON.stringify(dataset);
         const index = `${dataset}_index`;
-        return answer(
+        return respond(
           "build-search",
-          given,
+          args,
           context,
           watch,
           `Make the dataset ${table} searchable by meaning and show that it works.

@@ -12,6 +12,8 @@ import { grouped } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 import { datasetResources, jobResource, resources } from "../resources/index.ts";
 import { MAX_SUBSCRIBED, whyNotSubscribed } from "../resources/subscriptions.ts";
+import { sentences } from "../tools/error-text.ts";
+import { protocolError } from "./known-error.ts";
 import { serveCall, type Watch } from "./serve-call.ts";
 
 const JSON_TYPE = "application/json";
@@ -88,25 +90,25 @@ function described({ rows, columns, version, index }: Head): string {
 
 function read(name: string, url: URL, context: ServerContext, watch: Watch, load: () => Promise<unknown>) {
   return serveCall({ kind: "resource", name }, context, watch, {
-    given: url.href,
+    args: url.href,
     run: async () => ({ contents: [{ uri: url.href, mimeType: JSON_TYPE, text: JSON.stringify(await load()) }] }),
     refuse: (error, thrown) => {
       if (error.kind === "not_found" || (thrown instanceof LakeError && error.kind === "invalid")) {
-        throw new ResourceNotFoundError(url.href, error.message);
+        throw new ResourceNotFoundError(url.href, sentences(error));
       }
-      throw new ProtocolError(ProtocolErrorCode.InternalError, error.message);
+      throw protocolError(ProtocolErrorCode.InternalError, error);
     },
   });
 }
 
-/** Whom changes are told to. */
+/** Receives changes, and passes them on to clients. */
 export interface Notifier {
   resourcesChanged(): void;
   resourceUpdated(uri: string): void;
 }
 
-/** Tells of every change which resources it touches. Returns the way to stop. */
-export function tellOfChanges(engine: Engine, notifier: Notifier): () => void {
+/** Translates changes of datasets and jobs into the resources they touch. Returns a function that stops it. */
+export function forwardChanges(engine: Engine, notifier: Notifier): () => void {
   const fixed = resources.filter((resource) => resource.ofCatalog).map((resource) => resource.uri);
   const stopJobs = engine.onJob(({ id, state }) => {
     if (state === "running") notifier.resourcesChanged();
@@ -125,10 +127,10 @@ export function tellOfChanges(engine: Engine, notifier: Notifier): () => void {
 }
 
 /**
- * Tells this server's client what changed, as long as it is connected. On the 2026 revision the SDK delivers to the
- * subscriptions that asked; a 2025 client subscribes to single resources, and that is remembered here.
+ * Notifies this server's client of changes, as long as it is connected. On the 2026 revision the SDK knows the
+ * subscriptions; a 2025 client subscribes to single resources, which are kept here.
  */
-export function notifyOfChanges(server: McpServer, engine: Engine, era: "legacy" | "modern"): void {
+export function notifyClient(server: McpServer, engine: Engine, era: "legacy" | "modern"): void {
   const subscribed = new Set<string>();
   if (era === "legacy") {
     server.server.setRequestHandler("resources/subscribe", ({ params }) => {
@@ -148,9 +150,9 @@ export function notifyOfChanges(server: McpServer, engine: Engine, era: "legacy"
       return {};
     });
   }
-  // A client that is not connected yet, or no more, has nothing to be told.
+  // The client is not connected yet, or no longer.
   const ignore = (): void => {};
-  server.server.onclose = tellOfChanges(engine, {
+  server.server.onclose = forwardChanges(engine, {
     resourcesChanged: () => void server.server.sendResourceListChanged().catch(ignore),
     resourceUpdated: (uri) => {
       if (era === "modern" || subscribed.has(uri)) server.server.sendResourceUpdated({ uri }).catch(ignore);

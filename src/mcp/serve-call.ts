@@ -10,57 +10,57 @@ import { type Attributes, type Span, type Trace, type TraceOptions, untraced } f
 import type { Log } from "../engine/settings.ts";
 import { known } from "./known-error.ts";
 
-/** What a client calls. */
+/** A call of a client. */
 export interface Call {
   kind: "tool" | "resource" | "prompt";
-  /** Ours, never the client's. */
+  /** A name of ours, never text of the client. */
   name: string;
-  /** The client's, where nothing of ours has it: for the log alone. */
-  asked?: string;
+  /** The name that the client sent, where nothing has that name: for the log only. */
+  requested?: string;
 }
 
 export type OnCall = (call: Pick<Call, "kind" | "name"> & { outcome: "ok" | ErrorKind; seconds: number }) => void;
 
-/** Who is told of calls. */
+/** How calls are logged, traced and counted. */
 export interface Watch {
   log: Log;
-  /** The name of the token that a request came with. */
+  /** Name of the token of the request. */
   caller?: string | undefined;
-  /** Default: nothing is traced. */
+  /** Default: no traces. */
   trace?: Trace | undefined;
-  /** Whether spans hold what calls were given. Default false. */
+  /** Whether spans contain the arguments of calls. Default false. */
   traceArguments?: boolean | undefined;
   onCall?: OnCall | undefined;
-  /** The revision that was agreed on, where requests do not say. */
+  /** The negotiated revision, for requests that do not name one. */
   protocol?: (() => string | undefined) | undefined;
 }
 
 interface Work<Result> {
-  /** What the call was given; told to nobody unless `traceArguments`. */
-  given: unknown;
+  /** The arguments of the call. Never recorded unless `traceArguments` is set. */
+  args: unknown;
   run: () => Promise<Result>;
-  /** What the client gets when `run` throws. */
+  /** Makes the answer when `run` throws. */
   refuse: (error: LakeError, thrown: unknown) => Result;
 }
 
 export const METHODS = { tool: "tools/call", resource: "resources/read", prompt: "prompts/get" } as const;
-const MAX_GIVEN_CHARS = 16_384;
+const MAX_ARGUMENT_CHARS = 16_384;
 
-/** Errors that a client gets, of calls that are told. */
-const told = new WeakSet<WeakKey>();
-export const wasTold = (error: unknown): boolean => error instanceof Error && told.has(error);
+/** Errors of calls that were recorded here. */
+const recorded = new WeakSet<WeakKey>();
+export const wasRecorded = (error: unknown): boolean => error instanceof Error && recorded.has(error);
 
-/** Serves one call: with a span, and one log line, of its own. */
+/** Serves one call, and records it: a span, a log line, `onCall`. */
 export function serveCall<Result>(
   call: Call,
   context: ServerContext,
   watch: Watch,
-  { given, run, refuse }: Work<Result>,
+  { args, run, refuse }: Work<Result>,
 ): Promise<Result> {
   const { log, caller, trace = untraced, onCall } = watch;
   const started = performance.now();
   const parent = parentOf(context);
-  // Semantic conventions: no resource's address in a name, of which there should be few.
+  // Semantic conventions: names of spans have few values, so without the URI of a resource.
   const name = call.kind === "resource" ? METHODS.resource : `${METHODS[call.kind]} ${call.name}`;
   const serve = async (span: Span): Promise<Result> => {
     let outcome: "ok" | ErrorKind = "ok";
@@ -76,7 +76,7 @@ export function serveCall<Result>(
       const traceId = span.traceId ?? parent?.traceparent.slice(3, 35);
       log("info", "call", {
         [call.kind]: call.name,
-        ...(call.asked !== undefined && { asked: call.asked }),
+        ...(call.requested !== undefined && { asked: call.requested }),
         outcome,
         ms: Math.round(ms),
         ...(caller !== undefined && { caller }),
@@ -86,17 +86,17 @@ export function serveCall<Result>(
     }
   };
   if (trace === untraced) return trace(name, {}, serve);
-  return trace(name, attributesOf(call, context, watch, given), serve, { kind: "server", parent });
+  return trace(name, attributesOf(call, context, watch, args), serve, { kind: "server", parent });
 }
 
-/** In the semantic conventions for MCP a tool's failure is a result; an error of JSON-RPC is told by its code. */
+/** By the semantic conventions for MCP, an error of a tool is a result; an error of JSON-RPC is recorded by its code. */
 function answered<Result>(span: Span, refuse: () => Result): Result {
   try {
     const result = refuse();
     span.fail("tool_error");
     return result;
   } catch (error) {
-    if (error instanceof Error) told.add(error);
+    if (error instanceof Error) recorded.add(error);
     const code = String(error instanceof ProtocolError ? error.code : ProtocolErrorCode.InternalError);
     span.note({ "rpc.response.status_code": code });
     span.fail(code);
@@ -105,10 +105,10 @@ function answered<Result>(span: Span, refuse: () => Result): Result {
 }
 
 /** https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/mcp.md */
-function attributesOf(call: Call, context: ServerContext, watch: Watch, given: unknown): Attributes {
+function attributesOf(call: Call, context: ServerContext, watch: Watch, args: unknown): Attributes {
   const { mcpReq, sessionId, http } = context;
   const revision = (mcpReq.envelope as Record<string, unknown> | undefined)?.[PROTOCOL_VERSION_META_KEY];
-  const written = watch.traceArguments ? JSON.stringify(given ?? null).slice(0, MAX_GIVEN_CHARS) : undefined;
+  const written = watch.traceArguments ? JSON.stringify(args ?? null).slice(0, MAX_ARGUMENT_CHARS) : undefined;
   return {
     "mcp.method.name": METHODS[call.kind],
     "mcp.protocol.version": revision === undefined ? watch.protocol?.() : String(revision),
@@ -123,14 +123,14 @@ function attributesOf(call: Call, context: ServerContext, watch: Watch, given: u
       "gen_ai.tool.call.arguments": written,
     }),
     ...(call.kind === "prompt" && { "gen_ai.prompt.name": call.name }),
-    ...(call.kind === "resource" && { "lakehouse.resource": call.name, "mcp.resource.uri": written && String(given) }),
+    ...(call.kind === "resource" && { "lakehouse.resource": call.name, "mcp.resource.uri": written && String(args) }),
   };
 }
 
 /** https://www.w3.org/TR/trace-context/#traceparent-header-field-values */
 const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.{0,200})?$/;
 
-/** The message's own trace before that of the request it came in, which may carry several. */
+/** The message's own parent comes first: its HTTP request may carry several messages. */
 function parentOf({ mcpReq, http }: ServerContext): TraceOptions["parent"] {
   const meta = mcpReq._meta;
   if (isTraceparent(meta?.traceparent)) return carrier(meta.traceparent, meta.tracestate);

@@ -18,19 +18,19 @@ import { advertised } from "../tools/json-schema.ts";
 import type { Effect, Tool, ToolContext } from "../tools/tool.ts";
 import { errorResult } from "./known-error.ts";
 import { prompts } from "./prompts.ts";
-import { tellOfRefused } from "./refused-calls.ts";
-import { notifyOfChanges, registerResources } from "./resources.ts";
+import { recordRejectedCalls } from "./rejected-calls.ts";
+import { notifyClient, registerResources } from "./resources.ts";
 import { clientRoots } from "./roots.ts";
 import { serveCall, type Watch } from "./serve-call.ts";
 import { createdTask, registerTasks, TASKS_EXTENSION, takesTasks } from "./tasks.ts";
 
 export interface ServerSettings extends Watch {
   engine: Engine;
-  /** Whether the client's roots extend the folders `ingest` may read: only where the client is the user's own. */
+  /** Whether the client's roots extend the folders that `ingest` may read. Only for a client of the local user. */
   trustRoots: boolean;
   /**
-   * False for a server that lives for one request and is not told when it ends: it must not listen to the engine, and
-   * whoever makes it tells its client of changes. Default true.
+   * Whether it notifies its client of changes. False for a server that serves one request: nothing closes it, so it must
+   * not subscribe to the engine. Default true.
    */
   notifies?: boolean;
 }
@@ -56,7 +56,7 @@ const NAMES = { tool: new Set(tools.map(({ name }) => name)), prompt: new Set(pr
 
 export interface Served {
   era: McpRequestContext["era"];
-  /** The tool that its only request calls: nothing else is made ready then. */
+  /** The tool that the only request calls; then nothing else is registered. */
   tool?: string | undefined;
 }
 
@@ -66,7 +66,7 @@ export function createServer(settings: ServerSettings, request: Served): McpServ
   return only === undefined ? serverOfAll(settings, request) : serverOf(only, settings);
 }
 
-/** What a request that calls one tool takes: a server of all would cost as much as the rest of a small call. */
+/** A server for one call of one tool: registering everything would cost as much as the rest of a small call. */
 function serverOf(tool: Tool, settings: ServerSettings): McpServer {
   const server = new McpServer(INFO, { capabilities: { tools: {}, extensions: TASKS } });
   registerTool(server, tool, settings, { watch: settings, tasks: true, roots: async () => [] });
@@ -74,14 +74,14 @@ function serverOf(tool: Tool, settings: ServerSettings): McpServer {
 }
 
 function serverOfAll(settings: ServerSettings, request: Served): McpServer {
-  // Tasks are the 2026 revision's: before it, a client cannot tell such an answer from a result.
+  // Clients of earlier revisions would take a task for a result.
   const tasks = request.era === "modern";
   const server = new McpServer(INFO, {
     instructions: `${INSTRUCTIONS}\n${embeddingNote(settings.engine.embedStatus())}`,
     capabilities: tasks ? { extensions: TASKS } : {},
   });
   const watch: Watch = { ...settings, protocol: () => server.server.getNegotiatedProtocolVersion() };
-  tellOfRefused(server, watch, NAMES);
+  recordRejectedCalls(server, watch, NAMES);
   server.server.registerCapabilities({
     tools: {},
     prompts: {},
@@ -93,13 +93,13 @@ function serverOfAll(settings: ServerSettings, request: Served): McpServer {
   registerResources(server, settings.engine, watch);
   if (tasks) registerTasks(server, settings.engine, settings.log);
   for (const prompt of prompts) prompt.register(server, settings.engine, watch);
-  if (settings.notifies ?? true) notifyOfChanges(server, settings.engine, request.era);
+  if (settings.notifies ?? true) notifyClient(server, settings.engine, request.era);
   return server;
 }
 
 interface Calls {
   watch: Watch;
-  /** Whether a client may take a task for an answer. */
+  /** Whether the protocol revision has tasks. */
   tasks: boolean;
   roots: ToolContext["roots"];
 }
@@ -132,9 +132,9 @@ type StandardSchema = StandardSchemaWithJSON<Record<string, unknown>>;
 const STANDARD = new WeakMap<z.ZodObject, StandardSchema>();
 
 /**
- * The schema as the client sees it. Validation is left to `callTool`, whose messages are written for a model; results
- * come typed from the engine and are checked against their schema in tests, not on every call. Made once: over HTTP
- * there is a server for each request, and the SDK asks for the schemas each time.
+ * The schema as the client sees it. Arguments are validated by `callTool`, with messages for a model; results are typed,
+ * and compared with their schema in tests, not on every call. Cached: over HTTP there is a server for each request, and
+ * the SDK reads the schemas each time.
  */
 function standardSchema(schema: z.ZodObject, io: "input" | "output"): StandardSchema {
   const made = STANDARD.get(schema);
@@ -161,7 +161,7 @@ function callTool(
   { roots, tasks }: { roots: ToolContext["roots"]; tasks: boolean },
 ): Promise<CallToolResult> {
   return serveCall<CallToolResult>({ kind: "tool", name: tool.name }, context, watch, {
-    given: args,
+    args,
     run: async () => {
       const read = await readArguments(tool, args);
       refuseBrokenText(read);
@@ -176,7 +176,7 @@ function callTool(
       await progress.sent();
       const result: CallToolResult = { content: [{ type: "text", text }], structuredContent: structured };
       const job = tasks ? startedJob(tool, structured) : undefined;
-      // The SDK wants every answer to a call to be a result of the tool too.
+      // For the SDK, every answer to a call has to be a result of the tool as well.
       return job === undefined ? result : { ...result, ...(await createdTask(engine, job)) };
     },
     refuse: errorResult,
@@ -185,7 +185,7 @@ function callTool(
 
 interface Progress {
   report: ToolContext["progress"];
-  /** Everything reported is on its way: what comes after the result, a client no longer expects. */
+  /** Resolves when all progress is sent: none may follow the result. */
   sent(): Promise<void>;
 }
 
@@ -199,24 +199,25 @@ function progressOf(context: ServerContext): Progress {
     report: (fraction, message) => {
       const progress = Math.min(1, fraction);
       const now = performance.now();
-      // The protocol wants every value to be greater than the last.
+      // By the protocol, every value is greater than the last.
       if (progress <= highest || (now - last < PROGRESS_MS && progress < 1)) return;
       last = now;
       highest = progress;
       const params = { progressToken, progress, total: 1, message };
-      // A client that has gone away does not need its progress.
+      // The client is gone.
       sending = context.mcpReq.notify({ method: "notifications/progress", params }).catch(() => {});
     },
     sent: () => sending,
   };
 }
 
-/** Half a surrogate pair is valid in JSON and nowhere after it: not in UTF-8, not in a manifest. */
+/** A lone surrogate is valid in JSON, but not in UTF-8, and so not in a manifest. */
 function refuseBrokenText(args: Record<string, unknown>): void {
   for (const [argument, value] of Object.entries(args)) {
     if (typeof value !== "string" || value.isWellFormed()) continue;
     throw new LakeError("invalid", `${argument} has half of a character in it (a lone surrogate).`, {
       hint: "Send the text as complete Unicode characters.",
+      facts: { argument },
     });
   }
 }

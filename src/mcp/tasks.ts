@@ -2,7 +2,6 @@ import {
   CLIENT_CAPABILITIES_META_KEY,
   type McpServer,
   MissingRequiredClientCapabilityError,
-  ProtocolError,
   ProtocolErrorCode,
   type ServerContext,
 } from "@modelcontextprotocol/server";
@@ -11,29 +10,30 @@ import type { Engine } from "../engine/engine.ts";
 import { KEPT_MS } from "../engine/jobs/recovery.ts";
 import type { JobRecord } from "../engine/jobs/types.ts";
 import type { Log } from "../engine/settings.ts";
+import { viewOfJobError } from "../tools/error-text.ts";
 import { outcomeText, viewOf } from "../tools/job-view.ts";
-import { errorResult, known } from "./known-error.ts";
+import { errorResult, known, protocolError } from "./known-error.ts";
 
-/** https://modelcontextprotocol.io/extensions/tasks, for the 2026 revision: a job as a task that its client polls. */
+/** Jobs as tasks that a client polls, for the 2026 revision: https://modelcontextprotocol.io/extensions/tasks */
 export const TASKS_EXTENSION = "io.modelcontextprotocol/tasks";
 
 const POLL_MS = 1_000;
 
-/** Whether the client says with this very request that it takes a task for an answer. */
+/** Whether this request says that its client accepts a task as the answer. */
 export function takesTasks(context: ServerContext): boolean {
   const envelope = context.mcpReq.envelope as Record<string, { extensions?: object } | undefined> | undefined;
   const extensions = envelope?.[CLIENT_CAPABILITIES_META_KEY]?.extensions;
   return extensions !== undefined && Object.hasOwn(extensions, TASKS_EXTENSION);
 }
 
-/** What makes the answer to `tools/call` a task. The job's record is durable: it can be asked for at once. */
+/** The fields that make an answer to `tools/call` a task. The record of the job is durable already. */
 export async function createdTask(engine: Engine, jobId: string) {
   const { status, ...task } = taskOf(await engine.jobStatus(jobId));
-  // How it ended is told by tasks/get, also when it has ended in the meantime.
+  // Also for a job that has ended in the meantime: tasks/get returns how.
   return { resultType: "task", ...task, status: "working" };
 }
 
-/** Answers the extension's methods over the jobs of `engine`. */
+/** Registers the methods of the extension. */
 export function registerTasks(server: McpServer, engine: Engine, log: Log): void {
   const answer = (method: string, handle: (taskId: string) => Promise<Record<string, unknown>>): void =>
     server.server.setRequestHandler(method, { params: z.object({ taskId: z.string() }) }, async (params, context) => {
@@ -45,13 +45,13 @@ export function registerTasks(server: McpServer, engine: Engine, log: Log): void
       try {
         return await handle(params.taskId);
       } catch (thrown) {
-        const { kind, message } = known(thrown, log);
+        const error = known(thrown, log);
         const { InvalidParams, InternalError } = ProtocolErrorCode;
-        throw new ProtocolError(kind === "not_found" ? InvalidParams : InternalError, message);
+        throw protocolError(error.kind === "not_found" ? InvalidParams : InternalError, error);
       }
     });
   answer("tasks/get", async (taskId) => detailed(await engine.jobStatus(taskId), engine));
-  // No job asks its client for anything: whatever is answered answers no open question, and is ignored.
+  // Jobs never request input, so there is nothing that could be updated.
   answer("tasks/update", async (taskId) => {
     await engine.jobStatus(taskId);
     return {};
@@ -65,7 +65,8 @@ export function registerTasks(server: McpServer, engine: Engine, log: Log): void
 function detailed(record: JobRecord, engine: Engine) {
   const task = taskOf(record);
   if (task.status !== "completed") return task;
-  if (record.error) return { ...task, result: { resultType: "complete", ...errorResult(record.error) } };
+  if (record.error)
+    return { ...task, result: { resultType: "complete", ...errorResult(viewOfJobError(record.error)) } };
   const { kind, result = {} } = viewOf(record, engine);
   const content = [{ type: "text", text: outcomeText(kind, result) }];
   return { ...task, result: { resultType: "complete", content, structuredContent: result } };
@@ -86,10 +87,10 @@ function taskOf(record: JobRecord) {
   };
 }
 
-/** A tool that ends with an error has completed: `failed` is for calls that did not get as far as the tool. */
+/** A tool that ends with an error has completed; `failed` is for calls that never reached the tool. */
 function statusOf({ state, kind }: JobRecord): "working" | "completed" | "cancelled" {
   if (state === "cancelled") return "cancelled";
-  // A build goes on with the next server, and a task that has ended must not.
+  // An interrupted build is resumed by the next server, and a task must not go on after it has ended.
   const goesOn = state === "running" || (state === "interrupted" && kind !== "ingest");
   return goesOn ? "working" : "completed";
 }

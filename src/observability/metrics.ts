@@ -3,7 +3,7 @@ import { VERSION } from "../engine/kernel/package.ts";
 import type { EngineStats } from "../engine/stats.ts";
 import type { UploadUsage } from "../engine/uploads/upload-quota.ts";
 import type { Uploads } from "../engine/uploads/uploads.ts";
-import { UNKNOWN } from "../mcp/refused-calls.ts";
+import { UNKNOWN } from "../mcp/rejected-calls.ts";
 import type { OnCall } from "../mcp/serve-call.ts";
 import { tools } from "../tools/index.ts";
 import type { HttpStatus, Route } from "../transport/http.ts";
@@ -19,28 +19,28 @@ import {
 
 export interface MetricsSources {
   engine: { stats(): EngineStats; uploads: Pick<Uploads, "usage"> };
-  /** Undefined before it listens. */
+  /** Undefined before the server listens. */
   http: () => HttpStatus | undefined;
 }
 
 export interface Metrics {
   onCall: OnCall;
-  /** Cheap, and loads nothing: it only says what is there. */
+  /** Cheap: reads counters, opens and loads nothing. */
   render(): Promise<string>;
   close(): void;
 }
 
-/** From a cached statement to an index build that its client waits for. */
+/** Bounds of the histogram: from a cached statement to an index build that its client waits for. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const LOOP_RESOLUTION_MS = 10;
 const NS = 1e-9;
 
-/** Labels are tools, kinds of errors and the like: what a client sends is never one, so there are only so many. */
+/** Labels are names of ours, such as tools and kinds of errors, never text of a client: their number is bounded. */
 export function openMetrics({ engine, http }: MetricsSources): Metrics {
   const calls = { tool: openCounter(), resource: openCounter(), prompt: openCounter() };
   const errors = { tool: openCounter(), resource: openCounter(), prompt: openCounter() };
   const seconds = new Map<string, Histogram>();
-  // A rate wants a first value before the first call.
+  // For a rate, each counter needs a value before the first call.
   for (const { name } of tools) {
     calls.tool.add({ tool: name }, 0);
     seconds.set(name, openHistogram(SECONDS));
@@ -63,9 +63,9 @@ export function openMetrics({ engine, http }: MetricsSources): Metrics {
     counter("lakehouse_prompts_total", "Prompts that were asked for.", calls.prompt.samples()),
   ];
 
-  /** Since the last time it was asked: over the life of a process every second of it would drown. */
+  /** Since the last scrape: over the life of the process, short delays would vanish. */
   const ofLoop = (): Family[] => {
-    // What is measured is the time between two looks, which are that far apart when nothing is late.
+    // The histogram has the time between two samples, which without any delay is the resolution.
     const at = (quantile: number): number => Math.max(0, loop.percentile(quantile) * NS - LOOP_RESOLUTION_MS / 1000);
     const families = [
       gauge("nodejs_eventloop_lag_p50_seconds", "Delay of the event loop since the last scrape, median.", at(50)),
@@ -211,7 +211,7 @@ function ofEmbedding({ embed: { requests, failures, cache } }: EngineStats): Fam
   ];
 }
 
-/** Under the names that dashboards for Node know. */
+/** Under the names that dashboards for Node expect. */
 function ofProcess(): Family[] {
   const { rss, heapUsed, heapTotal, external } = process.memoryUsage();
   const { user, system } = process.cpuUsage();

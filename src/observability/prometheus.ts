@@ -11,7 +11,7 @@ export interface Family {
 }
 
 export interface Sample {
-  /** Added to the family's name: `_bucket`. */
+  /** Appended to the family's name, as `_bucket`. */
   suffix?: string;
   labels?: Labels;
   value: number;
@@ -41,7 +41,7 @@ function number(value: number): string {
   return value > 0 ? "+Inf" : "-Inf";
 }
 
-/** Adds up, by labels. */
+/** Sums by labels. */
 export interface Counter {
   add(labels: Labels, value?: number): void;
   samples(): Sample[];
@@ -60,7 +60,7 @@ export function openCounter(): Counter {
   };
 }
 
-/** Counts how many values are at most so large, for each of `bounds`, in ascending order. */
+/** Counts, for each of the ascending `bounds`, the values that are not larger. */
 export interface Histogram {
   observe(value: number): void;
   samples(labels: Labels): Sample[];

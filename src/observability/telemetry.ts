@@ -20,22 +20,22 @@ import type { Log } from "../engine/settings.ts";
 
 export interface Telemetry {
   trace: Trace;
-  /** Sends what is left, for at most `ms`. */
+  /** Sends the remaining spans, for at most `ms`. */
   close(ms: number): Promise<void>;
 }
 
 const KINDS = { server: SpanKind.SERVER, client: SpanKind.CLIENT };
 
 /**
- * Traces to an OTLP collector, over HTTP, as the variables `OTEL_*` say. Spans are sent in the background, and dropped
- * when they cannot be: a call is neither delayed nor failed by it. Nothing of OpenTelemetry becomes global.
+ * Traces to an OTLP collector over HTTP, configured by the variables `OTEL_*`. Spans are sent in the background, and
+ * dropped when that fails: no call is delayed or fails because of it. Registers nothing global with OpenTelemetry.
  */
 export function openTelemetry(endpoint: string, log: Log): Telemetry {
   const provider = new BasicTracerProvider({
     resource: defaultResource()
       .merge(resourceFromAttributes({ "service.name": "lakehouse-mcp", "service.version": VERSION }))
       .merge(detectResources({ detectors: [envDetector] })),
-    spanProcessors: [new BatchSpanProcessor(telling(new OTLPTraceExporter(), endpoint, log))],
+    spanProcessors: [new BatchSpanProcessor(reporting(new OTLPTraceExporter(), endpoint, log))],
   });
   const tracer = provider.getTracer("lakehouse-mcp", VERSION);
   const propagator = new W3CTraceContextPropagator();
@@ -49,12 +49,12 @@ export function openTelemetry(endpoint: string, log: Log): Telemetry {
           ? propagator.extract(ROOT_CONTEXT, parent ?? {}, defaultTextMapGetter)
           : (current.getStore() ?? ROOT_CONTEXT);
       const span = tracer.startSpan(name, { attributes, ...(kind && { kind: KINDS[kind] }) }, around);
-      const told = { failed: false };
+      const marked = { failed: false };
       try {
-        return await current.run(spans.setSpan(around, span), work, spanOf(span, told));
+        return await current.run(spans.setSpan(around, span), work, spanOf(span, marked));
       } catch (error) {
-        // The kind only: messages name datasets, columns and values.
-        if (!told.failed) fail(span, error instanceof LakeError ? error.kind : "_OTHER");
+        // The kind alone: messages name datasets, columns and values.
+        if (!marked.failed) fail(span, error instanceof LakeError ? error.kind : "_OTHER");
         throw error;
       } finally {
         span.end();
@@ -63,7 +63,7 @@ export function openTelemetry(endpoint: string, log: Log): Telemetry {
     close: async (ms) => {
       const sent = provider.shutdown().then(
         () => true,
-        // It was told when it happened.
+        // Logged when it happened.
         () => true,
       );
       const late = delay(ms, false, { ref: false });
@@ -72,12 +72,12 @@ export function openTelemetry(endpoint: string, log: Log): Telemetry {
   };
 }
 
-function spanOf(span: OtelSpan, told: { failed: boolean }): Span {
+function spanOf(span: OtelSpan, marked: { failed: boolean }): Span {
   return {
     traceId: span.spanContext().traceId,
     note: (attributes) => void span.setAttributes(attributes),
     fail: (type) => {
-      told.failed = true;
+      marked.failed = true;
       fail(span, type);
     },
   };
@@ -87,14 +87,14 @@ function fail(span: OtelSpan, type: string): void {
   span.setAttribute("error.type", type).setStatus({ code: SpanStatusCode.ERROR });
 }
 
-/** Says that spans do not arrive once, not for each batch. */
-function telling(exporter: SpanExporter, endpoint: string, log: Log): SpanExporter {
-  let told = false;
+/** Logs the first batch that cannot be sent, and none of the later ones. */
+function reporting(exporter: SpanExporter, endpoint: string, log: Log): SpanExporter {
+  let reported = false;
   return {
     export: (batch, done) =>
       exporter.export(batch, (result) => {
-        if (result.code !== ExportResultCode.SUCCESS && !told) {
-          told = true;
+        if (result.code !== ExportResultCode.SUCCESS && !reported) {
+          reported = true;
           log("warn", "traces cannot be sent", { endpoint, error: result.error?.message });
         }
         done(result);

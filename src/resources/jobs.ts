@@ -1,6 +1,8 @@
 import { recordedName } from "../engine/ingest/source.ts";
 import type { JobRecord } from "../engine/jobs/types.ts";
 import { withoutLiterals } from "../engine/query/guard/tokens.ts";
+import { viewOfJobError } from "../tools/error-text.ts";
+import { progressView } from "../tools/job-view.ts";
 import type { JobResource } from "./resource.ts";
 
 export const job: JobResource = {
@@ -15,24 +17,15 @@ export const job: JobResource = {
   read: async (engine, id) => {
     const record = await engine.jobStatus(id);
     return {
-      job_id: record.id,
-      kind: record.kind,
-      name: record.request.name,
-      state: record.state,
-      progress: record.progress.fraction,
-      message: record.progress.message,
-      created_at: record.created,
-      updated_at: record.updated,
-      finished_at: record.finished,
-      resumed: record.resumed,
+      ...progressView(record),
       request: shown(record.request),
       result: record.result ?? null,
-      error: record.error ?? null,
+      error: record.error ? viewOfJobError(record.error) : null,
     };
   },
 };
 
-/** All who may read jobs may read this: without what a statement asked for, and where on this machine a file lies. */
+/** For everyone who may read jobs: without literals of statements and folders of files. */
 function shown(request: JobRecord["request"]): Record<string, unknown> {
   const { source } = request;
   if (source === undefined) return { ...request };

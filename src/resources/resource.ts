@@ -7,18 +7,18 @@ export interface Resource {
   name: string;
   title: string;
   description: string;
-  /** Whether a commit changes it, so that subscribers are told. */
+  /** Whether commits change it, so that subscribers are notified. */
   ofCatalog: boolean;
   read: (engine: Engine) => Promise<unknown>;
 }
 
-/** A family of resources, one a dataset. */
+/** A template with one resource for each dataset. */
 export interface DatasetResource {
-  /** With `{name}` in it. */
+  /** Contains `{name}`. */
   template: string;
-  /** Datasets it is for; undefined for all. */
+  /** Kind of datasets that have it. Undefined: all. */
   kind?: DatasetKind;
-  /** Kind of datasets that are listed under this address: each under its main one only. */
+  /** Kind of datasets that are listed with this template. Each dataset is listed once. */
   lists?: DatasetKind;
   name: string;
   title: string;
@@ -26,14 +26,14 @@ export interface DatasetResource {
   read: (engine: Engine, dataset: string) => Promise<unknown>;
 }
 
-/** A family of resources, one a job. */
+/** A template with one resource for each job. */
 export interface JobResource {
-  /** With `{id}` in it. */
+  /** Contains `{id}`. */
   template: string;
   name: string;
   title: string;
   description: string;
-  /** The recent ones. */
+  /** Recent jobs. */
   list: (engine: Engine) => Promise<{ id: string; description: string }[]>;
   read: (engine: Engine, id: string) => Promise<unknown>;
 }

@@ -1,10 +1,10 @@
-/** Of one session, or of one `subscriptions/listen`: each is compared with what changes, and kept until it ends. */
+/** For one session or one `subscriptions/listen`, which keeps all of them and compares them with every change. */
 export const MAX_SUBSCRIBED = 1000;
-/** Several times the longest address of ours. What is none of ours is not refused: it may become one in a later version. */
+/** Several times our longest address. Unknown addresses are accepted: a later version may have them. */
 const MAX_URI_CHARS = 1_024;
 const SHOWN_CHARS = 100;
 
-/** Why a client cannot have what it subscribes to: all of it is kept for as long as the subscription lasts. */
+/** The reason why a client cannot subscribe to all of these. */
 export function whyNotSubscribed(uris: readonly string[]): string | undefined {
   if (uris.length > MAX_SUBSCRIBED) {
     return `${uris.length} resources are more than the ${MAX_SUBSCRIBED} that one subscription may name. Name fewer, or leave resources out and use resourcesListChanged.`;

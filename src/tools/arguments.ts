@@ -9,21 +9,21 @@ import { expectation, shownName, shownValue } from "./shown.ts";
 import { meantBy } from "./synonyms.ts";
 import type { Tool } from "./tool.ts";
 
-/** Work between two turns of the event loop. */
+/** Longest work in one turn of the event loop. */
 const SLICE_MS = 5;
 const MAX_PROBLEMS = 5;
 const MAX_UNKNOWN = 8;
 const JSON_LIMITS = { maxDepth: 100, maxKeys: 10_000 };
 
 /**
- * Arguments as `tool` takes them. What models write instead is read as it is meant, by the tool's schema: null for what
- * is left out, "5" for a number, a whole number for a text, "true", one text for a list of them, and JSON as text.
- * Throws `invalid` naming every argument that is none, and the one that is meant; or what is wrong with the values.
+ * Reads the arguments of a call by the schema of `tool`. Common deviations of models are accepted: null for an absent
+ * argument, "5" for a number, a whole number for a text, "true", one text for a list of texts, and JSON as text. Throws
+ * `invalid` naming unknown arguments and the likely ones, or else the values that are wrong.
  */
-export async function readArguments(tool: Tool, given: unknown): Promise<Record<string, unknown>> {
+export async function readArguments(tool: Tool, args: unknown): Promise<Record<string, unknown>> {
   const schema = inputSchema(tool.input);
   const reading: Reading = { tool, problems: [], sliceStart: performance.now() };
-  const read = await readObject((given ?? {}) as Record<string, unknown>, schema, "", reading);
+  const read = await readObject((args ?? {}) as Record<string, unknown>, schema, "", reading);
   if (reading.problems.length === 0) {
     const parsed = tool.input.safeParse(read);
     if (parsed.success) return parsed.data;
@@ -31,14 +31,23 @@ export async function readArguments(tool: Tool, given: unknown): Promise<Record<
       reading.problems.push(problemOf(issue, schema, read));
     }
   }
-  throw new LakeError("invalid", `${tool.name}: ${reading.problems.join("; ")}.`, {
+  const problems = reading.problems.map(({ path, what }) => `${path}${what}`).join("; ");
+  throw new LakeError("invalid", `${tool.name}: ${problems}.`, {
     hint: `Valid arguments: ${Object.keys(schema.properties ?? {}).join(", ")}.`,
+    facts: { argument: reading.problems[0]?.path },
   });
+}
+
+interface Problem {
+  /** The argument, as `items.3.vector`. */
+  path: string;
+  /** What follows the path: `: expected a text, got 5`. */
+  what: string;
 }
 
 interface Reading {
   tool: Tool;
-  problems: string[];
+  problems: Problem[];
   sliceStart: number;
 }
 
@@ -46,19 +55,20 @@ const ABSENT = Symbol("absent");
 type Read = unknown;
 
 async function readObject(
-  given: Record<string, unknown>,
+  args: Record<string, unknown>,
   schema: JsonSchema,
   path: string,
   reading: Reading,
 ): Promise<Record<string, unknown>> {
   const { properties = {}, required = [] } = schema;
-  refuseUnknown(given, properties, path, reading.tool.name);
+  refuseUnknown(args, properties, path, reading.tool.name);
   const read: Record<string, unknown> = {};
   for (const [name, property] of Object.entries(properties)) {
-    const value = Object.hasOwn(given, name) ? given[name] : undefined;
+    const value = Object.hasOwn(args, name) ? args[name] : undefined;
     const where = path === "" ? name : `${path}.${name}`;
     if (value === null || value === undefined) {
-      if (required.includes(name)) reading.problems.push(`${where} is missing: expected ${expectation(property)}`);
+      if (required.includes(name))
+        reading.problems.push({ path: where, what: ` is missing: expected ${expectation(property)}` });
       continue;
     }
     const made = await readValue(value, property, where, reading);
@@ -68,10 +78,10 @@ async function readObject(
   return read;
 }
 
-/** `ABSENT` for what is wrong, which is a problem then. */
+/** `ABSENT` for a wrong value, which is added to the problems. */
 async function readValue(value: unknown, schema: JsonSchema, path: string, reading: Reading): Promise<Read> {
   const problem = (): typeof ABSENT => {
-    reading.problems.push(`${path}: expected ${expectation(schema)}, got ${shownValue(value)}`);
+    reading.problems.push({ path, what: `: expected ${expectation(schema)}, got ${shownValue(value)}` });
     return ABSENT;
   };
   if (schema.json !== undefined) {
@@ -98,7 +108,7 @@ async function readValue(value: unknown, schema: JsonSchema, path: string, readi
   }
 }
 
-/** Undefined for what is no list. */
+/** Undefined for a value that is not a list. */
 async function readList(
   value: unknown,
   schema: JsonSchema,
@@ -110,7 +120,10 @@ async function readList(
   if (list === undefined || list.length > maxItems) return undefined;
   if (items.type === "number") {
     const wrong = list.findIndex((each) => typeof each !== "number");
-    if (wrong >= 0) reading.problems.push(`${path}.${wrong}: expected a number, got ${shownValue(list[wrong])}`);
+    if (wrong >= 0) {
+      const what = `: expected a number, got ${shownValue(list[wrong])}`;
+      reading.problems.push({ path: `${path}.${wrong}`, what });
+    }
     return list;
   }
   const read: unknown[] = [];
@@ -135,7 +148,7 @@ async function listOf(value: unknown, items: JsonSchema): Promise<unknown[] | un
   return one === undefined ? undefined : [one];
 }
 
-/** Undefined for what is no JSON, or too deep. */
+/** Undefined for text that is not JSON, or too deep. */
 async function parsed(text: string): Promise<unknown> {
   try {
     return await parseExactInSlices(text, JSON_LIMITS);
@@ -148,7 +161,7 @@ async function parsed(text: string): Promise<unknown> {
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value) && !isExactNumber(value);
 
-/** A whole number is the text of its digits. What a fraction was written like is not known: 1.10 is 1.1 here. */
+/** Whole numbers only: how a fraction was written is not known, since 1.10 is 1.1 here. */
 function textOf(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   if (isExactNumber(value)) return wholeIn(value) === undefined ? undefined : String(value);
@@ -167,22 +180,23 @@ function booleanOf(value: unknown): boolean | undefined {
 }
 
 function refuseUnknown(
-  given: Record<string, unknown>,
+  args: Record<string, unknown>,
   properties: Record<string, JsonSchema>,
   path: string,
   tool: string,
 ): void {
   const unknown: string[] = [];
-  for (const name in given) {
-    if (Object.hasOwn(properties, name) || !Object.hasOwn(given, name)) continue;
+  for (const name in args) {
+    if (Object.hasOwn(properties, name) || !Object.hasOwn(args, name)) continue;
     unknown.push(name);
     if (unknown.length === MAX_UNKNOWN) break;
   }
   if (unknown.length === 0) return;
   const valid = Object.keys(properties);
-  const used = new Set(valid.filter((name) => Object.hasOwn(given, name)));
-  const advice = unknown.map((name) => {
-    const meant = meantBy(name, valid) ?? nearest(name, valid)[0];
+  const used = new Set(valid.filter((name) => Object.hasOwn(args, name)));
+  const likely = unknown.map((name) => meantBy(name, valid) ?? nearest(name, valid)[0]);
+  const advice = unknown.map((name, at) => {
+    const meant = likely[at];
     if (meant === undefined) return `there is nothing like ${shownName(name)}`;
     const twice = used.has(meant) ? ", which is given too: keep one of them" : "";
     used.add(meant);
@@ -193,12 +207,16 @@ function refuseUnknown(
   throw new LakeError(
     "invalid",
     `${tool}: ${where}unknown argument${unknown.length === 1 ? "" : "s"} ${names}: ${advice.join("; ")}.`,
-    { hint: `Call again with what you meant. Valid ${path === "" ? "arguments" : "names"}: ${valid.join(", ")}.` },
+    {
+      code: "unknown_argument",
+      hint: `Call again with what you meant. Valid ${path === "" ? "arguments" : "names"}: ${valid.join(", ")}.`,
+      facts: { argument: shownName(unknown[0] ?? ""), nearest: likely.filter((name) => name !== undefined) },
+    },
   );
 }
 
-/** What zod has found wrong, in the words of the rest. */
-function problemOf(issue: z.core.$ZodIssue, schema: JsonSchema, read: unknown): string {
+/** An issue of zod, worded like the other problems. */
+function problemOf(issue: z.core.$ZodIssue, schema: JsonSchema, read: unknown): Problem {
   let node: JsonSchema | undefined = schema;
   let value: unknown = read;
   for (const part of issue.path) {
@@ -206,6 +224,6 @@ function problemOf(issue: z.core.$ZodIssue, schema: JsonSchema, read: unknown): 
     value = (value as Record<PropertyKey, unknown> | undefined)?.[part];
   }
   const path = issue.path.map(String).join(".");
-  if (node === undefined || issue.code === "custom") return `${path}: ${issue.message.slice(0, 300)}`;
-  return `${path}: expected ${expectation(node)}, got ${shownValue(value)}`;
+  if (node === undefined || issue.code === "custom") return { path, what: `: ${issue.message.slice(0, 300)}` };
+  return { path, what: `: expected ${expectation(node)}, got ${shownValue(value)}` };
 }

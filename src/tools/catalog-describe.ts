@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { columnStats } from "../engine/catalog/browse.ts";
+import { details } from "../engine/catalog/browse.ts";
 import { OPERATIONS } from "../engine/catalog/types.ts";
 import { bytesOf, countOf, grouped } from "../engine/kernel/amounts.ts";
 import { fitting } from "./fitting.ts";
@@ -50,37 +50,14 @@ export const catalogDescribe = defineTool({
     versions_total: z.int(),
   }),
   run: async ({ name }, { engine }) => {
-    const { manifest, versions, versionsTotal } = await engine.describe(name);
-    const stats = columnStats(manifest);
-    const columns = manifest.columns.map((column) => ({
-      name: column.name,
-      type: column.type,
-      ...(stats[column.name] ?? { min: null, max: null, nulls: 0 }),
-    }));
+    const { columns, source, versions, ...rest } = details(await engine.describe(name));
     const fit = fitting(columns, engine.maxResultBytes, (column) => line(Object.values(column)), JSON.stringify);
     return {
-      dataset_id: manifest.datasetId,
-      name: manifest.name,
-      kind: manifest.kind,
-      version: manifest.version,
-      rows: manifest.rows,
-      bytes: manifest.bytes,
-      files: manifest.files.length,
-      schema_fingerprint: manifest.schemaFingerprint,
-      created_at: manifest.createdAt,
-      updated_at: manifest.updatedAt,
+      ...rest,
       columns: columns.slice(0, fit),
       ...(fit < columns.length && { columns_total: columns.length }),
-      source: shortened(manifest.provenance.source),
-      operation: manifest.provenance.operation,
-      versions: versions.map((head) => ({
-        version: head.version,
-        operation: head.provenance.operation,
-        rows: head.rows,
-        source: shortened(head.provenance.source),
-        created_at: head.updatedAt,
-      })),
-      versions_total: versionsTotal,
+      source: shortened(source),
+      versions: versions.map((version) => ({ ...version, source: shortened(version.source) })),
     };
   },
   text: (result) => {

@@ -44,7 +44,7 @@ export const catalogList = defineTool({
       (each) => line(Object.values(each)),
       JSON.stringify,
     );
-    // The cursor is of the last one that is shown.
+    // The cursor has to belong to the last dataset that is listed.
     const { datasets, nextCursor, total, unreadable } =
       fit < page.datasets.length ? await engine.list({ ...args, limit: fit }) : page;
     return {

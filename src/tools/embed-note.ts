@@ -1,10 +1,9 @@
 import type { EmbedStatus } from "../engine/embed/embedder.ts";
-import { inWords } from "../engine/kernel/next-step.ts";
-import { TOOL_WORDS } from "./words.ts";
+import { sentences } from "./error-text.ts";
 
-/** Why texts are compared by words and spelling, since when, and what to do about it; undefined where nothing is. */
+/** Why the model is lexical, since when, and how to get a better one. Undefined where that was configured. */
 export function noteOnModel({ fallback, chosenAt, lexical, model }: EmbedStatus): string | undefined {
-  if (fallback) return `Chosen at ${chosenAt}: ${fallback.reason} ${inWords(fallback.next, TOOL_WORDS)}`;
-  // What came out lexical is of an index, or a call, that names its model.
+  if (fallback) return `Chosen at ${chosenAt}: ${sentences({ message: fallback.reason, hint: fallback.next })}`;
+  // The lexical model is then that of an index, or one that the call named.
   return lexical ? undefined : `This server embeds with ${model} now; an index keeps its model.`;
 }

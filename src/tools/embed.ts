@@ -7,7 +7,7 @@ import { base64 } from "./render.ts";
 import { defineTool } from "./tool.ts";
 
 const SLICE_MS = 5;
-/** Enough for every float32 to come back as it was. */
+/** Significant digits that identify every float32. */
 const DIGITS = 9;
 
 export const embed = defineTool({

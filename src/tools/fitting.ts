@@ -2,8 +2,8 @@ import { bytesOf } from "../engine/kernel/amounts.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
 
 /**
- * How many of the first items fit into a result whose text and JSON have at most `maxBytes` each. Throws `limit` when not
- * even one does.
+ * The number of leading items that fit into a result whose text and JSON may have `maxBytes` each. Throws `limit` when not
+ * even the first fits.
  */
 export function fitting<Item>(
   items: readonly Item[],
@@ -25,7 +25,7 @@ export function fitting<Item>(
   return items.length;
 }
 
-/** What a result that was cut says. */
+/** The note of a result that was cut. */
 export function cutAt(maxBytes: number): string {
   return `Cut at ${bytesOf(maxBytes)} (max_result_bytes)`;
 }

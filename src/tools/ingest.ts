@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { FORMAT_NAMES } from "../engine/ingest/formats.ts";
+import { FORMAT_NAMES, LOADABLE } from "../engine/ingest/formats.ts";
 import type { IngestRequest } from "../engine/ingest/request.ts";
 import type { CsvOptions } from "../engine/ingest/types.ts";
 import { bytesOf, countOf } from "../engine/kernel/amounts.ts";
@@ -47,7 +47,7 @@ export const ingested = z.object({
         delimiter: z.string(),
         quote: z.string(),
         header: z.boolean(),
-        // Jobs that ended before there were these are still asked for.
+        // Records of older jobs do not have these.
         header_line: z.int().nullish(),
         header_names: z.array(z.string()).optional().describe("As written, the first 100."),
         skipped_lines: z
@@ -64,8 +64,7 @@ export const ingest = defineTool({
   title: "Load data",
   effect: "write",
   idempotent: true,
-  description:
-    "Load a file, inline text, an upload or the result of a query into a dataset (CSV, TSV, JSON, NDJSON, also .gz and .zst; Parquet, Arrow IPC). Types are inferred; a column whose values do not all fit stays text, and the result says so. Every call is one atomic, durable version; the same data again changes nothing. A different schema is refused unless schema_change is allow. Over HTTP, send big files of your own first: curl -T FILE 'SERVER/uploads?name=FILE' -H 'Authorization: Bearer TOKEN' prints the upload.",
+  description: `Load a file, inline text, an upload or the result of a query into a dataset (${LOADABLE}). Types are inferred; a column whose values do not all fit stays text, and the result says so. Every call is one atomic, durable version; the same data again changes nothing. A different schema is refused unless schema_change is allow. Over HTTP, send big files of your own first: curl -T FILE 'SERVER/uploads?name=FILE' -H 'Authorization: Bearer TOKEN' prints the upload.`,
   input: z.strictObject({
     name: z.string().describe("Dataset name: lower-case letters, digits and _, starting with a letter."),
     path: z
@@ -133,10 +132,10 @@ export const ingest = defineTool({
 });
 
 const MAX_COLUMNS = 300;
-/** Of each kind. */
+/** Of each kind of note. */
 const MAX_NOTES = 50;
 
-/** What a caller is told of a wide table: its thousands of columns would be more than a result may be. */
+/** The result with a bounded number of columns and notes: thousands would exceed the size of a result. */
 export function viewOfIngest<Result extends z.output<typeof ingested>>(result: Result): Result {
   const { columns, notes } = result;
   const { kept_as_text, renamed_columns, converted = [] } = notes;

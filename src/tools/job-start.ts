@@ -13,7 +13,7 @@ const jobShape = {
   state: z.enum(["running"]).optional().describe("Of that job."),
 };
 
-/** The output of a tool whose work can become a job: either all of `done`, or `job_id` and `state` alone. */
+/** The output of a tool whose work can become a job: all fields of `done`, or `job_id` and `state` only. */
 export function orJob<Shape extends z.ZodRawShape>(done: z.ZodObject<Shape>) {
   return done.partial().extend(jobShape);
 }
@@ -22,7 +22,7 @@ export function started(jobId: string): { job_id: string; state: "running" } {
   return { job_id: jobId, state: "running" };
 }
 
-/** The job that the call has become, when it has. */
+/** The id of the job that the call has become, if it has. */
 export function startedJob({ name }: { name: string }, result: Record<string, unknown>): string | undefined {
   const jobs: readonly string[] = JOB_KINDS;
   return jobs.includes(name) && typeof result.job_id === "string" ? result.job_id : undefined;
@@ -32,7 +32,7 @@ export function startedText(jobId: string): string {
   return `It goes on as job ${jobId}, also without you. Wait for it with ${waitWith(jobId)}; stop it with job-cancel.`;
 }
 
-/** The call that waits for a job: not as long as clients wait for an answer. */
+/** The call that waits for a job, for less time than clients wait for an answer. */
 export function waitWith(jobId: string): string {
   return `job-status ${JSON.stringify({ job_id: jobId, wait_ms: 30_000 })}`;
 }

@@ -1,13 +1,11 @@
 import * as z from "zod";
 import type { Engine } from "../engine/engine.ts";
-import type { JobError } from "../engine/jobs/types.ts";
 import { JOB_KINDS, JOB_STATES, type JobKind, type JobRecord } from "../engine/jobs/types.ts";
 import { LakeError } from "../engine/kernel/errors.ts";
-import { inWords } from "../engine/kernel/next-step.ts";
+import { errorText, viewOfJobError } from "./error-text.ts";
 import { ingested, ingestedText, viewOfIngest } from "./ingest.ts";
 import { waitWith } from "./job-start.ts";
 import { built, builtText, viewOfBuild } from "./vector-index-create.ts";
-import { TOOL_WORDS } from "./words.ts";
 
 export const jobId = z.string().min(1).max(100).describe("As ingest or vector-index-create returned it.");
 
@@ -33,8 +31,8 @@ export const jobOutput = z.object({
 
 type JobView = z.input<typeof jobOutput>;
 
-/** Throws `corrupt` when the record has a result that is none. */
-export function viewOf(record: JobRecord, engine: Engine): JobView {
+/** The fields that every view of a job has, in the names of the tools. */
+export function progressView(record: JobRecord) {
   return {
     job_id: record.id,
     kind: record.kind,
@@ -46,8 +44,15 @@ export function viewOf(record: JobRecord, engine: Engine): JobView {
     updated_at: record.updated,
     finished_at: record.finished,
     resumed: record.resumed,
+  };
+}
+
+/** Throws `corrupt` when the result in the record cannot be read. */
+export function viewOf(record: JobRecord, engine: Engine): JobView {
+  return {
+    ...progressView(record),
     ...(record.result && { result: resultOf(record, engine) }),
-    ...(record.error && { error: viewOfError(record.error) }),
+    ...(record.error && { error: viewOfJobError(record.error) }),
   };
 }
 
@@ -59,19 +64,13 @@ export function jobText(job: JobView): string {
     const percent = Math.floor(progress * 100);
     return `${title} is running: ${percent} %, ${message}. Wait with ${waitWith(job_id)}; stop it with job-cancel.`;
   }
-  const lines = [`${title} ${state === "failed" ? "has failed" : `was ${state}`}.`];
-  if (error) lines.push(`${error.kind}: ${error.message}`);
-  if (error?.hint) lines.push(`Next: ${error.hint}`);
-  return lines.join("\n");
+  const ended = `${title} ${state === "failed" ? "has failed" : `was ${state}`}.`;
+  return error ? `${ended}\n${errorText(error)}` : ended;
 }
 
-/** What the tool would have said of its `result`. */
+/** The text that the tool itself makes of `result`. */
 export function outcomeText(kind: JobKind, result: Record<string, unknown>): string {
   return kind === "ingest" ? ingestedText(viewOfIngest(ingested.parse(result))) : builtText(built.parse(result), true);
-}
-
-function viewOfError({ kind, message, hint, next }: JobError) {
-  return { kind, message, hint: next === undefined ? hint : inWords(next, TOOL_WORDS) };
 }
 
 function resultOf(record: JobRecord, engine: Engine): Record<string, unknown> | undefined {

@@ -1,6 +1,6 @@
 import * as z from "zod";
 
-/** The part of JSON Schema that our tools are written in. */
+/** The part of JSON Schema that our tools use. */
 export interface JsonSchema {
   type?: string | string[];
   description?: string;
@@ -17,13 +17,13 @@ export interface JsonSchema {
   minItems?: number;
   maxItems?: number;
   additionalProperties?: boolean | JsonSchema;
-  /** Of ours: such JSON is taken as it is, or as its text. */
+  /** Our own keyword: takes such JSON, or its text. */
   json?: "object" | "params";
 }
 
 const known = new WeakMap<z.ZodObject, JsonSchema>();
 
-/** What `schema` takes, with all that it says. */
+/** The complete schema, for `readArguments`. */
 export function inputSchema(schema: z.ZodObject): JsonSchema {
   const made = known.get(schema) ?? (z.toJSONSchema(schema, { io: "input" }) as JsonSchema);
   known.set(schema, made);
@@ -31,8 +31,8 @@ export function inputSchema(schema: z.ZodObject): JsonSchema {
 }
 
 /**
- * The schema as clients get it. `$schema` breaks some of them. What the subsets of OpenAI, Gemini and Anthropic do not
- * have is left to `readArguments` to tell: see test/tools/providers.test.ts for their rules.
+ * The schema for clients. Some fail on `$schema`, and OpenAI, Gemini and Anthropic support subsets (their rules are in
+ * test/tools/providers.test.ts): `readArguments` enforces the rest.
  */
 export function advertised(schema: z.ZodObject, io: "input" | "output"): Record<string, unknown> {
   return io === "input"
@@ -40,7 +40,7 @@ export function advertised(schema: z.ZodObject, io: "input" | "output"): Record<
     : ofResult(z.toJSONSchema(schema, { io }) as Record<string, unknown>);
 }
 
-/** Fields may be added, and what is inside of which is for the reader; each word here costs every conversation. */
+/** Shortened, because every conversation pays for it. Later versions may add fields. */
 function ofResult(schema: Record<string, unknown>): Record<string, unknown> {
   return { ...plain(schema, LEFT_OUT_OF_RESULTS), ...(schema.required !== undefined && { required: schema.required }) };
 }
@@ -73,5 +73,5 @@ function plain(schema: Record<string, unknown>, leftOut: ReadonlySet<string>): R
   return { ...made, description: `${before}Default: ${String(value)}.` };
 }
 
-/** zod gives them to every whole number. */
+/** Bounds that zod gives to every whole number. */
 const isBoundOfSafe = (value: unknown): boolean => Math.abs(Number(value)) === Number.MAX_SAFE_INTEGER;

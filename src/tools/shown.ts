@@ -5,12 +5,12 @@ import type { JsonSchema } from "./json-schema.ts";
 const SHOWN_NAME = 40;
 const SHOWN_VALUE = 60;
 
-/** A name that a caller has made up. */
+/** A name from a caller, cut. */
 export function shownName(name: string): string {
   return name.length > SHOWN_NAME ? `${name.slice(0, SHOWN_NAME)}…` : name;
 }
 
-/** What came instead: enough to know it again. */
+/** A value from a caller: enough to recognize it. */
 export function shownValue(value: unknown): string {
   if (typeof value === "string") {
     if (value.length <= SHOWN_VALUE) return JSON.stringify(value);
@@ -22,7 +22,7 @@ export function shownValue(value: unknown): string {
   return String(value);
 }
 
-/** What a schema takes, in words. */
+/** The values that a schema takes, in words. */
 export function expectation(schema: JsonSchema): string {
   const { type, json, items = {}, minItems = 0, maxItems } = schema;
   if (json === "params") {

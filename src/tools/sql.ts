@@ -8,7 +8,7 @@ import { defineTool } from "./tool.ts";
 
 const SCALAR = { anyOf: [{ type: "string" }, { type: "number" }, { type: "boolean" }, { type: "null" }] } as const;
 
-/** Declared as the one form that every provider takes; any JSON is bound. */
+/** Declared as a list, which every provider supports; objects are accepted, too. */
 const params = z.unknown().meta({ type: "array", items: SCALAR, json: "params" }) as unknown as z.ZodType<
   NonNullable<QueryOptions["params"]>
 >;
@@ -65,7 +65,7 @@ export const sql = defineTool({
   },
 });
 
-/** Of rows whose text is longer than their JSON. */
+/** The first `fit` rows of a result whose text is too long. */
 function cut(result: QueryResult, fit: number): QueryResult {
   const total = result.total_rows ?? (result.truncated ? undefined : result.row_count);
   return {

@@ -1,4 +1,4 @@
-/** What callers write for an argument, in lower case without `_` and `-`. Of several arguments the first counts. */
+/** Names that callers use for an argument, in lower case without `_` and `-`. The first matching row counts. */
 const SYNONYMS: readonly (readonly [argument: string, ...synonyms: string[]])[] = [
   ["sql", "query", "statement", "q", "sqlquery", "select", "code", "command"],
   ["texts", "text", "input", "inputs", "documents", "content", "contents", "strings", "query"],
@@ -54,7 +54,7 @@ const SYNONYMS: readonly (readonly [argument: string, ...synonyms: string[]])[] 
 
 const folded = (name: string): string => name.toLowerCase().replace(/[-_ ]/g, "");
 
-/** The argument that is meant by `name`, of those that there are. */
+/** The one of the `valid` arguments that `name` likely means. */
 export function meantBy(name: string, valid: readonly string[]): string | undefined {
   const wanted = folded(name.slice(0, 64));
   const same = valid.find((argument) => folded(argument) === wanted);

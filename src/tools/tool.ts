@@ -1,15 +1,15 @@
 import type * as z from "zod";
 import type { Engine } from "../engine/engine.ts";
 
-/** What a tool may do to the lake; its MCP annotations follow from this. */
+/** The effect of a tool on the lake, from which its MCP annotations follow. */
 export type Effect = "read" | "write" | "destroy";
 
 export interface ToolContext {
   engine: Engine;
   signal: AbortSignal;
-  /** `fraction` is 0 to 1. Cheap when the client did not ask for progress. */
+  /** `fraction` is 0 to 1. Cheap when the client did not request progress. */
   progress: (fraction: number, message: string) => void;
-  /** The name of its token, over HTTP. */
+  /** Name of the caller's token, over HTTP. */
   caller: string | undefined;
   /** Folders the client offers in addition to the allowed ones. */
   roots: () => Promise<string[]>;
@@ -19,12 +19,12 @@ export interface Tool {
   name: string;
   title: string;
   effect: Effect;
-  /** Whether calling again with the same arguments changes nothing more. */
+  /** Whether repeating a call changes nothing more. */
   idempotent: boolean;
   description: string;
   input: z.ZodObject;
   output: z.ZodObject;
-  /** Runs with arguments that `input` has accepted. */
+  /** Takes arguments that `input` has accepted. */
   call: (args: never, context: ToolContext) => Promise<{ structured: Record<string, unknown>; text: string }>;
 }
 

@@ -7,7 +7,7 @@ import { fence } from "./render.ts";
 import { defineTool } from "./tool.ts";
 import { index } from "./vector-schema.ts";
 
-/** The caller has sent them and can count the rest. */
+/** In the text. The caller knows the ids. */
 const SHOWN_IDS = 100;
 
 export const vectorDelete = defineTool({

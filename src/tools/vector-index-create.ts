@@ -110,7 +110,7 @@ export function viewOfBuild(result: CreateResult, engine: Engine): z.output<type
   };
 }
 
-/** `ofDataset`: whether it was built from a dataset rather than made empty. */
+/** `ofDataset`: built from a dataset, rather than empty. */
 export function builtText(result: z.output<typeof built>, ofDataset: boolean): string {
   const { index, version, embedded, kept, removed, skipped } = result;
   const lines = [

@@ -20,7 +20,7 @@ import { index, metric, numbers } from "./vector-schema.ts";
 const MAX_K_WITH = { vector: 100, row: 1_000, text: 1_000 };
 const MAX_RESULT_CHARS = 8 * 2 ** 20;
 const SLICE_MS = 5;
-/** Enough for every float32 to come back as it was. */
+/** Significant digits that identify every float32. */
 const DIGITS = 9;
 
 export const vectorSearch = defineTool({
@@ -158,7 +158,7 @@ function assertSize(k: number, include: readonly (keyof typeof MAX_K_WITH)[]): v
   });
 }
 
-/** Vectors in no more digits than they have; all of it of a size that a message can have. Throws `limit`. */
+/** The hits with rounded vectors. Throws `limit` when they are too large for a message. */
 async function readable(hits: SearchResult["hits"]): Promise<Hit[]> {
   const inSlices = openTimeSlice(SLICE_MS);
   const ready: Hit[] = [];
@@ -184,7 +184,7 @@ async function readable(hits: SearchResult["hits"]): Promise<Hit[]> {
 
 const withoutVector = ({ vector: _, ...hit }: Hit): string => JSON.stringify(hit);
 
-/** A line a hit; the columns of rows become columns. Vectors are left out where they do not fit: they cannot be cut. */
+/** One line for each hit. Columns of the dataset follow as `row.<name>`. Vectors that do not fit are left out: they cannot be cut. */
 function hitTable(hits: readonly Hit[], include: readonly string[], maxBytes: number): string[] {
   const columns = include.includes("row") ? Object.keys(hits.find((hit) => hit.row)?.row ?? {}) : [];
   const chars = hits.reduce((sum, { vector = [] }) => sum + 6 * vector.length, 0);

@@ -9,13 +9,14 @@ const TOOLS: Record<Action, string> = {
   ingest: "ingest",
   list: "catalog-list",
   query: "sql",
+  removeUpload: "DELETE /uploads/<id>",
   restore: "lakehouse-mcp restore",
-  sendFile: "PUT /uploads?name=…",
+  sendFile: "curl -T FILE 'SERVER/uploads?name=FILE' -H 'Authorization: Bearer TOKEN'",
   upsertItems: "vector-upsert",
   verify: "lakehouse-mcp verify",
 };
 
-/** How an error names its next step to who calls tools. */
+/** Names of arguments, settings and actions for callers of tools. */
 export const TOOL_WORDS: Words = {
   argument: (name, value) => (value === undefined ? name : `${name}: ${JSON.stringify(value)}`),
   parameters: (names, as) =>

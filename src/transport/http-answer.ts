@@ -1,11 +1,20 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Log } from "../engine/settings.ts";
+import type { Caller } from "./gates/caller.ts";
 import type { Refusal } from "./gates/refusal.ts";
 
-/** What is read and thrown away of a refused body, so that its sender gets to see the answer. */
+/** A request that has passed the gates. */
+export interface Exchange {
+  request: IncomingMessage;
+  response: ServerResponse;
+  caller: Caller;
+}
+
+/** Bytes of a refused body that are read and discarded, so that its sender receives the answer. */
 const DISCARD_BYTES = 2 ** 24;
 const DISCARD_MS = 1_000;
 
-/** Answers with JSON and ends. */
+/** Sends JSON and ends the response. */
 export function answer(
   response: ServerResponse,
   status: number,
@@ -23,12 +32,12 @@ export function answer(
     .end(text);
 }
 
-/** Answers `{error}` with the refusal's status and headers, whether or not the request's body was read. */
+/** Answers `{error}` with the status and headers of the refusal. The body of the request may be unread. */
 export function refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
   refuseWith(request, response, refusal, { error: refusal.message });
 }
 
-/** The same with a body that clients of the protocol read: a JSON-RPC error, of a request where its id is known. */
+/** The same with a JSON-RPC error for a body; its id is null where that of the request is not known. */
 export function refuseRpc(
   request: IncomingMessage,
   response: ServerResponse,
@@ -38,16 +47,30 @@ export function refuseRpc(
   refuseWith(request, response, refusal, { jsonrpc: "2.0", error, id: refusal.id ?? null });
 }
 
-/** For a caller that has as much as one may have; others are served. */
-export function tooMany(most: number, of: string, retryAfter: number): Refusal {
+/** Refuses and logs. */
+export function turnAway({ request, response, caller }: Exchange, refusal: Refusal, log: Log): void {
+  log("info", "refused", { status: refusal.status, caller: caller.name, reason: refusal.message });
+  refuse(request, response, refusal);
+}
+
+/** The refusal of a request that may succeed `retryAfter` seconds later. */
+export function busy(message: string, retryAfter: number, status = 503): Refusal {
   return {
-    status: 429,
-    message: `Your token has ${most} at a time already (max_per_caller, and three quarters of ${of}). Try again in ${retryAfter} s.`,
+    status,
+    message: `${message} Try again in ${retryAfter} s.`,
     headers: { "retry-after": String(retryAfter) },
   };
 }
 
-/** The same with a body of its own. */
+export const SHUTTING_DOWN = busy("The server is shutting down.", 5);
+
+/** The refusal for a caller that uses its whole share; others are served. */
+export function tooMany(most: number, of: string, retryAfter: number): Refusal {
+  const share = `max_per_caller, and three quarters of ${of}`;
+  return busy(`Your token has ${most} at a time already (${share}).`, retryAfter, 429);
+}
+
+/** Refuses with any JSON body. */
 export function refuseWith(
   request: IncomingMessage,
   response: ServerResponse,
@@ -59,8 +82,8 @@ export function refuseWith(
     answer(response, status, body, headers);
     return;
   }
-  // Closing a socket with unread bytes in it resets the connection, and the answer is lost with it. So the answer goes
-  // out whole, the connection is closed once the sender has stopped or had its time.
+  // Closing a socket with unread bytes resets the connection, and the answer is lost. So the answer is sent as a whole,
+  // and the connection is closed once the sender has stopped, or the limits below are reached.
   const text = JSON.stringify(body);
   response.writeHead(status, {
     "content-type": "application/json",
@@ -94,7 +117,7 @@ export function refuseWith(
   request.resume();
 }
 
-/** With `Expect: 100-continue`, before the client was told to go on, the body is announced and not on its way. */
+/** Also true after `Expect: 100-continue`, when the body is announced but not sent yet. */
 function bodyIsPending({ headers, complete }: IncomingMessage): boolean {
   if (complete) return false;
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;

@@ -10,14 +10,14 @@ export type RpcRefusal = Refusal & { code: number; id?: string | number | undefi
 
 export interface Message {
   json: unknown;
-  /** How long it was. */
+  /** Its length. */
   bytes: number;
 }
 
 /**
- * Reads a JSON body. Returns a refusal before anything is read when the headers say enough (415, 413), as soon as the
- * body is longer than `maxBytes` (413), when it takes longer than `timeoutMs` (408), and when it is not JSON (400).
- * Returns undefined when the client went away. `turn` is awaited before what has come is parsed.
+ * Reads a JSON body. Returns a refusal: by the headers, before anything is read (415, 413); for a body that is longer than
+ * `maxBytes` (413), takes longer than `timeoutMs` (408), or is not JSON (400). Returns undefined when the client is gone.
+ * `turn` is awaited before the body is parsed.
  */
 export async function readJson(
   request: IncomingMessage,
@@ -34,7 +34,7 @@ export async function readJson(
   if (Number(headers["content-length"] ?? 0) > maxBytes) return tooLarge(maxBytes);
   if (headers.expect !== undefined) {
     response.writeContinue();
-    // From here on the body is on its way.
+    // From now on the body is being sent.
     headers.expect = undefined;
   }
   const bytes = await readBytes(request, maxBytes, timeoutMs);
@@ -53,7 +53,7 @@ function readBytes(
     const settle = (result: Buffer | RpcRefusal | undefined): void => {
       clearTimeout(timer);
       request.off("data", take);
-      // Whoever answers decides what happens to the rest.
+      // The rest is handled with the answer: see `refuseWith`.
       if (!Buffer.isBuffer(result)) request.pause();
       resolve(result);
     };
@@ -73,7 +73,7 @@ function readBytes(
   });
 }
 
-/** Exported for its tests. */
+/** Exported for tests. */
 export async function parseJson(bytes: Buffer): Promise<Message | RpcRefusal> {
   try {
     return { json: await parseMessage(bytes), bytes: bytes.length };

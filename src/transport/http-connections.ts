@@ -3,19 +3,19 @@ import type { Socket } from "node:net";
 import { networkOf } from "./gates/ip.ts";
 
 export interface ConnectionLimits {
-  /** All together. */
+  /** Connections at a time. */
   most: number;
-  /** Of one address, before a token was shown on them. */
+  /** Of one address, as long as no request on them had a valid token. */
   perAddress: number;
-  /** Whether one address stands for many clients. */
+  /** Whether many clients connect from this address. */
   isProxy(address: string): boolean;
 }
 
-/** The connections of a listener: none of one address, and none of one caller, keep others from theirs. */
+/** The connections of a listener, bounded so that no address and no caller can use up all of them. */
 export interface Connections {
-  /** The connection is in use until the response has ended. */
+  /** Marks the connection as used until the response has ended. */
   use(socket: Socket, response: ServerResponse): void;
-  /** A request on it has passed all gates. */
+  /** Called for a request that has passed all gates. */
   admit(socket: Socket, caller: string): void;
   readonly size: number;
 }
@@ -30,18 +30,18 @@ interface Connection {
 }
 
 /**
- * Where there are too many, one on which nothing is answered gives way to the new one: of an address, the oldest of those
- * without a token; of all, one of the caller, or of the address without a token, that has most of them.
+ * At a limit, an idle connection is closed for the new one: at that of an address, its longest unused one without a token;
+ * at the total, one of the caller, or of the address without a token, that has the most.
  */
 export function openConnections(server: Server, { most, perAddress, isProxy }: ConnectionLimits): Connections {
-  /** In the order they were last used. */
+  /** In the order of their last use. */
   const connections = new Map<Socket, Connection>();
 
   const drop = ({ socket }: Connection): void => {
     connections.delete(socket);
     socket.destroy();
   };
-  /** The one not used for longest of whoever has most of them: a caller, or an address without a token. */
+  /** The longest unused one of the caller, or of the address without a token, that has the most. */
   const idle = (): Connection | undefined => {
     const groups = new Map<string, Connection[]>();
     for (const connection of connections.values()) {

@@ -1,15 +1,15 @@
 import type { ServerResponse } from "node:http";
 
-/** What a request is refused at. */
+/** Where a request was refused. */
 export type Gate = "path" | "method" | "host" | "address" | "token" | "limits";
 
 export interface HttpCounts {
-  /** By class of status: `2xx`; `aborted`: the client went away before there was one. */
+  /** By class of status, as `2xx`; `aborted`: the client was gone before the answer. */
   responses: Readonly<Record<string, number>>;
   refused: Readonly<Record<Gate, number>>;
 }
 
-/** Too long, too slow, too many. */
+/** Statuses for requests that are too large, too slow or too many. */
 const LIMITS: ReadonlySet<number> = new Set([408, 413, 429, 503]);
 
 export function openHttpCounts() {

@@ -12,11 +12,11 @@ import { openTokens } from "./gates/tokens.ts";
 
 export interface GateSettings {
   bind: { host: string; port: number };
-  /** Host names beside those of `bind`. */
+  /** Host names besides those of `bind`. */
   hosts: string[];
-  /** Addresses and CIDR ranges; undefined lets every address in. */
+  /** Addresses and CIDR ranges that are let in. Undefined: all. */
   addresses?: string[] | undefined;
-  /** Whose `X-Forwarded-For` is believed. */
+  /** Addresses and CIDR ranges of proxies whose `X-Forwarded-For` is trusted. */
   proxies: string[];
   /** Secret. */
   token?: string | undefined;
@@ -26,27 +26,27 @@ export interface GateSettings {
   allowNonLoopback?: string | undefined;
 }
 
-/** Whether callers are told from each other: without tokens everybody is the same one. */
+/** Whether callers have names: without tokens all are one caller. */
 export const isNamed = ({ token, tokenFile, oauth }: GateSettings): boolean =>
   token !== undefined || tokenFile !== undefined || oauth !== undefined;
 
-/** What a request passes, in this order, before anything of it is read. */
+/** Checks of a request, in this order, before its body is read. */
 export interface Gates {
   /** Host and Origin. */
   judgeHost(request: IncomingMessage): Refusal | undefined;
   judgeAddress(request: IncomingMessage): Refusal | undefined;
-  /** The name of the token, or why there is none. */
+  /** Who sends the token, or the refusal. */
   judgeCaller(request: IncomingMessage): Promise<Caller | Refusal>;
   address(request: IncomingMessage): string;
   /** Whether many clients come from this address. */
   isProxy(address: string): boolean;
-  /** What RFC 9728 publishes, and the path it says, when an issuer is set. */
+  /** The document of RFC 9728 and its path; undefined without an issuer. */
   metadata: { path: string; read(): ResourceMetadata } | undefined;
-  /** What the log says at start-up: counts, never tokens. */
+  /** For the log at start: counts, never tokens. */
   summary: Record<string, unknown>;
 }
 
-/** Throws `LakeError` naming the setting when one is wrong, or when the bind would leave the server open. */
+/** Throws `LakeError` naming a wrong setting, and for a bind that would leave the server open. */
 export function openGates(scope: Scope, settings: GateSettings, log: Log): Gates {
   const { bind, token, tokenFile } = settings;
   const allowlist = settings.addresses && parseAllowlist(settings.addresses, "allowed_ips");
@@ -59,7 +59,7 @@ export function openGates(scope: Scope, settings: GateSettings, log: Log): Gates
   const oauth = settings.oauth && openOAuth(scope, settings.oauth, log);
   assertBindAllowed(bind, { hasTokens: isNamed(settings), allowNonLoopback: settings.allowNonLoopback });
 
-  /** No token's name has a colon: a subject of the provider is never taken for one. */
+  /** Names of tokens have no colon, so a subject of the provider is never mistaken for one. */
   const verify =
     oauth &&
     (async (jwt: string) => {

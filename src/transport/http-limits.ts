@@ -1,6 +1,6 @@
-/** A number of places. */
+/** A counting semaphore that never waits. */
 export interface Places {
-  /** Takes `count` places, or as many as there are in all. Undefined when they are not free; else the way to give them back. */
+  /** Takes `count` places, or all for a larger count, and returns their release. Undefined when they are not free. */
   take(count?: number): (() => void) | undefined;
   readonly taken: number;
   /** Resolves when none is taken, or after `ms`. */
@@ -40,15 +40,15 @@ export function openPlaces(most: number): Places {
   };
 }
 
-/** Places of which one caller may have `each` at most. */
+/** Places of which one caller may take a limited number. */
 export interface SharedPlaces extends Pick<Places, "taken" | "empty"> {
-  /** As that of `Places`; else says who has too many: this caller, or all together. */
+  /** As `Places.take`. Instead of undefined, it returns whose limit is reached. */
   take(caller: string, count?: number): (() => void) | "caller" | "all";
 }
 
 /**
- * What one caller may have of places that others want too: a quarter is left to them, whatever is set. `maxPerCaller` is
- * infinite where all callers are the same one.
+ * The most places that one caller may take: a quarter is always left to others. `maxPerCaller` is infinite where callers
+ * have no names.
  */
 export function shareOf(most: number, maxPerCaller: number): number {
   if (maxPerCaller === Number.POSITIVE_INFINITY) return maxPerCaller;

@@ -1,13 +1,13 @@
 import { setImmediate } from "node:timers/promises";
 
-/** Limiter of the event loop, one a caller each: what many messages of one caller take is not waited for by others. */
+/** One message of each caller per turn of the event loop, so that many messages of one do not delay those of others. */
 export interface LoopTurns {
-  /** Resolves at once for the caller's first message of a turn, and in later turns for those that come behind it. */
+  /** Resolves at once for the caller's first message of a turn, and one turn later for each further one. */
   take(caller: string): Promise<void>;
 }
 
 export function openLoopTurns(): LoopTurns {
-  /** The end of the turn of whoever came last. */
+  /** By caller: resolves when the next message may follow. */
   const last = new Map<string, Promise<void>>();
   return {
     take: async (caller) => {

@@ -1,11 +1,11 @@
 import type { Caller } from "./gates/caller.ts";
 
-/** As often as a file of tokens is looked at. */
+/** As often as the file of tokens is checked. */
 const LOOK_MS = 1_000;
 
-/** Looks after what goes on without new requests, which would be refused: streams, and sessions that nobody can use. */
+/** Ends streams and sessions after their token: they go on without requests, which would be refused. */
 export interface TokenWatch {
-  /** Calls `end` once when the token would be refused. Returns the way to stop watching. */
+  /** Calls `end` once when the token has expired or was removed. Returns a function that stops watching. */
   watch(token: Pick<Caller, "expires" | "isRemoved">, end: () => void): () => void;
   close(): void;
 }

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 
-/** A signal that aborts when the client goes before it has its answer. */
+/** A signal that aborts when the client goes away before the answer is sent. */
 export function untilGone(response: ServerResponse): AbortSignal {
   const gone = new AbortController();
   const check = (): void => {
@@ -13,12 +13,12 @@ export function untilGone(response: ServerResponse): AbortSignal {
 }
 
 /**
- * Sends what is still being worked on. When that says nothing for `ms`, a stream is begun, in which comments keep proxies
- * from giving it up; the answer is its last event. It has to be a message, in JSON or in a stream.
+ * Sends an answer that is still being made. When there is nothing for `ms`, it opens an event stream, whose comments keep
+ * proxies from closing it; the answer is its last event, and so has to be a message, as JSON or as an event stream.
  */
 export async function sendKeptAlive(pending: Promise<Response>, response: ServerResponse, ms: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  // Not a timer that is aborted: its error costs more than the rest of this.
+  // Not a timer with a signal: its error costs more than everything else here.
   const silence = new Promise<undefined>((resolve) => {
     timer = setTimeout(resolve, ms, undefined);
   });
@@ -28,10 +28,10 @@ export async function sendKeptAlive(pending: Promise<Response>, response: Server
   response.writeHead(200, {
     "content-type": "text/event-stream",
     "cache-control": "no-cache, no-transform",
-    // nginx holds back what it is not told to pass on.
+    // Keeps nginx from buffering.
     "x-accel-buffering": "no",
   });
-  // Writing to one that is gone is an error that nobody catches.
+  // A write after the client is gone would be an error without a listener.
   const write = (text: string): void => {
     if (!response.destroyed) response.write(text);
   };
@@ -49,8 +49,8 @@ export async function sendKeptAlive(pending: Promise<Response>, response: Server
 }
 
 /**
- * Sends what a handler of the web's Request and Response answers. What is one JSON text goes out in one piece: by way of
- * the SDK's adapter, which streams everything, a small call took 10 % longer.
+ * Sends a `Response` of the web. JSON is sent in one piece: with the SDK's adapter, which streams everything, a small call
+ * took 10 % longer.
  */
 export async function sendAnswer(answer: Response, response: ServerResponse): Promise<void> {
   const headers = Object.fromEntries(answer.headers);
@@ -61,7 +61,7 @@ export async function sendAnswer(answer: Response, response: ServerResponse): Pr
     return;
   }
   response.writeHead(answer.status, headers);
-  // A client learns of a stream before anything happens in it.
+  // The client has to see the stream before its first event.
   response.flushHeaders();
   await pour(answer, response);
 }
@@ -77,7 +77,7 @@ async function pour({ body }: Response, response: ServerResponse): Promise<void>
       full.abort();
     }
   } finally {
-    // Of a stream that breaks, what was written arrives.
+    // After a failure, what was written still arrives.
     response.end();
   }
 }

@@ -1,6 +1,7 @@
 import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { hasCode, LakeError } from "../engine/kernel/errors.ts";
+import { type NextStep, next, setting } from "../engine/kernel/next-step.ts";
 import { openScope } from "../engine/kernel/scope.ts";
 import { CLAUDE_CODE, SEND_TOKEN } from "./gates/bearer.ts";
 import type { Caller } from "./gates/caller.ts";
@@ -8,6 +9,7 @@ import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import { answer, refuse, refuseWith } from "./http-answer.ts";
 import { openConnections } from "./http-connections.ts";
 import { type Gate, type HttpCounts, openHttpCounts } from "./http-counts.ts";
+import { refusalOf } from "./http-error.ts";
 import { type GateSettings, type Gates, isNamed, openGates } from "./http-gates.ts";
 import { openPlaces } from "./http-limits.ts";
 import { type McpSettings, openMcp } from "./http-mcp.ts";
@@ -96,9 +98,8 @@ export async function serveHttp(settings: HttpSettings): Promise<HttpServer> {
       const admitted = ({ name }: Caller): void => connections.admit(request.socket, name);
       route(request, response, { routes, gates, settings, refused: counts.refuse, admitted }).catch(
         (error: unknown) => {
-          settings.log("error", "request failed", { error: error instanceof Error ? error.stack : String(error) });
           if (response.headersSent) response.destroy();
-          else refuse(request, response, { status: 500, message: "Internal error; the server's log has the details." });
+          refuse(request, response, refusalOf(error, settings.log));
         },
       );
     };
@@ -257,13 +258,14 @@ function listen(server: Server, { host, port }: { host: string; port: number }):
 }
 
 function bindError(error: Error, address: string): Error {
-  const reasons: Record<string, [why: string, hint: string]> = {
-    EADDRINUSE: ["something else listens there", "Stop it, or choose another port with --http HOST:PORT."],
-    EACCES: ["this user may not listen there", "Choose a port from 1024 on with --http HOST:PORT."],
-    EADDRNOTAVAIL: ["this machine does not have the address", "Choose one that it has with --http HOST:PORT."],
-    ENOTFOUND: ["the name has no address", "Give an address with --http HOST:PORT."],
+  const place = setting("http");
+  const reasons: Record<string, [why: string, hint: NextStep]> = {
+    EADDRINUSE: ["something else listens there", next`Stop it, or choose another port with ${place}.`],
+    EACCES: ["this user may not listen there", next`Choose a port from 1024 on with ${place}.`],
+    EADDRNOTAVAIL: ["this machine does not have the address", next`Choose one that it has with ${place}.`],
+    ENOTFOUND: ["the name has no address", next`Give an address with ${place}.`],
   };
   const code = Object.keys(reasons).find((known) => hasCode(error, known));
-  const [why, hint] = reasons[code ?? ""] ?? [error.message, "Choose another address with --http HOST:PORT."];
+  const [why, hint] = reasons[code ?? ""] ?? [error.message, next`Choose another address with ${place}.`];
   return new LakeError("unavailable", `http: cannot listen on ${address}: ${why}.`, { hint, cause: error });
 }

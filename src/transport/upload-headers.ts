@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from "node:http";
-import type { Incoming } from "../engine/uploads/uploads.ts";
+import type { Incoming } from "../engine/uploads/upload-receive.ts";
 import type { Refusal } from "./gates/refusal.ts";
 
 /** Types that a form or `curl -d` sends: what is in them is not the file, or no longer. */

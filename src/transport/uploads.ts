@@ -1,13 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import { hasCode, LakeError } from "../engine/kernel/errors.ts";
+import { LakeError } from "../engine/kernel/errors.ts";
 import type { Log } from "../engine/settings.ts";
-import { OWN_SHARE } from "../engine/uploads/upload-quota.ts";
 import type { Upload, Uploads } from "../engine/uploads/uploads.ts";
-import { sentences } from "../mcp/known-error.ts";
 import { isRefusal, type Refusal } from "./gates/refusal.ts";
 import type { Route } from "./http.ts";
-import { answer, refuse } from "./http-answer.ts";
+import { answer, busy, refuse, SHUTTING_DOWN } from "./http-answer.ts";
 import { openSharedPlaces } from "./http-limits.ts";
 import { incomingOf, SEND_WHOLE } from "./upload-headers.ts";
 
@@ -36,17 +34,7 @@ const SHARE = 0.75;
  * holds a place, and room in the quota, for as long as it likes.
  */
 const MIN_BYTES_PER_S = 1_024;
-const RETRY_S = { busy: 5, full: 60 };
-const STATUS: Partial<Record<LakeError["kind"], number>> = {
-  invalid: 400,
-  corrupt: 400,
-  denied: 403,
-  not_found: 404,
-  conflict: 409,
-  limit: 413,
-  unavailable: 503,
-  closed: 503,
-};
+const RETRY_S = 5;
 
 /**
  * `PUT /uploads?name=…` takes a file and `GET /uploads` lists those of the caller; at an upload's own address, `GET` tells
@@ -69,50 +57,36 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
   ): Promise<void> => {
     const incoming = incomingOf(request.headers);
     if (isRefusal(incoming)) return refuse(request, response, incoming);
-    if (draining) return refuse(request, response, busy("The server is shutting down.", RETRY_S.busy));
+    if (draining) return refuse(request, response, SHUTTING_DOWN);
     const release = running.take(caller);
     if (release === "all") {
-      return refuse(request, response, busy(`${MAX_RUNNING} uploads are running.`, RETRY_S.busy));
+      return refuse(request, response, busy(`${MAX_RUNNING} uploads are running.`, RETRY_S));
     }
     if (release === "caller") {
-      const refusal = busy(`Your token has ${each} uploads running, the most for one.`, RETRY_S.busy);
-      return refuse(request, response, { ...refusal, status: 429 });
+      const message = `Your token has ${each} uploads running, the most for one.`;
+      return refuse(request, response, busy(message, RETRY_S, 429));
     }
     const started = performance.now();
     let outcome = "ok";
     try {
-      tell(
-        response,
-        201,
-        await uploads.receive(caller, { ...incoming, name, share }, bodyOf(request, response, settings)),
-      );
+      const body = bodyOf(request, response, settings);
+      tell(response, 201, await uploads.receive(caller, { ...incoming, name, share }, body));
     } catch (error) {
-      // Nobody is there any more to be told.
-      if (!(error instanceof LakeError) && request.destroyed) outcome = "cut";
-      else if (error === SLOW) {
-        outcome = "slow";
-        refuse(request, response, tooSlow);
-      } else outcome = refuseWith(request, response, error);
+      outcome = outcomeOf(error, request);
+      if (outcome === "slow") refuse(request, response, TOO_SLOW);
+      else if (outcome !== "cut") throw error;
     } finally {
       release();
       log("info", "upload", { outcome, ms: Math.round(performance.now() - started), caller });
     }
   };
 
-  const known = async (request: IncomingMessage, response: ServerResponse, work: () => Promise<void>) => {
-    await work().catch((error: unknown) => void refuseWith(request, response, error));
-  };
-
   const all: Route = {
     methods: ["PUT", "GET"],
     access: "caller",
     slow: ["PUT"],
-    handle: (request, response, { name: caller }) => {
-      if (request.method === "GET") {
-        return known(request, response, async () => {
-          answer(response, 200, { uploads: await uploads.list(caller) });
-        });
-      }
+    handle: async (request, response, { name: caller }) => {
+      if (request.method === "GET") return answer(response, 200, { uploads: await uploads.list(caller) });
       const query = queryOf(request);
       return isRefusal(query) ? refuse(request, response, query) : put(request, response, caller, query.name);
     },
@@ -124,15 +98,13 @@ export function uploadRoutes(settings: UploadRouteSettings): Record<string, Rout
   const one: Route = {
     methods: ["PUT", "GET", "HEAD", "DELETE"],
     access: "caller",
-    handle: (request, response, { name: caller }) => {
+    handle: async (request, response, { name: caller }) => {
       const [path = ""] = (request.url ?? "").split("?");
       const id = path.slice("/uploads/".length);
       if (request.method === "PUT") return refuse(request, response, { status: 400, message: SEND_WHOLE });
-      return known(request, response, async () => {
-        if (request.method !== "DELETE") return tell(response, 200, await uploads.find(caller, id));
-        await uploads.remove(caller, id);
-        response.writeHead(204).end();
-      });
+      if (request.method !== "DELETE") return tell(response, 200, await uploads.find(caller, id));
+      await uploads.remove(caller, id);
+      response.writeHead(204).end();
     },
   };
   return { "/uploads": all, "/uploads/*": one };
@@ -190,27 +162,18 @@ function queryOf({ url = "" }: IncomingMessage): { name: string | undefined } | 
   return { status: 400, message: "The address takes one name and nothing else: /uploads?name=workers.csv." };
 }
 
-/** Returns what the log calls it. */
-function refuseWith(request: IncomingMessage, response: ServerResponse, error: unknown): string {
-  if (!(error instanceof LakeError) || error.kind === "internal") throw error;
-  const message = sentences(error);
-  if (hasCode(error.cause, "ENOSPC", "EDQUOT")) refuse(request, response, { status: 507, message });
-  else if (error.cause === OWN_SHARE) refuse(request, response, { status: 429, message });
-  else if (error.kind === "unavailable") refuse(request, response, busy(message, RETRY_S.full));
-  else refuse(request, response, { status: STATUS[error.kind] ?? 500, message });
-  return error.kind;
+/** What the log calls an upload that failed. */
+function outcomeOf(error: unknown, request: IncomingMessage): string {
+  if (error instanceof LakeError) return error.kind;
+  // Nobody is there any more to be told.
+  if (request.destroyed) return "cut";
+  return error === SLOW ? "slow" : "internal";
 }
 
 const SLOW = new Error("too slow");
-const tooSlow: Refusal = {
+const TOO_SLOW: Refusal = {
   status: 408,
   message:
     `Less than ${MIN_BYTES_PER_S} bytes a second came, and nothing was kept. ` +
     "Send the file again over a faster line, or compressed.",
 };
-
-const busy = (message: string, retryAfter: number): Refusal => ({
-  status: 503,
-  message: `${message} Try again in ${retryAfter} s.`,
-  headers: { "retry-after": String(retryAfter) },
-});

@@ -25,7 +25,7 @@ function lineOf(written = ""): string {
 
 test("a bar grows from empty to full and is taken away", async () => {
   const { err, written, last } = output(80);
-  const progress = openProgress("people.csv", { err });
+  const progress = await openProgress("people.csv", { err });
   progress.update(0, "reading");
   expect(lineOf(last())).toBe(`${"░".repeat(24)}   0 %  people.csv: reading`);
   later(100);
@@ -42,9 +42,9 @@ test("a bar grows from empty to full and is taken away", async () => {
   expect(last()).toBe(CLEARED);
 });
 
-test("a bar is drawn ten times a second at most", () => {
+test("a bar is drawn ten times a second at most", async () => {
   const { err, written } = output(80);
-  const progress = openProgress("a", { err });
+  const progress = await openProgress("a", { err });
   for (let ms = 0; ms < 1_000; ms += 10) {
     progress.update(ms / 1_000, "reading");
     later(10);
@@ -54,14 +54,14 @@ test("a bar is drawn ten times a second at most", () => {
 
 test("what was not drawn is not taken away", async () => {
   const { err, written } = output(80);
-  await openProgress("a", { err }).end();
-  await openTicker({ err }).end();
+  await (await openProgress("a", { err })).end();
+  await (await openTicker({ err })).end();
   expect(written).toEqual([]);
 });
 
 test("where nothing can be drawn over, a bar is a line every ten seconds, and nothing for short work", async () => {
   const { err, written } = output(80, false);
-  const progress = openProgress("people.csv", { err });
+  const progress = await openProgress("people.csv", { err });
   for (let s = 0; s < 25; s++) {
     progress.update(s / 25, "reading");
     later(1_000);
@@ -72,7 +72,7 @@ test("where nothing can be drawn over, a bar is a line every ten seconds, and no
 
 test("a ticker draws its line over, ten times a second at most, and takes it away", async () => {
   const { err, written } = output(80);
-  const ticker = openTicker({ err });
+  const ticker = await openTicker({ err });
   ticker.update("1 dataset looked at");
   ticker.update("2 datasets looked at");
   later(100);
@@ -84,7 +84,7 @@ test("a ticker draws its line over, ten times a second at most, and takes it awa
 
 test("a ticker says nothing where nothing can be drawn over", async () => {
   const { err, written } = output(80, false);
-  const ticker = openTicker({ err });
+  const ticker = await openTicker({ err });
   for (let s = 0; s < 60; s++) {
     ticker.update("looking");
     later(1_000);
@@ -95,11 +95,11 @@ test("a ticker says nothing where nothing can be drawn over", async () => {
 
 test.each(["people.csv", "a".repeat(300), "数据".repeat(50), "👩‍👩‍👧‍👦".repeat(40)])(
   "no line is as wide as its terminal, nor moves the cursor: %s",
-  (name) => {
+  async (name) => {
     for (let columns = 2; columns <= 130; columns++) {
       const { err, written } = output(columns);
-      openProgress(`${name}\u001b[2J\n`, { err }).update(0.7, name);
-      openTicker({ err }).update(name);
+      (await openProgress(`${name}\u001b[2J\n`, { err })).update(0.7, name);
+      (await openTicker({ err })).update(name);
       expect(written).toHaveLength(2);
       for (const line of written.map(lineOf)) {
         expect(stringWidth(line), `${columns}: ${line}`).toBeLessThan(columns);

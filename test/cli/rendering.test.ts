@@ -3,11 +3,12 @@ import { openWriter } from "../../src/cli/formats.ts";
 import { readParams } from "../../src/cli/params.ts";
 import { plan } from "../../src/cli/sources.ts";
 import { renderTable } from "../../src/cli/table.ts";
-import { cellText, visible } from "../../src/cli/text.ts";
+import { cellText } from "../../src/cli/text.ts";
 import { COMMAND_WORDS } from "../../src/cli/words.ts";
 import { LakeError } from "../../src/engine/kernel/errors.ts";
 import { ExactNumber } from "../../src/engine/kernel/exact-json.ts";
 import { action, argument, inWords, next, setting } from "../../src/engine/kernel/next-step.ts";
+import { visible } from "../../src/engine/kernel/visible.ts";
 import { TOOL_WORDS } from "../../src/tools/words.ts";
 
 const columns = (...names: string[]) => names.map((name) => ({ name, type: name === "n" ? "BIGINT" : "VARCHAR" }));

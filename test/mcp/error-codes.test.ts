@@ -11,13 +11,24 @@ test("an error says to programs what kind of error it is, whatever its sentence"
   const cases: [string, Record<string, unknown>, keyof typeof ERROR_CODES][] = [
     ["sql", { sql: "FROM nope" }, "not_found"],
     ["sql", { sql: slow, timeout_ms: 50 }, "query_timeout"],
-    ["ingest", { name: "t", text: "a,b\n1\n" }, "invalid"],
-    ["ingest", { name: "t", text: "b\nx\n" }, "conflict"],
+    ["ingest", { name: "t", text: "a,b\n1\n" }, "csv_damaged"],
+    ["ingest", { name: "t", text: "b\nx\n" }, "schema_mismatch"],
+    ["sql", { query: "SELECT 1" }, "unknown_argument"],
   ];
   for (const [tool, args, code] of cases) {
     const result = await lake.raw(tool, args);
     expect([result.isError, result._meta?.["lakehouse/error"]]).toMatchObject([true, { code }]);
   }
+});
+
+test("an error about an argument says which, and what it may have been", async () => {
+  await using lake = await openLake();
+  const factsOf = async (tool: string, args: Record<string, unknown>) =>
+    (await lake.raw(tool, args))._meta?.["lakehouse/error"];
+  expect(await factsOf("sql", { query: "SELECT 1" })).toMatchObject({ argument: "query", nearest: ["sql"] });
+  expect(await factsOf("sql", { sql: "SELECT 1", max_rows: "many" })).toMatchObject({ argument: "max_rows" });
+  const items = [{ id: "a", vector: [1, "x"] }];
+  expect(await factsOf("vector-upsert", { index: "i", items })).toMatchObject({ argument: "items.0.vector.1" });
 });
 
 test("an error keeps its code on the way from a worker process; what is no code is its kind", () => {

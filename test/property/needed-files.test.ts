@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Params } from "../../src/engine/duckdb/duckdb.ts";
+import type { Params } from "../../src/engine/kernel/json.ts";
+
 import { openRemoteLake, type RemoteLake } from "../support/remote-lake.ts";
 
 /*

@@ -5,8 +5,10 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import { LakeError } from "../../src/engine/kernel/errors.ts";
+import { inWords } from "../../src/engine/kernel/next-step.ts";
 import { openScope, type Scope } from "../../src/engine/kernel/scope.ts";
 import type { EngineSettings } from "../../src/engine/settings.ts";
+import { TOOL_WORDS } from "../../src/tools/words.ts";
 import { VECTOR } from "../support/embedder.ts";
 import { testSettings } from "../support/lake.ts";
 import { openSmallDisk, type SmallDisk } from "../support/small-disk.ts";
@@ -60,7 +62,8 @@ async function withEverLessToLack(work: () => Promise<unknown>, check: () => Pro
     );
     if (error === undefined) return said;
     expect(error).toBeInstanceOf(LakeError);
-    const { kind, message, hint } = error as LakeError;
+    const { kind, message } = error as LakeError;
+    const hint = inWords((error as LakeError).hint ?? "", TOOL_WORDS);
     said.push(message);
     expect({ kind, message, hint }).toEqual({
       kind: "limit",

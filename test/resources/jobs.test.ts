@@ -34,6 +34,11 @@ test.each(ERAS)("a %s client lists, completes and reads jobs, and hears of them"
   expect(await read(uri)).toMatchObject({ job_id, state: "running", name: "endless", result: null, error: null });
   await lake.call("job-cancel", { job_id });
   await until(() => seen.includes(uri));
-  expect(await read(uri)).toMatchObject({ state: "cancelled", error: { kind: "unavailable" } });
+  const { state, error } = await read(uri);
+  const hint = "Call ingest again to start over.";
+  expect({ state, error }).toEqual({
+    state: "cancelled",
+    error: { kind: "unavailable", message: "The job was cancelled.", hint },
+  });
   await expect(read("lakehouse://jobs/nope")).rejects.toThrow(/nope/);
 });

@@ -6,14 +6,16 @@ import type { Catalog } from "../../src/engine/catalog/types.ts";
 import { literalList } from "../../src/engine/duckdb/duckdb.ts";
 import { type Ingest, openIngest } from "../../src/engine/ingest/ingest.ts";
 import type { IngestOptions, IngestRequest, IngestResult } from "../../src/engine/ingest/request.ts";
-import type { LakeError } from "../../src/engine/kernel/errors.ts";
+import { LakeError } from "../../src/engine/kernel/errors.ts";
 import { openScope } from "../../src/engine/kernel/scope.ts";
 import { spoolOf } from "../../src/engine/kernel/spool-folders.ts";
+import { openQueryEngine } from "../../src/engine/query/duckdb/query.ts";
 import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
 import { openFileStore } from "../../src/engine/store/file.ts";
 import type { Store } from "../../src/engine/store/store.ts";
 import { openUploads, type Uploads } from "../../src/engine/uploads/uploads.ts";
 import { EMBED, VECTOR } from "./embedder.ts";
+import { type Worded, worded } from "./worded.ts";
 
 export interface Ingesting extends AsyncDisposable {
   readonly store: Store;
@@ -31,8 +33,8 @@ export interface Ingesting extends AsyncDisposable {
   ): Promise<IngestResult>;
   /** Ingests a file with this content, and returns the rows that then are in the dataset. */
   csv(content: string | Uint8Array, request?: Partial<IngestRequest> & { file?: string }): Promise<Ingested>;
-  /** An ingest that must fail. */
-  refused(request: Partial<IngestRequest> & Pick<IngestRequest, "source">, options?: IngestOptions): Promise<LakeError>;
+  /** An ingest that must fail; the hint is as a caller of tools reads it. */
+  refused(request: Partial<IngestRequest> & Pick<IngestRequest, "source">, options?: IngestOptions): Promise<Worded>;
   rows(name?: string): Promise<Record<string, unknown>[]>;
   /** Every file of the lake with its size. */
   files(): Promise<string[]>;
@@ -40,14 +42,8 @@ export interface Ingesting extends AsyncDisposable {
 
 export type Ingested = IngestResult & { values: unknown[][]; types: string[] };
 
-/** Ingest on a real file store and catalog, with nothing of the query engine but `plan` as given. */
-export async function openIngesting(
-  overrides: Partial<EngineSettings> = {},
-  plan: (lake: { catalog: Catalog; store: Store }, sql: string) => Promise<{ sql: string; views: string[] }> = async (
-    _,
-    sql,
-  ) => ({ sql, views: [] }),
-): Promise<Ingesting> {
+/** Ingest on a real file store, catalog and query engine. */
+export async function openIngesting(overrides: Partial<EngineSettings> = {}): Promise<Ingesting> {
   const folder = await mkdtemp(join(tmpdir(), "lake-ingest-"));
   const inbox = join(folder, "inbox");
   await mkdir(inbox);
@@ -90,9 +86,7 @@ export async function openIngesting(
     clock: settings.clock,
     log: settings.log,
   });
-  const query = {
-    plan: async (sql: string) => ({ ...(await plan({ catalog, store }, sql)), datasets: [], keys: [] }),
-  };
+  const query = openQueryEngine(scope, { store, catalog, settings });
   const { ingest }: Ingest = openIngest(scope, { store, catalog, query, uploads, settings });
   const file = async (name: string, content: string | Uint8Array): Promise<string> => {
     await writeFile(join(inbox, name), content);
@@ -120,7 +114,7 @@ export async function openIngesting(
     },
     refused: async (request, options) => {
       const outcome = await run(request, options).catch((error: unknown) => error);
-      if (outcome instanceof Error && outcome.name === "LakeError") return outcome as LakeError;
+      if (outcome instanceof LakeError) return worded(outcome);
       throw outcome instanceof Error ? outcome : new Error(`It should have failed: ${JSON.stringify(outcome)}`);
     },
     files: async () => {

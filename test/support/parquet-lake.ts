@@ -4,14 +4,31 @@ import { join } from "node:path";
 import { openCatalog } from "../../src/engine/catalog/catalog.ts";
 import { dataKey, schemaFingerprint } from "../../src/engine/catalog/identity.ts";
 import type { Catalog, Column, Manifest } from "../../src/engine/catalog/types.ts";
-import { type Duck, literal, openDuck } from "../../src/engine/duckdb/duckdb.ts";
-import { openScope } from "../../src/engine/kernel/scope.ts";
+import { type Duck, literal, literalList, openDuck } from "../../src/engine/duckdb/duckdb.ts";
+import { openScope, type Scope } from "../../src/engine/kernel/scope.ts";
 import { openQueryEngine } from "../../src/engine/query/duckdb/query.ts";
-import type { QueryEngine } from "../../src/engine/query/types.ts";
+import type { QueryParts } from "../../src/engine/query/parts.ts";
+import type { ParquetOptions, ParquetResult, QueryEngine } from "../../src/engine/query/types.ts";
 import { type EngineSettings, systemClock } from "../../src/engine/settings.ts";
 import { openFileStore } from "../../src/engine/store/file.ts";
 import type { Store } from "../../src/engine/store/store.ts";
+import { readParquet } from "./ingesting.ts";
 import { testSettings } from "./lake.ts";
+
+/** What `writeParquet` writes, read by a DuckDB of the test. */
+export async function writtenRows(
+  query: Pick<QueryEngine, "writeParquet">,
+  sql: string,
+  options: Partial<ParquetOptions> = {},
+): Promise<{ rows: Record<string, unknown>[]; columns: ParquetResult["columns"]; datasets: string[] }> {
+  const folder = await mkdtemp(join(tmpdir(), "lakehouse-written-"));
+  try {
+    const { files, columns, datasets } = await query.writeParquet(sql, { folder, ...options });
+    return { rows: await readParquet(`FROM read_parquet(${literalList(files)})`), columns, datasets };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
 
 /** Store, catalog and query engine over Parquet files that bare DuckDB wrote: no server, no ingest. */
 export interface ParquetLake extends AsyncDisposable {
@@ -26,7 +43,12 @@ export interface ParquetLake extends AsyncDisposable {
   drop(name: string): Promise<void>;
 }
 
-export async function openParquetLake(settings: Partial<EngineSettings> = {}): Promise<ParquetLake> {
+export type OpenQueryEngine = (scope: Scope, parts: QueryParts) => QueryEngine;
+
+export async function openParquetLake(
+  settings: Partial<EngineSettings> = {},
+  openEngine: OpenQueryEngine = openQueryEngine,
+): Promise<ParquetLake> {
   const scope = openScope();
   const folder = await mkdtemp(join(tmpdir(), "lakehouse-query-test-"));
   scope.defer(() => rm(folder, { recursive: true, force: true }));
@@ -45,7 +67,7 @@ export async function openParquetLake(settings: Partial<EngineSettings> = {}): P
     maxTempBytes: 2 ** 30,
     folders: [folder],
   });
-  const query = openQueryEngine(scope, { store, catalog, settings: all });
+  const query = openEngine(scope, { store, catalog, settings: all });
   let files = 0;
 
   const write = async (name: string, select: string, mode: "replace" | "append" = "replace"): Promise<Manifest> => {

@@ -56,7 +56,7 @@ function countingStore(store: Store, fetched: Set<string>): Store {
       return store.localPath(key, scope);
     },
     remote: {
-      hold: (keys) => keys.every((key) => fetched.has(key)),
+      pin: (keys) => keys.every((key) => fetched.has(key)),
       recheck: async () => [],
       stats: () => ({ hits: 0, misses: 0, bytes: 0, maxBytes: 0 }),
     },

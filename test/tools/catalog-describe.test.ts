@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { details } from "../../src/engine/catalog/browse.ts";
 import { type Lake, openLake, stable, textOf } from "../support/lake.ts";
 
 let lake: Lake;
@@ -44,4 +45,21 @@ test("describe merges the statistics of all files", async () => {
 test("an old version is described as it was", async () => {
   expect(await lake.call("catalog-describe", { name: "workers@1" })).toMatchObject({ version: 1, rows: 2 });
   expect(await lake.refused("catalog-describe", { name: "workers@9" })).toContain("no version 9");
+});
+
+test("an index has as many rows as items, for the tool, the resource and the command", async () => {
+  await using own = await openLake();
+  await own.call("vector-index-create", { name: "ids", dimension: 2 });
+  for (const vector of [
+    [1, 0],
+    [0, 1],
+  ]) {
+    await own.call("vector-upsert", { index: "ids", items: [{ id: "a", vector }] });
+  }
+  const described = await own.call("catalog-describe", { name: "ids" });
+  expect(described).toMatchObject({ rows: 1, versions: [{ rows: 1 }, { rows: 1 }, { rows: 0 }] });
+  const { contents } = await own.client.readResource({ uri: "lakehouse://datasets/ids" });
+  const resource = JSON.parse((contents[0] as { text: string }).text);
+  expect(resource).toMatchObject({ rows: 1, columns: described.columns, versions: [3, 2, 1] });
+  expect(details(await own.engine.describe("ids"))).toEqual(described);
 });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type CallToolResult, Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { type Engine, openEngine } from "../../src/engine/engine.ts";
 import type { EngineSettings } from "../../src/engine/settings.ts";
-import { tellOfChanges } from "../../src/mcp/resources.ts";
+import { forwardChanges } from "../../src/mcp/resources.ts";
 import { createServer } from "../../src/mcp/server.ts";
 import { metricsRoute, openMetrics } from "../../src/observability/metrics.ts";
 import { whyNotSubscribed } from "../../src/resources/subscriptions.ts";
@@ -109,7 +109,7 @@ export async function openHttpLake(options: HttpLakeOptions = {}): Promise<HttpL
         { engine: counted, log, caller, onCall: metrics.onCall, trustRoots: false, notifies: era === "legacy" },
         { era, tool },
       ),
-    watch: (notifier) => tellOfChanges(counted, notifier),
+    watch: (notifier) => forwardChanges(counted, notifier),
     whyNotSubscribed,
     routes: {
       ...uploadRoutes({ uploads: engine.uploads, log, maxPerCaller, ...options.uploads }),

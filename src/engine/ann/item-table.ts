@@ -82,57 +82,6 @@ export function openItemTable(): ItemTable {
     textBytes += Buffer.byteLength(id) + Buffer.byteLength(json ?? "");
   };
 
-  async function* records(then: Uint8Array): AsyncGenerator<Uint8Array> {
-    let batch: Buffer[] = [];
-    let filled = 0;
-    for (const [slot, isAlive] of then.entries()) {
-      if (isAlive === 0) continue;
-      const record = recordOf(slot, ids[slot] as string, metadata[slot] ?? null);
-      if (filled > 0 && filled + record.length > BATCH_BYTES) {
-        yield Buffer.concat(batch, filled);
-        await setImmediate();
-        batch = [];
-        filled = 0;
-      }
-      batch.push(record);
-      filled += record.length;
-    }
-    if (filled > 0) yield Buffer.concat(batch, filled);
-  }
-
-  /** Enters the whole records at the start of `bytes`, and returns the rest. */
-  const enterAll = (bytes: Buffer, places: number): Buffer => {
-    let at = 0;
-    while (at + HEADER_BYTES <= bytes.length) {
-      const [slot, idBytes, jsonBytes] = [0, 4, 8].map((field) => bytes.readUInt32LE(at + field)) as [
-        Slot,
-        number,
-        number,
-      ];
-      const id = at + HEADER_BYTES;
-      const json = id + idBytes;
-      const end = json + (jsonBytes === NONE ? 0 : jsonBytes);
-      if (end > bytes.length) break;
-      if (slot < slots || slot >= places) throw corruptSnapshot("an item's place is wrong");
-      enter(slot, bytes.toString("utf8", id, json), jsonBytes === NONE ? null : bytes.toString("utf8", json, end));
-      at = end;
-    }
-    return bytes.subarray(at);
-  };
-
-  const load = async (saved: AsyncIterable<Uint8Array>, places: number): Promise<void> => {
-    let rest: Buffer = Buffer.alloc(0);
-    for await (const piece of saved) {
-      for (let at = 0; at < piece.length; at += BATCH_BYTES) {
-        rest = enterAll(Buffer.concat([rest, piece.subarray(at, at + BATCH_BYTES)]), places);
-        if (rest.length > MAX_RECORD_BYTES) throw corruptSnapshot("an item is too long");
-        await setImmediate();
-      }
-    }
-    if (rest.length > 0) throw corruptSnapshot("its last item is truncated");
-    slots = places;
-  };
-
   return {
     get slots() {
       return slots;
@@ -153,9 +102,85 @@ export function openItemTable(): ItemTable {
     },
     remove,
     // Items are only ever added, so a copy of who is alive is a copy of all.
-    save: () => records(alive.slice(0, slots)),
-    load,
+    save: () => records(alive.slice(0, slots), ids, metadata),
+    load: async (saved, places) => {
+      for await (const items of readRecords(saved)) {
+        for (const { slot, id, json } of items) {
+          if (slot < slots || slot >= places) throw corruptSnapshot("an item's place is wrong");
+          enter(slot, id, json);
+        }
+      }
+      slots = places;
+    },
   };
+}
+
+/** The items that were alive `then`, as saved records. */
+async function* records(
+  then: Uint8Array,
+  ids: readonly string[],
+  metadata: readonly (string | null)[],
+): AsyncGenerator<Uint8Array> {
+  let batch: Buffer[] = [];
+  let filled = 0;
+  for (const [slot, isAlive] of then.entries()) {
+    if (isAlive === 0) continue;
+    const record = recordOf(slot, ids[slot] as string, metadata[slot] ?? null);
+    if (filled > 0 && filled + record.length > BATCH_BYTES) {
+      yield Buffer.concat(batch, filled);
+      await setImmediate();
+      batch = [];
+      filled = 0;
+    }
+    batch.push(record);
+    filled += record.length;
+  }
+  if (filled > 0) yield Buffer.concat(batch, filled);
+}
+
+interface SavedItem {
+  slot: Slot;
+  id: string;
+  json: string | null;
+}
+
+/** Reads saved records, some in each turn of the event loop. Throws `corrupt`. */
+async function* readRecords(saved: AsyncIterable<Uint8Array>): AsyncGenerator<SavedItem[]> {
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const piece of saved) {
+    for (let at = 0; at < piece.length; at += BATCH_BYTES) {
+      const bytes = Buffer.concat([rest, piece.subarray(at, at + BATCH_BYTES)]);
+      const { items, end } = wholeRecords(bytes);
+      yield items;
+      rest = bytes.subarray(end);
+      if (rest.length > MAX_RECORD_BYTES) throw corruptSnapshot("an item is too long");
+      await setImmediate();
+    }
+  }
+  if (rest.length > 0) throw corruptSnapshot("its last item is truncated");
+}
+
+function wholeRecords(bytes: Buffer): { items: SavedItem[]; end: number } {
+  const items: SavedItem[] = [];
+  let at = 0;
+  while (at + HEADER_BYTES <= bytes.length) {
+    const [slot, idBytes, jsonBytes] = [0, 4, 8].map((field) => bytes.readUInt32LE(at + field)) as [
+      Slot,
+      number,
+      number,
+    ];
+    const id = at + HEADER_BYTES;
+    const json = id + idBytes;
+    const end = json + (jsonBytes === NONE ? 0 : jsonBytes);
+    if (end > bytes.length) break;
+    items.push({
+      slot,
+      id: bytes.toString("utf8", id, json),
+      json: jsonBytes === NONE ? null : bytes.toString("utf8", json, end),
+    });
+    at = end;
+  }
+  return { items, end: at };
 }
 
 /** FNV-1a. Texts that collide only share a map. http://www.isthe.com/chongo/tech/comp/fnv/ */

@@ -4,6 +4,7 @@ import { LakeError } from "../kernel/errors.ts";
 import { type Hits, normalise } from "./distances.ts";
 import { type Graph, openGraph } from "./graph.ts";
 import { nearestIn, type ShardHits } from "./graph-search.ts";
+import { openPlaces, type Places } from "./places.ts";
 import type { FilePart } from "./snapshot.ts";
 
 export interface ShardOptions {
@@ -65,20 +66,16 @@ export interface Shard {
   close(): void;
 }
 
-/** Where a slot's vector is: from `FIRST` on, an element of the graph. */
-const [NEVER, REMOVED, FIRST] = [0, 1, 2];
 const NOTHING: Hits = { slots: new Uint32Array(0), distances: new Float32Array(0) };
 
 /** An empty shard. */
 export function openShard(options: ShardOptions): Shard {
   const { dimension, metric, hnsw, m = 16, efConstruction = 200, seed = 100 } = options;
   const graph: Graph = openGraph({ dimension, metric, m, efConstruction, seed });
-  let places = new Uint32Array(1_024);
+  const places = openPlaces();
+  const saving = openSaving(graph, () => (closed ? graph.free() : release()));
   let pending = 0;
   let inGraph = 0;
-  let saving = false;
-  /** Elements removed while the graph is being saved. */
-  let late: number[] = [];
   let closed = false;
   let failed: unknown;
 
@@ -86,132 +83,41 @@ export function openShard(options: ShardOptions): Shard {
   const live = (): number => inGraph + pending;
 
   const add = (slots: Uint32Array, vectors: Float32Array): void => {
-    const highest = slots.reduce((most, slot) => Math.max(most, slot), 0);
-    if (highest >= places.length) {
-      const grown = new Uint32Array(2 ** Math.ceil(Math.log2(highest + 1)));
-      grown.set(places);
-      places = grown;
-    }
-    const used = slots.find((slot) => places[slot] !== NEVER);
-    if (used !== undefined) throw new LakeError("internal", `Slot ${used} was used before.`);
+    places.reserve(slots);
     if (vectors.length !== slots.length * dimension) throw new LakeError("internal", "Vectors of the wrong length.");
     if (metric === "cosine") normalise(vectors, dimension);
     slots.forEach((slot, at) => {
-      places[slot] = FIRST + graph.append(slot, vectors.subarray(at * dimension, (at + 1) * dimension));
+      places.put(slot, graph.append(slot, vectors.subarray(at * dimension, (at + 1) * dimension)));
       pending += 1;
     });
   };
 
   const remove = (slots: Uint32Array): void => {
     for (const slot of slots) {
-      const place = places[slot] ?? NEVER;
-      if (place < FIRST) continue;
-      const element = place - FIRST;
-      places[slot] = REMOVED;
+      const element = places.elementOf(slot);
+      if (element === undefined) continue;
+      places.remove(slot);
       if (isIn(element)) inGraph -= 1;
       else pending -= 1;
-      graph.remove(element, saving);
-      if (saving) late.push(element);
+      saving.remove(element);
     }
     release();
   };
 
-  /** Lets go of memory without a vector that is needed. */
+  /** Frees the memory of vectors that are all removed. */
   const release = (): void => {
-    if (live() === 0 && !saving && graph.count > 0) graph.free();
+    if (live() === 0 && !saving.isRunning() && graph.count > 0) graph.free();
   };
 
-  const canStep = (): boolean => hnsw && pending > 0 && !saving && failed === undefined;
+  const canStep = (): boolean => hnsw && pending > 0 && !saving.isRunning() && failed === undefined;
 
   const step = (ms: number): boolean => {
     if (!canStep()) return false;
-    const end = performance.now() + ms;
-    for (let moved = 0; pending > 0 && (moved === 0 || performance.now() < end); ) {
-      const removed = graph.isRemoved(graph.linked);
-      graph.link();
-      if (removed) continue;
-      moved += 1;
-      pending -= 1;
-      inGraph += 1;
-    }
+    const moved = linkFor(graph, pending, ms);
+    pending -= moved;
+    inGraph += moved;
     return canStep();
   };
-
-  const vector = (slot: number): Float32Array | undefined => {
-    const place = places[slot] ?? NEVER;
-    return place < FIRST ? undefined : graph.vector(place - FIRST);
-  };
-
-  /** Calls `visit` with every element in the graph that may be a hit. */
-  const eachAllowed = (allowed: Uint8Array, visit: (element: number) => void): void => {
-    const { linked } = graph;
-    const end = Math.min(places.length, allowed.length * 8);
-    for (let slot = 0; slot < end; slot += 1) {
-      // Most filters let little through: whole bytes at a time.
-      if ((slot & 7) === 0 && allowed[slot >>> 3] === 0) slot += 7;
-      else {
-        const place = places[slot] as number;
-        if (place >= FIRST && place - FIRST < linked && isAllowed(allowed, slot)) visit(place - FIRST);
-      }
-    }
-  };
-
-  const search = (given: Float32Array, { k, ef, allowed }: ShardQuery): ShardHits => {
-    if (live() === 0) return { ...NOTHING, exact: true };
-    const query = metric === "cosine" ? given.slice() : given;
-    if (metric === "cosine") normalise(query, dimension);
-    graph.begin(query, k, allowed);
-    const exact = inGraph === 0 || nearestIn({ graph, inGraph, allowed, eachAllowed }, { k, ef });
-    graph.scan(graph.linked, graph.count);
-    return { ...graph.finish(), exact };
-  };
-
-  const save = async (path: string): Promise<void> => {
-    if (!hnsw) throw new LakeError("internal", "There is no graph to save.");
-    if (failed !== undefined) throw failed;
-    if (saving) throw new LakeError("conflict", "The graph is being saved.", { hint: "Save again when that is done." });
-    if (pending > 0) {
-      throw new LakeError("conflict", `${pending} vectors are not in the graph yet.`, {
-        hint: "Wait, then save again.",
-      });
-    }
-    saving = true;
-    try {
-      if (inGraph === 0) await writeFile(path, "");
-      else await graph.save(path);
-    } finally {
-      saving = false;
-      for (const element of late) graph.remove(element, false);
-      late = [];
-      if (closed) graph.free();
-      else release();
-    }
-  };
-
-  const load = async (saved: FilePart): Promise<void> => {
-    if (graph.count > 0) throw new LakeError("internal", "Only an empty shard can load.");
-    if (saved.bytes === 0) return;
-    await graph.load(saved);
-    if (closed) {
-      graph.free();
-      return;
-    }
-    const labels = graph.labels();
-    const highest = labels.reduce<number>((most, label) => Math.max(most, label ?? 0), 0);
-    places = new Uint32Array(2 ** Math.ceil(Math.log2(highest + 2)));
-    labels.forEach((label, element) => {
-      if (label === undefined) return;
-      places[label] = FIRST + element;
-      inGraph += 1;
-    });
-  };
-
-  const stats = (): ShardStats => ({
-    graph: inGraph,
-    pending,
-    deleted: graph.count - live(),
-    bytes: graph.bytes + places.byteLength,
-  });
 
   return {
     add,
@@ -220,26 +126,106 @@ export function openShard(options: ShardOptions): Shard {
     giveUp: (error) => {
       failed = error;
     },
-    search,
-    vector,
-    stats,
+    search: (query, options) =>
+      live() === 0 ? { ...NOTHING, exact: true } : searchIn(graph, places, { metric, inGraph }, query, options),
+    vector: (slot) => {
+      const element = places.elementOf(slot);
+      return element === undefined ? undefined : graph.vector(element);
+    },
+    stats: () => ({
+      graph: inGraph,
+      pending,
+      deleted: graph.count - live(),
+      bytes: graph.bytes + places.bytes,
+    }),
     get settled() {
       return pending === 0 || !hnsw || failed !== undefined;
     },
     get canStep() {
       return canStep();
     },
-    save,
-    load,
+    save: async (path) => {
+      if (!hnsw) throw new LakeError("internal", "There is no graph to save.");
+      if (failed !== undefined) throw failed;
+      if (pending > 0 && !saving.isRunning()) throw notInGraph(pending);
+      await saving.run(path, inGraph === 0);
+    },
+    load: async (saved) => {
+      if (graph.count > 0) throw new LakeError("internal", "Only an empty shard can load.");
+      if (saved.bytes === 0) return;
+      await graph.load(saved);
+      if (closed) graph.free();
+      else inGraph = places.load(graph.labels());
+    },
     close: () => {
       closed = true;
       [pending, inGraph] = [0, 0];
-      places = new Uint32Array(0);
-      if (!saving) graph.free();
+      places.clear();
+      if (!saving.isRunning()) graph.free();
     },
   };
 }
 
-function isAllowed(allowed: Uint8Array, slot: number): boolean {
-  return ((allowed[slot >>> 3] ?? 0) & (1 << (slot & 7))) !== 0;
+/** Links elements that wait, for `ms`, one at least; returns how many were not removed since. */
+function linkFor(graph: Graph, pending: number, ms: number): number {
+  const end = performance.now() + ms;
+  let moved = 0;
+  while (moved < pending && (moved === 0 || performance.now() < end)) {
+    const removed = graph.isRemoved(graph.linked);
+    graph.link();
+    if (!removed) moved += 1;
+  }
+  return moved;
+}
+
+/** The nearest in the graph, and of what waits for it. */
+function searchIn(
+  graph: Graph,
+  places: Places,
+  { metric, inGraph }: { metric: Metric; inGraph: number },
+  given: Float32Array,
+  { k, ef, allowed }: ShardQuery,
+): ShardHits {
+  const query = metric === "cosine" ? given.slice() : given;
+  if (metric === "cosine") normalise(query, query.length);
+  graph.begin(query, k, allowed);
+  const exact =
+    inGraph === 0 || nearestIn({ graph, inGraph, allowed, eachAllowed: places.eachAllowed(graph) }, { k, ef });
+  graph.scan(graph.linked, graph.count);
+  return { ...graph.finish(), exact };
+}
+
+/** Saves of a graph, one at a time. Elements that are removed meanwhile stay in it until the file is written. */
+function openSaving(graph: Graph, onEnd: () => void) {
+  let running = false;
+  let late: number[] = [];
+  return {
+    isRunning: () => running,
+    remove: (element: number): void => {
+      graph.remove(element, running);
+      if (running) late.push(element);
+    },
+    /** Throws `conflict` during another save. */
+    run: async (path: string, isEmpty: boolean): Promise<void> => {
+      if (running) throw busySaving();
+      running = true;
+      try {
+        if (isEmpty) await writeFile(path, "");
+        else await graph.save(path);
+      } finally {
+        running = false;
+        for (const element of late) graph.remove(element, false);
+        late = [];
+        onEnd();
+      }
+    },
+  };
+}
+
+function busySaving(): LakeError {
+  return new LakeError("conflict", "The graph is being saved.", { hint: "Save again when that is done." });
+}
+
+function notInGraph(pending: number): LakeError {
+  return new LakeError("conflict", `${pending} vectors are not in the graph yet.`, { hint: "Wait, then save again." });
 }

@@ -66,6 +66,8 @@ export interface Vectors {
   vectors: Float32Array;
 }
 
+type StageTask = Extract<ShardTask, { op: "stage" }>;
+
 interface Member {
   worker: Worker;
   /** Of requests that are not answered yet, by their number. */
@@ -120,7 +122,6 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
   const members = [...new Set(homes)];
   const shardsOf = members.map((member) => homes.flatMap((home, shard) => (home === member ? [shard] : [])));
   let closing: Promise<void> | undefined;
-  let lastWrite: Promise<unknown> = Promise.resolve();
 
   const refuseClosed = (): void => {
     if (closing) throw new LakeError("closed", "The index is closed.");
@@ -132,35 +133,12 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
     transfer: ArrayBuffer[] = [],
   ): Promise<ShardAnswers[Task["op"]]> => ask(homes[task.shard] as Member, index, task, transfer);
 
-  /** A worker takes messages in the order sent; so a write is sent when all of those before it are. */
-  const inOrder = async <T>(send: () => Promise<{ answer: Promise<T> }>): Promise<T> => {
-    refuseClosed();
-    const sent = lastWrite.then(send);
-    lastWrite = sent.catch(() => {});
-    return (await sent).answer;
-  };
-  const write = <T>(send: () => Promise<T>): Promise<T> => inOrder(async () => ({ answer: send() }));
-
-  /** Sends vectors in pieces, which no search sees yet. Failures are told with what is published. */
-  const stage = async ({ slots, vectors }: Vectors): Promise<void> => {
-    const rows = Math.max(1, Math.floor(PIECE_BYTES / (dimension * 4)));
-    for (let start = 0; start < slots.length; start += rows) {
-      if (start > 0) await setImmediate();
-      const piece = slots.subarray(start, start + rows);
-      for (const { shard, at } of split(piece, shards)) {
-        const own = new Float32Array(at.length * dimension);
-        at.forEach((from, to) => {
-          own.set(vectors.subarray((start + from) * dimension, (start + from + 1) * dimension), to * dimension);
-        });
-        const picked = Uint32Array.from(at, (from) => piece[from] as number);
-        toShard({ op: "stage", shard, slots: picked, vectors: own }, [own.buffer]).catch(() => {});
-      }
-    }
-  };
+  const writes = openWrites(refuseClosed);
+  const write = <T>(send: () => Promise<T>): Promise<T> => writes.inOrder(async () => ({ answer: send() }));
 
   const change: ShardedIndex["change"] = (added, removed, onPublish) =>
-    inOrder(async () => {
-      for (const vectors of added) await stage(vectors);
+    writes.inOrder(async () => {
+      for (const vectors of added) await stage(vectors, { dimension, shards }, toShard);
       // Requests of one turn reach all workers in the order they were made.
       const published = toAll(() => ({ op: "publish", removed }));
       onPublish?.();
@@ -188,20 +166,6 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
     return paths;
   };
 
-  const load = async (graphs: readonly FilePart[]): Promise<void> => {
-    if (graphs.length !== shards) {
-      throw new LakeError("corrupt", `The index has ${shards} shards, what was saved ${graphs.length}.`);
-    }
-    await write(() => toAll((own) => ({ op: "load", graphs: pick(graphs, own) })));
-  };
-
-  const stats = async (): Promise<ShardStats> => {
-    refuseClosed();
-    const parts = await toAll(() => ({ op: "stats" }));
-    const sum = (of: keyof ShardStats): number => parts.reduce((all, part) => all + part[of], 0);
-    return { graph: sum("graph"), pending: sum("pending"), deleted: sum("deleted"), bytes: sum("bytes") };
-  };
-
   // Without one of its shards an index is nothing; whoever asks it next is told.
   toAll((own) => ({ op: "open", dimension, metric, hnsw, shards: own })).catch(() => {});
   return {
@@ -213,7 +177,10 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
       refuseClosed();
       return toShard({ op: "vector", shard: slot % shards, slot });
     },
-    stats,
+    stats: async () => {
+      refuseClosed();
+      return sumOf(await toAll(() => ({ op: "stats" })));
+    },
     settled: async (signal) => {
       throwIfAborted(signal);
       await untilAborted(
@@ -222,10 +189,16 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
       );
     },
     save,
-    load,
+    load: async (graphs) => {
+      if (graphs.length !== shards) {
+        throw new LakeError("corrupt", `The index has ${shards} shards, the snapshot ${graphs.length}.`);
+      }
+      await write(() => toAll((own) => ({ op: "load", graphs: pick(graphs, own) })));
+    },
     close: () => {
       // A worker that has died holds nothing any more.
-      closing ??= lastWrite
+      closing ??= writes
+        .last()
         .then(() => toAll(() => ({ op: "close" })))
         .then(
           () => {},
@@ -239,12 +212,52 @@ function openIndex(index: number, options: IndexOptions & { hnsw: boolean }, hom
   };
 }
 
+/** Sends vectors in pieces, which no search sees yet. Failures are told with what is published. */
+async function stage(
+  { slots, vectors }: Vectors,
+  { dimension, shards }: Pick<IndexOptions, "dimension" | "shards">,
+  toShard: (task: StageTask, transfer: ArrayBuffer[]) => Promise<unknown>,
+): Promise<void> {
+  const rows = Math.max(1, Math.floor(PIECE_BYTES / (dimension * 4)));
+  for (let start = 0; start < slots.length; start += rows) {
+    if (start > 0) await setImmediate();
+    const piece = slots.subarray(start, start + rows);
+    for (const { shard, at } of split(piece, shards)) {
+      const own = new Float32Array(at.length * dimension);
+      at.forEach((from, to) => {
+        own.set(vectors.subarray((start + from) * dimension, (start + from + 1) * dimension), to * dimension);
+      });
+      const picked = Uint32Array.from(at, (from) => piece[from] as number);
+      toShard({ op: "stage", shard, slots: picked, vectors: own }, [own.buffer]).catch(() => {});
+    }
+  }
+}
+
+/** A worker takes messages in the order sent; so a write is sent when all of those before it are. */
+function openWrites(assertOpen: () => void) {
+  let last: Promise<unknown> = Promise.resolve();
+  return {
+    inOrder: async <T>(send: () => Promise<{ answer: Promise<T> }>): Promise<T> => {
+      assertOpen();
+      const sent = last.then(send);
+      last = sent.catch(() => {});
+      return (await sent).answer;
+    },
+    last: () => last,
+  };
+}
+
 /**
  * A search of all shards finds what one graph's search with `ef` candidates finds with fewer in each: the nearest are
  * spread over them.
  */
 function efOfShard({ k, ef }: ShardQuery, shards: number): number {
   return shards === 1 ? ef : Math.max(k, Math.ceil(ef / shards) + 4);
+}
+
+function sumOf(parts: readonly ShardStats[]): ShardStats {
+  const sum = (of: keyof ShardStats): number => parts.reduce((all, part) => all + part[of], 0);
+  return { graph: sum("graph"), pending: sum("pending"), deleted: sum("deleted"), bytes: sum("bytes") };
 }
 
 /** Positions in `slots`, by the shard they belong to; shards without one are left out. */

@@ -1,11 +1,12 @@
 import { LakeError } from "../kernel/errors.ts";
+import { argument, next } from "../kernel/next-step.ts";
 import type { ColumnStats, DatasetKind, Head, Manifest } from "./types.ts";
 
 export interface ListRequest {
   /** Matches names and column names, case-insensitively; every word must match. */
   search?: string | undefined;
   kind?: DatasetKind | undefined;
-  /** From the last page's `nextCursor`. */
+  /** `nextCursor` of the page before. */
   cursor?: string | undefined;
   limit?: number | undefined;
 }
@@ -19,8 +20,8 @@ export interface ListPage {
 }
 
 /**
- * One page of `heads`, which are in name order. The cursor holds the last name seen, so that a page stays right while
- * datasets come and go. Throws `invalid` for a cursor that is not ours or belongs to another search.
+ * One page of `heads`, which are in name order. The cursor contains the last name of the page before, so that pages stay
+ * consistent while datasets come and go. Throws `invalid` for a cursor that is foreign or belongs to another search.
  */
 export function page(heads: Head[], request: ListRequest): ListPage {
   const words = (request.search ?? "").toLowerCase().split(/\s+/).filter(Boolean);
@@ -39,7 +40,7 @@ export function page(heads: Head[], request: ListRequest): ListPage {
   };
 }
 
-/** What a list says of a dataset, in the field names that leave the engine. */
+/** A dataset as lists show it, with the field names of the wire format. */
 export function summary(head: Head) {
   return {
     name: head.name,
@@ -52,7 +53,40 @@ export function summary(head: Head) {
   };
 }
 
-/** Rows that a statement sees: the files of an index hold changed and deleted ones, too. */
+/** What there is to say of one version of a dataset, in the field names that leave the engine. */
+export function details(described: { manifest: Manifest; versions: Head[]; versionsTotal: number }) {
+  const { manifest, versions, versionsTotal } = described;
+  const stats = columnStats(manifest);
+  return {
+    dataset_id: manifest.datasetId,
+    name: manifest.name,
+    kind: manifest.kind,
+    version: manifest.version,
+    rows: itemCount(manifest),
+    bytes: manifest.bytes,
+    files: manifest.files.length,
+    schema_fingerprint: manifest.schemaFingerprint,
+    created_at: manifest.createdAt,
+    updated_at: manifest.updatedAt,
+    columns: manifest.columns.map(({ name, type }) => ({
+      name,
+      type,
+      ...(stats[name] ?? { min: null, max: null, nulls: 0 }),
+    })),
+    source: manifest.provenance.source,
+    operation: manifest.provenance.operation,
+    versions: versions.map((head) => ({
+      version: head.version,
+      operation: head.provenance.operation,
+      rows: itemCount(head),
+      source: head.provenance.source,
+      created_at: head.updatedAt,
+    })),
+    versions_total: versionsTotal,
+  };
+}
+
+/** Rows that a statement sees. The files of an index also contain replaced and deleted items. */
 export function itemCount({ index, rows }: Pick<Head, "index" | "rows">): number {
   return index?.count ?? rows;
 }
@@ -68,13 +102,13 @@ export function columnStats(manifest: Manifest): Record<string, ColumnStats> {
     let known = true;
     for (const file of manifest.files) {
       const stats = file.stats[name];
-      // A column added later is NULL in every row of the files before it.
+      // A column that was added later is NULL in all rows of earlier files.
       nulls += stats ? stats.nulls : file.rows;
       if (stats && stats.nulls < file.rows && (stats.min === null || stats.max === null)) known = false;
       if (stats?.min != null && (min === null || order(stats.min, min) < 0)) min = stats.min;
       if (stats?.max != null && (max === null || order(stats.max, max) > 0)) max = stats.max;
     }
-    // Every item of an index has a vector, which has no order; a row that deletes one has none.
+    // Every item of an index has an id and a vector, which has no order; only rows that delete an item have no vector.
     const item = manifest.index !== undefined && NEVER_NULL.has(name);
     if (item && name === "vector") known = false;
     if (manifest.index) nulls = item ? 0 : Math.min(nulls, manifest.index.count);
@@ -85,7 +119,7 @@ export function columnStats(manifest: Manifest): Record<string, ColumnStats> {
 
 const NEVER_NULL: ReadonlySet<string> = new Set(["id", "vector"]);
 
-/** A résumé is a value too, and one of them is not worth a page. */
+/** Longest minimum or maximum that is shown whole: a value may be a document. */
 const SHOWN_CHARS = 80;
 
 function shown(value: string | null, type: string): string | null {
@@ -111,12 +145,13 @@ function writeCursor(name: string, filter: string): string {
 
 function readCursor(cursor: string, filter: string): string {
   try {
-    const [name, for_] = JSON.parse(Buffer.from(cursor, "base64url").toString("utf8"));
-    if (typeof name === "string" && for_ === filter) return name;
+    const [name, ofFilter] = JSON.parse(Buffer.from(cursor, "base64url").toString("utf8"));
+    if (typeof name === "string" && ofFilter === filter) return name;
   } catch {
-    // Not ours: told below, like a cursor of another search.
+    // A foreign cursor is reported below, like one of another search.
   }
-  throw new LakeError("invalid", "cursor: this cursor does not belong to this search.", {
-    hint: "Use next_cursor of the last page with the same search and kind, or leave cursor out to start again.",
+  throw new LakeError("invalid", "This cursor does not belong to this search.", {
+    hint: next`Use next_cursor of the page before with the same ${argument("search")} and ${argument("kind")}, or leave ${argument("cursor")} out to start again.`,
+    facts: { argument: "cursor" },
   });
 }

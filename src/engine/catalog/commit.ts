@@ -2,6 +2,7 @@ import { randomInt, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
+import { action, next } from "../kernel/next-step.ts";
 import type { Clock } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 import { assertDatasetName, datasetId, manifestKey, schemaFingerprint } from "./identity.ts";
@@ -21,12 +22,12 @@ export interface CommitContext {
 
 const MAX_ATTEMPTS = 400;
 const MAX_BACKOFF_MS = 100;
-/** From the attempt on with which a writer counts as one that was passed over. */
-const IMPATIENT = 10;
-/** When an attempt takes long, fewer of them are enough. */
-const PATIENCE_MS = 60_000;
+/** From this attempt on, a writer waits less. */
+const HURRIED_ATTEMPT = 10;
+/** After this time, a tenth of the attempts is enough. */
+const MAX_MS = 60_000;
 
-/** See `Catalog.commit`. Throws `conflict` when other writers always came first. */
+/** See `Catalog.commit`. Throws `conflict` when other writers were always first. */
 export async function commit(
   context: CommitContext,
   name: string,
@@ -38,7 +39,7 @@ export async function commit(
   let attempt = 1;
   for (; attempt <= MAX_ATTEMPTS; attempt++) {
     const tried = performance.now();
-    if (attempt > MAX_ATTEMPTS / 10 && tried - begun > PATIENCE_MS) break;
+    if (attempt > MAX_ATTEMPTS / 10 && tried - begun > MAX_MS) break;
     throwIfAborted(signal);
     const current = await readParent(context, name);
     const draft = await decide(current);
@@ -46,10 +47,10 @@ export async function commit(
     if (!draft) return { manifest: current, committed: false };
     const manifest = nextManifest(context, name, current, draft);
     if (await publish(context.store, manifest)) return { manifest, committed: true };
-    // Another writer has this version. Waiting a random while keeps many of them from meeting again. Whoever wins has the
-    // next version ready first, so one that lost often waits less: else two busy writers could keep a third out for good.
+    // Another writer has this version. A random wait keeps writers from colliding again. The winner is also the first to
+    // have its next version ready, so a writer that lost often waits less: else two busy ones could starve a third.
     const ofAttempt = Math.ceil((performance.now() - tried) / 2);
-    await sleep(randomInt(Math.min(MAX_BACKOFF_MS, attempt < IMPATIENT ? 2 ** attempt : ofAttempt) + 1));
+    await sleep(randomInt(Math.min(MAX_BACKOFF_MS, attempt < HURRIED_ATTEMPT ? 2 ** attempt : ofAttempt) + 1));
   }
   throw new LakeError("conflict", `Other writers committed to ${name} ${attempt - 1} times before this one could.`, {
     hint: "Nothing was changed. Try again when fewer are writing to this dataset.",
@@ -57,8 +58,8 @@ export async function commit(
 }
 
 /**
- * A parent that cannot be read stops every commit, a replace included: field ids, the date of creation and what the
- * writer wants to compare with are in it, and building on an older version would silently undo the unreadable one.
+ * An unreadable parent stops every commit, even a replace: it has the field ids and the date of creation, and a commit on
+ * top of an older version would silently undo the unreadable one.
  */
 async function readParent(context: CommitContext, name: string): Promise<Manifest | undefined> {
   try {
@@ -98,7 +99,7 @@ function nextManifest(
     rows: files.reduce((sum, file) => sum + file.rows, 0),
     bytes: files.reduce((sum, file) => sum + file.bytes, 0),
     fileCount: files.length,
-    // A dataset that comes back after a drop is a new one.
+    // A dataset that is created again after a drop is a new one.
     createdAt: current && (dropped || !current.dropped) ? current.createdAt : now,
     updatedAt: now,
     ...(index && { index }),
@@ -107,23 +108,23 @@ function nextManifest(
   };
 }
 
-/** Whether `manifest` is now the version it says; false when another writer has it. Throws when neither is certain. */
+/** False when another writer has this version. Throws `unavailable` when it is not certain who has. */
 async function publish(store: Store, manifest: Manifest): Promise<boolean> {
   const key = manifestKey(manifest.name, manifest.version);
   const bytes = await encodeManifest(manifest);
   let failure: unknown;
-  // A put that failed may still have arrived, but may not stay: only a second one, which loses to it, makes it durable.
+  // A failed put may have arrived without being durable: a second one, which loses to it, makes it so.
   for (let attempt = 1; attempt <= 2; attempt++) {
     failure = undefined;
     try {
-      // THE COMMIT POINT: before this put nothing has changed for anybody, after it everything has.
+      // THE COMMIT POINT: this put makes the change visible to everybody.
       if (await store.put(key, bytes, { ifAbsent: true })) return true;
       break;
     } catch (error) {
       failure = error;
     }
   }
-  // One that lost may have lost to its own first attempt. Only the commit id that is stored now tells.
+  // It may have lost to its own first attempt: the stored commit id tells.
   const stored = await store.get(key).catch((error: unknown) => {
     throw unknownOutcome(manifest, failure ?? error);
   });
@@ -138,7 +139,8 @@ function unknownOutcome({ name, version }: Manifest, cause: unknown): LakeError 
     "unavailable",
     `The store failed while ${name}@${version} was committed; it may or may not be.`,
     {
-      hint: `Look at ${name} with catalog-describe before you try again.`,
+      code: "commit_unknown",
+      hint: next`Look at ${name} with ${action("describe")} before you try again.`,
       cause,
     },
   );

@@ -4,27 +4,27 @@ import type { Clock } from "../settings.ts";
 import type { Store } from "../store/store.ts";
 
 /*
- * Writers and gc meet at data files, since those are named by their content: a writer may find its file there already,
- * and gc may find the same file referred to by nothing. Each says first what it does, and looks then:
+ * Writers and gc compete for data files, which are named by their content: a writer may find its file in the store
+ * already, while gc finds that no manifest refers to it. Each announces its action before it checks:
  *
- *   writer: puts the file again, so that it counts as new · looks for sweeps that name it · looks whether it is there · commits
- *   gc:     announces a sweep that names the file · looks whether it is old and unused · deletes it · ends the sweep
+ *   writer: puts the file again, which makes it new · waits for sweeps that name it · checks that it exists · commits
+ *   gc:     announces a sweep that names the file · checks that it is old and unused · deletes it · ends the sweep
  *
- * A sweep that looks after the put sees a file that is new. One that looked before is seen by the writer, which waits for
- * its end and begins again, or has ended before the writer looks, and then has deleted what it deletes.
+ * If gc checks after the put, the file is new. If it checked before, the writer either sees the sweep, waits for its end
+ * and begins again; or the sweep has ended, and the writer's check finds the file deleted.
  */
 
-/** A sweep that has made no end for so long never will. */
+/** A sweep of this age belongs to a process that has ended. */
 const DEAD_SWEEP_MS = 30_000;
-/** So long a sweep may delete; the rest of what it named is for another one. */
+/** A sweep deletes for this long at most, and leaves the rest to another one. */
 export const SWEEP_MS = 10_000;
 const POLL_MS = 50;
-/** Longer ago than this, a writer makes sure of its files again: it may have been stopped for days. */
+/** Files stored longer ago than this are stored again before a commit: the process may have been suspended for days. */
 const STORED_MS = 60_000;
 
 /**
- * Stores finished files under the keys of their content, durably. Await the result right before a commit names them:
- * files that were stored long ago are stored again.
+ * Stores finished files under the keys of their content, durably. Call the result right before the commit that refers to
+ * them: it stores files again that were stored too long ago.
  */
 export async function putDataFiles(
   store: Store,
@@ -42,15 +42,15 @@ export async function putDataFiles(
   };
 }
 
-/** The same for one that is committed at once. */
+/** The same for one file that is committed immediately. */
 export async function putDataFile(store: Store, key: string, path: string): Promise<void> {
   do {
-    // When it is there already its name may not be on disk yet, and it may be old and unused: it is written anew.
+    // An existing one may be old and unused, and its name not durable yet: so it is stored again.
     if (!(await store.put(key, { path }, { ifAbsent: true }))) await store.put(key, { path });
   } while ((await waitedForSweep(store, key)) || !(await store.has(key)));
 }
 
-/** Announces that files of `name` are to be deleted; the result ends it. Call it for what has certainly ended only. */
+/** Announces that files of `name` will be deleted. Call the result only when no deletion is still under way. */
 export async function announceSweep(store: Store, name: string, keys: readonly string[]): Promise<() => Promise<void>> {
   const sweep = `${sweepPrefix(name)}${randomUUID()}.json`;
   await store.put(sweep, Buffer.from(JSON.stringify({ keys })));
@@ -82,7 +82,7 @@ async function sweepsOf(store: Store, name: string, key: string): Promise<string
   const found: string[] = [];
   for await (const { key: sweep } of store.list(sweepPrefix(name))) {
     const body = await store.get(sweep);
-    // One that has just ended may have named it.
+    // One that ended in between may have named it.
     if (!body || Buffer.from(body).includes(JSON.stringify(key))) found.push(sweep);
   }
   return found;

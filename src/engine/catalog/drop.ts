@@ -13,7 +13,7 @@ export interface Dropped {
 
 /** Commits a tombstone. Throws `not_found`. */
 export async function drop(catalog: Catalog, name: string): Promise<Dropped> {
-  // Explains an unknown or dropped name better than the commit could.
+  // Throws the errors for unknown and dropped names.
   const { kind } = await catalog.load(parseReference(name, "a dataset name without a version").name);
   let lastVersion = 0;
   const { manifest } = await catalog.commit(name, (current) => {
@@ -28,7 +28,7 @@ export async function drop(catalog: Catalog, name: string): Promise<Dropped> {
       provenance: { operation: "drop", source: "dataset-drop", sourceHash: "", options: {} },
     };
   });
-  // Another writer dropped it in between: the caller's wish is fulfilled, by the other's tombstone.
+  // When another writer dropped it in between, the newest version is that writer's tombstone.
   const version = manifest?.version ?? 0;
   return { name, kind, version, lastVersion: lastVersion || version - 1 };
 }

@@ -1,9 +1,9 @@
 import type { Log } from "../settings.ts";
 import type { Changes, Head, Unreadable } from "./types.ts";
 
-/** What is known of a dataset that exists, or existed. */
+/** What the catalog knows of a dataset that exists or existed. */
 export interface Known {
-  /** The newest version there is, readable or not. */
+  /** The newest version, readable or not. */
   version: number;
   /** The newest readable one, which may be a tombstone. */
   head: Head | undefined;
@@ -13,11 +13,11 @@ export interface Known {
 
 export interface Update {
   name: string;
-  /** Undefined when there is no version of it any more. */
+  /** Undefined when it has no versions any more. */
   known: Known | undefined;
   /**
-   * Reads overtake each other, so what is older than what is known is ignored; unless the latter is still this, found
-   * to have been taken away.
+   * Reads may overtake each other, so an update to an older version than the known one is ignored; unless this is the
+   * known one, whose manifest was found to have been removed.
    */
   insteadOf?: Known | undefined;
 }
@@ -31,20 +31,18 @@ export interface Heads {
   onChange(listener: (changes: Changes) => void): () => void;
 }
 
-/** The catalog's memory: one head per dataset, and whom to tell when it changes. */
+/** The heads of all datasets in memory, and the listeners to their changes. */
 export function openHeads(log: Log): Heads {
   const all = new Map<string, Known>();
   const listeners = new Set<(changes: Changes) => void>();
   let live: Head[] | undefined;
-
-  const isLive = (known: Known | undefined): boolean => known?.head !== undefined && !known.head.dropped;
 
   function notify(changes: Changes): void {
     for (const listener of listeners) {
       try {
         listener(changes);
       } catch (error) {
-        // What has been committed stays committed, whatever a listener makes of it.
+        // The commit is done, whatever a listener does.
         log("error", "a catalog listener failed", { error: String(error) });
       }
     }
@@ -79,4 +77,18 @@ export function openHeads(log: Log): Heads {
       return () => listeners.delete(listener);
     },
   };
+}
+
+export function isLive(known: Known | undefined): boolean {
+  return known?.head !== undefined && !known.head.dropped;
+}
+
+export function readable(head: Head): Known {
+  return { version: head.version, head: withoutFiles(head), problem: undefined };
+}
+
+/** Heads of ten thousand datasets are kept in memory; their lists of files are not. */
+export function withoutFiles(head: Head & { files?: unknown }): Head {
+  const { files: _, ...rest } = head;
+  return rest;
 }

@@ -5,7 +5,7 @@ import type { Column } from "./types.ts";
 /** Valid unquoted in SQL, in a key and in a URI, on every file system. */
 export const DATASET_NAME = /^[a-z][a-z0-9_]{0,62}$/;
 
-/** Begins the names of the tables that show the catalog itself. */
+/** Prefix of the tables that show the catalog itself. */
 const RESERVED = "lakehouse_";
 
 const NAMESPACE = Buffer.from("a8f3c1d24e5b5a6c9d8e7f0a1b2c3d4e", "hex");
@@ -19,7 +19,7 @@ export function assertDatasetName(name: string): void {
   if (name.startsWith(RESERVED)) {
     throw new LakeError(
       "invalid",
-      `${JSON.stringify(name.slice(0, 100))}: names with ${RESERVED} are the server's own.`,
+      `${JSON.stringify(name.slice(0, 100))}: names that begin with ${RESERVED} are reserved.`,
       {
         hint: `Use another name, for example ${correctedName(name.slice(RESERVED.length))}.`,
       },
@@ -45,8 +45,8 @@ export function correctedName(name: string): string {
 }
 
 /**
- * Splits `workers@3`. The name is not judged here: a wrong one is best answered with the names that exist. Throws
- * `invalid` for a version that is no positive number, and for any version where `unversioned` says what is expected.
+ * Splits `workers@3`. The name is not checked: for an unknown one, the error with the nearest names is better. Throws
+ * `invalid` for a version that is no positive number, and for any version if `unversioned` names what is expected.
  */
 export function parseReference(reference: string, unversioned?: string): { name: string; version?: number } {
   const at = reference.indexOf("@");
@@ -76,14 +76,14 @@ export function datasetId(name: string): string {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
 
-/** SHA-256 over `name 0x1F type 0x1E` of every column in order. Field ids and nullability are not part of it. */
+/** SHA-256 over `name 0x1F type 0x1E` of every column in order. Field ids are not part of it. */
 export function schemaFingerprint(columns: readonly Pick<Column, "name" | "type">[]): string {
   const hash = createHash("sha256");
   for (const { name, type } of columns) hash.update(`${name}\x1f${type}\x1e`, "utf8");
   return hash.digest("hex");
 }
 
-/** Where the manifests of all datasets lie, or those of one. */
+/** Prefix of the manifests of all datasets, or of one. */
 export function manifestPrefix(name?: string): string {
   return name === undefined ? CATALOG : `${CATALOG}${name}/`;
 }
@@ -92,7 +92,7 @@ export function manifestKey(name: string, version: number): string {
   return `${manifestPrefix(name)}${String(version).padStart(VERSION_DIGITS, "0")}.parquet`;
 }
 
-/** The inverse of `manifestKey`; undefined for keys that are none. */
+/** The inverse of `manifestKey`; undefined for other keys. */
 export function parseManifestKey(key: string): { name: string; version: number } | undefined {
   const [, name, digits] = MANIFEST_KEY.exec(key) ?? [];
   const version = Number(digits);

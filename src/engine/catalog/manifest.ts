@@ -65,8 +65,8 @@ const headSchema: z.ZodType<Head> = z.object({
 });
 
 /**
- * Loads the libraries that manifests need, and uses them once: the first table written takes 40 ms without a pause, which
- * is better spent before anybody waits.
+ * Loads the libraries that manifests need, and uses them once: the first table blocks the event loop for 40 ms, which
+ * should happen before the first call.
  */
 export async function warm(): Promise<void> {
   await warmTable();
@@ -88,10 +88,10 @@ export async function encodeManifest(manifest: Manifest): Promise<Uint8Array> {
   return seal(await writeTable(new Map([[HEAD_METADATA, JSON.stringify(head)]]), files));
 }
 
-/** The dataset-level fields only, in a tenth of the time. Throws `corrupt` for anything but an intact manifest of `key`. */
+/** The dataset-level fields only, in a tenth of the time. Throws `corrupt` unless `bytes` are an intact manifest of `key`. */
 export function decodeHead(bytes: Uint8Array, key: string): Head {
   if (!isIntact(bytes)) throw damaged(key, "its checksum does not match");
-  const json = guarded(key, () => JSON.parse(readMetadata(bytes).get(HEAD_METADATA) ?? "null") as unknown);
+  const json = unlessDamaged(key, () => JSON.parse(readMetadata(bytes).get(HEAD_METADATA) ?? "null") as unknown);
   const format = (json as { formatVersion?: unknown } | null)?.formatVersion;
   if (Number.isSafeInteger(format) && Number(format) > 1) {
     throw new LakeError("corrupt", `${key} has format ${format}; this version reads format 1.`, {
@@ -107,7 +107,7 @@ export function decodeHead(bytes: Uint8Array, key: string): Head {
   return head;
 }
 
-/** The whole manifest. Throws `corrupt` for anything but an intact manifest of `key`. */
+/** The whole manifest. Throws `corrupt` unless `bytes` are an intact manifest of `key`. */
 export async function decodeManifest(bytes: Uint8Array, key: string): Promise<Manifest> {
   const head = decodeHead(bytes, key);
   let files: DataFile[];
@@ -122,7 +122,7 @@ export async function decodeManifest(bytes: Uint8Array, key: string): Promise<Ma
   return manifest;
 }
 
-/** What a well-formed manifest could still get wrong, so that a crafted one leads nowhere but to its own data files. */
+/** What is wrong with a well-formed manifest. A crafted one must not refer to anything but its own data files. */
 function contradiction(manifest: Manifest): string | undefined {
   const { name, files } = manifest;
   const sum = (of: (file: DataFile) => number): number => files.reduce((total, file) => total + of(file), 0);
@@ -140,7 +140,7 @@ function contradiction(manifest: Manifest): string | undefined {
   return undefined;
 }
 
-/** Types become part of statements, as `CAST(x AS type)`: nothing in one may reach beyond its parenthesis. */
+/** Types become part of statements, as in `CAST(x AS type)`, so a type must not close the parenthesis around it. */
 function isTypeOnly(type: string): boolean {
   const bare = type.replace(/"(?:[^"]|"")*"|'(?:[^']|'')*'/g, "");
   let depth = 0;
@@ -151,7 +151,7 @@ function isTypeOnly(type: string): boolean {
   return depth === 0 && /^[A-Za-z0-9_ ,()[\]]*$/.test(bare) && type.trim() !== "";
 }
 
-function guarded<T>(key: string, work: () => T): T {
+function unlessDamaged<T>(key: string, work: () => T): T {
   try {
     return work();
   } catch (error) {

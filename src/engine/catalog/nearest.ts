@@ -1,6 +1,6 @@
 /**
- * The names most like `wanted`, best first, at most three: for "did you mean". A name counts when a third of it or less
- * would have to change, or when one contains the other.
+ * The names most similar to `wanted`, best first, at most three. A name is similar when at most a third of it differs, or
+ * when one contains the other.
  */
 export function nearest(wanted: string, names: Iterable<string>): string[] {
   const from = wanted.toLowerCase().slice(0, 64);
@@ -18,7 +18,7 @@ export function nearest(wanted: string, names: Iterable<string>): string[] {
   return scored.slice(0, 3).map(({ name }) => name);
 }
 
-/** Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment). */
+/** Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours. */
 function editDistance(a: string, b: string): number {
   let before: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
@@ -43,12 +43,12 @@ export function didYouMean(wanted: string, names: Iterable<string>): string {
   return found.length === 0 ? "" : ` Did you mean ${found.map(shown).join(" or ")}?`;
 }
 
-/** A name that came from data, in a message: as it is where it looks like one, else quoted and cut. */
+/** A name from data, for a message: as it is if it looks like a name, else quoted and shortened. */
 export function shown(name: string): string {
   return /^[\p{L}\p{N}_@][\p{L}\p{N}_@-]{0,59}$/u.test(name) ? name : JSON.stringify(name.slice(0, 60));
 }
 
-/** The same, always in quotes. */
+/** The same, always quoted. */
 export function quoted(name: string): string {
   return JSON.stringify(name.length > 60 ? `${name.slice(0, 60)}…` : name);
 }

@@ -5,9 +5,9 @@ const DIGEST_BYTES = 32;
 const TAIL_BYTES = 8;
 
 /**
- * Puts a SHA-256 of the whole Parquet file between its pages and its footer, where readers do not look: pages are found
- * by offset from the start, the footer from the end. So a damaged manifest is told from a good one before any of it is
- * parsed, and it is still an ordinary Parquet file.
+ * Inserts a SHA-256 of the whole Parquet file between its pages and its footer, where readers do not look: they find pages
+ * by offset from the start, and the footer from the end. So damage is detected before anything is parsed, and the file
+ * is still valid Parquet.
  */
 export function seal(parquet: Uint8Array): Uint8Array {
   const footer = footerStart(parquet);

@@ -27,32 +27,32 @@ export interface DataFile {
 
 export type Metric = "cosine" | "ip" | "l2";
 
-/** What a vector index is, besides a dataset. */
+/** The fields of a vector index, besides those of a dataset. */
 export interface VectorIndex {
   /** Length of every vector. */
   dimension: number;
   metric: Metric;
-  /** What makes vectors of texts; null for an index that takes vectors only. */
+  /** The model that embeds texts; null for an index of vectors without texts. */
   model: {
     provider: "ollama" | "openai" | "builtin";
     name: string;
     lexical: boolean;
     prefixes: { query: string; document: string };
   } | null;
-  /** Items there are; the rows of the files are more, because changed and deleted ones are in them too. */
+  /** Items in the index. The files have more rows: replaced and deleted items are in them, too. */
   count: number;
   /**
-   * So many of the first files hold each id once, and none that is deleted: the base. Every later file holds changes,
-   * which are about an id of any file before it.
+   * Number of the first files that make up the base: they have each id once, and no deletions. Every later file has
+   * changes to ids of the files before it.
    */
   baseFiles: number;
-  /** What it was built from, and mirrors; null when it is filled by upserts only. */
+  /** The dataset that it was built from, and follows; null for an index that only upserts fill. */
   source: VectorSource | null;
 }
 
 export interface VectorSource {
   dataset: string;
-  /** The version of it that was read last. */
+  /** The version of that dataset that was read last. */
   version: number;
   /** A column, or a template over columns: `{role} in {city}`. */
   text: string;
@@ -61,9 +61,9 @@ export interface VectorSource {
   where: string | null;
   /** Columns kept as metadata of the items. */
   metadata: string[];
-  /** False while it is being built, and when that was broken off. */
+  /** False while it is being built, and after a build that was interrupted. */
   complete: boolean;
-  /** Rows that are not in the index, because there was no vector for their text; absent for none. */
+  /** Rows that are not in the index, because their text has no vector. Absent: none. */
   leftOut?: number | undefined;
 }
 
@@ -73,7 +73,7 @@ export type Operation = (typeof OPERATIONS)[number];
 /** Who made a version, from what. */
 export interface Provenance {
   operation: Operation;
-  /** What the caller named: a path, `inline text`, the SQL. Never a secret. */
+  /** As the caller named it: a path, `inline text`, the SQL. Never a secret. */
   source: string;
   sourceHash: string;
   options: Record<string, unknown>;
@@ -110,7 +110,7 @@ export interface Manifest extends Head {
   files: DataFile[];
 }
 
-/** What a writer decides; the catalog adds identity, version, totals and time. */
+/** The part of a manifest that a writer decides. The catalog adds identity, version, totals and time. */
 export interface Draft {
   kind: DatasetKind;
   dropped: boolean;
@@ -126,7 +126,7 @@ export interface Unreadable {
   reason: string;
 }
 
-/** Names of datasets by what happened to them. */
+/** Names of changed datasets. */
 export interface Changes {
   added: string[];
   updated: string[];
@@ -139,24 +139,24 @@ export interface Catalog {
   /** Versions that could not be read, by name; the dataset's last readable version is served meanwhile. */
   unreadable(): Unreadable[];
   /**
-   * The newest manifest, or the one of `version`, including commits of other processes up to this moment where the
-   * store can tell cheaply. With `recent`, where it takes a round trip, the newest as of the last refresh and of this
-   * process's commits is enough. Throws `not_found` with the nearest names, or how to reach a dropped dataset's versions.
+   * The newest manifest, or that of `version`, including commits of other processes up to this moment. With `recent`, a
+   * remote store is not asked: then the newest as of the last refresh and this process's commits is enough. Throws
+   * `not_found` with the nearest names, or with how to restore a dropped dataset.
    */
   load(name: string, version?: number, options?: { recent?: boolean }): Promise<Manifest>;
   /** Retained versions, newest first, tombstones included; only the newest `limit` are read. Throws `not_found`. */
   versions(name: string, limit?: number): Promise<{ heads: Head[]; total: number }>;
   /**
-   * The commit protocol. `decide` gets the newest manifest (a tombstone after a drop, undefined when there never was
-   * one) and returns the next, or undefined for "nothing to change"; it runs again on the new parent when another
-   * writer wins. Everything a draft refers to must be durable before `decide` returns.
+   * Commits the next version. `decide` gets the newest manifest (a tombstone after a drop, undefined for a new name) and
+   * returns the next, or undefined for no change. It runs again on the new parent when another writer was first. All that
+   * a draft refers to must be durable before `decide` returns. Throws `conflict`, `corrupt`, `unavailable`.
    */
   commit(
     name: string,
     decide: (current: Manifest | undefined) => Draft | undefined | Promise<Draft | undefined>,
     options?: { signal?: AbortSignal | undefined },
   ): Promise<{ manifest: Manifest | undefined; committed: boolean }>;
-  /** Reads what other processes committed since. Reports changes to listeners, its own included. */
+  /** Reads the commits of other processes up to this call, and reports them to listeners. */
   refresh(): Promise<void>;
   onChange(listener: (changes: Changes) => void): () => void;
 }

@@ -9,25 +9,25 @@ import type { Head, Manifest } from "./types.ts";
 export interface Versions {
   /** The newest version of every dataset. */
   newestOfAll(): Promise<Map<string, number>>;
-  /** The newest version of one, or 0; `known` is one that exists, from which on to look. */
+  /** The newest version of one dataset, or 0. The search begins at `known`, a version that exists. */
   newest(name: string, known: number): Promise<number>;
-  /** All versions of one, ascending. */
+  /** All versions of one dataset, ascending. */
   numbers(name: string): Promise<number[]>;
   /** Undefined when there is no such version. Throws `corrupt`. */
   head(name: string, version: number): Promise<Head | undefined>;
-  /** With `removed: "look"` also when it was read before: old versions are removed at some time. */
-  manifest(name: string, version: number, options?: { removed: "look" }): Promise<Manifest | undefined>;
+  /** Undefined when there is no such version; with `mayBeRemoved`, a cached one is looked up again. Throws `corrupt`. */
+  manifest(name: string, version: number, options?: { mayBeRemoved: boolean }): Promise<Manifest | undefined>;
   /** The newest readable version before `version`. */
   readableBefore(name: string, version: number): Promise<Manifest | undefined>;
-  /** Spares the next reader the reading of what has just been written. */
+  /** Caches a manifest that was just written. */
   remember(manifest: Manifest): void;
 }
 
-/** Manifests kept decoded. A dataset in use is looked at with every query. */
+/** Decoded manifests in the cache. Every query needs those of its datasets. */
 const CACHED_MANIFESTS = 128;
 const SLICE_MS = 5;
 
-/** The manifests of a store. They never change, so what was read once need not be read again. */
+/** The manifests of a store, with a cache: a manifest never changes. */
 export function openVersions(store: Store): Versions {
   const cache = new LRUCache<string, Manifest>({ max: CACHED_MANIFESTS });
   const inSlices = openTimeSlice(SLICE_MS);
@@ -36,10 +36,14 @@ export function openVersions(store: Store): Versions {
     cache.set(manifestKey(manifest.name, manifest.version), manifest);
   }
 
-  async function manifest(name: string, version: number, options?: { removed: "look" }): Promise<Manifest | undefined> {
+  async function manifest(
+    name: string,
+    version: number,
+    { mayBeRemoved } = { mayBeRemoved: false },
+  ): Promise<Manifest | undefined> {
     const key = manifestKey(name, version);
     const cached = cache.get(key);
-    if (cached && options?.removed === "look" && !(await store.has(key))) {
+    if (cached && mayBeRemoved && !(await store.has(key))) {
       cache.delete(key);
       return undefined;
     }
@@ -74,7 +78,7 @@ export function openVersions(store: Store): Versions {
       return newest;
     },
     newest: async (name, known) => {
-      // Versions have no gaps, so one question tells that nothing is new.
+      // Versions have no gaps, so one lookup tells that nothing is new.
       if (known > 0 && !(await store.has(manifestKey(name, known + 1)))) return known;
       return (await numbers(name, known)).at(-1) ?? known;
     },

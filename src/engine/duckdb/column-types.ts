@@ -2,14 +2,16 @@ import { DuckDBListType, DuckDBMapType, DuckDBStructType, type DuckDBType } from
 import { translateDuckError } from "./duck-errors.ts";
 import type { LocalConnection } from "./duckdb.ts";
 
-/** A type as a tree, for those who look into it. */
+/** A type as a tree. */
 export type TypeTree =
   | { kind: "plain"; name: string }
   | { kind: "struct"; fields: { name: string; type: TypeTree }[] }
   | { kind: "list"; item: TypeTree }
   | { kind: "map"; key: TypeTree; value: TypeTree };
 
-/** Names and types of the columns of a query, which is not run: running has room for 2,048 rows of each column. */
+/**
+ * Names and types of the columns of a query, which is not run: that would take memory for 2,048 rows of each column.
+ */
 export async function columnTypes(
   connection: LocalConnection,
   select: string,

@@ -1,13 +1,14 @@
+import type { Params } from "../kernel/json.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
-import type { Handler, Told } from "../process/serve.ts";
+import type { CallContext, Handler } from "../process/serve.ts";
 import { translateDuckError } from "./duck-errors.ts";
-import { type DuckSettings, type LocalConnection, openDuck, type Params } from "./duckdb.ts";
-import { type Execution, execute, openParser, pour, type Statement, texts } from "./execute.ts";
+import { type DuckSettings, interruptOn, type LocalConnection, openDuck } from "./duckdb.ts";
+import { type Execution, execute, openParser, type Statement, stream, texts } from "./execute.ts";
 import { openStatements, type Statements } from "./statements.ts";
 import { readTexts, readVectors } from "./vectors.ts";
 import { readZone, type ZoneOffsets } from "./zone-offsets.ts";
 
-// What `remote.ts` calls in a worker process. A process has one instance at a time.
+// The methods that `remote.ts` calls in a worker process. A process has one instance at a time.
 
 interface Opened {
   scope: Scope;
@@ -22,8 +23,6 @@ interface Session {
   parse: ((sql: string) => Promise<string>) | undefined;
 }
 
-const INTERRUPT_EVERY_MS = 25;
-
 let opened: Opened | undefined;
 const sessions = new Map<number, Session>();
 let made = 0;
@@ -33,21 +32,29 @@ interface On {
   connection: number;
 }
 type Limits = Omit<Execution, "signal" | "zone">;
-type Running = On & { statement: Statement; limits: Limits; seen: string | undefined };
+type Running = On & { statement: Statement; limits: Limits; planKey: string | undefined };
 
-const onConnection: Record<string, (session: Session, args: never, told: Told) => Promise<unknown>> = {
-  "duck.run": ({ connection }, { sql, params }: { sql: string; params?: Params }, { signal }) =>
-    connection.run(sql, { signal, ...(params !== undefined && { params }) }),
+const onConnection: Record<string, (session: Session, args: never, context: CallContext) => Promise<unknown>> = {
+  "duck.run": (
+    { connection },
+    { sql, params, tellsProgress }: { sql: string; params?: Params; tellsProgress: boolean },
+    { signal, emit },
+  ) =>
+    connection.run(sql, {
+      signal,
+      ...(params !== undefined && { params }),
+      ...(tellsProgress && { onProgress: (percent) => void emit(percent).catch(() => undefined) }),
+    }),
   "duck.rows": ({ connection }, { sql, params }: { sql: string; params?: Params }, { signal }) =>
     connection.rows(sql, { signal, ...(params !== undefined && { params }) }),
   "duck.parse": async (session, { sql }: { sql: string }) => {
     session.parse ??= await openParser(session.connection);
     return session.parse(sql);
   },
-  "duck.execute": (session, { statement, limits, seen }: Running, { signal }) =>
-    execute(targetOf(session, seen), statement, { ...limits, signal, zone: opened?.zone }),
-  "duck.pour": (session, { statement, limits, seen }: Running, { signal, emit }) =>
-    pour(targetOf(session, seen), statement, { ...limits, signal, zone: opened?.zone }, (rows, columns) =>
+  "duck.execute": (session, { statement, limits, planKey }: Running, { signal }) =>
+    execute(targetOf(session, planKey), statement, { ...limits, signal, zone: opened?.zone }),
+  "duck.stream": (session, { statement, limits, planKey }: Running, { signal, emit }) =>
+    stream(targetOf(session, planKey), statement, { ...limits, signal, zone: opened?.zone }, (rows, columns) =>
       emit({ rows, columns }),
     ),
   "duck.texts": ({ connection }, { statement, limits }: Running, { signal }) =>
@@ -99,11 +106,11 @@ export const calls: Readonly<Record<string, Handler>> = {
   ...Object.fromEntries(Object.entries(onConnection).map(([name, handler]) => [name, interruptible(handler)])),
 };
 
-function interruptible(handler: (session: Session, args: never, told: Told) => Promise<unknown>): Handler {
+function interruptible(handler: (session: Session, args: never, context: CallContext) => Promise<unknown>): Handler {
   return async (args: On, told) => {
     const session = sessions.get(args.connection);
     if (!session) throw new Error("There is no such connection.");
-    const stop = interruptOn(told.signal, session.connection);
+    const stop = interruptOn(told.signal, session.connection.raw);
     try {
       return await handler(session, args as never, told);
     } catch (error) {
@@ -114,24 +121,9 @@ function interruptible(handler: (session: Session, args: never, told: Told) => P
   };
 }
 
-/** One interrupt can fall between two steps and be lost, so it is repeated until the work has ended. */
-function interruptOn(signal: AbortSignal, { raw }: LocalConnection): () => void {
-  let timer: NodeJS.Timeout | undefined;
-  const start = (): void => {
-    raw.interrupt();
-    timer = setInterval(() => raw.interrupt(), INTERRUPT_EVERY_MS);
-  };
-  if (signal.aborted) start();
-  else signal.addEventListener("abort", start, { once: true });
-  return () => {
-    clearInterval(timer);
-    signal.removeEventListener("abort", start);
-  };
-}
-
-/** Where nothing says what the statement's tables stand for, it is planned anew and not kept. */
-function targetOf({ connection, statements }: Session, seen: string | undefined) {
-  return { connection, statements: seen === undefined ? UNKEPT : statements, seen: seen ?? "" };
+/** Without a plan key the statement is planned anew, and its plan is not kept. */
+function targetOf({ connection, statements }: Session, planKey: string | undefined) {
+  return { connection, statements: planKey === undefined ? UNKEPT : statements, planKey: planKey ?? "" };
 }
 
 const UNKEPT: Statements = {

@@ -1,13 +1,14 @@
 import type { ErrorCode, ErrorKind } from "../kernel/error-codes.ts";
 import { LakeError } from "../kernel/errors.ts";
+import { type NextStep, next, setting } from "../kernel/next-step.ts";
 import { withShortNames } from "./short-names.ts";
 
-// What DuckDB 1.5 says, in our words: the one place that looks into its messages for what kind of trouble it is.
+// Errors of DuckDB 1.5 as errors of ours. Only this file tells kinds of errors apart by their messages.
 
-/** Raised by statements of ours where a value does not fit its column. */
+/** The message that statements of ours raise where a value does not fit its column. */
 export const MISFIT = "lakehouse: a value does not fit its column";
 
-/** Of errors that tell what is wrong with a CSV file, for the code that goes on from there. */
+/** Codes of errors about a CSV file, by message: reading continues in another way. */
 const CODES: [RegExp, ErrorCode][] = [
   [/lakehouse: a value does not fit its column/, "value_misfit"],
   [/Maximum line size|CSV Reader currently does not support a full read/, "csv_line_too_long"],
@@ -18,22 +19,24 @@ function codeOf(message: string): ErrorCode | undefined {
   return CODES.find(([says]) => says.test(message))?.[1];
 }
 
-/** The row that DuckDB says is no CSV, from 1. */
+/** The number of the row that is not CSV, from 1. */
 export function damagedRow(error: Error): number | undefined {
   const row = /CSV Error on Line: (\d+)/.exec(error.message)?.[1];
   return row === undefined ? undefined : Number(row);
 }
 
-/** Longer than what DuckDB shows of a statement. */
+export const LESS_MEMORY = next`Filter or aggregate earlier, select fewer columns, or raise ${setting("query_memory")}.`;
+
+/** More than DuckDB shows of a statement. */
 const EXCERPT_CHARS = 500;
 
-/** What DuckDB shows of a statement of ours may be cut in the middle of a path. Callers have no such function. */
+/** An excerpt of a statement of ours may end in the middle of a path. Callers cannot call `read_parquet`. */
 function withoutOwnExcerpt(text: string): string {
   const at = text.lastIndexOf("\nLINE ");
   return at >= 0 && text.slice(at, at + EXCERPT_CHARS).includes("read_parquet(['") ? text.slice(0, at).trimEnd() : text;
 }
 
-/** A DuckDB error as ours: its first line says what is wrong and where; paths of the data folder become keys. */
+/** A `LakeError` for an error of DuckDB. Paths of the data folder become keys. */
 export function translateDuckError(error: unknown, hidePaths: string[] = []): LakeError {
   if (error instanceof LakeError) return error;
   let text = error instanceof Error ? error.message : String(error);
@@ -45,7 +48,8 @@ export function translateDuckError(error: unknown, hidePaths: string[] = []): La
     case "Out of Memory":
       return new LakeError("limit", `The statement needs more memory than it may use: ${firstLine(message)}`, {
         code: "memory_limit",
-        hint: "Filter or aggregate earlier, select fewer columns, or raise query_memory (LAKEHOUSE_QUERY_MEMORY).",
+        hint: LESS_MEMORY,
+        facts: { setting: "query_memory" },
         cause: error,
       });
     case "INTERRUPT":
@@ -58,7 +62,7 @@ export function translateDuckError(error: unknown, hidePaths: string[] = []): La
     case "Catalog":
     case "Not implemented":
       return new LakeError("invalid", `${label} error: ${message}`, { code: codeOf(message), cause: error });
-    // These repeat values of the data, which must not read as if the server spoke.
+    // These messages quote values of the data, which must not read as if the server said them.
     case "Conversion":
     case "Invalid Input":
     case "Invalid":
@@ -81,13 +85,13 @@ export function translateDuckError(error: unknown, hidePaths: string[] = []): La
   }
 }
 
-/** In the words of the system, which DuckDB repeats. */
-const DISK: [RegExp, ErrorKind, string, string][] = [
+/** By the message of the system, which DuckDB repeats. */
+const DISK: [RegExp, ErrorKind, string, NextStep][] = [
   [
     /No space left on device|Disk quota exceeded/,
     "limit",
     "The disk is full.",
-    "Free some space, or point --data to another disk.",
+    next`Free some space, or point ${setting("data")} to another disk.`,
   ],
   [
     /Read-only file system/,
@@ -100,7 +104,7 @@ const DISK: [RegExp, ErrorKind, string, string][] = [
 const MAX_MESSAGE = 2000;
 const MESSAGE_END = 500;
 
-/** The beginning says what is wrong, the end where. */
+/** Keeps the beginning, which says what is wrong, and the end, which says where. */
 function shortened(message: string): string {
   if (message.length <= MAX_MESSAGE) return message;
   return `${message.slice(0, MAX_MESSAGE - MESSAGE_END)} … ${message.slice(-MESSAGE_END)}`;

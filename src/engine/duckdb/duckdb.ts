@@ -3,40 +3,39 @@ import { setPriority } from "node:os";
 import type { DuckDBConnection, DuckDBInstance, DuckDBValue } from "@duckdb/node-api";
 import { cancelled, throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
+import type { Params } from "../kernel/json.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { translateDuckError } from "./duck-errors.ts";
 
-/** What one locked instance may use and touch. Sizes in bytes. */
+/** Resources of a locked instance, and the files that it can reach. Sizes in bytes. */
 export interface DuckSettings {
   memoryBytes: number;
   threads: number;
   tempFolder: string;
   maxTempBytes: number;
-  /** Folders it may read, and, because DuckDB draws no line there, write. */
+  /** Folders that it may read and write: DuckDB does not tell the two apart. */
   folders: string[];
-  /** Single files it may read. */
+  /** Single files that it may read. */
   files?: string[];
-  /** Roots to remove from error messages, so that they show keys and not where the data folder is. */
+  /** Roots to remove from error messages, so that these show keys and not the place of the data folder. */
   hidePaths?: string[];
-  /** Statements tell how far they are: for instances that no caller's statement reaches unwrapped. */
+  /** Statements report progress. Only for instances that run callers' statements inside of statements of ours. */
   progress?: boolean;
-  /** In which statements take moments without an offset, and take them apart. Default: UTC. */
+  /** Time zone of timestamps without an offset, and of parts such as the hour. Default: UTC. */
   timeZone?: string | undefined;
-  /** Its threads leave the processors to others, of this process and not: for statements that may run away. */
+  /** Its threads run at low priority: for statements that may run away. */
   behind?: boolean;
 }
 
 export interface RunOptions {
   signal?: AbortSignal | undefined;
-  /** Called with 0 to 100 while the statement runs, when DuckDB can tell. */
+  /** Called with 0 to 100 while the statement runs, where DuckDB knows. */
   onProgress?: ((percent: number) => void) | undefined;
 }
 
-export type Params = readonly unknown[] | Readonly<Record<string, unknown>>;
-
 /** An instance in this process. */
 export interface Duck {
-  /** `hidePaths` are roots to remove from its messages, besides those of the instance. */
+  /** `hidePaths`: roots to remove from its messages, besides those of the instance. */
   connect(hidePaths?: readonly string[]): Promise<LocalConnection>;
 }
 
@@ -50,25 +49,26 @@ export interface Connection {
 
 /** A connection to an instance in this process. */
 export interface LocalConnection extends Connection {
-  /** For the files beside this one, which turn chunks into what leaves the engine. */
+  /** For files in this folder, which read chunks of results. */
   readonly raw: DuckDBConnection;
 }
 
 const PROGRESS_MS = 100;
-/** These belong to a connection, so they are set on each, after the lock; printing would go to stdout. */
+const INTERRUPT_MS = 25;
+/** Settings of a connection, so they are set on each, after the lock. Printing would go to stdout. */
 const PROGRESS_SETTINGS = ["enable_progress_bar", "enable_progress_bar_print"];
 
-/** Loads the native library; at start-up in the background, because it takes a quarter of a second. */
+/** Loads the native library, which takes a quarter of a second. */
 export function loadDuckDB(): Promise<typeof import("@duckdb/node-api")> {
   return import("@duckdb/node-api");
 }
 
-/** A nice value: a sixth of the usual share where there is not enough for all. */
+/** A nice value: a sixth of the usual share when processors are busy. */
 const BEHIND = 8;
 
 /**
- * Opens an in-memory DuckDB that can reach the given folders and files and nothing else, and cannot be told otherwise:
- * the order of the settings matters, because each later one takes away the means to change the earlier ones.
+ * Opens an in-memory DuckDB that can reach the given folders and files and nothing else. No statement can change that:
+ * the order of the settings matters, because each later one removes a way to change the earlier ones.
  * https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
  */
 export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Duck> {
@@ -89,11 +89,11 @@ export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Du
   for (const statement of [
     `SET allowed_directories = ${literalList(settings.folders.map((folder) => folder.replace(/\/?$/, "/")))}`,
     `SET allowed_paths = ${literalList(settings.files ?? [])}`,
-    // At creation it would not reach the buffer manager, which is what spills.
+    // Given at creation, it would not reach the buffer manager, which is what spills.
     `SET max_temp_directory_size = '${Math.floor(settings.maxTempBytes / 1024)}KiB'`,
     ...(settings.progress ? [`SET allowed_configs = ${literalList(PROGRESS_SETTINGS)}`] : []),
-    // For all connections: without GLOBAL it holds for this one, and the others follow the host's TZ and LANG, whose
-    // calendar may be the Buddhist or the Persian one.
+    // GLOBAL, for all connections: otherwise the others follow the host's TZ and LANG, whose calendar may be the
+    // Buddhist or the Persian one.
     `SET GLOBAL TimeZone = ${literal(settings.timeZone ?? "UTC")}`,
     "SET GLOBAL Calendar = 'gregorian'",
     "SET parquet_metadata_cache = true",
@@ -115,7 +115,7 @@ export async function openDuck(scope: Scope, settings: DuckSettings): Promise<Du
   };
 }
 
-/** Of this process, where the system tells: Linux. */
+/** Threads of this process; none where the system does not list them, which only Linux does. */
 function threadsNow(): number[] {
   try {
     return readdirSync("/proc/self/task").map(Number);
@@ -125,16 +125,15 @@ function threadsNow(): number[] {
 }
 
 /**
- * DuckDB's own threads take what the event loop, and statements that have just begun, leave: a long statement keeps them
- * busy. A number below 0 is for the privileged, one above 0 is not; on Linux it is a thread's, not the process's
- * (setpriority(2), section C library/kernel differences).
+ * Lowers the priority of DuckDB's threads, which a long statement keeps busy, below that of the event loop and of short
+ * statements. On Linux a nice value belongs to a thread (setpriority(2), C library/kernel differences).
  */
 function putBehind(threads: readonly number[]): void {
   for (const thread of threads) {
     try {
       setPriority(thread, BEHIND);
     } catch {
-      // It has ended, or may not be changed: then it is as it was.
+      // The thread has ended, or may not be changed.
     }
   }
 }
@@ -145,20 +144,19 @@ function wrap(connection: DuckDBConnection, hidePaths: string[]): LocalConnectio
   async function guarded<T>(options: RunOptions | undefined, work: () => Promise<T>): Promise<T> {
     const { signal, onProgress } = options ?? {};
     throwIfAborted(signal);
-    const interrupt = (): void => connection.interrupt();
-    signal?.addEventListener("abort", interrupt, { once: true });
-    // An interrupt that arrives between two steps of a statement is lost, so it is repeated while the statement runs.
-    const timer = setInterval(() => {
-      if (signal?.aborted) connection.interrupt();
-      else if (onProgress && connection.progress.percentage >= 0) onProgress(connection.progress.percentage);
-    }, PROGRESS_MS);
+    const stop = signal && interruptOn(signal, connection);
+    const tell = (): void => {
+      const { percentage } = connection.progress;
+      if (percentage >= 0) onProgress?.(percentage);
+    };
+    const timer = onProgress && setInterval(tell, PROGRESS_MS);
     try {
       return await work();
     } catch (error) {
       throw signal?.aborted ? cancelled(signal) : translateDuckError(error, hidePaths);
     } finally {
       clearInterval(timer);
-      signal?.removeEventListener("abort", interrupt);
+      stop?.();
     }
   }
 
@@ -172,7 +170,7 @@ function wrap(connection: DuckDBConnection, hidePaths: string[]): LocalConnectio
       guarded(options, async () => {
         const result = await connection.run(sql, bindable(options?.params));
         const rows: Row[] = [];
-        // A chunk at a time, with other work in between: all of a large result would hold the event loop up.
+        // A chunk at a time: all of a large result at once would block the event loop.
         for await (const some of result.yieldRowObjectJson()) for (const row of some) rows.push(row as Row);
         return rows;
       }),
@@ -180,6 +178,23 @@ function wrap(connection: DuckDBConnection, hidePaths: string[]): LocalConnectio
       if (open) connection.closeSync();
       open = false;
     },
+  };
+}
+
+/**
+ * Interrupts the connection from the abort on, again and again: an interrupt between two steps of a statement is lost.
+ */
+export function interruptOn(signal: AbortSignal, connection: DuckDBConnection): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  const start = (): void => {
+    connection.interrupt();
+    timer = setInterval(() => connection.interrupt(), INTERRUPT_MS);
+  };
+  if (signal.aborted) start();
+  else signal.addEventListener("abort", start, { once: true });
+  return () => {
+    clearInterval(timer);
+    signal.removeEventListener("abort", start);
   };
 }
 

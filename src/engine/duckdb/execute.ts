@@ -1,13 +1,14 @@
 import { type DuckDBPreparedStatement, type DuckDBResult, StatementType } from "@duckdb/node-api";
 import { LakeError } from "../kernel/errors.ts";
-import type { LocalConnection, Params } from "./duckdb.ts";
+import type { Params } from "../kernel/json.ts";
+import type { LocalConnection } from "./duckdb.ts";
 import { bindParams, bindSome } from "./params.ts";
-import { type Collected, collect, type ResultLimits, type RowSink, type Streamed, stream } from "./results.ts";
+import { type Collected, collect, type ResultLimits, type RowSink, type Streamed, streamRows } from "./results.ts";
 import type { Statements } from "./statements.ts";
 
 export interface Statement {
   sql: string;
-  /** It is an EXPLAIN; else it has to be a SELECT. */
+  /** Whether it is an EXPLAIN; otherwise it has to be a SELECT. */
   explain: boolean;
 }
 
@@ -18,34 +19,36 @@ export interface Execution extends ResultLimits {
 export interface On {
   connection: LocalConnection;
   statements: Statements;
-  /** What the tables of a statement stand for: the same statement over the same data is planned once. */
-  seen: string;
+  /** Identifies the content of the statement's tables: the same statement with the same key is planned once. */
+  planKey: string;
 }
 
-/** Runs a statement that was judged, after asking DuckDB once more what it is. Throws `denied` and what reading throws. */
+/**
+ * Runs a statement that the guard has allowed, after DuckDB has confirmed what it is. Throws `denied` and as `collect`.
+ */
 export function execute(on: On, statement: Statement, execution: Execution): Promise<Collected> {
   return run(on, statement, execution, (result) => collect(result, execution));
 }
 
-/** The same for any number of rows; see `stream`. */
-export function pour(on: On, statement: Statement, execution: Execution, onRows: RowSink): Promise<Streamed> {
-  return run(on, statement, execution, (result) => stream(result, execution, onRows));
+/** The same for any number of rows; see `streamRows`. */
+export function stream(on: On, statement: Statement, execution: Execution, onRows: RowSink): Promise<Streamed> {
+  return run(on, statement, execution, (result) => streamRows(result, execution, onRows));
 }
 
 async function run<Result extends { truncatedBy?: string }>(
-  { connection, statements, seen }: On,
+  { connection, statements, planKey }: On,
   statement: Statement,
   execution: Execution,
   read: (result: DuckDBResult) => Promise<Result>,
 ): Promise<Result> {
-  const key = `${seen}\n${statement.explain}\n${statement.sql}`;
+  const key = `${planKey}\n${statement.explain}\n${statement.sql}`;
   const prepared = statements.take(key) ?? (await prepare(connection, statement));
   let sound = false;
   try {
     bindParams(prepared, execution.params);
-    // Not `startStream`: it plans the statement on this thread, and planning may take a second.
+    // Not `startStream`, which plans the statement on this thread: planning may take a second.
     const result = await read(await prepared.stream());
-    // A result that was not read to its end keeps its memory until the connection runs something else.
+    // A result that was not read to its end keeps its memory until the connection runs another statement.
     if (result.truncatedBy !== undefined) await connection.run("SELECT 1");
     sound = true;
     return result;
@@ -65,7 +68,7 @@ async function prepare(connection: LocalConnection, statement: Statement): Promi
   throw notAQuery();
 }
 
-/** The one text column of a query that the guard wrote itself, from a statement with these parameters. Throws `limit`. */
+/** The one text column of a query that the guard has made of a part of a statement. Throws `limit`. */
 export async function texts(
   connection: LocalConnection,
   statement: Statement,
@@ -83,7 +86,7 @@ export async function texts(
   }
 }
 
-/** `json_serialize_sql` with its statement prepared: half of the cost of a small query would go into planning it. */
+/** `json_serialize_sql` as a prepared statement: planning it would be half of the cost of a small query. */
 export async function openParser(connection: LocalConnection): Promise<(sql: string) => Promise<string>> {
   const prepared = await connection.raw.prepare(
     "SELECT json_serialize_sql($1::VARCHAR, skip_null := true, skip_empty := true, skip_default := true)",

@@ -1,4 +1,4 @@
-/** As DuckDB compares names of columns: without the case of ASCII letters. */
+/** A name of a column as DuckDB compares it: without the case of ASCII letters. */
 export function foldedName(name: string): string {
   return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }

@@ -21,14 +21,14 @@ export function timestampText(ticks: bigint, digits: 0 | 3 | 6 | 9, zone = ""): 
   return `${dateText(Number((ticks - inDay) / perDay))}T${timeText(inDay, digits)}${zone}`;
 }
 
-/** A moment as the clocks of a zone show it, whose offset is then known; undefined: UTC, as in `…Z`. */
+/** A moment in a zone with this offset in seconds. Undefined: in UTC, as in `…Z`. */
 export function timestampTzText(micros: bigint, offset: number | undefined): string {
   if (offset === undefined) return timestampText(micros, 6, "Z");
   if (micros === TIMESTAMP_INFINITY || micros === -TIMESTAMP_INFINITY) return timestampText(micros, 6);
   return timestampText(micros + BigInt(offset) * 1_000_000n, 6, offsetText(offset));
 }
 
-/** `ticks` since midnight; 24:00:00 is a time, too. */
+/** `ticks` since midnight. 24:00:00 is a time as well. */
 export function timeText(ticks: bigint, digits: 0 | 3 | 6 | 9): string {
   const perSecond = 10n ** BigInt(digits);
   const seconds = Number(ticks / perSecond);
@@ -47,7 +47,7 @@ export function timeTzText(micros: bigint, offset: number): string {
   return `${timeText(micros, 6)}${offsetText(offset)}`;
 }
 
-/** Before about 1900 clocks went by the sun, and offsets have seconds. */
+/** Before about 1900 clocks went by the sun: offsets of that time have seconds. */
 function offsetText(offset: number): string {
   const seconds = Math.abs(offset);
   const zone = `${offset < 0 ? "-" : "+"}${pad(Math.floor(seconds / 3600))}:${pad(Math.floor(seconds / 60) % 60)}`;
@@ -69,7 +69,7 @@ function civil(days: number): { year: number; month: number; day: number } {
   return { year: yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, day };
 }
 
-/** Year 0 is 1 BC. Outside of 0 to 9999 with a sign and six digits or more. */
+/** Year 0 is 1 BC. Years outside of 0 to 9999 have a sign and at least six digits. */
 function yearText(year: number): string {
   if (year >= 0 && year <= 9999) return String(year).padStart(4, "0");
   return `${year < 0 ? "-" : "+"}${String(Math.abs(year)).padStart(6, "0")}`;

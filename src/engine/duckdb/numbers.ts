@@ -21,8 +21,8 @@ export type JsonNumber = number | ExactNumber;
 export const isNumber = (value: unknown): value is JsonNumber => typeof value === "number" || isExactNumber(value);
 
 /**
- * The value that a number is in SQL: whole numbers are BIGINT, HUGEINT or UHUGEINT, others DOUBLE, or DECIMAL where a
- * double would not hold them. Throws `invalid` for what none of these holds.
+ * A number as a value of SQL: whole numbers are BIGINT, HUGEINT or UHUGEINT, others DOUBLE, or DECIMAL where a double
+ * would not be exact. Throws `invalid` for a number that no type holds.
  */
 export function bindNumber(number: JsonNumber, where: string): Typed {
   const whole = wholeOf(number);
@@ -63,7 +63,7 @@ export function bindNumbers(
   return { type, value: rescaled };
 }
 
-/** As far as ids go, also of UBIGINT; a larger double is meant as such. */
+/** Ids, also those of UBIGINT, are whole numbers up to this; a larger double stays a DOUBLE. */
 const MAX_WHOLE_DOUBLE = 2 ** 64;
 
 function wholeOf(number: JsonNumber | null | undefined): bigint | undefined {
@@ -77,7 +77,7 @@ function wholeOf(number: JsonNumber | null | undefined): bigint | undefined {
   return scale === 0 ? digits : undefined;
 }
 
-/** The narrowest that holds numbers from `least` to `most`. */
+/** The narrowest type that holds `least` and `most`. */
 function typeOfWhole(least: bigint, most: bigint, where: string): DuckDBType {
   if (least >= -(2n ** 63n) && most < 2n ** 63n) return BIGINT;
   if (least >= -(2n ** 127n) && most < 2n ** 127n) return HUGEINT;
@@ -92,11 +92,11 @@ interface Decimal {
 }
 
 const MAX_WIDTH = 38;
-/** More than any type of SQL has, and few enough to compute with. */
+/** More digits than any type of SQL has, and few enough to compute with. */
 const MAX_DIGITS = 60;
 const TOO_LONG: Decimal = { digits: 10n ** BigInt(MAX_DIGITS), scale: MAX_DIGITS };
 
-/** Something that no type holds, where there are too many digits to compute with. */
+/** The value of a literal; one that no type holds where it has too many digits to compute with. */
 function decimalOf(literal: string): Decimal {
   const [, sign = "", whole, fraction = "", exponent = "0"] =
     /^(-?)(\d+)(?:\.(\d+))?(?:e([+-]?\d+))?$/i.exec(literal) ?? [];
@@ -108,7 +108,7 @@ function decimalOf(literal: string): Decimal {
   return { digits: BigInt(`${sign}${digits}${"0".repeat(zeros)}`), scale: Math.max(0, scale) };
 }
 
-/** Undefined when DECIMAL does not have as many digits. */
+/** The narrowest DECIMAL that holds all. Undefined where none has enough digits. */
 function typeOfDecimals(decimals: readonly Decimal[]) {
   const scale = Math.max(...decimals.map((decimal) => decimal.scale));
   const before = Math.max(...decimals.map(({ digits, scale: own }) => String(digits).replace("-", "").length - own));
@@ -122,7 +122,8 @@ function longest(numbers: readonly JsonNumber[]): string {
 
 function tooManyDigits(where: string, literal: string): LakeError {
   const shown = literal.length > 60 ? `${literal.slice(0, 60)}… (${literal.length} characters)` : literal;
-  return new LakeError("invalid", `params: ${where} has the number ${shown}, which no type of SQL holds exactly.`, {
+  return new LakeError("invalid", `${where} has the number ${shown}, which no type of SQL holds exactly.`, {
+    facts: { argument: "params" },
     hint: `A number may have ${MAX_WIDTH} digits. Round it, or send it as a text in quotes and cast that in the statement: CAST($1 AS DOUBLE).`,
   });
 }

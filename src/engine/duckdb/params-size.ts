@@ -1,16 +1,17 @@
 import { LakeError } from "../kernel/errors.ts";
 import { isExactNumber } from "../kernel/exact-json.ts";
-import type { Params } from "./duckdb.ts";
+import type { Params } from "../kernel/json.ts";
+import { action, next } from "../kernel/next-step.ts";
 
 const MAX_VALUES = 10_000;
 const MAX_DEPTH = 32;
-/** DuckDB makes a type of them, in one go. */
+/** Of one object: DuckDB makes a type of them without a pause. */
 const MAX_FIELDS = 1_000;
 const MAX_TEXT_BYTES = 4 * 2 ** 20;
 
 /**
- * Sending values to a worker process, and finding their types, takes time in proportion to their size and depth, without a
- * pause. Throws `limit` for more values, depth or text than a statement should carry.
+ * Throws `limit` for too many values, too much depth or text: sending values to a worker process, and finding their
+ * types, blocks the event loop in proportion to their size.
  */
 export function assertParamsSize(params: Params): void {
   let values = 0;
@@ -21,30 +22,35 @@ export function assertParamsSize(params: Params): void {
     for (let next = todo.pop(); next; next = todo.pop()) {
       const { value, depth } = next;
       if (depth > MAX_DEPTH) throw tooLarge(`${shown} is nested more than ${MAX_DEPTH} deep.`);
-      if (++values > MAX_VALUES) throw tooLarge(`params have more than ${MAX_VALUES} values, at ${shown}.`);
+      if (++values > MAX_VALUES) throw tooLarge(`The parameters have more than ${MAX_VALUES} values, at ${shown}.`);
       if (typeof value === "string" || isExactNumber(value)) bytes += Buffer.byteLength(String(value));
       else if (typeof value === "object" && value !== null) {
         let fields = 0;
         for (const [key, child] of entriesOf(value)) {
           if (typeof key === "string" && ++fields > MAX_FIELDS) {
-            throw tooLarge(`An object in params has more than ${MAX_FIELDS} fields, at ${shown}.`);
+            throw tooLarge(`An object in the parameters has more than ${MAX_FIELDS} fields, at ${shown}.`);
           }
           bytes += typeof key === "string" ? Buffer.byteLength(key) : 0;
           todo.push({ value: child, depth: depth + 1 });
-          if (todo.length > MAX_VALUES) throw tooLarge(`params have more than ${MAX_VALUES} values, at ${shown}.`);
+          if (todo.length > MAX_VALUES)
+            throw tooLarge(`The parameters have more than ${MAX_VALUES} values, at ${shown}.`);
         }
       }
-      if (bytes > MAX_TEXT_BYTES) throw tooLarge(`params have more than ${MAX_TEXT_BYTES} bytes of text, at ${shown}.`);
+      if (bytes > MAX_TEXT_BYTES)
+        throw tooLarge(`The parameters have more than ${MAX_TEXT_BYTES} bytes of text, at ${shown}.`);
     }
   }
 }
 
-/** One after the other: a list of all of them takes long where there are more than are taken. */
+/** A generator, because a list of all entries takes long where there are more than are allowed. */
 function* entriesOf(value: object): Generator<[number | string, unknown]> {
   if (Array.isArray(value)) return yield* value.entries();
   for (const key in value) if (Object.hasOwn(value, key)) yield [key, (value as Record<string, unknown>)[key]];
 }
 
 function tooLarge(message: string): LakeError {
-  return new LakeError("limit", message, { hint: "Make the values a dataset with ingest, and join it." });
+  return new LakeError("limit", message, {
+    hint: next`Make the values a dataset with ${action("ingest")}, and join it.`,
+    facts: { argument: "params" },
+  });
 }

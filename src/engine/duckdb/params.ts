@@ -1,14 +1,16 @@
 import { BOOLEAN, type DuckDBPreparedStatement, LIST, listValue, STRUCT, structValue, VARCHAR } from "@duckdb/node-api";
 import { LakeError } from "../kernel/errors.ts";
 import { stringifyExact } from "../kernel/exact-json.ts";
-import type { Params } from "./duckdb.ts";
+import type { Params } from "../kernel/json.ts";
+import { argument, type NextStep, next } from "../kernel/next-step.ts";
+
 import { bindNumber, bindNumbers, isNumber, type Typed } from "./numbers.ts";
 import { assertParamsSize } from "./params-size.ts";
 
 /**
- * Binds JSON values: numbers as `bindNumber` does, lists and objects as LIST and STRUCT where their items agree, else as
- * their JSON text. Throws `invalid` naming the parameters the statement has and was not given, or the
- * other way round; `limit` for more values, depth or text than a statement should carry.
+ * Binds JSON values: numbers as `bindNumber` does, lists and objects as LIST and STRUCT, lists of items of several
+ * types as their JSON text. Throws `invalid` with the names of parameters that are missing or unknown, and as
+ * `assertParamsSize` does.
  */
 export function bindParams(statement: DuckDBPreparedStatement, params: Params | undefined): void {
   const names = parameterNames(statement);
@@ -20,7 +22,7 @@ export function bindParams(statement: DuckDBPreparedStatement, params: Params | 
   bindKnown(statement, names, given);
 }
 
-/** Binds what a part of the statement uses, which may be fewer than were given. */
+/** The same for a part of a statement, which may not use all parameters. */
 export function bindSome(statement: DuckDBPreparedStatement, params: Params | undefined): void {
   const given = givenParams(params);
   const names = parameterNames(statement);
@@ -53,33 +55,49 @@ function givenParams(params: Params | undefined): Map<string, unknown> {
   const given = new Map<string, unknown>();
   for (const [name, value] of entries) {
     if (given.has(name)) {
-      throw new LakeError("invalid", `params has ${JSON.stringify(name.slice(0, 100))} with and without $.`, {
-        hint: "Give each parameter once.",
-      });
+      throw new LakeError(
+        "invalid",
+        `The parameter ${JSON.stringify(name.slice(0, 100))} is given with and without $.`,
+        {
+          hint: "Give each parameter once.",
+          facts: { argument: "params" },
+        },
+      );
     }
     given.set(name, value ?? null);
   }
   return given;
 }
 
+/** Parameters that an error names. */
+const SHOWN = 20;
+
 function mismatch(names: string[], missing: string[], unknown: string[], byPosition: boolean): LakeError {
   const dollar = (list: string[]): string =>
     list
-      .slice(0, 20)
+      .slice(0, SHOWN)
       .map((name) => `$${name}`)
       .join(", ");
   const parts = [
     ...(missing.length > 0 ? [`${dollar(missing)} ${missing.length === 1 ? "has" : "have"} no value`] : []),
     ...(unknown.length > 0 ? [`${dollar(unknown)} ${unknown.length === 1 ? "is" : "are"} not in the statement`] : []),
   ];
+  return new LakeError("invalid", `The parameters do not fit the statement: ${parts.join("; ")}.`, {
+    code: "params_mismatch",
+    hint: passed(names, byPosition),
+    facts: { argument: "params" },
+  });
+}
+
+function passed(names: string[], byPosition: boolean): NextStep {
+  if (names.length === 0) return next`The statement has no parameters: leave ${argument("params")} out.`;
   const positional = names.every((name) => /^\d+$/.test(name));
-  let hint = "The statement has no parameters: leave params out.";
-  if (names.length > 0) {
-    hint = positional
-      ? `Pass params as a list of ${names.length}: values for ${dollar(names)}.`
-      : `Pass params as an object with ${names.slice(0, 20).join(", ")}${byPosition ? ", not as a list" : ""}.`;
+  if (names.length > SHOWN) {
+    return next`Pass ${argument("params")} as ${positional ? "a list" : "an object"} of ${names.length} values.`;
   }
-  return new LakeError("invalid", `params do not fit the statement: ${parts.join("; ")}.`, { hint });
+  if (positional) return next`${{ parameters: names.map((name) => `$${name}`), as: "list" }}`;
+  const named = next`${{ parameters: names, as: "object" }}`;
+  return byPosition ? next`${named} A list is for $1, $2 and so on, and not for parameters with names.` : named;
 }
 
 function typed(value: unknown, where: string): Typed {

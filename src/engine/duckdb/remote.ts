@@ -1,21 +1,24 @@
 import { cancelled } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
+import type { Params } from "../kernel/json.ts";
 import type { Scope } from "../kernel/scope.ts";
-import { type CallOptions, type OnEnd, ProcessEnded, takeProcess, type WorkerProcess } from "../process/processes.ts";
-import type { Connection, DuckSettings, Params, RunOptions } from "./duckdb.ts";
+import type { CallOptions } from "../process/calls.ts";
+import { type OnEnd, ProcessEnded, takeProcess, type WorkerProcess } from "../process/processes.ts";
+import { LESS_MEMORY } from "./duck-errors.ts";
+import type { Connection, DuckSettings, RunOptions } from "./duckdb.ts";
 import type { Execution, Statement } from "./execute.ts";
 import type { Collected, RowSink, Streamed } from "./results.ts";
 import type { VectorRows } from "./vectors.ts";
 
 /**
- * An instance in a process of its own, which ends when a statement does not stop, takes too much memory, or breaks
- * DuckDB. Everything then throws `limit` or `unavailable`.
+ * An instance in a process of its own. The process is ended when a statement does not stop, takes too much memory, or
+ * breaks DuckDB; all calls then throw `limit` or `unavailable`.
  */
 export interface RemoteDuck {
-  /** A process in which that takes longer than some seconds is ended. */
+  /** Ends a process in which this takes longer than some seconds. */
   connect(): Promise<RemoteConnection>;
   isAlive(): boolean;
-  /** Whether what earlier statements have left in memory takes the room of the next one. */
+  /** Whether earlier statements have left too little memory for the next one. */
   isFull(): boolean;
   /** Ends the process at once. */
   kill(): void;
@@ -24,15 +27,15 @@ export interface RemoteDuck {
 /** One connection runs one statement at a time. */
 export interface RemoteConnection extends Connection {
   /**
-   * See `execute`. `seen` says what the tables of the statement stand for: the same statement over the same data is planned
-   * once. Undefined: always anew.
+   * See `execute`. `planKey` identifies the content of the statement's tables: the same statement with the same key is
+   * planned once. Undefined: it is planned anew.
    */
-  execute(statement: Statement, execution: Execution, seen: string | undefined): Promise<Collected>;
-  /** See `pour`. */
-  pour(statement: Statement, execution: Execution, seen: string | undefined, onRows: RowSink): Promise<Streamed>;
+  execute(statement: Statement, execution: Execution, planKey: string | undefined): Promise<Collected>;
+  /** See `stream`. */
+  stream(statement: Statement, execution: Execution, planKey: string | undefined, onRows: RowSink): Promise<Streamed>;
   /** See `texts`. */
   texts(statement: Statement, execution: Execution): Promise<string[]>;
-  /** DuckDB's parse of a statement, as JSON without what is empty or default. Nothing is bound or run. */
+  /** DuckDB's parse tree of a statement, as JSON without empty and default values. Nothing is bound or run. */
   parse(sql: string, signal?: AbortSignal): Promise<string>;
   /** The one text column of `sql`, a chunk at a time. */
   readTexts(sql: string, signal?: AbortSignal): AsyncGenerator<string[]>;
@@ -42,14 +45,14 @@ export interface RemoteConnection extends Connection {
   append(table: string, rows: readonly (string | number | null)[][], signal?: AbortSignal): Promise<void>;
 }
 
-/** What a process has besides what DuckDB counts: the program, plans, vectors and results under way. */
+/** Memory of a process that DuckDB does not count: the program, plans, vectors, and results being read. */
 const BASE_BYTES = 320 * 2 ** 20;
 const COUNTED = 1.5;
-/** Opening takes a tenth of a second, and many times as long where all processors are busy. */
+/** Opening takes a tenth of a second, and many times as long when all processors are busy. */
 const OPEN_MS = 30_000;
 const CONNECT_MS = 5_000;
 
-/** Opens a locked instance, as `openDuck`, and runs `setup` in it. It is closed with the scope. */
+/** Opens a locked instance as `openDuck` does, and runs `setup` in it. Closed with the scope. */
 export async function openRemoteDuck(
   scope: Scope,
   settings: DuckSettings,
@@ -90,24 +93,28 @@ type Call = <Result>(method: string, args: object, options?: CallOptions) => Pro
 
 function connectionOf(worker: WorkerProcess, callAny: Call, connection: number): RemoteConnection {
   const call: Call = (method, args, options) => callAny(method, { connection, ...args }, options);
-  const running = (statement: Statement, { signal, ...limits }: Execution, seen?: string) => {
-    return [{ statement, limits, seen }, { signal }] as const;
+  const running = (statement: Statement, { signal, ...limits }: Execution, planKey?: string) => {
+    return [{ statement, limits, planKey }, { signal }] as const;
   };
   const signalOf = (options: RunOptions | undefined): CallOptions => ({ signal: options?.signal });
   const paramsOf = (options: { params?: Params } | undefined): object =>
     options?.params === undefined ? {} : { params: options.params };
   return {
-    run: (sql, options) => call("duck.run", { sql, ...paramsOf(options) }, signalOf(options)),
+    run: (sql, options) => {
+      const { signal, onProgress } = options ?? {};
+      const onEvent = onProgress && ((percent: unknown): void => onProgress(Number(percent)));
+      return call("duck.run", { sql, ...paramsOf(options), tellsProgress: onEvent !== undefined }, { signal, onEvent });
+    },
     rows: (sql, options) => call("duck.rows", { sql, ...paramsOf(options) }, signalOf(options)),
     parse: (sql, signal) => call("duck.parse", { sql }, { signal }),
-    execute: (statement, execution, seen) => call("duck.execute", ...running(statement, execution, seen)),
-    pour: (statement, execution, seen, onRows) => {
-      const [args, options] = running(statement, execution, seen);
+    execute: (statement, execution, planKey) => call("duck.execute", ...running(statement, execution, planKey)),
+    stream: (statement, execution, planKey, onRows) => {
+      const [args, options] = running(statement, execution, planKey);
       const onEvent = (event: unknown): Promise<void> => {
         const { rows, columns } = event as Pick<Collected, "rows" | "columns">;
         return onRows(rows, columns);
       };
-      return call("duck.pour", args, { ...options, onEvent });
+      return call("duck.stream", args, { ...options, onEvent });
     },
     texts: (statement, execution) => call("duck.texts", ...running(statement, execution)),
     readTexts: (sql, signal) => eventsOf((options) => call("duck.readTexts", { sql }, options), signal),
@@ -129,7 +136,7 @@ function floatsOf(base64: string): Float32Array {
   return new Float32Array(bytes.buffer, 0, bytes.length / Float32Array.BYTES_PER_ELEMENT);
 }
 
-/** The events of a call, each asked for when the one before was used. Leaving the loop ends the call. */
+/** The events of a call; the next one is sent when the last one was used. Leaving the loop ends the call. */
 async function* eventsOf<Event>(
   call: (options: CallOptions) => Promise<unknown>,
   signal: AbortSignal | undefined,
@@ -174,13 +181,14 @@ async function* eventsOf<Event>(
   if (failed) throw failed.error;
 }
 
-/** The end of a process in terms of the statement that it ran. */
+/** The end of a process as an error of the statement that it ran. */
 function explained(error: unknown): unknown {
   if (!(error instanceof ProcessEnded)) return error;
   if (error.ending === "memory") {
     return new LakeError("limit", "The statement needs more memory than it may use, and was stopped.", {
       code: "memory_limit",
-      hint: "Filter or aggregate earlier, select fewer columns, or raise query_memory (LAKEHOUSE_QUERY_MEMORY).",
+      hint: LESS_MEMORY,
+      facts: { setting: "query_memory" },
       cause: error,
     });
   }

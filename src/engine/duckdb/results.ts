@@ -1,11 +1,12 @@
 import type { DuckDBResult } from "@duckdb/node-api";
 import { throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
-import { type CellReader, cellReaders, type Json, NoRoom, typeName } from "./values.ts";
+import type { Json } from "../kernel/json.ts";
+import { type CellReader, cellReaders, NoRoom, typeName } from "./values.ts";
 import type { ZoneOffsets } from "./zone-offsets.ts";
 
 export interface ResultLimits {
-  /** In which moments are shown; absent: UTC. */
+  /** Time zone in which moments are shown. Absent: UTC. */
   zone?: ZoneOffsets | undefined;
   maxRows: number;
   /** Of columns and rows as JSON text. */
@@ -21,12 +22,12 @@ export interface Collected {
   bytes: number;
 }
 
-/** Work between two turns of the event loop: some milliseconds. */
-const CELLS_PER_TURN = 4000;
+/** Cells that are read without giving way to other work: some milliseconds. */
+const CELLS_AT_ONCE = 4000;
 
 /**
- * Reads rows while they fit; whether there is one more tells exactly if the result was cut. Never holds more than one
- * chunk besides. Throws `limit` when not even the columns and the first row fit.
+ * Reads rows while they fit into the limits, and tells whether there is one more. Holds at most one chunk besides.
+ * Throws `limit` when the columns, or the first row, do not fit.
  */
 export async function collect(result: DuckDBResult, limits: ResultLimits): Promise<Collected> {
   const types = result.columnTypes();
@@ -53,7 +54,7 @@ export async function collect(result: DuckDBResult, limits: ResultLimits): Promi
       rows.push(values.row);
       room.left -= values.bytes;
       cells += values.row.length;
-      if (cells >= CELLS_PER_TURN) {
+      if (cells >= CELLS_AT_ONCE) {
         cells = 0;
         await new Promise(setImmediate);
         throwIfAborted(limits.signal);
@@ -62,7 +63,7 @@ export async function collect(result: DuckDBResult, limits: ResultLimits): Promi
   }
 }
 
-/** Takes rows as they come. The next ones are read when it is done with these. */
+/** Takes some rows. The next ones are read when its promise resolves. */
 export type RowSink = (rows: Json[][], columns: Collected["columns"]) => Promise<void>;
 
 export interface Streamed {
@@ -71,14 +72,14 @@ export interface Streamed {
   truncatedBy?: "max_rows";
 }
 
-/** More text than this is handed over at once only where one row has more. */
+/** Text that is handed over at once, unless one row has more. */
 const BATCH_BYTES = 256 * 1024;
 
 /**
- * Reads any number of rows in bounded memory: `onRows` gets a few at a time, and is called at least once. `maxBytes` is of
- * one row. Throws `limit` for a row that is larger.
+ * Reads any number of rows in bounded memory: `onRows` is called with some at a time, and at least once. `maxBytes` is
+ * the limit of one row. Throws `limit` for a larger row.
  */
-export async function stream(result: DuckDBResult, limits: ResultLimits, onRows: RowSink): Promise<Streamed> {
+export async function streamRows(result: DuckDBResult, limits: ResultLimits, onRows: RowSink): Promise<Streamed> {
   const types = result.columnTypes();
   const columns = columnsOf(result);
   let count = 0;
@@ -110,7 +111,7 @@ export async function stream(result: DuckDBResult, limits: ResultLimits, onRows:
       batch.push(values.row);
       count += 1;
       bytes += values.bytes;
-      if (batch.length * columns.length >= CELLS_PER_TURN || bytes >= BATCH_BYTES) await handOver();
+      if (batch.length * columns.length >= CELLS_AT_ONCE || bytes >= BATCH_BYTES) await handOver();
     }
   }
 }
@@ -150,20 +151,28 @@ function headerTooBig(columns: number, maxBytes: number): LakeError {
   return new LakeError(
     "limit",
     `The names and types of ${columns} columns alone are larger than a result may be (${maxBytes} bytes).`,
-    { hint: "Select fewer columns, or give them shorter names with AS." },
+    { hint: "Select fewer columns, or give them shorter names with AS.", facts: { limit: maxBytes } },
   );
 }
 
 function firstRowTooBig(column: string, maxBytes: number): LakeError {
   const name = JSON.stringify(column.slice(0, 100));
   const message = `The first row alone is larger than a result may be (${maxBytes} bytes), at column ${name}.`;
-  return new LakeError("limit", message, { hint: SMALLER_ROWS });
+  return new LakeError("limit", message, {
+    code: "row_too_large",
+    hint: SMALLER_ROWS,
+    facts: { column: column.slice(0, 100), limit: maxBytes },
+  });
 }
 
 function rowTooBig(row: number, column: string, maxBytes: number): LakeError {
   const name = JSON.stringify(column.slice(0, 100));
   const message = `Row ${row} is larger than a row may be (${maxBytes} bytes), at column ${name}.`;
-  return new LakeError("limit", message, { hint: SMALLER_ROWS });
+  return new LakeError("limit", message, {
+    code: "row_too_large",
+    hint: SMALLER_ROWS,
+    facts: { column: column.slice(0, 100), limit: maxBytes },
+  });
 }
 
 const SMALLER_ROWS = "Select fewer columns or a part of the value, as in left(column, 1000) or column[1:100].";

@@ -1,17 +1,17 @@
-/** Longest name or value of data that stands in a message. */
+/** Longest name from data that is shown in a message. */
 const MAX_NAME = 64;
 const MAX_SPAN = 200;
 const MAX_CANDIDATES = 5;
 const CANDIDATES = /(?:Candidate (?:bindings|tables|Entries)|Left candidates|Did you mean)\b:?\s*/;
-/** DuckDB's excerpt of the statement, which is the caller's own. */
+/** DuckDB's excerpt of the statement, which the caller knows. */
 const EXCERPT = /\n\s*LINE \d+: [^\n]{0,120}\n *\^\s*$/;
 
-/** A name from data: quoted as JSON, and cut where it goes on and on, since it may be written to be taken for a message. */
+/** A name from data, quoted as JSON and cut: it may be written so as to be taken for a message. */
 function shownName(name: string): string {
   return JSON.stringify(cut(name, MAX_NAME));
 }
 
-/** A message of DuckDB with the names of columns, and values, cut and quoted: they may come from a file's header. */
+/** A message of DuckDB with names of columns and values cut and quoted: they may come from a file. */
 export function withShortNames(message: string): string {
   const excerpt = EXCERPT.exec(message)?.[0] ?? "";
   const text = message.slice(0, message.length - excerpt.length);
@@ -26,7 +26,7 @@ export function withShortNames(message: string): string {
   return `${shortSpans(text.slice(0, candidates.index))}${candidates[0]}${listed(names)}${excerpt}`;
 }
 
-/** Together they are no longer than a few names: one with commas in it looks like several. */
+/** As many names as fit into a bounded length: one name with commas in it looks like several. */
 function listed(names: string[]): string {
   const shown: string[] = [];
   let left = MAX_SPAN;
@@ -49,13 +49,13 @@ function cut(text: string, length: number): string {
   return text.length <= length ? text : `${text.slice(0, length - 1)}…`;
 }
 
-/** Cuts what is left of long names in a message, however DuckDB wrote them, and leaves the rest of it as it is. */
+/** Cuts long names in a message, in any spelling that DuckDB gives them, and leaves the rest of it as it is. */
 export function withoutLongNames(message: string, names: Iterable<string>): string {
   let text = message;
   for (const name of names) {
     if (name.length <= MAX_NAME) continue;
     const spellings = new Set([name, name.replaceAll('"', '""'), JSON.stringify(name).slice(1, -1)]);
-    // First where it is whole: one that repeats itself fits itself in several places.
+    // Whole occurrences first: parts of a name that repeats itself are found in several places.
     for (const spelling of spellings) text = text.replaceAll(spelling, () => cut(spelling, MAX_NAME));
     for (const spelling of spellings) text = withoutLongName(text, spelling);
   }
@@ -64,7 +64,7 @@ export function withoutLongNames(message: string, names: Iterable<string>): stri
 
 const PIECE = 16;
 
-/** The beginning of a name may stand there, quoted and cut; what comes later in it may not. */
+/** Removes parts of a long name, except its beginning where that is short enough. */
 function withoutLongName(message: string, name: string): string {
   let text = message;
   for (let from = MAX_NAME; from < name.length; from += PIECE) {
@@ -76,16 +76,16 @@ function withoutLongName(message: string, name: string): string {
       const isBeginning = name.startsWith(span.slice(0, MAX_NAME));
       if (isBeginning && span.length <= MAX_NAME) found = text.indexOf(piece, end);
       else {
-        const kept = isBeginning ? `${span.slice(0, MAX_NAME - 1)}…` : "…";
-        text = text.slice(0, start) + kept + text.slice(end);
-        found = text.indexOf(piece, start + kept.length);
+        const shown = isBeginning ? `${span.slice(0, MAX_NAME - 1)}…` : "…";
+        text = text.slice(0, start) + shown + text.slice(end);
+        found = text.indexOf(piece, start + shown.length);
       }
     }
   }
   return text;
 }
 
-/** As much of the message around `found` as is the name around `at`. */
+/** The part of the message around `found` that equals the name around `at`. */
 function spanAround(text: string, found: number, name: string, at: number): { start: number; end: number } {
   let before = 0;
   while (before < Math.min(at, found) && text[found - before - 1] === name[at - before - 1]) before++;

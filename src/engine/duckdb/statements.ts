@@ -1,39 +1,39 @@
 import type { DuckDBPreparedStatement } from "@duckdb/node-api";
 import { LRUCache } from "lru-cache";
 
-/** Prepared statements of one connection, the last used ones: planning a small statement costs as much as running it. */
+/** The last used prepared statements of a connection: planning a small statement costs as much as running it. */
 export interface Statements {
-  /** Takes it out, so that a run that fails leaves nothing behind. */
+  /** Removes it from the cache, so that a run that fails leaves nothing behind. */
   take(key: string): DuckDBPreparedStatement | undefined;
-  /** Puts it (back) in; what is long unused is destroyed. */
+  /** Puts it (back) into the cache, and destroys the one that is unused for longest. */
   keep(key: string, prepared: DuckDBPreparedStatement): void;
   close(): void;
 }
 
-const KEPT = 32;
-/** A long statement takes memory to keep, and is hardly ever sent again. */
-const KEPT_CHARS = 10_000;
+const CACHED = 32;
+/** Longer statements are hardly ever sent again, and take memory to keep. */
+const CACHED_CHARS = 10_000;
 
 export function openStatements(): Statements {
-  const kept = new LRUCache<string, DuckDBPreparedStatement>({
-    max: KEPT,
+  const cache = new LRUCache<string, DuckDBPreparedStatement>({
+    max: CACHED,
     dispose: (prepared, _key, reason) => {
       if (reason === "evict") prepared.destroySync();
     },
   });
   return {
     take: (key) => {
-      const prepared = kept.get(key);
-      kept.delete(key);
+      const prepared = cache.get(key);
+      cache.delete(key);
       return prepared;
     },
     keep: (key, prepared) => {
-      if (key.length > KEPT_CHARS) prepared.destroySync();
-      else kept.set(key, prepared);
+      if (key.length > CACHED_CHARS) prepared.destroySync();
+      else cache.set(key, prepared);
     },
     close: () => {
-      for (const prepared of kept.values()) prepared.destroySync();
-      kept.clear();
+      for (const prepared of cache.values()) prepared.destroySync();
+      cache.clear();
     },
   };
 }

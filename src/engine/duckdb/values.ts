@@ -29,37 +29,36 @@ import {
   DuckDBVector,
 } from "@duckdb/node-api";
 import bindings, { type Vector } from "@duckdb/node-bindings";
+import type { Json } from "../kernel/json.ts";
 import { dateText, timestampText, timestampTzText, timeText, timeTzText } from "./moments.ts";
 import type { ZoneOffsets } from "./zone-offsets.ts";
 
-export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
-
-/** Bytes of JSON text still allowed; readers take from it what a value needs at least. */
+/** Bytes of JSON text that are still allowed; readers subtract what a value takes at least. */
 export interface Room {
   left: number;
 }
 
-/** Thrown before a value is copied out of DuckDB that does not fit in its room. */
+/** Thrown before a value that is too large for its room is copied out of DuckDB. */
 export class NoRoom extends Error {}
 
 /**
- * Reads the cell of one row as JSON. Exact where JSON numbers are not: integers beyond 2^53, DECIMAL, HUGEINT and
- * BIGNUM are texts, as are NaN and the infinities. Moments are ISO 8601 (`infinity` where they are), INTERVAL and BIT
- * are DuckDB's text, BLOB and GEOMETRY (as WKB) base64, JSON its text. A MAP is an object where its keys are texts and
- * none comes twice, else a list of `{key, value}`; a UNION is `{tag: value}`; a STRUCT without names is a list, and one
- * in which a name comes twice a list of `{key, value}`. Throws `NoRoom`.
+ * Reads the cell of one row as JSON. Numbers that a double does not hold are texts: integers beyond 2^53, DECIMAL,
+ * BIGNUM, NaN and the infinities. Moments are ISO 8601, or `infinity`; INTERVAL and BIT are DuckDB's text, BLOB and
+ * GEOMETRY (as WKB) base64, JSON its text. A MAP is an object if its keys are texts and unique, else a list of
+ * `{key, value}`; a UNION is `{tag: value}`; a STRUCT without names is a list, and one with a name that is not unique a
+ * list of `{key, value}`. Throws `NoRoom`.
  */
 export type CellReader = (row: number, room: Room) => Json;
 
 type Zone = ZoneOffsets | undefined;
 
-/** Readers of the columns of one chunk; they are valid as long as the chunk is. Moments are shown in `zone`; undefined: UTC. */
+/** Readers of the columns of one chunk, valid as long as the chunk is. `zone`: for moments; undefined: UTC. */
 export function cellReaders(chunk: DuckDBDataChunk, types: readonly DuckDBType[], zone?: ZoneOffsets): CellReader[] {
   const rows = chunk.rowCount;
   return types.map((type, index) => cellReader(bindings.data_chunk_get_vector(chunk.chunk, index), type, rows, zone));
 }
 
-/** DuckDB's name of a type, cut where an ENUM or STRUCT goes on and on. */
+/** DuckDB's name of a type, cut where an ENUM or STRUCT is very long. */
 export function typeName(type: DuckDBType): string {
   const name = type.alias ?? type.toString();
   return name.length > MAX_TYPE_NAME ? `${name.slice(0, MAX_TYPE_NAME)}…` : name;
@@ -85,7 +84,7 @@ function cellReader(vector: Vector, type: DuckDBType, count: number, zone: Zone)
   };
 }
 
-/** Lengths are read without touching the text: it may be larger than what this process can hold. */
+/** Reads the length before the text, which may be larger than this process can hold. */
 function textReader(vector: Vector, type: DuckDBType, count: number): CellReader {
   const values = DuckDBVector.create(vector, count, type);
   const bytes = textLengths(vector, count);
@@ -190,7 +189,7 @@ function unionReader(vector: Vector, type: DuckDBUnionType, count: number, zone:
   };
 }
 
-/** A VARIANT is a STRUCT of keys, children, values and their bytes; decoding takes memory in proportion to these. */
+/** A VARIANT is a STRUCT of keys, children, values and their bytes, which decoding takes memory in proportion to. */
 function variantReader(vector: Vector, type: DuckDBType, count: number, zone: Zone): CellReader {
   const values = DuckDBVector.create(vector, count, type);
   const valid = validity(vector, count);
@@ -221,7 +220,7 @@ function textLengths(vector: Vector, count: number): (row: number) => number {
 const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
 function validity(vector: Vector, count: number): (row: number) => boolean {
-  // Null, whatever the types say, when every row is valid.
+  // Null when every row is valid, whatever the declared type says.
   const bits: Uint8Array | null = bindings.vector_get_validity(vector, Math.ceil(count / 64) * 8);
   return (row) => bits === null || (((bits[row >> 3] ?? 0) >> (row & 7)) & 1) === 1;
 }
@@ -242,7 +241,7 @@ function lazy<T>(make: () => T): () => T {
   };
 }
 
-/** An object, unless it would drop a value because a key comes twice: Parquet files have such maps. */
+/** An object, or pairs where a key is not unique: Parquet files have such maps. */
 function named(keys: readonly string[], values: readonly Json[]): Json {
   return new Set(keys).size === keys.length ? object(keys, values) : pairs(keys, values);
 }
@@ -303,7 +302,7 @@ function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
 }
 
-/** The shortest number that is the same 32-bit float: 0.1 and not 0.10000000149011612. */
+/** The shortest decimal number of the same 32-bit float: 0.1 and not 0.10000000149011612. */
 function shortFloat(value: number): Json {
   if (!Number.isFinite(value)) return String(value);
   for (let digits = 6; digits < 9; digits++) {

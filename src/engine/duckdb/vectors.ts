@@ -27,27 +27,29 @@ export interface SegmentRow {
 /** Rows of one chunk of a result, back to back. */
 export interface VectorRows {
   ids: string[];
-  /** `ids.length` × dimension values; where a row has no vector, whatever was there. */
+  /** `ids.length` × dimension values; undefined ones where a row has no vector. */
   vectors: Float32Array;
   metadata: (string | null)[];
   deleted: boolean[];
 }
 
 const FLOAT_BYTES = 4;
-/** What one chunk has at most that is handed over: some milliseconds of work on the thread of the event loop. */
+/** Limits of one chunk that is handed to DuckDB: some milliseconds of work on the thread of the event loop. */
 const CHUNK_VALUES = 256 * 768;
 const CHUNK_ROWS = 1024;
 const CHUNK_CHARS = 512 * 1024;
 const ROWS_FUNCTION = "rows_in_memory";
 
-/** Lets statements of one instance read rows that are in memory here. */
+/** Lets statements of one instance read rows that are in the memory of this thread. */
 export interface RowSource {
   /**
-   * Runs `work` with the SQL of a table of a segment's columns that has these rows, in their order. DuckDB's threads take
-   * them a few at a time: an appender would do all of its work on this thread (57 ms for 1,000 × 768; this takes 7).
+   * Runs `work` with the SQL of a table that has these rows, in their order, and the columns of a segment. DuckDB's
+   * threads take some rows at a time: an appender would work on this thread (57 ms for 1,000 × 768 rather than 7).
    */
   withRows<Result>(feed: Feed, work: (table: string) => Promise<Result>): Promise<Result>;
-  /** Whether a statement reads here now. Its threads wait for this one: a process that exits meanwhile would never end. */
+  /**
+   * Whether a statement is reading. Its threads wait for this one, so a process that exits meanwhile would never end.
+   */
   feeding(): boolean;
 }
 
@@ -57,7 +59,7 @@ export interface Feed {
 }
 
 interface Feeding extends Feed {
-  /** What was thrown here, which DuckDB would tell as a mistake in the statement. */
+  /** The error of this thread, which DuckDB reports as a mistake in the statement. */
   error?: unknown;
 }
 
@@ -163,7 +165,7 @@ function setVectors(chunk: DuckDBDataChunk, column: number, dimension: number, r
   const valid = new Uint8Array(Math.ceil(rows.length / 64) * 8);
   for (const [index, { vector: values }] of rows.entries()) {
     if (!values) continue;
-    // What is copied below is not looked at by anything.
+    // The copy below checks no lengths.
     if (values.length !== dimension) throw new Error(`A vector has ${values.length} values in place of ${dimension}.`);
     valid[index >> 3] = (valid[index >> 3] ?? 0) | (1 << (index & 7));
     const at = index * dimension * FLOAT_BYTES;
@@ -174,8 +176,8 @@ function setVectors(chunk: DuckDBDataChunk, column: number, dimension: number, r
 }
 
 /**
- * Streams rows of `sql`, which yields id VARCHAR, vector FLOAT[dimension], metadata VARCHAR and deleted BOOLEAN, a chunk
- * of at most 2,048 at a time. Throws `corrupt` when it yields anything else.
+ * Streams the rows of `sql`, whose columns are id VARCHAR, vector FLOAT[dimension], metadata VARCHAR and deleted
+ * BOOLEAN, in chunks of at most 2,048. Throws `corrupt` for a row without an id.
  */
 export async function* readVectors(
   connection: LocalConnection,
@@ -192,7 +194,7 @@ export async function* readVectors(
     const bytes = rows * dimension * FLOAT_BYTES;
     const vector = bindings.data_chunk_get_vector(chunk.chunk, 1);
     const values = bindings.vector_get_data(bindings.array_vector_get_child(vector), bytes);
-    // Each takes some milliseconds, and so does what is then done with them.
+    // Each column takes some milliseconds: other work runs in between.
     await setImmediate();
     const ids = chunk.getColumnValues(0);
     if (ids.includes(null)) throw new LakeError("corrupt", "A segment has a row without an id.");

@@ -1,6 +1,9 @@
 import type { Connection } from "./duckdb.ts";
 
-/** A time zone as DuckDB has it: what it shows is then what it computes with, whatever zones this Node or the host knows. */
+/**
+ * A time zone by DuckDB's rules, so that results show what statements compute with, whatever rules Node or the host
+ * has.
+ */
 export interface ZoneOffsets {
   /** Seconds east of UTC, at a moment in microseconds since 1970. */
   offsetAt(micros: bigint): number;
@@ -8,17 +11,17 @@ export interface ZoneOffsets {
 
 const MICROS = 1_000_000n;
 const DAY_SECONDS = 86_400;
-/** 1800-01-01: no zone has a transition before, when all clocks went by the sun. */
+/** 1800-01-01: before it all clocks went by the sun, and no zone has a transition. */
 const FIRST = -5_364_662_400;
-/** 400 years, after which dates and days of the week come again, and with them the rules that hold for ever. */
+/** 400 years: the period of dates and days of the week, and so of rules without an end. */
 const CYCLE = 146_097 * DAY_SECONDS;
-/** 2100-01-01: no zone has other transitions after this than those that come every year. */
+/** 2100-01-01: after it all transitions are yearly. */
 const LAST_RULE = 4_102_444_800;
 const END = LAST_RULE + CYCLE;
 
 /**
- * Seconds at which the offset changes, and to what: those between two days found by looking at each day, and then, by
- * halving, the second. The first row is the offset before all of them.
+ * Seconds at which the offset changes, and the new offsets: each day is compared with the day before, then bisected.
+ * The first row is the offset before all changes.
  */
 const TRANSITIONS = `WITH RECURSIVE
   days AS (SELECT s, date_part('timezone', make_timestamptz(s * 1000000)) AS o FROM range(${FIRST}, ${END}, ${DAY_SECONDS}) AS r(s)),
@@ -31,10 +34,10 @@ const TRANSITIONS = `WITH RECURSIVE
 SELECT s::DOUBLE AS at, o::DOUBLE AS offset FROM days WHERE s = ${FIRST}
 UNION ALL SELECT high::DOUBLE, after::DOUBLE FROM found WHERE high - low = 1 ORDER BY 1`;
 
-/** Of instances in this process, which are opened one after another. It takes a tenth of a second. */
+/** The last zone that was read, which takes a tenth of a second. */
 let known: { name: string; zone: ZoneOffsets | undefined } | undefined;
 
-/** The zone of a connection to an instance that was opened in it. Undefined: it is UTC by one name or another. */
+/** The zone of a connection whose instance was opened in it. Undefined for UTC, by any of its names. */
 export async function readZone(connection: Connection, name = "UTC"): Promise<ZoneOffsets | undefined> {
   if (name === "UTC") return undefined;
   if (known?.name !== name) {

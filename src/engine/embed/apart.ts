@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
-import type { Found, Problem } from "./cache.ts";
+import type { Found, Problem } from "./fetches.ts";
 import { mayBeOneText } from "./request.ts";
 
 export interface Asking {

@@ -5,8 +5,9 @@ import type { Scope } from "../kernel/scope.ts";
 import { type Attributes, type Trace, untraced } from "../kernel/trace.ts";
 import type { Clock, EmbedSettings, Log } from "../settings.ts";
 import { embedApart, errorOf } from "./apart.ts";
-import { type CacheStats, type Found, openEmbedCache, type Problem } from "./cache.ts";
+import { type CacheStats, openEmbedCache } from "./cache.ts";
 import { openDeadline } from "./deadline.ts";
+import type { Found, Problem } from "./fetches.ts";
 import { openGate } from "./gate.ts";
 import { type Choice, type Models, openModels } from "./models.ts";
 import type { Plan } from "./plan.ts";
@@ -134,7 +135,7 @@ export function openEmbedder(
     if (lookup.missing.size > 0) {
       const deadline = openDeadline(settings.timeoutMs, signal, tooLate(settings));
       const filled = cache.fill(lookup, {
-        limits: () => batchLimits(provider),
+        limits: () => batchLimits(models.dimensionOf(provider)),
         width: settings.concurrency,
         fetch: (batch, stop) =>
           gate.run(stop, () => {
@@ -146,11 +147,6 @@ export function openEmbedder(
       await filled.finally(deadline.end);
     }
     return { provider, answers: lookup.answers };
-  }
-
-  function batchLimits(provider: EmbeddingProvider): { texts: number; chars: number } {
-    const fitting = Math.floor(BATCH_VALUES / (models.dimensionOf(provider) ?? LIKELY_DIMENSION));
-    return { texts: Math.max(1, Math.min(BATCH_TEXTS, fitting)), chars: BATCH_CHARS };
   }
 
   return {
@@ -172,26 +168,38 @@ export function openEmbedder(
       const { provider, model, lexical, prefixes } = found;
       return { provider, model, dimension: models.dimensionOf(found), lexical, prefixes };
     },
-    status: () => {
-      const choice = models.chosen();
-      const provider = choice?.provider ?? models.preferred;
-      return {
-        provider: choice?.provider.provider,
-        model: provider.model,
-        dimension: models.dimensionOf(provider),
-        lexical: provider.lexical,
-        fallback: choice?.fallback,
-        chosenAt: choice?.at,
-        requests,
-        failures,
-        waiting: gate.waiting(),
-        cache: cache.stats(),
-      };
-    },
+    status: () => ({
+      ...statusOf(models),
+      requests,
+      failures,
+      waiting: gate.waiting(),
+      cache: cache.stats(),
+    }),
     warm: async () => {
       await models.choose();
     },
   };
+}
+
+function statusOf(
+  models: Models,
+): Pick<EmbedStatus, "provider" | "model" | "dimension" | "lexical" | "fallback" | "chosenAt"> {
+  const choice = models.chosen();
+  const provider = choice?.provider ?? models.preferred;
+  return {
+    provider: choice?.provider.provider,
+    model: provider.model,
+    dimension: models.dimensionOf(provider),
+    lexical: provider.lexical,
+    fallback: choice?.fallback,
+    chosenAt: choice?.at,
+  };
+}
+
+/** The most texts and characters of one request. */
+function batchLimits(dimension = LIKELY_DIMENSION): { texts: number; chars: number } {
+  const fitting = Math.floor(BATCH_VALUES / dimension);
+  return { texts: Math.max(1, Math.min(BATCH_TEXTS, fitting)), chars: BATCH_CHARS };
 }
 
 /** As the semantic conventions for generative AI name it. */

@@ -138,26 +138,31 @@ export function openModels(settings: EmbedSettings, log: Log, closed: AbortSigna
     lookAgain,
     resolve: async (name) => {
       if (name === undefined) return current();
-      if (!MODEL_NAME.test(name)) {
-        throw new LakeError("invalid", `${JSON.stringify(name.slice(0, 100))} is not the name of a model.`, {
-          hint: `Leave model out, or name one, for example ${OLLAMA_MODEL}.`,
-        });
-      }
-      const builtin = /^builtin(?:-(\d{1,9}))?$/.exec(name);
-      if (builtin) return openBuiltin(builtinDimension(settings, builtin[1]));
-      if (untagged(name) === untagged(preferred.model)) return preferred;
-      if (settings.provider === "builtin") {
-        throw new LakeError("invalid", `There is no model ${name} here: embed_provider is builtin.`, {
-          hint: "Leave model out, or have embed_provider set to auto or ollama.",
-        });
-      }
-      return openRemote(settings, name);
+      return named(name, settings, preferred);
     },
     dimensionOf,
     learn: (provider, dimension) => {
       if (dimensionOf(provider) === undefined) dimensions.set(provider.model, dimension);
     },
   };
+}
+
+/** The provider of a model that an index or a call names. Throws `invalid`. */
+function named(name: string, settings: EmbedSettings, preferred: EmbeddingProvider): EmbeddingProvider {
+  if (!MODEL_NAME.test(name)) {
+    throw new LakeError("invalid", `${JSON.stringify(name.slice(0, 100))} is not the name of a model.`, {
+      hint: `Leave model out, or name one, for example ${OLLAMA_MODEL}.`,
+    });
+  }
+  const builtin = /^builtin(?:-(\d{1,9}))?$/.exec(name);
+  if (builtin) return openBuiltin(builtinDimension(settings, builtin[1]));
+  if (untagged(name) === untagged(preferred.model)) return preferred;
+  if (settings.provider === "builtin") {
+    throw new LakeError("invalid", `There is no model ${name} here: embed_provider is builtin.`, {
+      hint: "Leave model out, or have embed_provider set to auto or ollama.",
+    });
+  }
+  return openRemote(settings, name);
 }
 
 function openPreferred(settings: EmbedSettings): EmbeddingProvider {

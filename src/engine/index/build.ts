@@ -1,12 +1,14 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
 import type { VectorSource } from "../catalog/types.ts";
-import type { Connection } from "../duckdb/duckdb.ts";
+import { type Connection, literalList } from "../duckdb/duckdb.ts";
 import type { RemoteConnection } from "../duckdb/remote.ts";
 import type { SegmentRow } from "../duckdb/vectors.ts";
 import { throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { MAX_ID_BYTES, MAX_METADATA_BYTES, MAX_TEXT_CHARS } from "../kernel/limits.ts";
 import { inScope, type Scope } from "../kernel/scope.ts";
-import { failedOnCopies } from "../query/duckdb/damaged-copies.ts";
 import type { VectorContext } from "./context.ts";
 import { leaveOut } from "./left-out.ts";
 import { embedEachFor } from "./model.ts";
@@ -65,11 +67,9 @@ async function build(
   { sql, source }: { sql: string; source: VectorSource },
   { signal, caller, onProgress, onCommit, lookup, files }: BuildOptions & { files: Scope },
 ): Promise<Built> {
-  const plan = await context.query.plan(sql, { signal, caller, files });
-  const built = context.withOwnInstance({ signal, caller }, async (connection): Promise<Built> => {
+  return context.withOwnInstance({ signal, caller }, async (connection): Promise<Built> => {
     const run = (statement: string): Promise<void> => connection.run(statement, { signal });
-    for (const view of plan.views) await run(view);
-    await run(`CREATE TEMP TABLE source AS SELECT * FROM (\n${plan.sql}\n)`);
+    await readSource(context, sql, run, { signal, caller });
     await assertIds(connection, source, signal);
     const { manifest, created } = await ensure();
     await run(
@@ -119,7 +119,23 @@ async function build(
       ...(done.leftOut.count > 0 && { leftOut: done.leftOut }),
     };
   });
-  return built.catch((error: unknown) => failedOnCopies(context.store, plan.keys, error));
+}
+
+/** Makes the table `source` of the rows of a statement. */
+async function readSource(
+  context: VectorContext,
+  sql: string,
+  run: (statement: string) => Promise<void>,
+  asking: Pick<BuildOptions, "signal" | "caller">,
+): Promise<void> {
+  const folder = join(await context.folder(), randomUUID());
+  await mkdir(folder);
+  try {
+    const { files } = await context.query.writeParquet(sql, { ...asking, folder });
+    await run(`CREATE TEMP TABLE source AS FROM read_parquet(${literalList(files)}, hive_partitioning = false)`);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
 const TOMBSTONE = { vector: undefined, text: null, metadata: null, fromDataset: false };

@@ -8,12 +8,13 @@ import { openRowSource, type RowSource } from "../duckdb/vectors.ts";
 import type { Embedder } from "../embed/embedder.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { type Hasher, openHasher } from "../kernel/hash.ts";
+import { lazy } from "../kernel/lazy.ts";
 import { type FullQueue, openLimiter } from "../kernel/limiter.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
 import { openSpoolFolder, removeStaleFolders, spoolOf } from "../kernel/spool-folders.ts";
 import type { QueryEngine } from "../query/types.ts";
 import type { EngineSettings } from "../settings.ts";
-import { explained } from "../store/file-errors.ts";
+import { withFileErrors } from "../store/file-errors.ts";
 import type { Store } from "../store/store.ts";
 
 export interface VectorContextParts {
@@ -52,47 +53,30 @@ const MAX_WAITING = 64;
 /** Opens its DuckDB and folder when they are first needed. Call `stop` before the scope is closed. */
 export function openVectorContext(scope: Scope, parts: VectorContextParts): VectorContext {
   const { settings, store } = parts;
-  let folder: Promise<string> | undefined;
-  let shared: Promise<Shared> | undefined;
   let source: RowSource | undefined;
   let hasher: Hasher | undefined;
   let closed = false;
   /** Connecting to an instance that is being closed ends the process. */
   const connecting = new Set<Promise<LocalConnection>>();
   const { maxConcurrentIngests: maxRunning } = settings;
-  const turns = openLimiter({ maxRunning, maxWaiting: MAX_WAITING, busy: (full) => busy(maxRunning, full) });
+  const limiter = openLimiter({ maxRunning, maxWaiting: MAX_WAITING, busy: (full) => busy(maxRunning, full) });
 
-  const openFolder = (): Promise<string> => {
-    if (closed) return Promise.reject(closedError());
-    folder ??= removeStaleFolders(spoolOf(store.localRoot)).then(() =>
-      explained("make room for", "vector segments", () => openSpoolFolder(scope, spoolOf(store.localRoot))),
-    );
-    folder.catch(() => {
-      folder = undefined;
-    });
-    // Another machine may take what was not touched for a week for abandoned.
-    return folder.then(async (path) => {
-      await mkdir(path, { recursive: true, mode: 0o700 });
-      return path;
-    });
+  const folder = lazy(async () => {
+    await removeStaleFolders(spoolOf(store.localRoot));
+    return withFileErrors("make room for", "vector segments", () => openSpoolFolder(scope, spoolOf(store.localRoot)));
+  });
+  const openFolder = async (): Promise<string> => {
+    if (closed) throw closedError();
+    const path = await folder.get();
+    // Another machine may take a folder for abandoned that was not touched for a week.
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    return path;
   };
 
-  const settingsFor = async (temp: string): Promise<DuckSettings> => {
-    const spool = await openFolder();
-    return {
-      memoryBytes: settings.ingestMemoryBytes,
-      threads: settings.threads,
-      tempFolder: join(spool, temp),
-      maxTempBytes: settings.maxTempBytes,
-      folders: [join(store.localRoot, "data"), spool],
-      hidePaths: [spool, store.localRoot],
-    };
-  };
-
-  const openShared = async (): Promise<Shared> => {
+  const shared = lazy(async (): Promise<Shared> => {
     const own = openScope();
     try {
-      const duck = await openDuck(own, await settingsFor("tmp"));
+      const duck = await openDuck(own, duckSettings(parts, await openFolder(), "tmp"));
       const first = await connect(duck);
       try {
         source = openRowSource(first);
@@ -105,14 +89,7 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
       await own.close();
       throw error;
     }
-  };
-  const open = (): Promise<Shared> => {
-    shared ??= openShared();
-    shared.catch(() => {
-      shared = undefined;
-    });
-    return shared;
-  };
+  });
 
   const connect = async (opened: Duck): Promise<LocalConnection> => {
     if (closed) throw closedError();
@@ -135,7 +112,7 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
     },
     feeding: () => source?.feeding() === true,
     withConnection: async (work) => {
-      const { duck, source: rows } = await open();
+      const { duck, source: rows } = await shared.get();
       await openFolder();
       const connection = await connect(duck);
       try {
@@ -146,16 +123,19 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
     },
     stop: async () => {
       closed = true;
-      turns.close(closedError());
+      limiter.close(closedError());
       await Promise.allSettled(connecting);
     },
     withOwnInstance: async ({ signal, caller }, work) => {
-      const leave = await turns.enter(signal, caller);
+      const leave = await limiter.enter(signal, caller);
       const own = openScope();
       try {
         if (closed) throw closedError();
         // A condition and a template mean what they mean in a statement.
-        const inZone = { ...(await settingsFor(`build-${randomUUID()}`)), timeZone: settings.timeZone };
+        const inZone = {
+          ...duckSettings(parts, await openFolder(), `build-${randomUUID()}`),
+          timeZone: settings.timeZone,
+        };
         const duck = await openRemoteDuck(own, inZone, [], (ending, how) =>
           settings.log("warn", "a process of an index build has ended", { ending, how }),
         );
@@ -183,4 +163,16 @@ function busy(maxRunning: number, full: FullQueue): LakeError {
       hint: "Try again when some are done, or raise max_concurrent_ingests (LAKEHOUSE_MAX_CONCURRENT_INGESTS).",
     },
   );
+}
+
+/** A DuckDB that reads the lake's files, and reads and writes in `spool`. */
+function duckSettings({ settings, store }: VectorContextParts, spool: string, temp: string): DuckSettings {
+  return {
+    memoryBytes: settings.ingestMemoryBytes,
+    threads: settings.threads,
+    tempFolder: join(spool, temp),
+    maxTempBytes: settings.maxTempBytes,
+    folders: [join(store.localRoot, "data"), spool],
+    hidePaths: [spool, store.localRoot],
+  };
 }

@@ -1,11 +1,11 @@
-import { LRUCache } from "lru-cache";
 import { openShardPool } from "../ann/shards.ts";
 import { untilAborted } from "../kernel/abort.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { untraced } from "../kernel/trace.ts";
 import { onWholeCopies } from "../query/duckdb/damaged-copies.ts";
 import type { VectorContext } from "./context.ts";
-import { bytesOf, bytesOfItem, type LoadedIndex, loadIndex, Stale, sizeOf, TooLarge } from "./loaded-index.ts";
+import { type Entry, openEntries } from "./index-entries.ts";
+import { bytesOfItem, type LoadedIndex, loadIndex, Stale, sizeOf, TooLarge } from "./loaded-index.ts";
 import { restoreSnapshot, saveIndex } from "./snapshots.ts";
 import type { IndexManifest } from "./types.ts";
 
@@ -17,7 +17,7 @@ export interface IndexCache {
   use<Result>(
     manifest: IndexManifest,
     signal: AbortSignal | undefined,
-    work: (resident: LoadedIndex) => Promise<Result>,
+    work: (loaded: LoadedIndex) => Promise<Result>,
   ): Promise<Result | undefined>;
   /** Whether it can be in memory at this version, and all that is there with it. */
   hasRoom(manifest: IndexManifest): boolean;
@@ -32,21 +32,6 @@ export interface IndexCache {
   bytes(): number;
 }
 
-interface Entry {
-  opening: Promise<LoadedIndex>;
-  resident?: LoadedIndex;
-  bytes: number;
-  users: number;
-  usedAt: number;
-  /** The version that is saved. */
-  saved: number;
-  /** No longer offered: closed when its last user has left. */
-  retired: boolean;
-}
-
-const MOST_KNOWN = 1_000;
-/** After so many versions its items may be shorter. */
-const OLD_VERSIONS = 32;
 /** Graphs of so few are grown again sooner than read. */
 const MIN_SAVED_ITEMS = 256;
 
@@ -56,113 +41,30 @@ export function openIndexCache(
   context: VectorContext,
   { closing, onRead }: { closing: AbortSignal; onRead: (name: string) => void },
 ): IndexCache {
-  const { vector, log, trace = untraced } = context.settings;
-  const entries = new Map<string, Entry>();
+  const { vector, log } = context.settings;
+  const entries = openEntries(vector.memoryBytes, log);
   const pool = openShardPool(scope, { threads: vector.threads, hnsw: vector.hnsw });
-  let uses = 0;
-
-  /** What an item takes besides its vector, of indexes that did not fit: they are not read in vain again soon. */
-  const known = new LRUCache<string, { bytesOfItem: number; version: number }>({ max: MOST_KNOWN });
-  const keyOf = ({ name, createdAt }: IndexManifest): string => `${name} ${createdAt}`;
-  const remember = (manifest: IndexManifest, bytesOfItem: number): void =>
-    void known.set(keyOf(manifest), { bytesOfItem, version: manifest.version });
-
-  function estimateOf(manifest: IndexManifest): number {
-    const entry = entries.get(manifest.name);
-    if (entry?.resident) return Math.max(entry.bytes, sizeOf(manifest, bytesOfItem(entry.resident.items)));
-    const found = known.get(keyOf(manifest));
-    return sizeOf(manifest, found && manifest.version < found.version + OLD_VERSIONS ? found.bytesOfItem : undefined);
-  }
-
-  const total = (): number => [...entries.values()].reduce((sum, entry) => sum + entry.bytes, 0);
-
-  /** Makes room by letting go of what was not used for longest. False when there is none to be made. */
-  async function makeRoom(bytes: number): Promise<boolean> {
-    if (bytes > vector.memoryBytes) return false;
-    while (total() + bytes > vector.memoryBytes) {
-      const idle = [...entries].filter(([, entry]) => entry.users === 0 && entry.resident);
-      const [oldest] = idle.sort(([, a], [, b]) => a.usedAt - b.usedAt);
-      if (!oldest) return false;
-      await forget(oldest[0]);
-    }
-    return true;
-  }
 
   const load = (manifest: IndexManifest): Promise<LoadedIndex> =>
     onWholeCopies(context.store, manifest.files, () => loadIndex(context, pool, manifest, closing));
 
   async function open(manifest: IndexManifest): Promise<LoadedIndex> {
-    const started = performance.now();
-    const { restored, resident } = await trace("vector.load", {}, async (span) => {
-      const saved = vector.hnsw ? await restoreSnapshot(context, pool, manifest) : undefined;
-      span.note({ "lakehouse.items": manifest.index.count, "lakehouse.from": saved ? "snapshot" : "segments" });
-      return { restored: saved, resident: saved ?? (await load(manifest)) };
-    });
-    log("info", "vector index in memory", {
-      index: manifest.name,
-      items: manifest.index.count,
-      from: restored ? "snapshot" : "segments",
-      ms: Math.round(performance.now() - started),
+    const { restored, loaded } = await traced(context, manifest, async () => {
+      const restored = vector.hnsw ? await restoreSnapshot(context, pool, manifest) : undefined;
+      return { restored: restored !== undefined, loaded: restored ?? (await load(manifest)) };
     });
     if (!restored) onRead(manifest.name);
-    return resident;
-  }
-
-  function enter(name: string, bytes: number, opening: Promise<LoadedIndex>): Entry {
-    const entry: Entry = { opening, bytes, users: 0, usedAt: ++uses, saved: 0, retired: false };
-    entries.set(name, entry);
-    opening.then(
-      (resident) => {
-        entry.resident = resident;
-      },
-      () => {
-        if (entries.get(name) === entry) entries.delete(name);
-      },
-    );
-    return entry;
-  }
-
-  async function forget(name: string): Promise<void> {
-    const entry = entries.get(name);
-    if (!entry) return;
-    entries.delete(name);
-    await retire(entry);
-  }
-
-  async function retire(entry: Entry): Promise<void> {
-    entry.retired = true;
-    if (entry.users > 0) return;
-    const resident = await entry.opening.catch(() => undefined);
-    await resident?.shards.close();
-  }
-
-  function leave(entry: Entry): void {
-    entry.users--;
-    if (entry.retired)
-      retire(entry).catch((error: unknown) => log("warn", "an index was not closed", { error: String(error) }));
+    return loaded;
   }
 
   async function entryFor(manifest: IndexManifest): Promise<Entry | undefined> {
     const { name, index } = manifest;
     const found = entries.get(name);
     if (found) return found;
-    const bytes = estimateOf(manifest);
-    if (!(await makeRoom(bytes))) return undefined;
+    const bytes = entries.estimate(manifest);
+    if (!(await entries.makeRoom(bytes))) return undefined;
     // Another caller may have opened it meanwhile.
-    return entries.get(name) ?? enter(name, index.count === 0 ? 0 : bytes, open(manifest));
-  }
-
-  /** An index grows while it is in memory, by dead places too: others make room for it, or it has to go itself. */
-  async function stillFits(entry: Entry, resident: LoadedIndex): Promise<boolean> {
-    if (entry.retired) return false;
-    entry.bytes = bytesOf(resident);
-    const fitsAlone = entry.bytes <= vector.memoryBytes;
-    if (total() <= vector.memoryBytes || (fitsAlone && (await makeRoom(0)))) return true;
-    const { manifest, items } = resident;
-    const { name } = manifest;
-    if (!fitsAlone) remember(manifest, bytesOfItem(items));
-    if (entries.get(name) === entry) await forget(name);
-    return false;
+    return entries.get(name) ?? entries.add(name, index.count === 0 ? 0 : bytes, open(manifest));
   }
 
   /** The entry at `manifest` or later, read anew when there is no way from what is in memory. */
@@ -172,23 +74,23 @@ export function openIndexCache(
       if (!entry) return undefined;
       entry.users++;
       try {
-        const resident = entry.resident ?? (await untilAborted(entry.opening, signal));
-        if (resident.shards.broken) throw new Stale("a worker ended");
-        if (resident.manifest.version < manifest.version) await untilAborted(resident.advance(manifest), signal);
-        entry.usedAt = ++uses;
-        if (await stillFits(entry, resident)) return entry;
-        leave(entry);
+        const loaded = entry.loaded ?? (await untilAborted(entry.opening, signal));
+        if (loaded.shards.broken) throw new Stale("a worker ended");
+        if (loaded.manifest.version < manifest.version) await untilAborted(loaded.advance(manifest), signal);
+        entries.touch(entry);
+        if (await entries.stillFits(entry, loaded)) return entry;
+        entries.leave(entry);
         return undefined;
       } catch (error) {
-        leave(entry);
+        entries.leave(entry);
         if (error instanceof TooLarge) {
-          remember(manifest, error.bytesOfItem);
+          entries.remember(manifest, error.bytesOfItem);
           log("info", "a vector index does not fit in memory", { index: manifest.name, items: manifest.index.count });
           return undefined;
         }
         if (!(error instanceof Stale) || attempt > 2) throw error;
         log("info", "a vector index is read anew", { index: manifest.name, reason: error.message });
-        if (entries.get(manifest.name) === entry) await forget(manifest.name);
+        if (entries.get(manifest.name) === entry) await entries.forget(manifest.name);
       }
     }
   }
@@ -196,42 +98,58 @@ export function openIndexCache(
   return {
     use: async (manifest, signal, work) => {
       const entry = await ready(manifest, signal);
-      if (!entry?.resident) return undefined;
+      if (!entry?.loaded) return undefined;
       try {
-        return await work(entry.resident);
+        return await work(entry.loaded);
       } finally {
-        leave(entry);
+        entries.leave(entry);
       }
     },
     hasRoom: (manifest) =>
-      total() - (entries.get(manifest.name)?.bytes ?? 0) + estimateOf(manifest) <= vector.memoryBytes,
-    peek: (name) => entries.get(name)?.resident,
-    forget,
+      entries.bytes() - (entries.get(manifest.name)?.bytes ?? 0) + entries.estimate(manifest) <= vector.memoryBytes,
+    peek: (name) => entries.get(name)?.loaded,
+    forget: entries.forget,
     renew: async (name) => {
       const before = entries.get(name);
-      if (!before?.resident) return;
+      if (!before?.loaded) return;
       // Where there is no room for two of it, the next search reads it anew.
-      const { manifest, items } = before.resident;
-      if (!(await makeRoom(sizeOf(manifest, bytesOfItem(items))))) return forget(name);
+      const { manifest, items } = before.loaded;
+      if (!(await entries.makeRoom(sizeOf(manifest, bytesOfItem(items))))) return entries.forget(name);
       const fresh = await load(manifest);
       if (entries.get(name) !== before) {
         await fresh.shards.close();
         return;
       }
-      entries.delete(name);
-      enter(name, before.bytes, Promise.resolve(fresh)).resident = fresh;
-      await retire(before);
+      await entries.replace(name, fresh);
     },
     save: async (name) => {
       const entry = entries.get(name);
-      const resident = entry?.resident;
-      if (!entry || !resident || resident.manifest.index.count < MIN_SAVED_ITEMS) return;
-      if (resident.manifest.version === entry.saved || !vector.hnsw) return;
-      await resident.shards.settled(closing);
+      const loaded = entry?.loaded;
+      if (!entry || !loaded || loaded.manifest.index.count < MIN_SAVED_ITEMS) return;
+      if (loaded.manifest.version === entry.saved || !vector.hnsw) return;
+      await loaded.shards.settled(closing);
       if (entries.get(name) !== entry) return;
-      entry.saved = await saveIndex(context, resident);
+      entry.saved = await saveIndex(context, loaded);
     },
-    size: () => entries.size,
-    bytes: total,
+    size: entries.size,
+    bytes: entries.bytes,
   };
+}
+
+/** Tells trace and log where an index was read from, and how long that took. */
+async function traced(
+  { settings: { log, trace = untraced } }: VectorContext,
+  manifest: IndexManifest,
+  open: () => Promise<{ restored: boolean; loaded: LoadedIndex }>,
+): Promise<{ restored: boolean; loaded: LoadedIndex }> {
+  const started = performance.now();
+  return trace("vector.load", {}, async (span) => {
+    const opened = await open();
+    const from = opened.restored ? "snapshot" : "segments";
+    const { name: index } = manifest;
+    const { count: items } = manifest.index;
+    span.note({ "lakehouse.items": items, "lakehouse.from": from });
+    log("info", "vector index in memory", { index, items, from, ms: Math.round(performance.now() - started) });
+    return opened;
+  });
 }

@@ -1,10 +1,10 @@
 import { scoreOf } from "../ann/distances.ts";
 import type { Manifest } from "../catalog/types.ts";
 import { identifier } from "../duckdb/duckdb.ts";
-import type { Json } from "../duckdb/values.ts";
 import { throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { ANYWHERE, parseExact } from "../kernel/exact-json.ts";
+import type { Json } from "../kernel/json.ts";
 import { DEFAULT_K, MAX_EF, MAX_K } from "../kernel/limits.ts";
 import { mapInSlices } from "../kernel/time-slice.ts";
 import type { Asking } from "../query/types.ts";

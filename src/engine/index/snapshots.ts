@@ -9,9 +9,9 @@ import { inScope } from "../kernel/scope.ts";
 import type { VectorContext } from "./context.ts";
 import { type LoadedIndex, restoreIndex, Stale, TooLarge } from "./loaded-index.ts";
 import { isIndex } from "./segments.ts";
+import { parseSnapshotKey, snapshotKey, snapshotPrefix } from "./snapshot-key.ts";
 import type { IndexManifest } from "./types.ts";
 
-const VERSION_DIGITS = 20;
 /** What keeps a file from being read, and says nothing about it. */
 const NOT_ITS_FAULT = ["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "EPERM"];
 
@@ -24,7 +24,7 @@ const fieldsSchema = z.object({
   count: z.int().nonnegative(),
   slots: z.int().nonnegative(),
   shards: z.int().min(1).max(64),
-  snapshotTime: z.iso.datetime(),
+  savedAt: z.iso.datetime(),
 });
 
 export interface Saved {
@@ -34,20 +34,6 @@ export interface Saved {
 }
 
 /** `vectors/<name>/<version>.lhv1` */
-function snapshotKey(name: string, version: number): string {
-  return `${snapshotPrefix(name)}${String(version).padStart(VERSION_DIGITS, "0")}.lhv1`;
-}
-
-/** The inverse of `snapshotKey`; undefined for keys that are none. */
-export function parseSnapshotKey(key: string): { name: string; version: number } | undefined {
-  const [, name, digits] = /^vectors\/([^/]+)\/(\d{20})\.lhv1$/.exec(key) ?? [];
-  return name === undefined ? undefined : { name, version: Number(digits) };
-}
-
-function snapshotPrefix(name: string): string {
-  return `vectors/${name}/`;
-}
-
 /** What is saved of an index, the newest first. */
 export async function listSnapshots(context: Pick<VectorContext, "store">, name: string): Promise<Saved[]> {
   const found: Saved[] = [];
@@ -85,7 +71,7 @@ export async function saveIndex(context: VectorContext, resident: LoadedIndex): 
     const { name, version, commitId, index } = manifest;
     const path = join(folder, "snapshot");
     const { dimension, metric, count } = index;
-    const snapshotTime = context.settings.clock.now().toISOString();
+    const savedAt = context.settings.clock.now().toISOString();
     const fields = {
       index: name,
       version,
@@ -95,7 +81,7 @@ export async function saveIndex(context: VectorContext, resident: LoadedIndex): 
       count,
       slots,
       shards: graphs.length,
-      snapshotTime,
+      savedAt,
     };
     await writeSnapshot(path, fields, [items, ...graphs.map((graph) => ({ path: graph }))]);
     await context.store.put(snapshotKey(name, version), { path });
@@ -178,6 +164,6 @@ async function restore(
 /** When the newest of what is saved was saved; null when that cannot be read. */
 export async function snapshotTime(context: VectorContext, saved: Saved): Promise<number | null> {
   const bytes = await context.store.getRange(saved.key, 0, 64 * 1024);
-  const [, time] = /"snapshotTime":"([0-9T:.Z-]{20,30})"/.exec(Buffer.from(bytes ?? []).toString("latin1")) ?? [];
+  const [, time] = /"savedAt":"([0-9T:.Z-]{20,30})"/.exec(Buffer.from(bytes ?? []).toString("latin1")) ?? [];
   return time === undefined ? null : Date.parse(time);
 }

@@ -1,6 +1,6 @@
 import type { Manifest, Metric, VectorIndex } from "../catalog/types.ts";
-import type { Json } from "../duckdb/values.ts";
 import type { EmbedModel } from "../embed/types.ts";
+import type { Json } from "../kernel/json.ts";
 
 export interface VectorOptions {
   /** Who asks, where there are several. */

@@ -4,18 +4,18 @@ import { dirname, join } from "node:path";
 import type { Head } from "../catalog/types.ts";
 import { type Duck, openDuck } from "../duckdb/duckdb.ts";
 import { openScope, type Scope } from "../kernel/scope.ts";
-import type { Handler, Told } from "../process/serve.ts";
+import type { CallContext, Handler } from "../process/serve.ts";
 import { diskFailure } from "../store/file-errors.ts";
 import { changedMeanwhile } from "./changed.ts";
 import { DETECT_BYTES, type Detected, detect } from "./detect.ts";
 import { type Format, formatSpec } from "./formats.ts";
 import { openTarget, type SchemaRules } from "./schema.ts";
-import { convertQuery, type Plan } from "./sql.ts";
+import { convertRows, type QueryRows } from "./sql.ts";
 import type { ConvertContext, Converted, Source } from "./types.ts";
 
-// What `conversion.ts` calls in a worker process. Here, and nowhere else, the bytes of a foreign file are read.
+// The calls of `conversion.ts` in a worker process. The bytes of a foreign file are read here and nowhere else.
 
-/** A file that was found to be allowed: what has its number is what was looked at, whatever its name leads to by now. */
+/** A file inside an allowed folder. Device and inode identify it, whatever its path leads to by now. */
 export interface FoundFile {
   /** Absolute, links resolved. */
   path: string;
@@ -27,11 +27,11 @@ export interface FoundFile {
 
 export interface OpenRequest {
   file: FoundFile;
-  /** Undefined: told from name and content. */
+  /** Requested; undefined: detected from name and content. */
   format: Format | undefined;
-  /** The caller says in which encoding it is. */
+  /** The caller named an encoding. */
   isText: boolean;
-  /** Of this ingest, for work in progress. */
+  /** Of this ingest, for intermediate files. */
   folder: string;
 }
 
@@ -40,18 +40,19 @@ export interface ConvertRequest extends Pick<ConvertContext, "onBadRows" | "maxR
   memoryBytes: number;
   maxTempBytes: number;
   threads: number;
-  /** The dataset's newest version, and what the call wants of it. */
+  /** The dataset's newest version. */
   current: Head | undefined;
   rules: SchemaRules;
-  /** Roots to remove from messages. */
+  /** Folders to remove from messages. */
   hidePaths: string[];
-  /** Nothing is written: columns are read one at a time, each told before, so that one that ends the process is known. */
+  /** Writes nothing: see `readEachColumn`. */
   eachColumn?: true;
-  /** A query in the place of the opened file, and the folders that it reads. */
-  query?: { plan: Plan; folders: string[]; timeZone: string | undefined };
+  /** Rows of a statement, in the place of the opened file. */
+  rows?: QueryRows;
 }
 
 export interface ConvertResult extends Converted {
+  /** The columns as the dataset has them. */
   settled: Head["columns"];
 }
 
@@ -59,12 +60,12 @@ interface Opened {
   handle: FileHandle;
   format: Format;
   source: Source;
-  /** The file is a copy, in the folder of its ingest. */
+  /** The source is a copy in the folder of the ingest. */
   isCopy: boolean;
 }
 
 let opened: Opened | undefined;
-/** What is no longer needed: closing an instance takes up to 60 ms, which no answer has to wait for. */
+/** Closing an instance takes up to 60 ms, which no answer waits for. */
 let closing: Promise<unknown> = Promise.resolve();
 
 export const calls: Readonly<Record<string, Handler>> = {
@@ -73,22 +74,22 @@ export const calls: Readonly<Record<string, Handler>> = {
     opened = await openSource(request).catch(onDisk);
     return { format: opened.format, compression: opened.source.compression };
   },
-  "ingest.convert": async (request: ConvertRequest, told: Told): Promise<ConvertResult> => {
+  "ingest.convert": async (request: ConvertRequest, context: CallContext): Promise<ConvertResult> => {
     await closing;
     const instance = await takeInstance(request);
     let isClean = false;
     try {
-      const result = await convert(instance.duck, request, told).catch(onDisk);
-      // What notes bad rows leaves tables behind.
+      const result = await convert(instance.duck, request, context).catch(onDisk);
+      // Skipping bad rows leaves tables in the instance.
       isClean = isShared(request) && request.onBadRows === "fail";
       return result;
     } finally {
-      closing = Promise.allSettled([isClean ? keep(instance) : instance.scope.close(), closeSource()]);
+      closing = Promise.allSettled([isClean ? reuse(instance) : instance.scope.close(), closeSource()]);
     }
   },
 };
 
-/** What the system says of a full disk is told as that: what is no `LakeError` would be an internal error. */
+/** An error of the system about a full disk becomes a `LakeError`; others that are none are internal errors. */
 function onDisk(error: unknown): never {
   throw diskFailure("Could not ingest", error) ?? error;
 }
@@ -96,22 +97,21 @@ function onDisk(error: unknown): never {
 interface Instance {
   duck: Duck;
   scope: Scope;
-  /** Of its settings: another ingest with the same ones can use it. */
+  /** Its settings as text: another ingest with the same ones can reuse it. */
   key: string;
   tempFolder: string;
 }
 
-/** Opening an instance takes as long as all that a small file needs, so the next one gets the instance of the last. */
-let kept: Instance | undefined;
+/** The instance of the last ingest: opening one takes as long as all the rest of loading a small file. */
+let idle: Instance | undefined;
 
-function isShared({ query }: ConvertRequest): boolean {
-  return query === undefined && opened?.isCopy === true;
+/** Whether the instance may read the folder of this process, in which every ingest has a folder of its own. */
+function isShared({ rows }: ConvertRequest): boolean {
+  return rows === undefined && opened?.isCopy === true;
 }
 
-/** The kept one when its settings are those of this request, else a new one. */
 async function takeInstance(request: ConvertRequest): Promise<Instance> {
   const { folder } = request;
-  // The folder of this process, which every ingest of it has a folder in.
   const root = dirname(folder);
   const tempFolder = join(root, "tmp");
   const settings = {
@@ -119,28 +119,27 @@ async function takeInstance(request: ConvertRequest): Promise<Instance> {
     threads: request.threads,
     tempFolder,
     maxTempBytes: request.maxTempBytes,
-    folders: isShared(request) ? [root] : [folder, ...(request.query?.folders ?? [])],
+    folders: isShared(request) ? [root] : [folder],
     files: isShared(request) || !opened ? [] : [opened.source.path],
     progress: true,
-    timeZone: request.query?.timeZone,
   };
   const key = JSON.stringify(settings);
-  const last = kept;
-  kept = undefined;
+  const last = idle;
+  idle = undefined;
   if (last?.key === key) return last;
   await last?.scope.close();
   const scope = openScope();
   return { duck: await openDuck(scope, settings), scope, key, tempFolder };
 }
 
-/** One that has written to disk looks for its folder, which goes with the ingest. */
-async function keep(instance: Instance): Promise<void> {
+/** An instance that has spilled expects its folder for temporary files, which is removed with the ingest. */
+async function reuse(instance: Instance): Promise<void> {
   const hasSpilled = await access(instance.tempFolder).then(
     () => true,
     () => false,
   );
   if (hasSpilled) await instance.scope.close();
-  else kept = instance;
+  else idle = instance;
 }
 
 async function closeSource(): Promise<void> {
@@ -170,15 +169,15 @@ async function openSource({ file, format, isText, folder }: OpenRequest): Promis
 }
 
 /**
- * A name in the folder of this ingest for what is open: libraries open files by name, and what the file's own name leads
- * to may change. Only Linux names what is open; elsewhere the file is compared with what was looked at, before and after.
- * DuckDB would take some names for patterns, and believe others that end in `.gz`.
+ * Links to the open file from the folder of the ingest. Libraries open files by path, and the file's own path may lead
+ * elsewhere by then. Only Linux has paths of open files; elsewhere the file is checked before and after. Besides, DuckDB
+ * takes some names for patterns, and decompresses a file whose name ends in `.gz`.
  */
 async function linkTo(link: string, handle: FileHandle, path: string): Promise<void> {
   await symlink(process.platform === "linux" ? `/proc/self/fd/${handle.fd}` : path, link);
 }
 
-/** Up to so many bytes are copied: what is in the folder needs no permission of its own, so the instance can be kept. */
+/** Smaller files are copied: an instance that reads copies in its folder needs no permission per file, and is reused. */
 const COPIED_BYTES = 2 ** 20;
 
 async function copyTo(copy: string, handle: FileHandle, bytes: number): Promise<void> {
@@ -186,8 +185,8 @@ async function copyTo(copy: string, handle: FileHandle, bytes: number): Promise<
   await writeFile(copy, buffer.subarray(0, bytesRead), { mode: 0o600 });
 }
 
-async function convert(duck: Duck, request: ConvertRequest, { signal, emit }: Told): Promise<ConvertResult> {
-  const { folder, query, maxRows, onBadRows, csv } = request;
+async function convert(duck: Duck, request: ConvertRequest, { signal, emit }: CallContext): Promise<ConvertResult> {
+  const { folder, rows, maxRows, onBadRows, csv } = request;
   const output = join(folder, "out");
   await mkdir(output);
   const hidePaths = [output, ...request.hidePaths, folder];
@@ -219,11 +218,11 @@ async function convert(duck: Duck, request: ConvertRequest, { signal, emit }: To
       emit(fraction).then(told, told);
     },
   };
-  return { ...(await converted(query, context)), settled };
+  return { ...(await converted(rows, context)), settled };
 }
 
-async function converted(query: ConvertRequest["query"], context: ConvertContext): Promise<Converted> {
-  if (query) return convertQuery(query.plan, context);
+async function converted(rows: ConvertRequest["rows"], context: ConvertContext): Promise<Converted> {
+  if (rows) return convertRows(rows, context);
   if (!opened) throw new Error("No file was opened.");
   const { format, source } = opened;
   const convertSource = await formatSpec(format).converter();

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { quoted } from "../catalog/nearest.ts";
 import { throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
+import { next, setting } from "../kernel/next-step.ts";
 import type { Scope } from "../kernel/scope.ts";
 import { type OnEnd, ProcessEnded, takeProcess } from "../process/processes.ts";
 import type { EngineSettings } from "../settings.ts";
@@ -12,22 +13,23 @@ import { type Format, formatSpec } from "./formats.ts";
 
 /** A process that reads one source: its file, its folder, and nothing else. */
 export interface Conversion {
-  /** Of its process, a UUID. */
+  /** UUID of its process. */
   readonly id: string;
-  /** Opens the file and tells what it is. Throws `conflict` when its name leads elsewhere by now, `invalid`. */
+  /** Opens the file and detects its format. Throws `conflict` when another file has its name by now, and `invalid`. */
   open(request: OpenRequest, signal: AbortSignal): Promise<Detected>;
-  /** Limiter what was opened, or a query, into Parquet files in the folder. */
+  /** Converts the opened file, or a query, to Parquet files in the folder. */
   convert(
     request: ConvertRequest,
     options: { signal: AbortSignal; onProgress: (fraction: number) => void },
   ): Promise<ConvertResult>;
 }
 
-/** What a process has besides what DuckDB counts: the program, and what reads JSON and Arrow. */
+/** Memory of a process that DuckDB does not count: the program, and the readers of JSON and Arrow. */
 const BASE_BYTES = 768 * 2 ** 20;
+/** DuckDB takes more than it counts. */
 const COUNTED = 1.5;
 
-/** The process goes back with the scope. */
+/** Takes a worker process, which is given back with the scope. */
 export async function openConversion(
   scope: Scope,
   caller: string | undefined,
@@ -67,10 +69,10 @@ export async function openConversion(
   };
 }
 
-/** What finding the column may take: the caller has been told nothing yet. */
+/** Longest search for the column at fault, while the caller still waits for the error. */
 const FIND_MS = 10_000;
 
-interface Again {
+interface SecondReading {
   caller: string | undefined;
   memoryBytes: number;
   file: OpenRequest;
@@ -79,10 +81,16 @@ interface Again {
 }
 
 /**
- * The column that ends the process when it is read alone, found by reading the file once more in another process, which
- * tells each column before it reads it. Undefined: none does, or not in time.
+ * The column that crashes the process when it is read alone. Another process reads the file once more, column by column,
+ * and names each before it reads it. Undefined: none crashes it alone, or the search took too long.
  */
-async function columnAtFault({ caller, memoryBytes, file, request, signal }: Again): Promise<string | undefined> {
+async function columnAtFault({
+  caller,
+  memoryBytes,
+  file,
+  request,
+  signal,
+}: SecondReading): Promise<string | undefined> {
   const worker = await takeProcess("conversions", undefined, caller);
   let column: string | undefined;
   try {
@@ -112,6 +120,7 @@ function endedOn(label: string, error: ProcessEnded, format?: Format, column?: s
     `${label} cannot be read: ${what} made ${reader} fail (${error.how}). Nothing was changed.`,
     {
       hint: "Write the file again with another tool, or in another format, and retry.",
+      facts: { column },
       cause: error,
     },
   );
@@ -120,7 +129,8 @@ function endedOn(label: string, error: ProcessEnded, format?: Format, column?: s
 export function needsMemory(cause: unknown): LakeError {
   return new LakeError("limit", "The ingest needs more memory than it may use. Nothing was changed.", {
     code: "memory_limit",
-    hint: "Ingest fewer columns or shorter values, or raise ingest_memory (LAKEHOUSE_INGEST_MEMORY).",
+    hint: next`Ingest fewer columns or shorter values, or raise ${setting("ingest_memory")}.`,
+    facts: { setting: "ingest_memory" },
     cause,
   });
 }

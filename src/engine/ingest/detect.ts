@@ -1,13 +1,14 @@
 import { constants, gunzipSync } from "node:zlib";
 import { hasCode, LakeError } from "../kernel/errors.ts";
+import { argument, next } from "../kernel/next-step.ts";
 import { startOfZstd, zstdStart } from "./compression/zstd.ts";
-import { foreignFormat, isBinary, textOf } from "./foreign.ts";
-import { FORMAT_NAMES, type Format, formatSpec } from "./formats.ts";
+import { type Foreign, foreignFormat, isBinary, textOf } from "./foreign.ts";
+import { FORMAT_NAMES, FORMAT_TITLES, type Format, formatSpec, parseFileName } from "./formats.ts";
 import type { Compression } from "./types.ts";
 
-/** How much of the start of a source is enough to tell its format. */
+/** Bytes at the start of a file that tell its format. */
 export const DETECT_BYTES = 64 * 1024;
-/** Of a gzip file, which may hold a thousand times as much. */
+/** Bytes of a gzip file that are decompressed for that; they may become a thousand times as many. */
 const GZIP_BYTES = 4 * 1024;
 const GZIP_OUTPUT_BYTES = 512 * 1024;
 
@@ -17,12 +18,13 @@ export interface Detected {
 }
 
 /**
- * What a source is, from its name, the format that was asked for, and its first `DETECT_BYTES`. Its content outdoes its
- * name; a format that was asked for has to agree with it. `isText`: the caller says in which encoding. Throws `invalid` for what is no table, whatever it is called.
+ * Detects format and compression of a file of `bytes` bytes from its name, the requested format, and `head`, its first
+ * `DETECT_BYTES`. The content takes precedence over the name; a requested format has to agree with it. `isText`: the
+ * caller named an encoding. Throws `invalid` for files that are no table, whatever their name.
  */
 export function detect(
   label: string,
-  asked: Format | undefined,
+  requested: Format | undefined,
   head: Buffer,
   bytes: number,
   isText = false,
@@ -36,52 +38,52 @@ export function detect(
     });
   }
   return {
-    format: formatOf(label, asked, { start: start ?? Buffer.alloc(0), compression, isWhole, isText }),
+    format: formatOf(label, requested, { bytes: start ?? Buffer.alloc(0), compression, isWhole, isText }),
     compression,
   };
 }
 
-function formatOf(
-  label: string,
-  asked: Format | undefined,
-  {
-    start,
-    compression,
-    isWhole,
-    isText,
-  }: { start: Buffer; compression: Compression; isWhole: boolean; isText: boolean },
-): Format {
-  refuseForeign(label, start, compression, isWhole);
-  const expected = asked ?? formatOfName(label);
-  const found = formatOfBytes(start);
-  const isBytes = expected !== undefined && formatSpec(expected).isStart !== undefined;
-  if (found && asked && found !== asked) throw mismatch(label, asked, found);
-  if (found) return found;
-  if (start.length === 0) return expected ?? "csv";
-  if (!isText && isBinary(start)) {
-    // Arrow streams of old begin with a length, and a file that is damaged may begin with anything.
-    if (isBytes) return expected;
-    throw refused(label, { what: "binary data of a kind that is not known", hint: readable() }, compression);
-  }
-  const text = textOf(start);
-  if (isBytes && asked) throw mismatch(label, asked, sniffText(text));
-  if (!expected || isBytes) return sniffText(text);
-  return asked ?? correctedByText(expected, text);
+/** The start of a file, for telling its format. */
+interface Start {
+  /** Decompressed; empty when that failed. */
+  bytes: Buffer;
+  compression: Compression;
+  /** These are all bytes of the file. */
+  isWhole: boolean;
+  /** The caller named an encoding, so that it is text. */
+  isText: boolean;
 }
 
-/** By magic bytes, because names lie: gzip is RFC 1952, zstd RFC 8878. */
+function formatOf(label: string, requested: Format | undefined, start: Start): Format {
+  const found = FORMAT_NAMES.find((format) => formatSpec(format).isStart?.(start.bytes));
+  if (found && requested && found !== requested) throw mismatch(label, requested, found);
+  if (found) return found;
+  const foreign = foreignFormat(start.bytes, start.isWhole);
+  if (foreign) throw unsupported(label, foreign, start.compression);
+  const expected = requested ?? parseFileName(label).format;
+  if (start.bytes.length === 0) return expected ?? "csv";
+  const isBytes = expected !== undefined && formatSpec(expected).isStart !== undefined;
+  if (!start.isText && isBinary(start.bytes)) {
+    // Old Arrow streams begin with a length, and a damaged file may begin with anything.
+    if (isBytes) return expected;
+    throw unsupported(label, UNKNOWN, start.compression);
+  }
+  const text = textOf(start.bytes);
+  if (isBytes && requested) throw mismatch(label, requested, formatOfText(text, undefined));
+  return requested ?? formatOfText(text, isBytes ? undefined : expected);
+}
+
+function formatOfText(text: string, named: Format | undefined): Format {
+  return FORMAT_NAMES.find((format) => format !== named && formatSpec(format).claims?.(text, named)) ?? named ?? "csv";
+}
+
+/** By magic bytes, whatever the name: gzip is RFC 1952, zstd RFC 8878. */
 export function detectCompression(head: Buffer): Compression {
   if (head[0] === 0x1f && head[1] === 0x8b) return "gzip";
   return zstdStart(head) === undefined ? "none" : "zstd";
 }
 
-/** By extension: `.csv`, `.csv.gz`. */
-function formatOfName(name: string): Format | undefined {
-  const [, extension = ""] = /\.([a-z0-9]+)(?:\.(?:gz|gzip|zst|zstd))?$/i.exec(name) ?? [];
-  return FORMAT_NAMES.find((format) => formatSpec(format).extensions.includes(extension.toLowerCase()));
-}
-
-/** Decompressed; undefined for what is damaged: who reads all of it says how. */
+/** The first bytes decompressed; undefined when they are damaged, which the converter reports in detail. */
 function startOf(head: Buffer, compression: Compression, isWhole: boolean): Buffer | undefined {
   if (compression === "none") return head;
   try {
@@ -93,7 +95,7 @@ function startOf(head: Buffer, compression: Compression, isWhole: boolean): Buff
   }
 }
 
-/** Undefined when there is more than is wanted, which takes too long. */
+/** Undefined when the output is too long. */
 function startOfGzip(head: Buffer, length: number, finishFlush: number): Buffer | undefined {
   try {
     const options = { finishFlush, maxOutputLength: GZIP_OUTPUT_BYTES };
@@ -104,55 +106,26 @@ function startOfGzip(head: Buffer, length: number, finishFlush: number): Buffer 
   }
 }
 
-function formatOfBytes(start: Buffer): Format | undefined {
-  return FORMAT_NAMES.find((format) => formatSpec(format).isStart?.(start));
-}
+const UNKNOWN = {
+  what: "binary data of a kind that is not known",
+  hint: `Files that can be loaded: ${FORMAT_TITLES}.`,
+};
 
-function sniffText(text: string): Format {
-  if (text.startsWith("[")) return "json";
-  if (!text.startsWith("{")) return "csv";
-  const [first = "", ...rest] = text.split(/\r?\n/);
-  return isJson(first) && rest.some((line) => line.trim() !== "") ? "ndjson" : "json";
-}
-
-/** Only where the text leaves no doubt: a line that cannot be read may be one of the bad ones. */
-function correctedByText(expected: Format, text: string): Format {
-  if (expected === "json") return "json";
-  if (/^\[\s*\{\s*(?:"(?:[^"\\]|\\.)*"\s*:|\})/.test(text) || /^\{\s*\n/.test(text)) return "json";
-  if (expected === "ndjson" || !/^\{\s*"/.test(text)) return expected;
-  const [first = "", ...rest] = text.split(/\r?\n/);
-  return isJson(first) || (rest.length === 0 && /^\{\s*"(?:[^"\\]|\\.)*"\s*:/.test(text)) ? sniffText(text) : expected;
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function refuseForeign(label: string, start: Buffer, compression: Compression, isWhole: boolean): void {
-  const foreign = foreignFormat(start, isWhole);
-  if (foreign) throw refused(label, foreign, compression);
-}
-
-function refused(label: string, { what, hint }: { what: string; hint: string }, compression: Compression): LakeError {
+function unsupported(label: string, { what, hint }: Foreign, compression: Compression): LakeError {
   const wrapped = compression === "none" ? what : `${what}, compressed with ${compression}`;
-  return new LakeError("invalid", `${label} is ${wrapped}, which cannot be loaded. Nothing was ingested.`, { hint });
+  return new LakeError("invalid", `${label} is ${wrapped}, which cannot be loaded. Nothing was ingested.`, {
+    code: "unsupported_format",
+    hint,
+  });
 }
 
-function mismatch(label: string, asked: Format, found: Format): LakeError {
+function mismatch(label: string, requested: Format, found: Format): LakeError {
   return new LakeError(
     "invalid",
-    `${label} is not ${formatSpec(asked).title}: its content is ${formatSpec(found).title}.`,
+    `${label} is not ${formatSpec(requested).title}: its content is ${formatSpec(found).title}.`,
     {
-      hint: `Pass format: "${found}", or leave format out.`,
+      hint: next`Pass ${argument("format", found)}, or leave ${argument("format")} out.`,
+      facts: { argument: "format" },
     },
   );
-}
-
-function readable(): string {
-  return `What can be loaded: ${FORMAT_NAMES.map((format) => formatSpec(format).title).join(", ")}.`;
 }

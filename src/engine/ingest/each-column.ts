@@ -2,15 +2,16 @@ import type { Connection } from "../duckdb/duckdb.ts";
 import { LakeError } from "../kernel/errors.ts";
 import type { ConvertContext } from "./types.ts";
 
-/** A column of what DuckDB reads: SQL of its values, and its name in the file. */
 export interface OneColumn {
+  /** SQL of its values. */
   select: string;
+  /** As the file spells it. */
   name: string;
 }
 
 /**
- * Reads each column by itself, telling its name before. Where one ends the process, that is what was told last; else it
- * throws, since there is nothing to return.
+ * Reads each column by itself and reports its name before, so that the last name reported is that of a column that ends
+ * the process. Throws `internal` when none does.
  */
 export async function readEachColumn(
   connection: Connection,
@@ -20,7 +21,7 @@ export async function readEachColumn(
 ): Promise<never> {
   for (const { select, name } of columns) {
     await onColumn?.(name);
-    // What DuckDB refuses is no crash.
+    // An error of DuckDB is no crash.
     await connection.run(`SELECT max(hash(${select})) FROM ${from}`, { signal }).catch(() => undefined);
   }
   await onColumn?.(null);

@@ -3,15 +3,16 @@ import { createReadStream } from "node:fs";
 import { LakeError } from "../kernel/errors.ts";
 import type { Encoding } from "./types.ts";
 
-/** What the bytes 0x80 to 0x9f stand for. https://encoding.spec.whatwg.org/index-windows-1252.txt */
+/** The characters of bytes 0x80 to 0x9f. https://encoding.spec.whatwg.org/index-windows-1252.txt */
 const WINDOWS_1252 = "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008dŽ\u008f\u0090‘’“”•–—˜™š›œ\u009džŸ";
-/** What it leaves undefined, and other encodings use. */
+/** Bytes that it leaves undefined, and other encodings use. */
 const UNDEFINED_IN_1252 = /[\x81\x8d\x8f\x90\x9d]/;
 
-/** By byte order mark, or by where the zeros are: text as UTF-16 has one in every delimiter and line end. */
+/** By byte order mark or zero bytes: every delimiter and line end of UTF-16 has one. Throws `invalid` for UTF-32. */
 export function detectEncoding(head: Buffer, label: string): Encoding {
   if (head.length >= 4 && ["fffe0000", "0000feff"].includes(head.toString("hex", 0, 4))) {
     throw new LakeError("invalid", `${label} is text in UTF-32, which cannot be loaded. Nothing was ingested.`, {
+      code: "unsupported_format",
       hint: "Save it as UTF-8.",
     });
   }
@@ -34,7 +35,7 @@ function isJsonStart(byte: number | undefined): boolean {
   return byte === 0x5b || byte === 0x7b;
 }
 
-/** `zero` is the place in a pair of bytes where characters below U+0100 have theirs; few others end in one, such as 一. */
+/** `zero`: index, in a pair of bytes, of the zero of characters below U+0100. Few others have one at the other index. */
 function looksLikeUtf16(head: Buffer, zero: 0 | 1): boolean {
   const pairs = Math.floor(head.length / 2);
   let zeros = 0;
@@ -59,7 +60,7 @@ export interface Decoder {
   end(): string;
 }
 
-/** Bytes that are not what the file was taken for. */
+/** Bytes that are not of the encoding that was detected or named. */
 export class BadText extends Error {
   readonly line: number;
 
@@ -69,19 +70,14 @@ export class BadText extends Error {
   }
 }
 
-/** `strict`: nobody said that this is the encoding, so what it does not define shows that it is another. */
+/** `strict`: the encoding is a guess, so a byte that it leaves undefined is an error. */
 export function openDecoder(encoding: Encoding, strict: boolean): Decoder {
   if (encoding === "windows-1252") return open1252(strict);
   if (encoding === "utf-8") throw new LakeError("internal", "UTF-8 needs no decoding.");
   return openUtf16(encoding === "utf-16be");
 }
 
-/** Of bytes as Latin-1. */
-export function windows1252(latin1: string): string {
-  return latin1.replace(/[\x80-\x9f]/g, (char) => WINDOWS_1252[char.charCodeAt(0) - 0x80] ?? char);
-}
-
-/** Node's own decoder for windows-1252 takes it for latin1 in some releases, and loses 27 characters. */
+/** Not by TextDecoder, which reads windows-1252 as latin1 in some releases of Node, and loses 27 characters. */
 function open1252(strict: boolean): Decoder {
   let lines = 1;
   return {
@@ -90,13 +86,15 @@ function open1252(strict: boolean): Decoder {
       const bad = strict ? text.search(UNDEFINED_IN_1252) : -1;
       if (bad >= 0) throw new BadText(lines + countLines(text.slice(0, bad)));
       if (strict) lines += countLines(text);
-      return windows1252(text);
+      return isAscii(chunk)
+        ? text
+        : text.replace(/[\x80-\x9f]/g, (char) => WINDOWS_1252[char.charCodeAt(0) - 0x80] ?? char);
     },
     end: () => "",
   };
 }
 
-/** Strict: half a pair, or half a character, is an error, and not a replacement character. */
+/** Half a surrogate pair, or half a character at the end, is an error, not a replacement character. */
 function openUtf16(bigEndian: boolean): Decoder {
   let rest: Buffer = Buffer.alloc(0);
   let held = "";
@@ -136,8 +134,8 @@ function countLines(text: string): number {
 }
 
 /**
- * Whether a file that is not valid UTF-8 is no UTF-8 at all: none of its bytes above 127 is part of a valid sequence.
- * One bad byte among good ones is damage; none good is another encoding.
+ * Whether no byte above 127 of a file is part of a valid UTF-8 sequence. Then the file is in another encoding; with valid
+ * sequences in it, a byte that is not UTF-8 is damage.
  */
 export async function isNeverUtf8(path: string, signal: AbortSignal | undefined): Promise<boolean> {
   let highBytes = false;
@@ -162,7 +160,7 @@ function hasUtf8Sequence(bytes: Buffer): boolean {
   return false;
 }
 
-/** Whether a head is UTF-8, but for a character at its end that the head cuts. */
+/** Whether the head of a file is UTF-8; unless it is complete, it may end inside a character. */
 export function isUtf8Head(head: Buffer, complete: boolean): boolean {
   const cuts = complete ? [0] : [0, 1, 2, 3];
   return cuts.some((cut) => isUtf8(head.subarray(0, Math.max(0, head.length - cut))));

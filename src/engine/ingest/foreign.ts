@@ -1,13 +1,14 @@
 import { isUtf8 } from "node:buffer";
 import { utf16Of } from "./encoding.ts";
+import { FORMAT_TITLES } from "./formats.ts";
 
-/** A kind of file that cannot be loaded, as a message names it, and what its owner can do. */
+/** A kind of file that cannot be loaded. */
 export interface Foreign {
+  /** As a message names it: "a PDF document". */
   what: string;
   hint: string;
 }
 
-const LOADABLE = "CSV, TSV, JSON, NDJSON, Parquet or Arrow IPC";
 const SHEET = "Save each sheet as CSV and ingest that.";
 const ARCHIVE = "Unpack it and ingest the files inside, one by one.";
 const PACKED = "Decompress it, or compress it with gzip or zstd instead.";
@@ -15,13 +16,13 @@ const TWICE = "Decompress it once and try again.";
 const ENCRYPTED = "Decrypt it and ingest the result.";
 const DATA = "Convert it to Parquet or CSV with the program that wrote it, or with Python (pandas, pyarrow).";
 const DUMP = "Load it into its database and export the table as CSV or Parquet.";
-const NO_TABLE = `Only tables can be ingested: ${LOADABLE}.`;
+const NO_TABLE = `Only tables can be ingested: ${FORMAT_TITLES}.`;
 const PAGE = "Download the data itself: this may be a login or error page that came in its place.";
 const POINTER = "Fetch the file that it stands for (git lfs pull, git annex get) and ingest that.";
 const SQLITE = "Export the table: sqlite3 FILE -csv -header 'SELECT * FROM t' > t.csv";
 const DUCKDB = "Export the table from DuckDB: COPY t TO 't.parquet'";
 
-/** First bytes, as a string of Latin-1 where `□` is any byte. The more telling ones come before those that begin alike. */
+/** First bytes as Latin-1, where `□` is any byte. Longer ones come before shorter ones that they begin with. */
 const MAGIC: readonly [what: string, hint: string, bytes: string][] = [
   ["a gzip-compressed file", TWICE, "\x1f\x8b\x08"],
   ["a zstd-compressed file", TWICE, "\x28\xb5\x2f\xfd"],
@@ -130,7 +131,7 @@ const MAGIC: readonly [what: string, hint: string, bytes: string][] = [
   ["a git-annex pointer", POINTER, "/annex/objects/"],
 ];
 
-/** What one string cannot tell, or would tell of a table that begins with the same letters. */
+/** Kinds that one string does not tell from others, or not from a table that begins with the same letters. */
 const TESTED: readonly [what: string, hint: string, test: (head: Buffer) => boolean][] = [
   ["a tar archive", ARCHIVE, isTar],
   ["a bzip2-compressed file", PACKED, (head) => /^BZh[1-9]1AY&SY/.test(latin1(head, 10))],
@@ -148,7 +149,7 @@ const TESTED: readonly [what: string, hint: string, test: (head: Buffer) => bool
   ["a Windows program", NO_TABLE, (head) => latin1(head, 2) === "MZ" && head.subarray(0, 64).includes(0)],
 ];
 
-/** Names inside a ZIP archive, by what they make of it. */
+/** Kinds of ZIP archives, by a name of a file inside. */
 const ZIPPED: readonly [what: string, hint: string, name: RegExp][] = [
   ["an Excel workbook (.xlsb)", SHEET, /^xl\/workbook\.bin$/],
   ["an Excel workbook (.xlsx)", SHEET, /^xl\//],
@@ -162,6 +163,7 @@ const ZIPPED: readonly [what: string, hint: string, name: RegExp][] = [
   ["an Office file", SHEET, /^\[Content_Types\]\.xml$/],
 ];
 
+/** Kinds of compound files, by an entry of their directory. */
 const COMPOUND: readonly [what: string, hint: string, entry: string][] = [
   ["a password-protected Office file", "Save it without a password, as CSV.", "EncryptedPackage"],
   ["an Excel workbook (.xls)", SHEET, "Workbook"],
@@ -171,8 +173,8 @@ const COMPOUND: readonly [what: string, hint: string, entry: string][] = [
 ];
 
 /**
- * What a source is, from its first bytes, when it is a file of another kind. `isWhole` says whether these are all.
- * Undefined for text, Parquet and Arrow. Pure.
+ * The kind of a file that cannot be loaded, from its first bytes; `isWhole`: they are all bytes. Undefined for text and
+ * for binary data of no known kind. Pure.
  */
 export function foreignFormat(head: Buffer, isWhole: boolean): Foreign | undefined {
   if (latin1(head, 4) === "\xff\xfe\0\0" || latin1(head, 4) === "\0\0\xfe\xff") {
@@ -186,24 +188,24 @@ export function foreignFormat(head: Buffer, isWhole: boolean): Foreign | undefin
   return markupFormat(textOf(head), isWhole);
 }
 
-/** Whether bytes are neither text nor UTF-16: control characters, of which text in any 8-bit encoding has hardly one. */
+/** Whether bytes are not text: they have control characters, which text in any 8-bit encoding and UTF-16 hardly has. */
 export function isBinary(head: Buffer): boolean {
   if (head.length === 0 || utf16Of(head)) return false;
   let controls = 0;
-  // Those that text files have: tab and line ends, ^Z, escape, and the separators 0x01 and 0x1c to 0x1f.
+  // Not counted, because text files have them: tab, line ends, ^Z, escape, and the separators 0x01 and 0x1c to 0x1f.
   for (const byte of head) if (byte === 0 || (byte > 1 && byte < 9) || (byte > 13 && byte < 26)) controls += 1;
   // The last character may be cut.
   const isText = [0, 1, 2, 3].some((cut) => isUtf8(head.subarray(0, head.length - cut)));
   return isText ? controls > 3 && controls > head.length * 0.05 : controls > head.length * 0.01;
 }
 
-/** The start as text, without byte order mark and leading white space; what is not UTF-8 is garbled in it. */
+/** The start as text, without byte order mark and leading white space. Text that is not UTF-8 or UTF-16 is garbled. */
 export function textOf(head: Buffer): string {
   const encoding = utf16Of(head) ?? "utf-8";
   return new TextDecoder(encoding).decode(head).trimStart();
 }
 
-/** A web page or another XML document. A table may have `<` in its header: `<DATE>,<OPEN>`. */
+/** Web pages and other XML documents. A table may have `<` in its header too: `<DATE>,<OPEN>`. */
 function markupFormat(text: string, isWhole: boolean): Foreign | undefined {
   if (text[0] !== "<") return undefined;
   const start = text.replace(/^(?:<!--[\s\S]*?-->\s*)+/, "");
@@ -219,7 +221,7 @@ function markupFormat(text: string, isWhole: boolean): Foreign | undefined {
   return { what: "an XML document", hint: "Convert it to CSV or JSON and ingest that." };
 }
 
-/** Whether all of a text is one element with elements inside, rather than lines that each have one. */
+/** Whether the text is one element with elements inside, and not lines that each have one. */
 function isElement(text: string, isWhole: boolean): boolean {
   const start = /^<([A-Za-z_][\w:.-]*)(?:\s+[\w:.-]+\s*=\s*(?:"[^"]*"|'[^']*'))*\s*>\s*(?=<[A-Za-z_])/.exec(text);
   if (!start) return false;
@@ -242,7 +244,7 @@ function zipFormat(head: Buffer): Foreign {
   return found ? { what: found[0], hint: found[1] } : { what: "a ZIP archive", hint: ARCHIVE };
 }
 
-/** From local headers and the central directory, as far as they lie in `head`. */
+/** Names in the local headers and in the central directory, as far as `head` has them. */
 function zippedNames(head: Buffer): string[] {
   const names: string[] = [];
   for (let at = head.indexOf("PK"); at !== -1; at = head.indexOf("PK", at + 2)) {
@@ -254,7 +256,7 @@ function zippedNames(head: Buffer): string[] {
   return names;
 }
 
-/** A compound file is a file system; the names of its directory are UTF-16. */
+/** A compound file is a file system, whose directory has names in UTF-16. */
 function compoundFormat(head: Buffer): Foreign {
   const found = COMPOUND.find(([, , entry]) => head.includes(Buffer.from(`${entry}\0`, "utf16le")));
   return found ? { what: found[0], hint: found[1] } : { what: "an old Office file (.xls, .doc, .ppt)", hint: SHEET };
@@ -269,12 +271,12 @@ function isTar(head: Buffer): boolean {
   return head[0] !== 0 && stored === sum;
 }
 
-/** The last byte of its size is a letter only beyond 512 MiB. */
+/** A text that begins with RIFF has a letter where a file below 512 MiB has the last byte of its size. */
 function isRiff(head: Buffer, kind: string): boolean {
   return latin1(head, 4) === "RIFF" && latin1(head, 4, 8) === kind && !isPrintable(head[7]);
 }
 
-/** Version, date of the last change, and a header whose length counts the fields. */
+/** By version, month and day of the last change, and the length of the header. */
 function isDbase(head: Buffer): boolean {
   if (head.length < 33 || ![0x02, 0x03, 0x30, 0x31, 0x32, 0x43, 0x83, 0x8b, 0xf5].includes(head[0] as number))
     return false;

@@ -4,11 +4,11 @@ import { LakeError } from "../kernel/errors.ts";
 
 type Typed = { name: string; type: string };
 
-/** Types that every DuckDB reads back from Parquet as they were written. */
+/** Types that DuckDB reads back from Parquet as it wrote them. */
 const PLAIN = /^[A-Z_ ]+(?:\(\d+,\d+\))?$/;
 
 /**
- * Throws `invalid` for a column whose type cannot be written in SQL, as queries do: the names in it come from the source.
+ * Throws `invalid` for a column whose type SQL cannot spell: queries spell it, and names of fields come from the source.
  * Plain types cost nothing.
  */
 export async function assertNameable(connection: Connection, columns: readonly Typed[]): Promise<void> {
@@ -24,7 +24,7 @@ export async function assertNameable(connection: Connection, columns: readonly T
   }
 }
 
-/** Throws `invalid` for a column that comes back from the file that was written as something that does not hold it. */
+/** Throws `invalid` for a column that DuckDB reads back from the written file as a type that does not hold its values. */
 export async function assertReadable(connection: Connection, path: string, columns: readonly Typed[]): Promise<void> {
   if (columns.every(({ type }) => PLAIN.test(type) && type !== "GEOMETRY")) return;
   const read = await connection.rows<{ column_name: string; column_type: string }>(
@@ -38,7 +38,7 @@ export async function assertReadable(connection: Connection, path: string, colum
   }
 }
 
-/** Parquet has lists for arrays of a fixed size. */
+/** Parquet stores arrays of a fixed size as lists. */
 function sameShape(from: string, type: string): boolean {
   return from.replace(/\[\d+\]/g, "[]") === type.replace(/\[\d+\]/g, "[]");
 }
@@ -47,5 +47,6 @@ function refusal(name: string, type: string, why: string): LakeError {
   const message = `Column ${shown(name)} is of type ${JSON.stringify(type.slice(0, 200))}, ${why}.`;
   return new LakeError("invalid", message, {
     hint: "Give its fields other names, or write it as JSON text.",
+    facts: { column: name },
   });
 }

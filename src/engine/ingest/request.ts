@@ -37,6 +37,6 @@ export interface IngestResult {
   columns: { name: string; type: string }[];
   /** Rows this call wrote; 0 when unchanged. */
   rows_written: number;
-  /** What happened to the data that the caller may not expect. */
+  /** Changes to the data that the caller may not expect. */
   notes: IngestNotes;
 }

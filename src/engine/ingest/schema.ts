@@ -2,6 +2,7 @@ import { shown } from "../catalog/nearest.ts";
 import type { Column, Head } from "../catalog/types.ts";
 import { foldedName } from "../duckdb/folded-name.ts";
 import { LakeError } from "../kernel/errors.ts";
+import { argument, next } from "../kernel/next-step.ts";
 import type { IngestRequest } from "./request.ts";
 import type { Target } from "./types.ts";
 
@@ -12,15 +13,15 @@ export interface SchemaRules {
   name: string;
   mode: Mode;
   schemaChange: "refuse" | "allow";
-  /** Types were guessed from text, so a value that also is text may become it. */
+  /** The types were inferred from text, so that a column of the dataset that is text takes any of them. */
   inferred: boolean;
 }
 
-/** What the rows to come are for. `newest` is the dataset's newest version, a tombstone after a drop. */
+/** The schema that new rows have to fit. `newest` is the dataset's newest version, a tombstone after a drop. */
 export function openTarget(newest: Head | undefined, rules: SchemaRules): Target {
   const live = newest && !newest.dropped ? newest : undefined;
   const lastId = newest?.lastColumnId ?? 0;
-  // A replace that may change the schema starts from what the source says; ids still follow names.
+  // A replace that may change the schema takes the source's; ids still follow names.
   const fresh = live === undefined || (rules.mode === "replace" && rules.schemaChange === "allow");
   return {
     columns: fresh ? [] : live.columns,
@@ -32,23 +33,26 @@ export function openTarget(newest: Head | undefined, rules: SchemaRules): Target
   };
 }
 
-/** What queries refuse to cast to, they must not find in a column either: DuckDB casts what is beside it by itself. */
+/** Throws `invalid` for types that queries may not cast to: with such a column in it, DuckDB casts to them by itself. */
 function assertTypes(columns: readonly Plain[]): void {
   for (const { name, type } of columns) {
     const bare = type.replace(/"(?:[^"]|"")*"/g, "q").replace(/'(?:[^']|'')*'/g, "e");
     const refuse = (hint: string): LakeError =>
-      new LakeError("invalid", `Column ${shown(name)} is of type ${type.slice(0, 100)}.`, { hint });
+      new LakeError("invalid", `Column ${shown(name)} is of type ${type.slice(0, 100)}.`, {
+        hint,
+        facts: { column: name },
+      });
     if (/\b(?:VARIANT|BIGNUM)\b/.test(bare)) throw refuse("Write it as text, JSON, a STRUCT or a DECIMAL first.");
     if (UNNAMED_FIELD.test(bare))
       throw refuse("Give its fields names, as in {'a': 1, 'b': 2} in the place of ROW(1, 2).");
   }
 }
 
-/** Where the name of a field should be, its type, or nothing between two spaces: no table can be made of that. */
+/** A field without a name: its type, or nothing between two spaces, is in the place of the name. */
 const UNNAMED_FIELD = /\bSTRUCT\((?:\w+[(),[]|TIME(?:STAMP)? WITH TIME ZONE\b)|[(,] {2}|\( /;
 
 function settle(columns: readonly Plain[], live: Head, lastId: number, rules: SchemaRules): Column[] {
-  // Without case, as SQL reads names: the dataset's spelling stays.
+  // Case is ignored, as SQL does; the dataset's spelling stays.
   const incoming = new Map(columns.map((column) => [foldedName(column.name), column]));
   const present = new Set(live.columns.map(({ name }) => foldedName(name)));
   const added = columns.filter(({ name }) => !present.has(foldedName(name)));
@@ -64,7 +68,7 @@ function settle(columns: readonly Plain[], live: Head, lastId: number, rules: Sc
   return [...live.columns, ...withIds(added, [], lastId)];
 }
 
-/** Whether every `from` is a `type` without loss, so that the source's narrower guess is no change. */
+/** Whether every value of `from` fits `type` without loss, so that a narrower type of the source is no change. */
 function holds(type: string, from: string, { inferred }: SchemaRules): boolean {
   if (inferred && type === "VARCHAR") return !/[[(]/.test(from);
   const wider = WIDER[from] ?? [];
@@ -103,18 +107,17 @@ function drift(
     ["changed", changes.changed.map(({ name, from, to }) => `${shown(name)} ${from} → ${to}`)],
   ] as const;
   const list = parts.flatMap(([what, names]) => (names.length > 0 ? [`${what}: ${listed(names)}`] : []));
+  const allow = argument("schema_change", "allow");
   const hint =
     mode === "replace"
-      ? 'Call again with schema_change: "allow" to replace the schema as well, or ingest under another name.'
+      ? next`Call again with ${allow} to replace the schema as well, or ingest under another name.`
       : changes.changed.length > 0
         ? "A column's type cannot change on append. Convert the column, or ingest under another name."
-        : 'Call again with schema_change: "allow" to append anyway: what a row does not have is NULL.';
+        : next`Call again with ${allow} to append anyway: columns that a row does not have are NULL.`;
   return new LakeError(
     "conflict",
     `The columns differ from ${live.name}@${live.version}. ${list.join("; ")}. Nothing was changed.`,
-    {
-      hint,
-    },
+    { code: "schema_mismatch", hint, facts: { argument: "schema_change" } },
   );
 }
 
@@ -125,7 +128,7 @@ function listed(names: readonly string[]): string {
   return `${names.slice(0, LISTED).join(", ")}${more}`;
 }
 
-/** Whether files written for `columns` may follow `current`: another writer may have changed it since `settle`. */
+/** Whether files written for `columns` still fit `current`, which another writer may have changed since `settle`. */
 export function stillFits(
   current: Head | undefined,
   columns: readonly Column[],

@@ -2,18 +2,19 @@ import { type BigIntStats, constants } from "node:fs";
 import { type FileHandle, open, readlink, realpath, stat, writeFile } from "node:fs/promises";
 import { basename, isAbsolute, join, relative, resolve } from "node:path";
 import { hasCode, LakeError } from "../kernel/errors.ts";
+import { action, argument, next, setting } from "../kernel/next-step.ts";
 import type { Scope } from "../kernel/scope.ts";
 import type { EngineSettings } from "../settings.ts";
 import type { OpenUpload } from "../uploads/uploads.ts";
 import { changedMeanwhile } from "./changed.ts";
 import type { FoundFile } from "./conversion-calls.ts";
 
-/** A source whose bytes nobody has looked at yet. */
+/** An open file whose bytes have not been read yet. */
 export interface OpenSource {
   file: FoundFile;
-  /** Where its bytes are read from to be hashed. */
+  /** Path of the open file, for hashing. */
   path: string;
-  /** Throws `conflict` when the file is no longer what was opened. */
+  /** Throws `conflict` when the file has changed since it was opened. */
   verify(): Promise<void>;
 }
 
@@ -21,18 +22,18 @@ type SourceSettings = Pick<EngineSettings, "maxIngestBytes">;
 
 export interface FileSettings extends SourceSettings {
   allow: readonly string[];
-  /** Of this ingest, for inline text. */
+  /** The ingest's own folder, for inline text. */
   folder: string;
-  /** Whether who named the file is not the user of this machine, who alone is told where folders are. */
+  /** The caller is not the user of this machine, who alone is told the paths of folders. */
   isRemote?: boolean;
-  /** The lakehouse's own folder, which is not a source even where it lies in an allowed one. */
+  /** The lakehouse's own folder: no source, even inside an allowed folder. */
   lake: string;
 }
 
-/** What `openSource` opens: the path of the caller, their text, or an upload, which lies in the lakehouse. */
-export type FileGiven = { path: string } | { text: string } | OpenUpload;
+/** A path that the caller named, inline text, or an upload, whose file lies in the lakehouse. */
+export type FileInput = { path: string } | { text: string } | OpenUpload;
 
-export function openSource(scope: Scope, from: FileGiven, settings: FileSettings): Promise<OpenSource> {
+export function openSource(scope: Scope, from: FileInput, settings: FileSettings): Promise<OpenSource> {
   if ("text" in from) return openText(scope, from.text, settings.folder, settings);
   if ("name" in from) return openReal(scope, from.path, from.name, settings);
   return openFile(scope, from.path, settings);
@@ -46,19 +47,19 @@ export async function openFile(scope: Scope, path: string, settings: FileSetting
   const { real, roots } = await allowedPath(path, settings);
   if (isInside(settings.lake, real)) {
     throw new LakeError("denied", `${path} is inside the lakehouse itself.`, {
-      hint: 'Read datasets with sql; ingest {"name": …, "sql": "SELECT * FROM …"} copies one, "name@3" is version 3.',
+      hint: next`Read datasets with ${action("query")}; ${action("ingest", { name: "copy", sql: 'SELECT * FROM "name@3"' })} copies version 3 of one.`,
     });
   }
   const source = await openReal(scope, real, path, settings);
-  // A folder on the way may have been exchanged for a link in between: what counts is where the open file is.
+  // A folder of the path may have been exchanged for a link meanwhile: the open file's own path decides.
   const now = await whereIs(source, real);
   if (!roots.some((root) => isInside(root, now)) || isInside(settings.lake, now)) {
-    throw outside(path, settings.allow, settings.isRemote);
+    throw notAllowed(path, settings.allow, settings.isRemote);
   }
   return source;
 }
 
-/** Where what was opened is now. Only Linux tells; elsewhere its name has to lead to it still. */
+/** The open file's path now. Only Linux tells; elsewhere the path that was opened must still lead to the same file. */
 async function whereIs({ path, file }: OpenSource, real: string): Promise<string> {
   if (process.platform === "linux") return readlink(path);
   const again = await translated(file.label, () => realpath(real));
@@ -67,9 +68,9 @@ async function whereIs({ path, file }: OpenSource, real: string): Promise<string
   return again;
 }
 
-/** `path` is the name that messages have. */
+/** Opens `real`, which messages call `path`. */
 async function openReal(scope: Scope, real: string, path: string, settings: FileSettings): Promise<OpenSource> {
-  // Opening a FIFO would wait for a writer: look first, and do not wait if it was exchanged meanwhile.
+  // Opening a FIFO would wait for a writer, so the kind is checked first; O_NONBLOCK is for one that came meanwhile.
   refuseSpecial(path, await translated(path, () => stat(real, { bigint: true })));
   const handle = await translated(path, () => {
     return open(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -89,7 +90,7 @@ function foundFile(path: string, label: string, { size, dev, ino }: BigIntStats)
   return { path, label, bytes: Number(size), device: dev, inode: ino };
 }
 
-/** As the catalog has it: where a file lies on this machine is nobody's business who may read that. */
+/** The label as the catalog records it. Readers of the catalog must not learn paths of this machine. */
 export function recordedName(label: string): string {
   return isAbsolute(label) ? basename(label) : label;
 }
@@ -116,10 +117,10 @@ async function allowedPath(
   }
   const roots = (await Promise.all(allow.map(realFolder))).filter((root) => root !== undefined);
   const wanted = isAbsolute(path) ? resolve(path) : resolve(allow[0] ?? "/", path);
-  // Before the file system is asked, so that the answer does not tell what exists elsewhere.
-  if (![...allow, ...roots].some((root) => isInside(root, wanted))) throw outside(path, allow, isRemote);
+  // Before the file system is asked, so that the answer does not tell which files exist elsewhere.
+  if (![...allow, ...roots].some((root) => isInside(root, wanted))) throw notAllowed(path, allow, isRemote);
   const real = await translated(path, () => realpath(wanted));
-  if (!roots.some((root) => isInside(root, real))) throw outside(path, allow, isRemote);
+  if (!roots.some((root) => isInside(root, real))) throw notAllowed(path, allow, isRemote);
   return { real, roots };
 }
 
@@ -136,20 +137,21 @@ function isInside(root: string, path: string): boolean {
   return way !== ".." && !way.startsWith("../") && !isAbsolute(way);
 }
 
-const SEND =
-  "Send the file: curl -T FILE 'SERVER/uploads?name=FILE' -H 'Authorization: Bearer TOKEN', then ingest with the upload it prints; or give its text.";
+const SEND = next`Send the file: ${action("sendFile")}, then ingest with ${argument("upload")} as it prints it; or give its ${argument("text")}.`;
 
-function outside(path: string, allow: readonly string[], isRemote = false): LakeError {
+function notAllowed(path: string, allow: readonly string[], isRemote = false): LakeError {
   if (isRemote) {
     const found =
       allow.length === 0
         ? "This server reads no files of its own machine"
         : `${path} is not inside a folder that ingest may read`;
     const relative = allow.length === 0 ? "" : " A file of the server is named relative to its allowed folder.";
-    return new LakeError("denied", `${found}.`, { hint: `${SEND}${relative}` });
+    return new LakeError("denied", `${found}.`, { hint: next`${SEND}${relative}`, facts: { argument: "path" } });
   }
   return new LakeError("denied", `${path} is not inside a folder that ingest may read.`, {
-    hint: allow.length === 0 ? "No folder is allowed; start with --allow DIR." : `Allowed: ${allow.join(", ")}`,
+    hint:
+      allow.length === 0 ? next`No folder is allowed yet; set ${setting("allow")}.` : `Allowed: ${allow.join(", ")}`,
+    facts: { argument: "path" },
   });
 }
 
@@ -167,8 +169,9 @@ function refuseSpecial(path: string, stats: BigIntStats): void {
 function refuseSize(label: string, bytes: number, { maxIngestBytes }: SourceSettings): void {
   if (bytes === 0) throw empty(label);
   if (bytes <= maxIngestBytes) return;
-  throw new LakeError("limit", `${label} has ${bytes} bytes; max_ingest_bytes is ${maxIngestBytes}.`, {
-    hint: "Split it, compress it, or raise max_ingest_bytes (LAKEHOUSE_MAX_INGEST_BYTES).",
+  throw new LakeError("limit", `${label} has ${bytes} bytes, more than the ${maxIngestBytes} of one ingest.`, {
+    hint: next`Split it, compress it, or raise ${setting("max_ingest_bytes")}.`,
+    facts: { limit: maxIngestBytes, setting: "max_ingest_bytes" },
   });
 }
 
@@ -177,7 +180,7 @@ function empty(label: string): LakeError {
 }
 
 async function verifyUnchanged(handle: FileHandle, real: string, path: string, opened: BigIntStats): Promise<void> {
-  // By handle for what was read, by name for what DuckDB, which opens it again, has read.
+  // By handle for the bytes hashed here, by name for those that another process opened by it.
   for (const now of [await handle.stat({ bigint: true }), await stat(real, { bigint: true }).catch(() => undefined)]) {
     const same = now && now.dev === opened.dev && now.ino === opened.ino && now.size === opened.size;
     if (!same || now.mtimeNs !== opened.mtimeNs) {

@@ -1,7 +1,7 @@
 import { type Trace, untraced } from "../kernel/trace.ts";
 import type { Ingest } from "./ingest.ts";
 
-/** The same, told as a step, waiting for a turn included. */
+/** `ingest` with a span around each call, from the wait for the limiter on. */
 export function traced(ingest: Ingest, trace: Trace = untraced): Ingest {
   return {
     ...ingest,

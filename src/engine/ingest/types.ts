@@ -5,11 +5,11 @@ export type Compression = "none" | "gzip" | "zstd";
 
 export type Encoding = "utf-8" | "utf-16le" | "utf-16be" | "windows-1252";
 
-/** How a CSV or TSV file is written, where the caller knows better than its first lines tell. */
+/** How a CSV or TSV file is written; what is absent is detected. */
 export interface CsvOptions {
-  /** Whether the first line has the names of the columns. */
+  /** Whether the first line is the header. */
   header?: boolean | undefined;
-  /** Lines before it. */
+  /** Lines to leave out before the header. */
   skipLines?: number | undefined;
   /** One character; `\\t` stands for a tab. */
   delimiter?: string | undefined;
@@ -17,11 +17,11 @@ export interface CsvOptions {
   encoding?: Encoding | "latin1" | undefined;
   /** Texts that are NULL in every column, besides the empty one. */
   nullValues?: string[] | undefined;
-  /** Types of columns by name; anything but texts is refused. */
+  /** SQL types by column name. Values that are not strings are refused. */
   types?: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** Checked, and in one spelling. */
+/** Checked options in one spelling. */
 export interface KnownCsvOptions extends Omit<CsvOptions, "encoding" | "types"> {
   encoding?: Encoding | undefined;
   types?: Record<string, string> | undefined;
@@ -34,9 +34,9 @@ export interface IngestNotes {
   skipped_rows: { count: number; lines: { line: number; reason: string }[] } | null;
   /** Header names that had to change because they were empty or repeated. */
   renamed_columns: { from: string; to: string }[];
-  /** Set when the source was not UTF-8. */
+  /** The encoding, when it was not UTF-8. */
   encoding: string | null;
-  /** Columns, or fields inside of them as a path, kept as another type than the source has, or without its meaning. */
+  /** Columns, or fields inside them as a path, stored as another type than the source has, or without its meaning. */
   converted: { column: string; from: string; to: string; reason: string }[];
   /** For CSV and TSV. */
   dialect: CsvDialect | null;
@@ -46,21 +46,21 @@ export interface CsvDialect {
   delimiter: string;
   quote: string;
   header: boolean;
-  /** Where the header is, null when there is none. */
+  /** Line of the header, from 1; null when there is none. */
   header_line: number | null;
-  /** The names as they are written there, the first 100. */
+  /** The first 100 names as the file spells them. */
   header_names: string[];
-  /** Lines before the header or the first row that were left out, and the first that are not blank. */
+  /** Lines left out before the header or the first row: how many, and the first that are not blank. */
   skipped_lines: { count: number; lines: { line: number; text: string }[] } | null;
-  /** What is likely wrong with the outcome. */
+  /** A likely mistake in how the file was read. */
   warning: string | null;
 }
 
-/** A source as a finished local file that only this ingest reads. */
+/** A local file that does not change while this ingest reads it. */
 export interface Source {
   /** Absolute. */
   path: string;
-  /** As the caller named it; the only name that may appear in messages. */
+  /** The caller's name for it; the only one that may appear in messages. */
   label: string;
   compression: Compression;
   bytes: number;
@@ -74,20 +74,20 @@ export interface ConvertContext {
   onBadRows: "fail" | "skip";
   /** As `readCsvOptions` gives them. */
   csv?: KnownCsvOptions | undefined;
-  /** What may separate values in it. Absent: what usually does. */
+  /** Delimiters that are tried. Absent: the usual ones. */
   delimiters?: readonly string[] | undefined;
   maxRows: number;
-  /** Absent: a new dataset, with field ids 1 to n. `writeParquet` asks it; converters that infer types may look. */
+  /** Absent: a new dataset, with field ids 1 to n. `writeParquet` settles it; converters that infer types may read it. */
   target?: Target | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((fraction: number) => void) | undefined;
-  /** Present: nothing is to be written, see `readEachColumn`. Told the column that is read next, and null at the end. */
+  /** Present: nothing is written, see `readEachColumn`, which calls it with each column it reads, and with null at the end. */
   onColumn?: ((name: string | null) => Promise<void>) | undefined;
 }
 
 /** The dataset that the converted rows are for. */
 export interface Target {
-  /** Its columns as of now: a converter that infers types tries these first, by name. Empty for a new dataset. */
+  /** Its columns now. A converter that infers types tries these first, by name. Empty for a new dataset. */
   columns: readonly Column[];
   /**
    * The columns to write for a source with `columns`: field ids by name (never one used before), and for an append the
@@ -110,28 +110,34 @@ export interface Converted {
   notes: IngestNotes;
 }
 
-/** Limiter one source into Parquet files in `context.folder`. Throws `LakeError`; then the folder's contents are garbage. */
+/** Converts one source to Parquet files in `context.folder`. Throws `LakeError`; then the folder's contents are garbage. */
 export type Converter = (source: Source, context: ConvertContext) => Promise<Converted>;
 
-/** One kind of file that can be loaded. */
+/** One format of files that can be loaded. */
 export interface FormatSpec {
-  /** As people call it. */
+  /** As people call it, in messages and in the descriptions of tools and commands. */
   title: string;
   /** Of file names, in lower case. */
   extensions: readonly string[];
-  /** Whether a source that begins like this is of the format. Absent for text. */
+  /** Whether a file that begins with these bytes, decompressed, is of the format. Absent for text formats. */
   isStart?: (start: Buffer) => boolean;
-  /** Types of columns are found from their values, and not declared. */
+  /**
+   * Text formats: whether text is of the format although the file's name says `named`, another format, or nothing. What
+   * no format claims is of the format named, else CSV.
+   */
+  claims?: (text: string, named: string | undefined) => boolean;
+  /** The types of columns are inferred from their values, not declared. */
   isInferred: boolean;
-  /** `CsvOptions` say how it is read. */
+  /** `CsvOptions` apply to it. */
   takesCsvOptions: boolean;
   /** One column can be read without the others. */
   isColumnar: boolean;
   /**
-   * Equal input gives equal bytes on any machine. DuckDB cuts row groups of CSV as its threads happen to run, so that gets
-   * one, which is as fast, since most of the work is one pipeline; other sources only differ between one and several.
+   * Converted with one thread, so that equal input gives equal bytes on any machine: DuckDB cuts row groups of CSV as its
+   * threads happen to run. That is as fast, since most of the work is one pipeline.
    */
   isOneThread: boolean;
+  /** Loads the converter, with the libraries that it needs. */
   converter(): Promise<Converter>;
 }
 

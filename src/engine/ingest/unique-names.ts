@@ -1,6 +1,6 @@
 /**
- * Names that SQL can hold and tell apart: it ignores case, and knows no empty name. `clean` leaves out what SQL cannot hold.
- * A name that can stay as it is has it before one that is made.
+ * Makes names that SQL tells apart, which ignores case and has no empty names. `clean` removes characters that SQL does
+ * not allow. An original name that can stay takes precedence over a made one.
  */
 export function uniqueNames(
   originals: readonly string[],

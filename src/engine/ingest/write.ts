@@ -5,19 +5,20 @@ import { type Connection, identifier, literal } from "../duckdb/duckdb.ts";
 import { foldedName } from "../duckdb/folded-name.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { joinColumns } from "../parquet/parquet-join.ts";
+import { FEWER_ROWS } from "./budget.ts";
 import { assertNameable, assertReadable } from "./readable.ts";
 import type { ConvertContext, ParquetFile } from "./types.ts";
 
 export interface WriteOptions {
-  /** Average bytes of a source row, where known: long rows make smaller row groups. */
+  /** Average bytes of a source row, where known; row groups have fewer rows where rows are long. */
   rowBytes?: number;
-  /** More rows than the source can have: where so many are allowed, counting them is left out and saves memory. */
+  /** Upper bound of the source's rows. A source that cannot exceed `maxRows` is not limited, which saves memory. */
   atMostRows?: number;
-  /** Largest Parquet file. */
+  /** Largest Parquet file, by default 512 MiB. */
   fileBytes?: number;
 }
 
-/** Means something to DuckDB among the field ids. */
+/** A key with a meaning of its own in DuckDB's FIELD_IDS. */
 const FIELD_ID_KEY = "__duckdb_field_id";
 const FILE_BYTES = 512 * 1024 ** 2;
 const GROUP_ROWS = 20_480;
@@ -25,7 +26,7 @@ const GROUP_COLUMNS = 64;
 const GROUP_BYTES = 24 * 1024 ** 2;
 const MIN_GROUP_ROWS = 128;
 const DICTIONARY_BYTES = 32 * 1024 ** 2;
-/** Columns written at once: DuckDB takes some 100 KiB for each, however few the rows are. */
+/** Most columns of one COPY: DuckDB takes some 100 KiB for each, however few the rows are. */
 const COPIED_COLUMNS = 1000;
 
 /**
@@ -45,6 +46,7 @@ export async function writeParquet(
   if (columns.some(({ name }) => name.toLowerCase() === FIELD_ID_KEY)) {
     throw new LakeError("invalid", `A column is called ${FIELD_ID_KEY}, which DuckDB keeps for itself.`, {
       hint: "Rename that column in the source.",
+      facts: { column: FIELD_ID_KEY },
     });
   }
   const settled = context.target
@@ -99,14 +101,15 @@ export async function writeParquet(
       : await copyInPieces(settled, (piece, name) => copy(from(piece), name, piece), context);
   if (whole.rows > context.maxRows) {
     throw new LakeError("limit", `The source has more than ${context.maxRows} rows, the most one ingest may write.`, {
-      hint: "Ingest part of it, or raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
+      hint: FEWER_ROWS,
+      facts: { limit: context.maxRows, setting: "max_ingest_rows" },
     });
   }
   await assertReadable(connection, whole.path, settled);
   const parts = Math.ceil(whole.bytes / (options.fileBytes ?? FILE_BYTES));
   if (parts <= 1) return [whole];
 
-  // DuckDB's own splitting (FILE_SIZE_BYTES) gives up the order of rows, and with it equal bytes for equal input.
+  // DuckDB's own splitting (FILE_SIZE_BYTES) does not keep the order of rows, and so not equal bytes for equal input.
   const files: ParquetFile[] = [];
   const step = Math.ceil(whole.rows / parts);
   for (let start = 0; start < whole.rows; start += step) {
@@ -123,7 +126,7 @@ export async function writeParquet(
   return files;
 }
 
-/** Columns of Parquet that a type has: the values inside structs and lists are one each. */
+/** Number of Parquet columns that a type becomes: one for each plain type inside structs and lists. */
 function leavesOf(type: string): number {
   return type
     .replace(/"(?:[^"]|"")*"/g, "")
@@ -131,7 +134,7 @@ function leavesOf(type: string): number {
     .split(",").length;
 }
 
-/** Writes some columns at a time, and puts them together. */
+/** Writes some columns at a time to files, and joins those into one. */
 async function copyInPieces(
   columns: readonly Column[],
   copy: (piece: readonly Column[], name: string) => Promise<ParquetFile>,
@@ -162,18 +165,18 @@ function groupRows(columns: number, rowBytes: number): number {
   return Math.max(MIN_GROUP_ROWS, Math.floor(Math.min(GROUP_ROWS, byColumns, byBytes)));
 }
 
-/** As GeoParquet, which is the default, those with M, nested ones and columns of NULLs come back as bytes. */
+/** With the default, GeoParquet, geometries with M, nested ones and columns of NULLs are read back as bytes. */
 function geometryOptions(columns: readonly { type: string }[]): string[] {
   return columns.some(({ type }) => type.includes("GEOMETRY")) ? ["GEOPARQUET_VERSION 'NONE'"] : [];
 }
 
-/** Every column of a row group has its dictionary in memory, up to 1 MB of it unless told otherwise. */
+/** DuckDB keeps a dictionary of up to 1 MB in memory for every column of a row group, unless a limit is set. */
 function dictionaryOptions(columns: number): string[] {
   if (columns <= GROUP_COLUMNS) return [];
   return [`STRING_DICTIONARY_PAGE_SIZE_LIMIT ${Math.floor(DICTIONARY_BYTES / columns)}`];
 }
 
-/** Statistics of top-level columns; nested columns have theirs per leaf, which says nothing about the column. */
+/** Statistics of top-level columns that are not nested: those of a nested column are per leaf. */
 function columnStats(row: CopyRow, names: string[]): Record<string, ColumnStats> {
   const byKey = new Map(
     (row.column_statistics ?? []).map(({ key, value }) => [

@@ -36,8 +36,8 @@ export function jobError(kind: JobKind, thrown: unknown, log: Log): JobError {
   };
 }
 
-/** Servers of before read `hint` alone. */
-function recorded(step: NextStep): Pick<JobError, "hint" | "next"> {
+/** A step as records have it: servers of before read `hint` alone. */
+export function recorded(step: NextStep): Pick<JobError, "hint" | "next"> {
   return { hint: inWords(step, ENGINE_WORDS), ...(typeof step !== "string" && { next: step }) };
 }
 

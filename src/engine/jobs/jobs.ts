@@ -1,19 +1,18 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Head } from "../catalog/types.ts";
-import type { IngestRequest } from "../ingest/request.ts";
-import { throwIfAborted } from "../kernel/abort.ts";
+import { cancelled, throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
-import { MAX_WAIT_MS } from "../kernel/limits.ts";
+import { action, next } from "../kernel/next-step.ts";
 import type { Scope } from "../kernel/scope.ts";
 import type { Clock, Log } from "../settings.ts";
 import type { Store } from "../store/store.ts";
-import { cancellation, ended, jobError } from "./ending.ts";
 import { openLive } from "./live.ts";
-import { isGone, openOwner } from "./owner.ts";
-import { ID, isEnded, keptIngest, newId } from "./record.ts";
+import { type Lookup, openLookup } from "./lookup.ts";
+import { openOwner } from "./owner.ts";
+import { newRecord } from "./record.ts";
 import { openRecords } from "./records.ts";
 import { KEPT_MS, KEPT_RECORDS, openRecovery } from "./recovery.ts";
-import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./types.ts";
+import type { JobKind, JobOptions, JobRecord, JobWork, Performed } from "./types.ts";
 import { openWork, type Task, type Workers } from "./work.ts";
 
 export interface JobParts {
@@ -29,7 +28,7 @@ export interface JobParts {
   tickMs?: number | undefined;
 }
 
-export interface Jobs {
+export interface Jobs extends Lookup {
   /**
    * Does the work while the caller waits. It becomes a job, which the caller's signal no longer stops, at once with
    * `background`, else when it takes long. Throws what the work throws.
@@ -39,12 +38,6 @@ export interface Jobs {
     request: JobWork[Kind]["request"],
     options?: JobOptions,
   ): Promise<Performed<Kind>>;
-  /** Throws `not_found` with the ids of recent jobs, `corrupt` for a record that cannot be read. */
-  status(id: string, options?: StatusOptions): Promise<JobRecord>;
-  /** Stops a job, and waits a little for that. One that has ended stays as it is. Throws as `status`. */
-  cancel(id: string): Promise<JobRecord>;
-  /** The newest `limit`, newest first. */
-  list(limit: number): Promise<JobRecord[]>;
   /** Jobs that run here. */
   running(): number;
   /** Index builds that wait for their turn. */
@@ -57,11 +50,8 @@ export interface Jobs {
 
 const AFTER_MS = 20_000;
 const TICK_MS = 2_000;
-const POLL_MS = 500;
-const CANCEL_MS = 5_000;
 const MAX_JOBS = 64;
 const PRUNE_EVERY = 100;
-const RECENT = 5;
 
 /** Jobs that servers have left behind are taken care of right after opening. */
 export function openJobs(scope: Scope, parts: JobParts, onState: (record: JobRecord) => void): Jobs {
@@ -101,19 +91,7 @@ export function openJobs(scope: Scope, parts: JobParts, onState: (record: JobRec
 
   async function recordOf(kind: JobKind, request: unknown): Promise<JobRecord> {
     const now = clock.now();
-    const record = {
-      format: 1,
-      id: newId(now.getTime()),
-      kind,
-      request: kind === "ingest" ? keptIngest(request as IngestRequest) : request,
-      owner,
-      state: "running",
-      progress: { fraction: 0, message: "waiting for its turn" },
-      resumed: 0,
-      created: now.toISOString(),
-      updated: now.toISOString(),
-      finished: null,
-    } as JobRecord;
+    const record = newRecord(kind, request, owner, now);
     await records.save(record);
     if (++started % PRUNE_EVERY === 0) {
       pruning = records.prune(KEPT_RECORDS, now.getTime() - KEPT_MS).catch(() => undefined);
@@ -156,73 +134,9 @@ export function openJobs(scope: Scope, parts: JobParts, onState: (record: JobRec
     }
   }
 
-  async function find(id: string): Promise<JobRecord> {
-    const known = ID.test(id) ? (live.get(id) ?? (await records.load(id))) : undefined;
-    if (known) return known;
-    const recent = (await records.newest(RECENT)).map((each) => `${each.id} (${each.kind}, ${each.state})`);
-    throw new LakeError("not_found", `There is no job ${JSON.stringify(id.slice(0, 100))}.`, {
-      hint: recent.length > 0 ? `Recent jobs: ${recent.join(", ")}.` : "No job was started on this lake recently.",
-    });
-  }
-
-  async function settled(record: JobRecord): Promise<JobRecord> {
-    return isEnded(record) || live.get(record.id) ? record : recovery.settle(record);
-  }
-
-  async function status(id: string, { waitMs = 0, signal, onProgress }: StatusOptions = {}): Promise<JobRecord> {
-    const until = performance.now() + Math.min(waitMs, MAX_WAIT_MS);
-    let record = await settled(await find(id));
-    for (;;) {
-      const left = until - performance.now();
-      if (isEnded(record) || left <= 0) return record;
-      onProgress?.(record.progress.fraction, record.progress.message);
-      await pause(record, Math.min(left, POLL_MS), signal);
-      record = await settled(await find(id));
-    }
-  }
-
-  /** Until the job ends here, or `ms` are over. */
-  async function pause({ id }: JobRecord, ms: number, signal: AbortSignal | undefined): Promise<void> {
-    const here = live.get(id) !== undefined;
-    const over = new AbortController();
-    const signals = [over.signal, ...(signal ? [signal] : []), ...(here ? [] : [closing.signal])];
-    const waiting = delay(ms, undefined, { signal: AbortSignal.any(signals) }).catch(() => undefined);
-    await (here ? Promise.race([live.ended(id), waiting]) : waiting);
-    over.abort();
-    throwIfAborted(signal);
-    // One that runs here is told as interrupted.
-    if (!here) throwIfAborted(closing.signal);
-  }
-
-  async function cancel(id: string): Promise<JobRecord> {
-    const record = await find(id);
-    if (live.get(id) && !isEnded(record)) {
-      live.cancel(id);
-      await Promise.race([live.ended(id), delay(CANCEL_MS, undefined, { ref: false })]);
-      return find(id);
-    }
-    // An interrupted build would go on by itself.
-    if (isEnded(record) && (record.state !== "interrupted" || record.kind === "ingest")) return record;
-    // First the mark: whoever takes the job up at this moment finds it.
-    await records.askToCancel(id);
-    if (isEnded(record) || isGone(record.owner, record.updated, clock.now().getTime())) {
-      const error = jobError(record.kind, cancellation(), log);
-      const last = ended(record, clock.now().toISOString(), { state: "cancelled", error });
-      await records.save(last);
-      onState(last);
-      return last;
-    }
-    return status(id, { waitMs: CANCEL_MS });
-  }
-
   return {
     perform,
-    status,
-    cancel,
-    list: async (limit) => {
-      const found = await records.newest(limit);
-      return Promise.all(found.map((record) => settled(live.get(record.id) ?? record)));
-    },
+    ...openLookup({ records, live, recovery, clock, log, onState, closing: closing.signal }),
     running: () => live.count(),
     waiting: work.waiting,
     recovered: () => recovering,
@@ -233,16 +147,10 @@ export function openJobs(scope: Scope, parts: JobParts, onState: (record: JobRec
 /** The caller's signal stops the task, until the returned function is called. */
 function follow(signal: AbortSignal | undefined, task: Task): () => void {
   if (!signal) return () => undefined;
-  const stop = (): void => task.stop(leftBy(signal));
+  const stop = (): void => task.stop(cancelled(signal));
   if (signal.aborted) stop();
   signal.addEventListener("abort", stop, { once: true });
   return () => signal.removeEventListener("abort", stop);
-}
-
-function leftBy(signal: AbortSignal): LakeError {
-  return signal.reason instanceof LakeError
-    ? signal.reason
-    : new LakeError("unavailable", "The call was cancelled.", { hint: "Nothing was changed. Call again to retry." });
 }
 
 /** Whether `work` ends, in whatever way, within `ms`. */
@@ -260,6 +168,6 @@ async function within(work: Promise<unknown>, ms: number): Promise<boolean> {
 
 function tooMany(): LakeError {
   return new LakeError("unavailable", `${MAX_JOBS} jobs are running or waiting already.`, {
-    hint: "Try again when some are done, or stop one with job-cancel.",
+    hint: next`Try again when some are done, or stop one with ${action("cancelJob")}.`,
   });
 }

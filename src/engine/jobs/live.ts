@@ -38,7 +38,7 @@ interface Job {
   ending: boolean;
   /** Another engine has it now, or its end is recorded by somebody else: nothing more is written. */
   lost: boolean;
-  snapshotTime: number;
+  savedAt: number;
   saving: Promise<unknown>;
 }
 
@@ -47,7 +47,8 @@ const PROGRESS_MS = 3_000;
 const HEARTBEAT_MS = 30_000;
 const CLOSE_GRACE_MS = 1_500;
 
-export function openLive({ records, clock, log, onState, tickMs }: LiveParts): Live {
+export function openLive(parts: LiveParts): Live {
+  const { records, clock, log, onState, tickMs } = parts;
   const jobs = new Map<string, Job>();
   let closing = false;
   const now = (): string => clock.now().toISOString();
@@ -59,7 +60,7 @@ export function openLive({ records, clock, log, onState, tickMs }: LiveParts): L
     await job.saving;
     if (!job.lost) {
       const last = ended({ ...job.record, progress: job.task.progress() } as JobRecord, now(), outcome);
-      const saved = await save(last);
+      const saved = await save(last, parts);
       job.record = last;
       // One that could not be written is known as long as this process lives, and written when that is possible.
       if (!saved) return onState(last);
@@ -68,40 +69,15 @@ export function openLive({ records, clock, log, onState, tickMs }: LiveParts): L
     if (!job.lost) onState(job.record);
   }
 
-  function failure(job: Job, thrown: unknown): Parameters<typeof ended>[2] {
-    const { kind, resumed } = job.record;
-    // First: what somebody cancelled does not go on with the next server.
-    if (job.cancelled) return { state: "cancelled", error: jobError(kind, thrown ?? cancellation(), log) };
-    if (closing || (thrown instanceof LakeError && thrown.kind === "closed")) {
-      return { state: "interrupted", error: interruption(kind, "The server was closed before the job was done.") };
-    }
-    const error = jobError(kind, thrown, log);
-    // Started again with the machine, it may be there before the embedding service is.
-    return { state: resumed > 0 && error.kind === "unavailable" ? "interrupted" : "failed", error };
-  }
-
-  async function save(record: JobRecord): Promise<boolean> {
-    try {
-      await records.save(record);
-      return true;
-    } catch (error) {
-      log("warn", "the record of a job could not be written", { job: record.id, error: String(error) });
-      return false;
-    }
-  }
-
   async function refresh(job: Job): Promise<void> {
     const { id, owner } = job.record;
     if (job.ending) {
-      if (job.record.state !== "running" && (await save(job.record))) jobs.delete(id);
+      if (job.record.state !== "running" && (await save(job.record, parts))) jobs.delete(id);
       return;
     }
     if (await records.isAskedToCancel(id)) cancel(job);
-    const silent = performance.now() - job.snapshotTime;
-    const { progress } = job.record;
     const current = job.task.progress();
-    const moved = current.fraction !== progress.fraction || current.message !== progress.message;
-    if (silent < (moved ? PROGRESS_MS : HEARTBEAT_MS)) return;
+    if (!isDue(job, current)) return;
     const stored = await records.load(id).catch(() => undefined);
     if (stored?.state === "running" && stored.owner.process !== owner.process) {
       job.lost = true;
@@ -110,8 +86,8 @@ export function openLive({ records, clock, log, onState, tickMs }: LiveParts): L
     }
     if (job.ending) return;
     job.record = { ...job.record, progress: current, updated: now() } as JobRecord;
-    job.snapshotTime = performance.now();
-    await save(job.record);
+    job.savedAt = performance.now();
+    await save(job.record, parts);
   }
 
   function cancel(job: Job): void {
@@ -131,22 +107,12 @@ export function openLive({ records, clock, log, onState, tickMs }: LiveParts): L
 
   return {
     adopt: (record, task) => {
-      task.detach();
-      const job: Job = {
-        record,
-        task,
-        ended: Promise.resolve(),
-        cancelled: false,
-        ending: false,
-        lost: false,
-        snapshotTime: performance.now(),
-        saving: Promise.resolve(),
-      };
+      const job = begun(record, task);
       jobs.set(record.id, job);
       onState(record);
       job.ended = task.done.then(
         (result) => end(job, { state: "done", result, progress: { fraction: 1, message: "done" } }),
-        (thrown: unknown) => end(job, failure(job, thrown)),
+        (thrown: unknown) => end(job, outcomeOf(job, thrown, { closing, log })),
       );
     },
     get: (id) => {
@@ -170,10 +136,59 @@ export function openLive({ records, clock, log, onState, tickMs }: LiveParts): L
           if (job.ending) return job.ended;
           job.lost = true;
           await job.saving;
-          job.record = ended(snapshot(job), now(), failure(job, undefined));
-          await save(job.record);
+          job.record = ended(snapshot(job), now(), outcomeOf(job, undefined, { closing, log }));
+          await save(job.record, parts);
         }),
       );
     },
   };
+}
+
+function begun(record: JobRecord, task: Task): Job {
+  task.detach();
+  return {
+    record,
+    task,
+    ended: Promise.resolve(),
+    cancelled: false,
+    ending: false,
+    lost: false,
+    savedAt: performance.now(),
+    saving: Promise.resolve(),
+  };
+}
+
+/** How a job has ended that gave no result. */
+function outcomeOf(
+  job: Job,
+  thrown: unknown,
+  { closing, log }: { closing: boolean; log: Log },
+): Parameters<typeof ended>[2] {
+  const { kind, resumed } = job.record;
+  // First: what somebody cancelled does not go on with the next server.
+  if (job.cancelled) return { state: "cancelled", error: jobError(kind, thrown ?? cancellation(), log) };
+  if (closing || (thrown instanceof LakeError && thrown.kind === "closed")) {
+    return { state: "interrupted", error: interruption(kind, "The server was closed before the job was done.") };
+  }
+  const error = jobError(kind, thrown, log);
+  // Started again with the machine, it may be there before the embedding service is.
+  return { state: resumed > 0 && error.kind === "unavailable" ? "interrupted" : "failed", error };
+}
+
+/** Whether the record could be written. */
+async function save(record: JobRecord, { records, log }: Pick<LiveParts, "records" | "log">): Promise<boolean> {
+  try {
+    await records.save(record);
+    return true;
+  } catch (error) {
+    log("warn", "the record of a job could not be written", { job: record.id, error: String(error) });
+    return false;
+  }
+}
+
+/** Whether the record has to be written: progress was made, or nothing was heard of the job for long. */
+function isDue({ record, savedAt }: Job, current: JobRecord["progress"]): boolean {
+  const { fraction, message } = record.progress;
+  const moved = current.fraction !== fraction || current.message !== message;
+  return performance.now() - savedAt >= (moved ? PROGRESS_MS : HEARTBEAT_MS);
 }

@@ -3,8 +3,8 @@ import * as z from "zod";
 import type { IngestRequest } from "../ingest/request.ts";
 import type { ErrorKind } from "../kernel/error-codes.ts";
 import { LakeError } from "../kernel/errors.ts";
-import { readNextStep } from "../kernel/next-step.ts";
-import { JOB_KINDS, JOB_STATES, type JobRecord, type KeptIngest } from "./types.ts";
+import { action, next, readNextStep } from "../kernel/next-step.ts";
+import { JOB_KINDS, JOB_STATES, type JobKind, type JobOwner, type JobRecord, type KeptIngest } from "./types.ts";
 
 export const ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -29,8 +29,25 @@ export function decodeRecord(bytes: Uint8Array, id: string): JobRecord {
   throw damaged(id, new Error("it is of another job"));
 }
 
-/** The request as it is kept. */
-export function keptIngest({ source, ...request }: IngestRequest): KeptIngest {
+/** The record of a job that starts at `now`. */
+export function newRecord(kind: JobKind, request: unknown, owner: JobOwner, now: Date): JobRecord {
+  return {
+    format: 1,
+    id: newId(now.getTime()),
+    kind,
+    request: kind === "ingest" ? recordedIngest(request as IngestRequest) : request,
+    owner,
+    state: "running",
+    progress: { fraction: 0, message: "waiting for its turn" },
+    resumed: 0,
+    created: now.toISOString(),
+    updated: now.toISOString(),
+    finished: null,
+  } as JobRecord;
+}
+
+/** A text that was sent inline is not recorded: it may be large. */
+export function recordedIngest({ source, ...request }: IngestRequest): KeptIngest {
   return {
     ...request,
     source: "text" in source ? { inline: { characters: source.text.length, kept: false } } : source,
@@ -43,7 +60,7 @@ export function isEnded(record: JobRecord): boolean {
 
 function damaged(id: string, cause: unknown): LakeError {
   return new LakeError("corrupt", `The record of job ${id} cannot be read.`, {
-    hint: "Look with catalog-list whether its work was done; calling the tool again with the same arguments is safe.",
+    hint: next`Look with ${action("list")} whether its work was done; calling the tool again with the same arguments is safe.`,
     cause,
   });
 }

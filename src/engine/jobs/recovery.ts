@@ -1,6 +1,7 @@
 import type { Head } from "../catalog/types.ts";
+import { action, next } from "../kernel/next-step.ts";
 import type { Clock, Log } from "../settings.ts";
-import { cancellation, ended, interruption, jobError } from "./ending.ts";
+import { cancellation, ended, interruption, jobError, recorded } from "./ending.ts";
 import { isGone } from "./owner.ts";
 import type { Records } from "./records.ts";
 import type { JobOwner, JobRecord } from "./types.ts";
@@ -132,7 +133,9 @@ function tooOften(resumed: number): NonNullable<JobRecord["error"]> {
   return {
     kind: "unavailable",
     message: `${ENDED} It was taken up again ${resumed} times, and is not any more.`,
-    hint: "Look at the server's log for why it ends. vector-index-create with the same arguments goes on.",
+    ...recorded(
+      next`Look at the server's log for why it ends. ${action("createIndex")} with the same arguments goes on.`,
+    ),
   };
 }
 
@@ -140,6 +143,6 @@ function dropped(name: string): NonNullable<JobRecord["error"]> {
   return {
     kind: "conflict",
     message: `${ENDED} ${name} was dropped since, so the job does not go on.`,
-    hint: "Call vector-index-create to build the index again.",
+    ...recorded(next`Call ${action("createIndex")} to build the index again.`),
   };
 }

@@ -21,15 +21,27 @@ export const ERROR_CODES = {
   closed: of("The lakehouse is closed."),
   internal: of("Something went wrong inside the lakehouse."),
   cancelled: of("The caller cancelled the call, or has left.", true),
+  commit_unknown: of("The store failed during a commit, which may or may not have been made.", true),
   condition: of("A condition, such as the filter of a vector search, is wrong."),
   csv_damaged: of("A row is not CSV."),
   csv_line_too_long: of("A row of CSV is longer than the buffers."),
   dataset_dropped: of("Another writer dropped the dataset, or made it anew, meanwhile.", true),
+  dataset_exists: of("A dataset of that name exists already."),
   disk_full: of("The disk is full.", true),
+  json_damaged: of("A record is not JSON."),
   memory_limit: of("It needs more memory than it may use."),
+  own_share: of("The caller has as much as one caller may have; others are still served.", true),
+  params_mismatch: of("The parameters are not those of the statement."),
   query_timeout: of("The statement took longer than it may."),
   queue_full: of("Too many calls of the kind are waiting already.", true),
+  row_too_large: of("One row of a result is larger than a result may be."),
+  schema_mismatch: of("The columns of the source are not those of the dataset."),
+  source_changed: of("The file changed while it was read.", true),
+  syntax_error: of("A statement cannot be parsed."),
+  unknown_argument: of("The tool has no argument of that name."),
+  unknown_column: of("A statement names a column that none of its tables has."),
   unknown_setting: of("There is no setting of that name."),
+  unsupported_format: of("A file of this kind cannot be loaded."),
   value_misfit: of("A value does not fit the type of its column."),
 } as const satisfies Record<string, Code> & Record<ErrorKind, Code>;
 
@@ -40,13 +52,16 @@ export type ErrorCode = keyof typeof ERROR_CODES;
  * `invalid`, `not_found`, `denied`: fix the arguments · `limit`: ask for less · `conflict`, `unavailable`: retry ·
  * `corrupt`, `closed`: tell the user · `internal`: report the reference.
  */
-export type ErrorKind =
-  | "invalid"
-  | "not_found"
-  | "denied"
-  | "limit"
-  | "conflict"
-  | "unavailable"
-  | "corrupt"
-  | "closed"
-  | "internal";
+export type ErrorKind = (typeof ERROR_KINDS)[number];
+
+export const ERROR_KINDS = [
+  "invalid",
+  "not_found",
+  "denied",
+  "limit",
+  "conflict",
+  "unavailable",
+  "corrupt",
+  "closed",
+  "internal",
+] as const;

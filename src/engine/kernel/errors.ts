@@ -5,7 +5,7 @@ import type { NextStep } from "./next-step.ts";
 export interface ErrorFacts {
   /** The argument of the call that is wrong, by its name on the wire. */
   argument?: string | undefined;
-  /** Of a text file, from 1 on. */
+  /** Of a text file or a statement, from 1 on. */
   line?: number | undefined;
   column?: string | undefined;
   /** Names that exist and resemble the one that does not. */
@@ -42,6 +42,14 @@ export class LakeError extends Error {
     this.hint = options.hint;
     this.facts = options.facts;
   }
+}
+
+/** The same error in other words. */
+export function reworded(
+  { kind, message, code, hint, facts, cause }: LakeError,
+  change: Partial<Pick<LakeError, "message" | "code" | "hint" | "facts">>,
+): LakeError {
+  return new LakeError(kind, change.message ?? message, { code, hint, facts, cause, ...change });
 }
 
 /** Whether `error` is a Node system error with this code, for example `ENOENT`. */

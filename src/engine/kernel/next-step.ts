@@ -8,6 +8,7 @@ export const ACTIONS = [
   "ingest",
   "list",
   "query",
+  "removeUpload",
   "restore",
   "sendFile",
   "upsertItems",

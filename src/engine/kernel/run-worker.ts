@@ -1,15 +1,21 @@
 import { Worker } from "node:worker_threads";
 import { cancelled, throwIfAborted } from "./abort.ts";
-import type { ErrorKind } from "./error-codes.ts";
-import { LakeError } from "./errors.ts";
+import type { ErrorCode, ErrorKind } from "./error-codes.ts";
+import { type ErrorFacts, LakeError } from "./errors.ts";
 import type { NextStep } from "./next-step.ts";
 import { compiledFile } from "./package.ts";
 
-/** What a worker answers: any number of `progress`, then `done` or `failed`, whose message follows the source's name. */
-export type WorkerReply<Result> =
-  | { progress: number }
-  | { done: Result }
-  | { failed: { kind: ErrorKind; message: string; hint: NextStep } };
+/** What a worker sends: any number of `progress`, then `done` or `failed`. */
+export type WorkerReply<Result> = { progress: number } | { done: Result } | { failed: WorkerFailure };
+
+/** A `LakeError` of a worker that does not know the source's name; `message` follows the name. */
+export interface WorkerFailure {
+  kind: ErrorKind;
+  message: string;
+  hint: NextStep;
+  code?: ErrorCode | undefined;
+  facts?: ErrorFacts | undefined;
+}
 
 /**
  * Runs the worker `program`, a path within `src/engine`. `label` is the source it reads, as errors name it. Aborting
@@ -34,8 +40,8 @@ export function runWorker<Result>(
       if ("progress" in reply) onProgress?.(reply.progress);
       else if ("done" in reply) resolve(reply.done);
       else {
-        const { kind, message, hint } = reply.failed;
-        reject(new LakeError(kind, `${label}${/^[:,]/.test(message) ? "" : " "}${message}`, { hint }));
+        const { kind, message, ...options } = reply.failed;
+        reject(new LakeError(kind, `${label}${/^[:,]/.test(message) ? "" : " "}${message}`, options));
       }
     });
     worker.on("error", (cause) =>

@@ -71,7 +71,8 @@ async function touchedAt(folder: string): Promise<number> {
   return latest;
 }
 
-function isAlive(pid: number): boolean {
+/** Whether this machine runs such a process. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

@@ -1,11 +1,11 @@
 import type { Duplex } from "node:stream";
 
-/** Longest message that one side takes from the other; a longer one ends the connection. */
+/** Longest message that one side accepts from the other; a longer one ends the connection. */
 const MAX_FRAME_BYTES = 256 * 2 ** 20;
 const HEADER_BYTES = 4;
 
 export interface Frames {
-  /** Queues one message. Resolves when it was handed to the system, which is when more should follow. */
+  /** Queues one message. Resolves when the stream takes more: senders that wait for it keep the queue short. */
   send(body: Buffer): Promise<void>;
 }
 
@@ -15,7 +15,7 @@ export interface Frames {
  */
 export function openFrames(stream: Duplex, onFrame: (body: Buffer) => void, onEnd: () => void): Frames {
   let parts: Buffer[] = [];
-  let held = 0;
+  let buffered = 0;
   let ended = false;
   const end = (): void => {
     if (ended) return;
@@ -23,9 +23,9 @@ export function openFrames(stream: Duplex, onFrame: (body: Buffer) => void, onEn
     stream.destroy();
     onEnd();
   };
-  /** The next message, when all of it is here. */
+  /** The next message, if all of it has arrived. */
   const next = (): Buffer | undefined => {
-    if (held < HEADER_BYTES) return undefined;
+    if (buffered < HEADER_BYTES) return undefined;
     if ((parts[0]?.length ?? 0) < HEADER_BYTES) parts = [Buffer.concat(parts)];
     const length = parts[0]?.readUInt32LE(0) ?? 0;
     if (length > MAX_FRAME_BYTES) {
@@ -33,15 +33,15 @@ export function openFrames(stream: Duplex, onFrame: (body: Buffer) => void, onEn
       return undefined;
     }
     const whole = HEADER_BYTES + length;
-    if (held < whole) return undefined;
+    if (buffered < whole) return undefined;
     const bytes = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
-    held -= whole;
-    parts = held > 0 ? [bytes.subarray(whole)] : [];
+    buffered -= whole;
+    parts = buffered > 0 ? [bytes.subarray(whole)] : [];
     return bytes.subarray(HEADER_BYTES, whole);
   };
   stream.on("data", (chunk: Buffer) => {
     parts.push(chunk);
-    held += chunk.length;
+    buffered += chunk.length;
     for (let body = next(); body && !ended; body = next()) onFrame(body);
   });
   stream.on("end", end);

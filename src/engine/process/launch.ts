@@ -3,16 +3,16 @@ import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { compiledFile } from "../kernel/package.ts";
 
-/** Most that the heap of JavaScript may grow to; what DuckDB takes is apart from it. */
+/** Limit of the JavaScript heap; memory of DuckDB is not part of it. */
 const HEAP_MIB = 512;
-/** Threads that wait for files and for DuckDB: one statement, and what it leaves behind when it is interrupted. */
+/** Threads of libuv, which wait for files and for DuckDB: an interrupted statement may still occupy some. */
 const POOL_THREADS = 8;
 const PROBE_MS = 2_000;
 
 /**
- * Starts the program that runs statements and conversions, with as few rights as the system lets one process give another:
- * none of this one's environment, no core dump, and no network, where the system has namespaces (Linux). Messages go
- * over file descriptor 3.
+ * Starts the program that runs statements and conversions, with as few rights as the system allows: without this
+ * process's environment, core dumps, and, where the system has namespaces (Linux), a network. Messages go over file
+ * descriptor 3.
  */
 export async function launch(): Promise<ChildProcess> {
   const program = fileURLToPath(compiledFile("process/main.js"));
@@ -23,12 +23,12 @@ export async function launch(): Promise<ChildProcess> {
     cwd: tmpdir(),
     env: environment(),
   });
-  // Told to whoever waits for it; an error that nobody listens to would end this process.
+  // The caller listens, too; but an error event before it does would end this process.
   child.on("error", () => undefined);
   return child;
 }
 
-/** Where the system's libraries are found; nothing that says who runs this or what it may use. */
+/** Needed to find the system's libraries and temporary folder. No variable here may identify the user or hold a secret. */
 const KEPT_VARIABLES = ["LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SystemRoot", "TMPDIR", "TEMP", "TMP"];
 
 function environment(): NodeJS.ProcessEnv {
@@ -40,19 +40,36 @@ function environment(): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(kept), TZ: "UTC", LC_ALL: "C", UV_THREADPOOL_SIZE: String(POOL_THREADS) };
 }
 
-const NO_CORE = ["/bin/sh", "-c", 'ulimit -c 0; exec "$0" "$@"'];
-let known: Promise<string[]> | undefined;
+let early: Promise<ChildProcess> | undefined;
 
-/** What stands in front of the program. Found out once: a container may forbid namespaces. */
+/** Launches a process for the next call of `launched`, so that it starts while this process still loads libraries. */
+export function launchEarly(): void {
+  early ??= launch();
+  // The next `launched` tries again, and reports it.
+  early.catch(() => undefined);
+}
+
+/** The process that was launched early, if it still runs, or a new one. */
+export async function launched(): Promise<ChildProcess> {
+  const child = await early?.catch(() => undefined);
+  early = undefined;
+  return child && child.exitCode === null && child.signalCode === null ? child : launch();
+}
+
+const NO_CORE = ["/bin/sh", "-c", 'ulimit -c 0; exec "$0" "$@"'];
+let determined: Promise<string[]> | undefined;
+
+/** The command that runs the program. Determined once, by a try: a container may forbid namespaces. */
 function wrapper(): Promise<string[]> {
   if (process.platform === "win32") return Promise.resolve([]);
-  known ??= namespaces().then((prefix) => [...prefix, ...NO_CORE]);
-  return known;
+  determined ??= namespaces().then((prefix) => [...prefix, ...NO_CORE]);
+  return determined;
 }
 
 /**
- * Without a network. Root keeps its rights to files that way; anybody else needs a namespace of users for it, in which
- * they stay who they are. unshare(1), user_namespaces(7).
+ * The command that runs another without a network, or nothing where that does not work. Root needs no user namespace,
+ * and keeps its rights to files without one; for other users one is required, and maps them to themselves. unshare(1),
+ * user_namespaces(7).
  */
 async function namespaces(): Promise<string[]> {
   if (process.platform !== "linux") return [];
@@ -65,7 +82,7 @@ async function namespaces(): Promise<string[]> {
   return works ? prefix : [];
 }
 
-/** Whether processes are kept off the network. */
+/** Whether worker processes are started without a network. */
 export async function areOffline(): Promise<boolean> {
   return (await wrapper())[0] === "unshare";
 }

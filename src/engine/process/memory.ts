@@ -2,13 +2,13 @@ import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 
-/** How often a process that is at work is looked at. */
+/** How often the memory of a busy process is read. */
 const WATCH_MS = 50;
-/** The same where looking takes a process of its own. */
+/** The same where reading it means starting `ps`. */
 const SLOW_WATCH_MS = 500;
 const PAGE_BYTES = 4096;
 
-/** Bytes that a process has in memory; undefined when it has ended or the system does not tell. */
+/** Resident memory of a process; undefined when it has ended or the system does not report it. */
 export async function residentBytes(pid: number): Promise<number | undefined> {
   if (process.platform === "linux") {
     return pagesIn(await readFile(`/proc/${pid}/statm`, "latin1").catch(() => ""));
@@ -22,7 +22,7 @@ export async function residentBytes(pid: number): Promise<number | undefined> {
   });
 }
 
-/** The same at once, where the system tells without delay. */
+/** The same synchronously, where the system reports it without delay. */
 export function residentNow(pid: number): number | undefined {
   if (process.platform !== "linux") return undefined;
   try {
@@ -38,16 +38,16 @@ function pagesIn(statm: string): number | undefined {
   return Number.isFinite(pages) ? pages * PAGE_BYTES : undefined;
 }
 
-/** Calls `onMore` when a process has more than `maxBytes` in memory, until the returned function is called. */
-export function watchMemory(pid: number, maxBytes: number, onMore: () => void): () => void {
-  let looking = false;
+/** Calls `onExceeded` whenever a process is seen with more than `maxBytes` resident, until the returned function is called. */
+export function watchMemory(pid: number, maxBytes: number, onExceeded: () => void): () => void {
+  let reading = false;
   const timer = setInterval(
     async () => {
-      if (looking) return;
-      looking = true;
+      if (reading) return;
+      reading = true;
       const bytes = await residentBytes(pid);
-      looking = false;
-      if (bytes !== undefined && bytes > maxBytes) onMore();
+      reading = false;
+      if (bytes !== undefined && bytes > maxBytes) onExceeded();
     },
     process.platform === "linux" ? WATCH_MS : SLOW_WATCH_MS,
   );

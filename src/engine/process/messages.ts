@@ -1,26 +1,26 @@
-import { ERROR_CODES, type ErrorCode, type ErrorKind } from "../kernel/error-codes.ts";
+import { ERROR_CODES, ERROR_KINDS, type ErrorCode, type ErrorKind } from "../kernel/error-codes.ts";
 import { type ErrorFacts, LakeError } from "../kernel/errors.ts";
 import { type NextStep, readNextStep } from "../kernel/next-step.ts";
 
-/** To the process, in the form of `v8.serialize`: parameters may be of any type that it keeps. */
+/** To the process, written by `v8.serialize`: arguments may have any type that it supports. */
 export type Request =
   | { id: number; method: string; args: unknown }
-  /** The caller has left: end the call as soon as possible. */
+  /** The call is cancelled: end it as soon as possible. */
   | { id: number; abort: true }
-  /** The last event was used: send the next one. */
+  /** The last event was handled: send the next one. */
   | { id: number; more: true };
 
-/** From the process, as JSON: what a process sends that a foreign file has taken over must not be more than data. */
+/** From the process, as JSON: a foreign file may have taken the process over, and JSON cannot carry more than data. */
 export type Reply =
   | { id: number; result?: unknown }
   | { id: number; error: ErrorData }
   | { id: number; event: unknown };
 
-/** Throws for what has not the form of a reply. */
+/** Throws when `body` is not a reply. */
 export function replyIn(body: Buffer): Reply {
   const reply: unknown = JSON.parse(body.toString("utf8"));
   if (!isRecord(reply) || typeof reply.id !== "number" || ("error" in reply && !isRecord(reply.error))) {
-    throw new Error("It is no reply.");
+    throw new Error("A worker process sent something other than a reply.");
   }
   return reply as unknown as Reply;
 }
@@ -35,7 +35,7 @@ export interface ErrorData {
   message: string;
   hint?: NextStep | undefined;
   facts?: ErrorFacts | undefined;
-  /** The message of the cause. */
+  /** Message of the cause. */
   cause?: string | undefined;
 }
 
@@ -48,20 +48,8 @@ export function errorData(error: unknown): ErrorData {
   return { kind, code, message, hint, facts, cause: cause instanceof Error ? cause.message : undefined };
 }
 
-const KINDS: ReadonlySet<unknown> = new Set<ErrorKind>([
-  "invalid",
-  "not_found",
-  "denied",
-  "limit",
-  "conflict",
-  "unavailable",
-  "corrupt",
-  "closed",
-  "internal",
-]);
-
 export function errorOf({ kind, code, message, hint, facts, cause }: ErrorData): LakeError {
-  return new LakeError(KINDS.has(kind) ? kind : "internal", String(message), {
+  return new LakeError(ERROR_KINDS.includes(kind) ? kind : "internal", String(message), {
     ...(Object.hasOwn(ERROR_CODES, code) && { code }),
     hint: readNextStep(hint),
     facts: readFacts(facts),
@@ -69,7 +57,7 @@ export function errorOf({ kind, code, message, hint, facts, cause }: ErrorData):
   });
 }
 
-/** The facts that have the type they should have. */
+/** Facts of the wrong type are left out. */
 function readFacts(facts: unknown): ErrorFacts | undefined {
   if (!isRecord(facts)) return undefined;
   const { argument, line, column, nearest, limit, setting } = facts;

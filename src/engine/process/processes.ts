@@ -1,174 +1,129 @@
+import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { serialize } from "node:v8";
-import { cancelled, GRACE_MS, throwIfAborted } from "../kernel/abort.ts";
-import { openFrames } from "./frames.ts";
-import { launch } from "./launch.ts";
+import { throwIfAborted } from "../kernel/abort.ts";
+import { type CallOptions, openCalls } from "./calls.ts";
+import { launched } from "./launch.ts";
 import { residentBytes, residentNow, watchMemory } from "./memory.ts";
-import { errorOf, type Reply, type Request, replyIn } from "./messages.ts";
 
-/** Why a process has ended: it was too large, it did not stop, it was not needed any more, or by itself. */
+/**
+ * Why a process has ended: it used too much memory, a call did not stop, it was not needed any more, or it ended by
+ * itself.
+ */
 export type Ending = "memory" | "stuck" | "closed" | "crash";
 
-/** A call that has no answer because its process has ended. Of the callers of one process, each gets one. */
+/** A call has no answer because its process has ended. Every pending call of the process gets an instance of its own. */
 export class ProcessEnded extends Error {
   readonly ending: Ending;
-  /** What the system says: `SIGSEGV`, or `exit code 1`. */
+  /** As the system reports it: `SIGSEGV`, or `exit code 1`. */
   readonly how: string;
 
-  constructor(ending: Ending, how: string, said: string) {
-    super(`A worker process has ended (${ending}, ${how}). ${said}`);
+  constructor(ending: Ending, how: string, stderr: string) {
+    super(`A worker process has ended (${ending}, ${how}). ${stderr}`);
     this.ending = ending;
     this.how = how;
   }
 }
 
-export interface CallOptions {
-  signal?: AbortSignal | undefined;
-  /** Takes what the call tells before its result. The next one comes when it is done. */
-  onEvent?: ((event: unknown) => void | Promise<void>) | undefined;
-}
+/** Called when a process ends while it is taken, other than by `kill("closed")`. */
+export type OnEnd = (ending: Ending, how: string) => void;
 
-/** A process that somebody works with. */
+/** A worker process that one caller has taken. */
 export interface WorkerProcess {
   readonly pid: number;
-  /** A UUID; numbers of processes come again. */
+  /** A UUID: the system reuses process numbers. */
   readonly id: string;
   /**
    * Runs `method` there. When `signal` aborts, the process is told, and a call that has not ended a second later ends the
    * process. Throws what the method throws, the cancellation, or `ProcessEnded`.
    */
   call<Result>(method: string, args: unknown, options?: CallOptions): Promise<Result>;
-  /** Ends the process when it has more than so many bytes in memory, while it works. */
+  /** Ends the process when it has more than `maxBytes` resident while a call runs. */
   limitMemory(maxBytes: number): void;
   isAlive(): boolean;
-  /** Bytes that it has in memory, where the system tells at once. */
+  /** Resident memory, where the system tells without delay (Linux). */
   residentBytes(): number | undefined;
   /** Ends it at once, whatever it does. */
   kill(ending: Ending): void;
-  /** Whoever took it is done: it is kept for the same caller, unless it has become large or too many are kept. */
+  /** Returns the process to the pool, for its own kind and caller only. One that has grown large is ended instead. */
   giveBack(): Promise<void>;
 }
 
-/** A process that nobody needs ends after this long. */
+interface PooledProcess extends WorkerProcess {
+  readonly caller: string | undefined;
+  beginWork(onEnd: OnEnd): void;
+}
+
+/** What the pool does with a process. */
+interface Pool {
+  add(idle: PooledProcess): void;
+  remove(ended: PooledProcess): void;
+}
+
+/** An idle process ends after this long. */
 const IDLE_MS = 60_000;
-/** What one may keep in memory while nobody works with it. */
+/** Most resident memory of an idle process. */
 const IDLE_BYTES = 512 * 2 ** 20;
-const SAID_CHARS = 2000;
+/** Idle processes of one kind. Without a limit, callers that never come again would leave any number. */
+const MAX_IDLE = 4;
+const STDERR_CHARS = 2000;
 
 type Kind = "statements" | "conversions";
-const idle: Record<Kind, Running[]> = { statements: [], conversions: [] };
-
-/** Of one kind that wait at most: with callers that never come again there could be any number. */
-const MAX_IDLE = 4;
+const idle: Record<Kind, PooledProcess[]> = { statements: [], conversions: [] };
 
 /**
- * A process for one at a time, started or kept from an earlier one of that kind and caller. A foreign file may have taken
- * over what read it: that runs no statements, and reads no other caller's files. Those that no token tells apart are one
- * caller.
+ * A process for one caller at a time: an idle one of this kind and caller, or a new one. A foreign file may have taken
+ * over the process that read it, so such a process never runs statements, and never reads another caller's files.
+ * Callers without a token count as one.
  */
 export async function takeProcess(
   kind: Kind,
   onEnd: OnEnd = () => undefined,
   caller?: string | undefined,
 ): Promise<WorkerProcess> {
-  const kept = idle[kind].findLast((one) => one.caller === caller && one.isAlive());
-  if (kept) {
-    idle[kind] = idle[kind].filter((one) => one !== kept);
-    kept.beginWork(onEnd);
-    return kept;
-  }
-  const started = await start(kind, caller);
-  started.beginWork(onEnd);
-  return started;
+  const pool: Pool = {
+    remove: (ended) => {
+      idle[kind] = idle[kind].filter((one) => one !== ended);
+    },
+    add: (worker) => {
+      idle[kind].push(worker);
+      if (idle[kind].length > MAX_IDLE) idle[kind].shift()?.kill("closed");
+    },
+  };
+  const reused = idle[kind].findLast((one) => one.caller === caller && one.isAlive());
+  if (reused) pool.remove(reused);
+  const taken = reused ?? (await start(caller, pool));
+  taken.beginWork(onEnd);
+  return taken;
 }
 
-/** Told when a process ends while somebody works with it. */
-export type OnEnd = (ending: Ending, how: string) => void;
-
-interface Running extends WorkerProcess {
-  readonly caller: string | undefined;
-  beginWork(onEnd: OnEnd): void;
-}
-
-interface Call {
-  resolve(result: unknown): void;
-  reject(error: unknown): void;
-  onEvent: CallOptions["onEvent"];
-}
-
-async function start(kind: Kind, caller: string | undefined): Promise<Running> {
-  const child = await launch();
-  const gone = new Promise<string>((resolve) => {
-    child.once("error", (error) => resolve(error.message));
-    child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
-  });
-  const streams = child.stdio as unknown as readonly (Duplex | null)[] | undefined;
-  const channel = streams?.[3];
+async function start(caller: string | undefined, pool: Pool): Promise<PooledProcess> {
+  const child = await launched();
+  const exited = exitOf(child);
+  const stderr = tailOf(child);
+  const channel = (child.stdio as unknown as readonly (Duplex | null)[] | undefined)?.[3];
   // The system has no more processes or file descriptors.
-  if (!channel) throw new ProcessEnded("crash", await gone, "");
-  const calls = new Map<number, Call>();
-  let made = 0;
+  if (!channel) throw new ProcessEnded("crash", await exited, "");
+  let alive = true;
+  let ending: Ending | undefined;
   let maxBytes = Number.POSITIVE_INFINITY;
   let stopWatching: (() => void) | undefined;
-  let ending: Ending | undefined;
-  let said = "";
-  let timer: NodeJS.Timeout | undefined;
-  let tell: OnEnd | undefined;
-  child.stderr?.on("data", (text: Buffer) => {
-    said = `${said}${text.toString("utf8")}`.slice(-SAID_CHARS);
-  });
+  let idleTimer: NodeJS.Timeout | undefined;
+  let onEnd: OnEnd | undefined;
 
-  let alive = true;
-  void gone.then((how) => {
-    alive = false;
-    stopWatching?.();
-    clearTimeout(timer);
-    idle[kind] = idle[kind].filter((other) => other !== running);
-    if (ending !== "closed") tell?.(ending ?? "crash", how);
-    for (const call of calls.values()) call.reject(new ProcessEnded(ending ?? "crash", how, said));
-    calls.clear();
-  });
-
-  const send = (request: Request): Promise<void> => frames.send(serialize(request));
-  /** What is no reply ends the process that sent it: it may be a foreign file's by now. */
-  const onFrame = (body: Buffer): void => {
-    let reply: Reply;
-    try {
-      reply = replyIn(body);
-    } catch {
-      kill("crash");
-      return;
-    }
-    const call = calls.get(reply.id);
-    if (!call) return;
-    if ("event" in reply) void useEvent(reply.id, call, reply.event);
-    else if ("error" in reply) call.reject(errorOf(reply.error));
-    else call.resolve(reply.result);
-  };
-  async function useEvent(id: number, call: Call, event: unknown): Promise<void> {
-    try {
-      await call.onEvent?.(event);
-      await send({ id, more: true });
-    } catch (error) {
-      call.reject(error);
-      await send({ id, abort: true });
-    }
-  }
-  const frames = openFrames(channel, onFrame, () => kill("crash"));
-
-  function kill(why: Ending): void {
+  const kill = (why: Ending): void => {
     ending ??= why;
     child.kill("SIGKILL");
-  }
-  /** A process that does nothing keeps nobody from ending; nor is it looked at. */
+  };
+  const calls = openCalls(channel, { onBroken: () => kill("crash"), onStuck: () => kill("stuck") });
+
+  /** An idle process neither keeps this one from ending, nor is its memory watched. */
   function setBusy(busy: boolean): void {
     if (busy) {
       child.ref();
       (channel as Socket).ref();
-      if (maxBytes < Number.POSITIVE_INFINITY)
-        stopWatching ??= watchMemory(running.pid, maxBytes, () => kill("memory"));
+      if (maxBytes < Number.POSITIVE_INFINITY) stopWatching ??= watchMemory(worker.pid, maxBytes, () => kill("memory"));
     } else {
       child.unref();
       for (const stream of [channel, child.stderr]) (stream as unknown as Socket).unref();
@@ -177,57 +132,65 @@ async function start(kind: Kind, caller: string | undefined): Promise<Running> {
     }
   }
 
-  const running: Running = {
+  const worker: PooledProcess = {
     caller,
     pid: child.pid ?? 0,
     id: randomUUID(),
     isAlive: () => alive && ending === undefined,
-    residentBytes: () => residentNow(running.pid),
+    residentBytes: () => residentNow(worker.pid),
     limitMemory: (bytes) => {
       maxBytes = bytes;
     },
     kill,
-    beginWork: (onEnd) => {
-      clearTimeout(timer);
-      tell = onEnd;
+    beginWork: (listener) => {
+      clearTimeout(idleTimer);
+      onEnd = listener;
     },
-    call: async <Result>(method: string, args: unknown, { signal, onEvent }: CallOptions = {}) => {
-      throwIfAborted(signal);
-      if (!alive) throw new ProcessEnded(ending ?? "crash", await gone, said);
-      const id = made++;
-      const answer = new Promise<unknown>((resolve, reject) => calls.set(id, { resolve, reject, onEvent }));
-      // It may be refused while the message is still on its way.
-      answer.catch(() => undefined);
-      let stuck: NodeJS.Timeout | undefined;
-      const onAbort = (): void => {
-        void send({ id, abort: true });
-        stuck = setTimeout(() => kill("stuck"), GRACE_MS);
-      };
-      signal?.addEventListener("abort", onAbort, { once: true });
+    call: async <Result>(method: string, args: unknown, options: CallOptions = {}) => {
+      throwIfAborted(options.signal);
+      if (!alive) throw new ProcessEnded(ending ?? "crash", await exited, stderr());
       setBusy(true);
       try {
-        await send({ id, method, args });
-        return (await answer) as Result;
-      } catch (error) {
-        throw signal?.aborted ? cancelled(signal) : error;
+        return (await calls.run(method, args, options)) as Result;
       } finally {
-        clearTimeout(stuck);
-        signal?.removeEventListener("abort", onAbort);
-        calls.delete(id);
-        if (calls.size === 0) setBusy(false);
+        if (calls.pending() === 0) setBusy(false);
       }
     },
     giveBack: async () => {
-      const bytes = await residentBytes(running.pid);
-      if (!running.isAlive() || calls.size > 0 || (bytes ?? 0) > IDLE_BYTES) return kill("closed");
+      const bytes = await residentBytes(worker.pid);
+      if (!worker.isAlive() || calls.pending() > 0 || (bytes ?? 0) > IDLE_BYTES) return kill("closed");
       maxBytes = Number.POSITIVE_INFINITY;
-      tell = undefined;
-      timer = setTimeout(() => kill("closed"), IDLE_MS);
-      timer.unref();
-      idle[kind].push(running);
-      if (idle[kind].length > MAX_IDLE) idle[kind].shift()?.kill("closed");
+      onEnd = undefined;
+      idleTimer = setTimeout(() => kill("closed"), IDLE_MS);
+      idleTimer.unref();
+      pool.add(worker);
     },
   };
+  void exited.then((how) => {
+    alive = false;
+    stopWatching?.();
+    clearTimeout(idleTimer);
+    pool.remove(worker);
+    if (ending !== "closed") onEnd?.(ending ?? "crash", how);
+    calls.fail(() => new ProcessEnded(ending ?? "crash", how, stderr()));
+  });
   setBusy(false);
-  return running;
+  return worker;
+}
+
+/** How `child` ended, when it has. */
+function exitOf(child: ChildProcess): Promise<string> {
+  return new Promise((resolve) => {
+    child.once("error", (error) => resolve(error.message));
+    child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
+  });
+}
+
+/** The end of what `child` has written to stderr so far. */
+function tailOf(child: ChildProcess): () => string {
+  let tail = "";
+  child.stderr?.on("data", (text: Buffer) => {
+    tail = `${tail}${text.toString("utf8")}`.slice(-STDERR_CHARS);
+  });
+  return () => tail;
 }

@@ -1,16 +1,18 @@
 import type { Duplex } from "node:stream";
 import { deserialize } from "node:v8";
+import { throwIfAborted, untilAborted } from "../kernel/abort.ts";
 import { openFrames } from "./frames.ts";
 import { errorData, type Reply, type Request } from "./messages.ts";
 
-export interface Told {
-  /** Aborts when the caller has left. */
+/** What a handler gets besides its arguments. */
+export interface CallContext {
+  /** Aborts when the caller cancels. */
   signal: AbortSignal;
-  /** Hands something over before the result; resolves when the caller has used it. Rejects when the call was aborted. */
+  /** Sends an event before the result; resolves when the caller has handled it. Rejects when the call is aborted. */
   emit(event: unknown): Promise<void>;
 }
 
-export type Handler = (args: never, told: Told) => Promise<unknown>;
+export type Handler = (args: never, context: CallContext) => Promise<unknown>;
 
 type Call = Extract<Request, { method: string }>;
 
@@ -19,10 +21,10 @@ interface Running {
   more: (() => void) | undefined;
 }
 
-/** Answers calls that come over `stream` until it ends; then this process ends, whatever it does. */
+/** Answers the calls that arrive over `stream`. When it ends, this process ends at once. */
 export function serve(stream: Duplex, handlerOf: (method: string) => Promise<Handler>): void {
   const calls = new Map<number, Running>();
-  // Not process.exit: it would wait for threads of DuckDB.
+  // Not `process.exit`, which waits for threads of DuckDB.
   const frames = openFrames(stream, onFrame, () => process.kill(process.pid, "SIGKILL"));
   const send = (reply: Reply): Promise<void> => frames.send(Buffer.from(JSON.stringify(reply)));
 
@@ -37,17 +39,14 @@ export function serve(stream: Duplex, handlerOf: (method: string) => Promise<Han
     const call: Running = { stop: new AbortController(), more: undefined };
     calls.set(id, call);
     const { signal } = call.stop;
-    const emit = (event: unknown): Promise<void> =>
-      new Promise((resolve, reject) => {
-        const left = (): void => reject(signal.reason);
-        if (signal.aborted) return left();
-        signal.addEventListener("abort", left, { once: true });
-        call.more = () => {
-          signal.removeEventListener("abort", left);
-          resolve();
-        };
-        void send({ id, event });
+    const emit = async (event: unknown): Promise<void> => {
+      throwIfAborted(signal);
+      const handled = new Promise<void>((resolve) => {
+        call.more = resolve;
       });
+      void send({ id, event });
+      await untilAborted(handled, signal);
+    };
     try {
       const handler = await handlerOf(method);
       const result = await handler(args as never, { signal, emit });

@@ -5,14 +5,14 @@ import { mapAhead } from "../kernel/map-ahead.ts";
 import type { Scope } from "../kernel/scope.ts";
 import type { Store } from "../store/store.ts";
 
-// Name → version → exact files. No dialect of SQL is known here: an engine makes tables of what is resolved.
+// Name → version → exact files. No dialect of SQL is known here: an engine makes tables of the resolved files.
 
 /** A dataset as a statement names it. */
 export interface DatasetRef {
   name: string;
   /** Absent: the newest. */
   version?: number;
-  /** The table that stands for it in the statement, in lower case: `workers` or `workers@3`. */
+  /** Its name in the statement, in lower case: `workers` or `workers@3`. */
   relation: string;
 }
 
@@ -20,18 +20,18 @@ export interface DatasetRef {
 export const BUILTINS = ["lakehouse_datasets", "lakehouse_versions", "lakehouse_files"] as const;
 export type Builtin = (typeof BUILTINS)[number];
 
-/** What a statement reads, by name. */
+/** The tables that a statement reads, by name. */
 export interface Named {
   datasets: DatasetRef[];
   builtins: Builtin[];
 }
 
-/** One table of a statement. The same stamp means the same content: nothing has to be done again. */
+/** One table of a statement. The same stamp means the same content. */
 export type Relation =
   | { name: string; stamp: string; kind: "dataset"; manifest: Manifest }
   | { name: Builtin; stamp: string; kind: "builtin" };
 
-/** One version of everything that a statement reads. */
+/** One version of every table that a statement reads. */
 export interface Snapshot {
   relations: Relation[];
   /** Versions that will be read, as in `workers@3`. */
@@ -40,10 +40,10 @@ export interface Snapshot {
   manifests: Map<string, Manifest>;
 }
 
-/** What one statement has settled on: one version of each dataset, and local files that stay until it has ended. */
+/** The versions that one statement reads, and the local files that stay until it has ended. */
 export interface Pins {
   scope: Scope;
-  /** By name: the newest version when it was first asked for. */
+  /** By name: the version that was the newest when the statement first named it. */
   newest: Map<string, Manifest>;
   /** When each file was pinned, by `performance.now()`. */
   keys: Map<string, number>;
@@ -54,13 +54,13 @@ export function openPins(scope: Scope): Pins {
 }
 
 export interface Snapshots {
-  /** Fixes the version of every dataset that is named, as `pins` has it. Throws `not_found`. */
+  /** Chooses the version of every named dataset: the one in `pins`, or the newest. Throws `not_found`. */
   resolve(named: Named, pins: Pins): Promise<Snapshot>;
-  /** The same with these manifests in place of some, which have some of their files. */
+  /** The same snapshot with other manifests, which have fewer files. */
   narrow(snapshot: Snapshot, manifests: ReadonlyMap<string, Manifest>): Snapshot;
-  /** Whether all files that will be read are pinned; of those that are local copies, what is there is pinned now. */
+  /** Pins local copies that exist, and tells whether all files of the snapshot are then pinned. */
   arePinned(snapshot: Snapshot, pins: Pins): boolean;
-  /** Pins all files that will be read, which may fetch them. */
+  /** Pins all files of the snapshot, and fetches those that are missing. */
   pin(snapshot: Snapshot, pins: Pins): Promise<void>;
 }
 
@@ -93,7 +93,7 @@ export function openSnapshots({ store, catalog }: { store: Store; catalog: Catal
     arePinned: (snapshot, pins) => {
       if (!store.remote) return true;
       const missing = missingKeys(snapshot, pins);
-      if (!store.remote.hold(missing, pins.scope)) return false;
+      if (!store.remote.pin(missing, pins.scope)) return false;
       for (const key of missing) pins.keys.set(key, performance.now());
       return true;
     },
@@ -138,7 +138,7 @@ function stampOf({ commitId, fileCount, files }: Manifest): string {
   return `${commitId}/${some.digest("hex")}`;
 }
 
-/** Rows without the limits, when that is known without counting them. `wholeOf`: the table that the statement returns whole. */
+/** Number of rows without limits, where it is known. `wholeOf`: a table of which the statement returns every row. */
 export function totalRows(
   wholeOf: string | undefined,
   snapshot: Snapshot,

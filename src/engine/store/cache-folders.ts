@@ -1,30 +1,22 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
-import { hostname } from "node:os";
-import { join, resolve } from "node:path";
-import { LakeError } from "../kernel/errors.ts";
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { isGone, PROCESS } from "../kernel/spool-folders.ts";
 import type { Clock } from "../settings.ts";
-import { explained } from "./file-errors.ts";
-import { makeFolders } from "./make-folders.ts";
-import { isRunning } from "./spool.ts";
+import { withFileErrors } from "./file-errors.ts";
+import { openFolder } from "./make-folders.ts";
+import { HOST } from "./spool.ts";
 
 const DAY_MS = 86_400_000;
-const HOST = hostname().replace(/[^A-Za-z0-9]/g, "");
 const FOLDER = /^process-([A-Za-z0-9]*)-(\d+)-([0-9a-f-]{36})$/;
-const PROCESS = randomUUID();
 
-/** The folders of a cache below `folder`: creates what is not there, and removes what processes have left that are gone. */
+/**
+ * Creates the folders of a cache in `folder`: `files`, which all processes share, and `root`, which is this cache's own.
+ * Removes the folders of processes that have ended.
+ */
 export async function prepareFolders(folder: string, clock: Clock): Promise<{ files: string; root: string }> {
-  const top = await explained("open the folder", "of the cache", async () => {
-    await makeFolders(resolve(folder), 0o700);
-    return realpath(resolve(folder));
-  });
-  if (/[*?]/.test(top)) {
-    throw new LakeError("invalid", "The data folder has a * or ? in its path, which DuckDB takes for a pattern.", {
-      hint: "Point --data to a folder without them.",
-    });
-  }
-  return explained("open the folder", "of the cache", async () => {
+  const top = await openFolder(folder, "of the cache", 0o700);
+  return withFileErrors("open the folder", "of the cache", async () => {
     for (const name of await readdir(top)) {
       if (await isStale(top, name, clock)) await rm(join(top, name), { recursive: true, force: true });
     }
@@ -38,11 +30,11 @@ export async function prepareFolders(folder: string, clock: Clock): Promise<{ fi
   });
 }
 
-/** Of another machine's process nobody here knows whether it lives: its folder is given a day. */
+/** Whether another machine's process is alive cannot be known: its folder is kept for a day. */
 async function isStale(top: string, name: string, clock: Clock): Promise<boolean> {
   const [, host, pid, owner] = FOLDER.exec(name) ?? [];
-  if (host === undefined || owner === PROCESS) return false;
-  if (host === HOST) return Number(pid) === process.pid || !isRunning(Number(pid));
+  if (host === undefined || owner === undefined) return false;
+  if (host === HOST) return isGone({ pid: Number(pid), process: owner });
   const found = await stat(join(top, name)).catch(() => undefined);
   return found !== undefined && clock.now().getTime() - found.mtimeMs > DAY_MS;
 }

@@ -1,13 +1,14 @@
 import type { ErrorCode, ErrorKind } from "../kernel/error-codes.ts";
 import { hasCode, LakeError } from "../kernel/errors.ts";
+import { type NextStep, next, setting } from "../kernel/next-step.ts";
 
-const CAUSES: { codes: string[]; kind: ErrorKind; code?: ErrorCode; what: string; hint: string }[] = [
+const CAUSES: { codes: string[]; kind: ErrorKind; code?: ErrorCode; what: string; hint: NextStep }[] = [
   {
     codes: ["ENOSPC", "EDQUOT"],
     kind: "limit",
     code: "disk_full",
     what: "the disk is full",
-    hint: "Free some space, or point --data to another disk.",
+    hint: next`Free some space, or point ${setting("data")} to another disk.`,
   },
   {
     codes: ["EACCES", "EPERM", "EROFS"],
@@ -25,15 +26,27 @@ const CAUSES: { codes: string[]; kind: ErrorKind; code?: ErrorCode; what: string
     codes: ["EEXIST", "ENOTDIR"],
     kind: "denied",
     what: "there is a file where a folder should be",
-    hint: "Move that file away, or use another --data.",
+    hint: next`Move that file away, or point ${setting("data")} elsewhere.`,
   },
 ];
 
+/** Why an operation on a file is refused. The message ends the sentence that `withFileErrors` begins, without a full stop. */
+export class FileRefusal extends Error {
+  readonly kind: ErrorKind;
+  readonly hint: NextStep;
+
+  constructor(kind: ErrorKind, message: string, hint: NextStep, cause?: unknown) {
+    super(message, { cause });
+    this.kind = kind;
+    this.hint = hint;
+  }
+}
+
 /**
- * Runs `work` and turns the system errors it throws into what the caller can do about them, without the path they carry.
- * A `LakeError` keeps its kind and hint; its message is the reason in the sentence.
+ * Runs `work`, and turns a `FileRefusal` and system errors into a `LakeError` about `verb` and `key`: "Could not write
+ * a/b: the disk is full." The paths that system errors carry are left out.
  */
-export async function explained<T>(verb: string, key: string, work: () => Promise<T>): Promise<T> {
+export async function withFileErrors<T>(verb: string, key: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
@@ -41,7 +54,7 @@ export async function explained<T>(verb: string, key: string, work: () => Promis
   }
 }
 
-/** What a full, read-only or otherwise unusable disk means; undefined for every other error. */
+/** The error for a full, read-only or otherwise unusable disk; undefined for every other cause. */
 export function diskFailure(sentence: string, error: unknown): LakeError | undefined {
   const known = error instanceof LakeError ? undefined : CAUSES.find(({ codes }) => hasCode(error, ...codes));
   return (
@@ -51,14 +64,9 @@ export function diskFailure(sentence: string, error: unknown): LakeError | undef
 }
 
 function explain(sentence: string, error: unknown): LakeError {
-  if (error instanceof LakeError) {
-    // A whole sentence says already what was to be done.
-    if (error.message.endsWith(".")) return error;
-    return new LakeError(error.kind, `${sentence}: ${error.message}.`, {
-      code: error.code,
-      hint: error.hint,
-      cause: error,
-    });
+  if (error instanceof LakeError) return error;
+  if (error instanceof FileRefusal) {
+    return new LakeError(error.kind, `${sentence}: ${error.message}.`, { hint: error.hint, cause: error });
   }
   const known = diskFailure(sentence, error);
   if (known) return known;
@@ -67,4 +75,14 @@ function explain(sentence: string, error: unknown): LakeError {
     hint: "Check the disk and the lake's folder, then try again.",
     cause: error,
   });
+}
+
+/** The result of `work`; undefined when its path does not exist, or names a folder, which is not an object. */
+export async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (hasCode(error, "ENOENT", "ENOTDIR", "EISDIR")) return undefined;
+    throw error;
+  }
 }

@@ -3,12 +3,12 @@ import { LakeError } from "../kernel/errors.ts";
 const SEGMENT = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
 const MAX_KEY_LENGTH = 1024;
 
-/** Whether `segment` can be one part of a key. Everything else found in a lake is foreign, and is left alone. */
+/** Whether `segment` can be one part of a key. Files with other names are foreign to the lake, and are left alone. */
 export function isKeySegment(segment: string): boolean {
   return SEGMENT.test(segment);
 }
 
-/** Keys come from names that were checked before, so a wrong one is refused as an attempt to leave the lake. */
+/** Throws `invalid`. Keys are made of names that were checked before, so this one may be an attempt to leave the lake. */
 export function assertKey(key: string): void {
   if (key.split("/").every(isKeySegment) && key.length <= MAX_KEY_LENGTH) return;
   throw new LakeError("invalid", `${JSON.stringify(key.slice(0, 200))} is not a key of the lake.`, {
@@ -16,17 +16,17 @@ export function assertKey(key: string): void {
   });
 }
 
-/** A prefix is the beginning of a key, cut anywhere. */
+/** A prefix is the beginning of a key, cut anywhere. Throws `invalid`. */
 export function assertPrefix(prefix: string): void {
   if (prefix !== "") assertKey(prefix.endsWith("/") ? prefix.slice(0, -1) : prefix);
 }
 
-/** The order of keys, in which every store lists. */
+/** The order in which every store lists keys. */
 export function byCodeUnit(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** The error of a store that was used after its scope was closed. */
+/** The error of a store that is used after it was closed. */
 export function storeClosed(label: string): LakeError {
   return new LakeError("closed", `The lake ${label} is closed.`, { hint: "Open it again." });
 }

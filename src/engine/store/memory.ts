@@ -3,19 +3,21 @@ import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { Scope } from "../kernel/scope.ts";
+import { openSequence } from "../kernel/sequence.ts";
 import { type Clock, systemClock } from "../settings.ts";
 import { assertKey, assertPrefix, byCodeUnit, missingObject, storeClosed } from "./key.ts";
 import type { Body, PutOptions, Store, StoredObject } from "./store.ts";
 
 const LABEL = "memory";
 
-/** A lake that is gone when the process ends. Objects that DuckDB reads get a copy in a temporary folder of its own. */
+/** A lake that ends with the process. Objects that DuckDB reads are copied to a temporary folder. */
 export function openMemoryStore(scope: Scope, clock: Clock = systemClock): Store {
   const objects = new Map<string, Uint8Array>();
   const modified = new Map<string, number>();
-  /** What the local copy of a key holds. */
+  /** Content of the local copies, by key. */
   const copied = new Map<string, Uint8Array>();
-  let lastFileWork: Promise<unknown> = Promise.resolve();
+  /** So that a copy is never older than its object. */
+  const inOrder = openSequence();
   const localRoot = mkdtempSync(join(tmpdir(), "lakehouse-memory-"));
   let closed = false;
 
@@ -23,13 +25,6 @@ export function openMemoryStore(scope: Scope, clock: Clock = systemClock): Store
     if (closed) throw storeClosed(LABEL);
     assertKey(key);
   };
-
-  /** One after the other, so that a copy is never older than its object. */
-  function inOrder<T>(work: () => Promise<T>): Promise<T> {
-    const result = lastFileWork.then(work);
-    lastFileWork = result.catch(() => undefined);
-    return result;
-  }
 
   async function copy(key: string): Promise<string> {
     const bytes = objects.get(key);
@@ -51,8 +46,7 @@ export function openMemoryStore(scope: Scope, clock: Clock = systemClock): Store
   async function close(): Promise<void> {
     closed = true;
     objects.clear();
-    await lastFileWork;
-    await rm(localRoot, { recursive: true, force: true });
+    await inOrder(() => rm(localRoot, { recursive: true, force: true }));
   }
   scope.defer(close);
 
@@ -76,7 +70,7 @@ export function openMemoryStore(scope: Scope, clock: Clock = systemClock): Store
       check(key);
       const bytes = body instanceof Uint8Array ? body.slice() : new Uint8Array(await readFile(body.path));
       check(key);
-      // From here to `set` nothing may await: that is what makes create-only true.
+      // Nothing may await between this and `set`: that makes `ifAbsent` atomic.
       if (options.ifAbsent && objects.has(key)) return false;
       objects.set(key, bytes);
       modified.set(key, clock.now().getTime());

@@ -9,13 +9,14 @@ import { isLocal, isTransient, s3Error } from "./s3-errors.ts";
 export interface S3Connection {
   readonly client: S3Client;
   readonly bucket: string;
-  /** Of every key, with its slash; empty for a lake that has the bucket to itself. */
+  /** Prefix of every key, with its slash; empty for a lake at the top of the bucket. */
   readonly prefix: string;
   /**
-   * Runs one request, again after a failure that may pass, with growing random waits, until `deadlineMs` are over.
-   * Throws what went wrong last as a `LakeError`; errors of local files as they are; `closed` after the scope.
+   * Runs one request, and retries it after transient failures, with growing random waits, until `deadlineMs` have passed.
+   * Throws the last failure as a `LakeError` that begins with `task`; errors of local files unchanged; `closed` after the
+   * scope was closed.
    */
-  attempt<T>(what: string, work: (signal: AbortSignal) => Promise<T>, deadlineMs?: number): Promise<T>;
+  attempt<T>(task: string, work: (signal: AbortSignal) => Promise<T>, deadlineMs?: number): Promise<T>;
   assertOpen(): void;
 }
 
@@ -24,7 +25,7 @@ const FIRST_WAIT_MS = 50;
 const MAX_WAIT_MS = 5_000;
 const MAX_SOCKETS = 128;
 
-/** A client of one bucket. What is known of retries and deadlines is here: the SDK's own are turned off. */
+/** A client of one bucket. Retries and deadlines are its own: those of the SDK are turned off. */
 export async function openS3Client(scope: Scope, settings: S3Settings, label: string): Promise<S3Connection> {
   const { bucket, prefix, endpoint, region, pathStyle, timeoutMs } = settings;
   const credentials = await credentialsOf(settings);
@@ -41,7 +42,7 @@ export async function openS3Client(scope: Scope, settings: S3Settings, label: st
     expectContinueHeader: false,
     requestHandler: {
       connectionTimeout: Math.min(CONNECT_MS, timeoutMs),
-      // Without a byte either way for so long, the attempt has failed; there is time for another.
+      // An attempt without traffic for a third of the time has failed; the rest is for another.
       socketTimeout: Math.max(250, Math.ceil(timeoutMs / 3)),
       httpAgent: agent,
       httpsAgent: agent,
@@ -77,9 +78,9 @@ export async function openS3Client(scope: Scope, settings: S3Settings, label: st
     bucket,
     prefix: prefix === "" ? "" : `${prefix}/`,
     assertOpen,
-    attempt: async (what, work, deadlineMs = timeoutMs) => {
+    attempt: async (task, work, deadlineMs = timeoutMs) => {
       const until = performance.now() + deadlineMs;
-      let before: unknown;
+      let previous: unknown;
       for (let attempt = 0; ; attempt++) {
         assertOpen();
         try {
@@ -87,12 +88,13 @@ export async function openS3Client(scope: Scope, settings: S3Settings, label: st
         } catch (error) {
           assertOpen();
           if (isLocal(error)) throw error;
-          // An attempt that the deadline cut short says nothing of the server; the one before it does.
-          const told = (error as Error).name === "AbortError" ? (before ?? error) : error;
-          before = error;
+          // The deadline may have cut this attempt short: then the failure before it says more about the server.
+          const reported = (error as Error).name === "AbortError" ? (previous ?? error) : error;
+          previous = error;
           const most = Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt);
           const wait = randomInt(Math.ceil(most / 2), most + 1);
-          if (!isTransient(error) || performance.now() + wait >= until) throw s3Error(what, { bucket, endpoint }, told);
+          if (!isTransient(error) || performance.now() + wait >= until)
+            throw s3Error(task, { bucket, endpoint }, reported);
           await sleep(wait);
         }
       }
@@ -100,7 +102,7 @@ export async function openS3Client(scope: Scope, settings: S3Settings, label: st
   };
 }
 
-/** The SDK's own chain (environment, shared files, container and instance roles), or one file in its format. */
+/** From the one file that was configured; else undefined, for the SDK's own chain (environment, shared files, roles). */
 async function credentialsOf({ credentialsFile, profile }: S3Settings) {
   if (credentialsFile === undefined && profile === undefined) return undefined;
   const { fromIni } = await import("@aws-sdk/credential-provider-ini");
@@ -120,7 +122,7 @@ interface Signable {
   };
 }
 
-/** Tells the SDK the SHA-256 of the body, which it else computes in one go, blocking whatever else there is to do. */
+/** Gives the SDK the SHA-256 of the body, which it otherwise computes in one step that blocks the event loop. */
 export function signedAs<Command>(command: Command, sha256: string): Command {
   (command as unknown as Signable).middlewareStack.add(
     (next) => (args) => {

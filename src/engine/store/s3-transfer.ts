@@ -15,22 +15,23 @@ import { LakeError } from "../kernel/errors.ts";
 import { mapAhead } from "../kernel/map-ahead.ts";
 import { type S3Connection, signedAs } from "./s3-client.ts";
 import { statusOf } from "./s3-errors.ts";
+import { at, destroyOnAbort, incomplete, isMissing } from "./s3-objects.ts";
 
-/** Of an upload, in memory while it is sent; of a download, streamed. S3 wants 5 MiB at least. */
+/** Size of a part: of an upload, in memory while it is sent; of a download, streamed. S3 requires at least 5 MiB. */
 export const PART_BYTES = 8 * 2 ** 20;
 const PARTS_AHEAD = 4;
 const MAX_PARTS = 10_000;
-/** Read and hashed at a time: a few milliseconds of the event loop. */
+/** Bytes hashed at a time, which blocks the event loop for a few milliseconds. */
 const STEP_BYTES = 2 ** 20;
-/** A part may take so much longer than a request that carries nothing. */
-const PART_PATIENCE = 4;
+/** Timeout of a part, as a multiple of that of a request without a body. */
+const PART_TIMEOUTS = 4;
 
 interface Part {
   bytes: Buffer;
   sha256: string;
 }
 
-/** Stores a file under `key`, in parts when it is large. Nothing is stored, and no part is left, when it throws. */
+/** Stores a file under `key`, in parts when it is large. When it throws, nothing is stored, and no part is left. */
 export async function uploadFile(s3: S3Connection, key: string, path: string, timeoutMs: number): Promise<void> {
   const handle = await open(path, "r");
   try {
@@ -43,7 +44,7 @@ export async function uploadFile(s3: S3Connection, key: string, path: string, ti
           s3.client.send(signedAs(new PutObjectCommand({ ...at(s3, key), Body: part.bytes }), part.sha256), {
             abortSignal,
           }),
-        timeoutMs * PART_PATIENCE,
+        timeoutMs * PART_TIMEOUTS,
       );
     } else await uploadParts(s3, key, handle, size, timeoutMs);
   } finally {
@@ -52,8 +53,8 @@ export async function uploadFile(s3: S3Connection, key: string, path: string, ti
 }
 
 async function uploadParts(s3: S3Connection, key: string, handle: FileHandle, size: number, timeoutMs: number) {
-  const what = `Could not write ${key}`;
-  const { UploadId } = await s3.attempt(what, (abortSignal) =>
+  const task = `Could not write ${key}`;
+  const { UploadId } = await s3.attempt(task, (abortSignal) =>
     s3.client.send(new CreateMultipartUploadCommand(at(s3, key)), { abortSignal }),
   );
   const partBytes = Math.max(PART_BYTES, Math.ceil(size / MAX_PARTS / STEP_BYTES) * STEP_BYTES);
@@ -64,12 +65,12 @@ async function uploadParts(s3: S3Connection, key: string, handle: FileHandle, si
       const { bytes, sha256 } = await readPart(handle, from, Math.min(partBytes, size - from));
       const PartNumber = index + 1;
       const { ETag } = await s3.attempt(
-        what,
+        task,
         (abortSignal) => {
           const command = new UploadPartCommand({ ...at(s3, key), UploadId, PartNumber, Body: bytes });
           return s3.client.send(signedAs(command, sha256), { abortSignal });
         },
-        timeoutMs * PART_PATIENCE,
+        timeoutMs * PART_TIMEOUTS,
       );
       return { ETag, PartNumber };
     };
@@ -81,23 +82,23 @@ async function uploadParts(s3: S3Connection, key: string, handle: FileHandle, si
       return sent;
     });
     for await (const part of parts) Parts.push(part);
-    let answered = true;
-    await s3.attempt(what, async (abortSignal) => {
+    let mayBeComplete = false;
+    await s3.attempt(task, async (abortSignal) => {
       const command = new CompleteMultipartUploadCommand({ ...at(s3, key), UploadId, MultipartUpload: { Parts } });
       try {
         await s3.client.send(command, { abortSignal });
       } catch (error) {
-        // An attempt before this one whose answer was lost has completed it.
-        if (!answered && (error as Error).name === "NoSuchUpload") return;
-        answered = false;
+        // An earlier attempt, whose answer was lost, has completed it.
+        if (mayBeComplete && (error as Error).name === "NoSuchUpload") return;
+        mayBeComplete = true;
         throw error;
       }
     });
   } catch (error) {
-    // A part that arrives after the upload was given up would stay, and be paid for.
+    // A part that arrives after the upload was aborted would stay, and be paid for.
     await Promise.allSettled(sending);
     await s3
-      .attempt(what, (abortSignal) =>
+      .attempt(task, (abortSignal) =>
         s3.client.send(new AbortMultipartUploadCommand({ ...at(s3, key), UploadId }), { abortSignal }),
       )
       .catch(() => undefined);
@@ -110,7 +111,9 @@ async function readPart(handle: FileHandle, from: number, length: number): Promi
   const hash = createHash("sha256");
   for (let end = 0; end < length; ) {
     const { bytesRead } = await handle.read(bytes, end, Math.min(STEP_BYTES, length - end), from + end);
-    if (bytesRead === 0) throw new LakeError("unavailable", "A file became shorter while it was stored.");
+    if (bytesRead === 0) {
+      throw new LakeError("unavailable", "A file became shorter while it was stored.", { hint: "Try again." });
+    }
     hash.update(bytes.subarray(end, end + bytesRead));
     end += bytesRead;
   }
@@ -118,8 +121,8 @@ async function readPart(handle: FileHandle, from: number, length: number): Promi
 }
 
 /**
- * Writes an object into an empty file, ranges of it side by side, and returns its size; undefined when there is none.
- * `reserve` is told the size before anything is written.
+ * Writes an object to a new file, several ranges at a time, and returns its size; undefined when there is no such object.
+ * `reserve` is called with the size before anything is written.
  */
 export async function downloadFile(
   s3: S3Connection,
@@ -127,14 +130,14 @@ export async function downloadFile(
   path: string,
   options: { timeoutMs: number; reserve?: (bytes: number) => Promise<void> },
 ): Promise<number | undefined> {
-  const what = `Could not read ${key}`;
+  const task = `Could not read ${key}`;
   const handle = await open(path, "wx");
   const reading = new Set<Promise<unknown>>();
   try {
     let reserved = false;
     const range = (from: number, etag?: string): Promise<{ size: number; etag: string | undefined } | undefined> =>
       s3.attempt(
-        what,
+        task,
         async (abortSignal) => {
           const Range = `bytes=${from}-${from + PART_BYTES - 1}`;
           const answer = await s3.client
@@ -155,7 +158,7 @@ export async function downloadFile(
           await writeBody(handle, answer.Body as Readable, from, Math.min(PART_BYTES, size - from), abortSignal);
           return { size, etag: answer.ETag };
         },
-        options.timeoutMs * PART_PATIENCE,
+        options.timeoutMs * PART_TIMEOUTS,
       );
     const first = await range(0);
     if (!first) return undefined;
@@ -167,7 +170,7 @@ export async function downloadFile(
       return part;
     });
     for await (const part of others) if (!part) return undefined;
-    // What a power cut leaves of a file must be all of it, or not be found.
+    // A file that gets its name before it is durable could be found in part after a power cut.
     await handle.sync();
     return first.size;
   } finally {
@@ -177,9 +180,7 @@ export async function downloadFile(
 }
 
 async function writeBody(handle: FileHandle, body: Readable, from: number, length: number, signal: AbortSignal) {
-  const stop = (): void => void body.destroy(Object.assign(new Error("timed out"), { name: "TimeoutError" }));
-  if (signal.aborted) stop();
-  signal.addEventListener("abort", stop, { once: true });
+  const stopListening = destroyOnAbort(body, signal);
   try {
     let at = 0;
     for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -189,43 +190,12 @@ async function writeBody(handle: FileHandle, body: Readable, from: number, lengt
     }
     if (at !== length) throw incomplete();
   } finally {
-    signal.removeEventListener("abort", stop);
+    stopListening();
     body.destroy();
   }
-}
-
-/** All of a small object, or of a part of it. */
-export async function readBody(answer: GetObjectCommandOutput, signal: AbortSignal): Promise<Uint8Array> {
-  const body = answer.Body as Readable;
-  const stop = (): void => void body.destroy(Object.assign(new Error("timed out"), { name: "TimeoutError" }));
-  if (signal.aborted) stop();
-  signal.addEventListener("abort", stop, { once: true });
-  try {
-    const chunks: Buffer[] = [];
-    for await (const chunk of body as AsyncIterable<Buffer>) chunks.push(chunk);
-    const bytes = Buffer.concat(chunks);
-    if (answer.ContentLength !== undefined && bytes.length !== answer.ContentLength) throw incomplete();
-    return bytes;
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
-}
-
-export function at({ bucket, prefix }: S3Connection, key: string): { Bucket: string; Key: string } {
-  return { Bucket: bucket, Key: `${prefix}${key}` };
-}
-
-/** There is no such object, though there is such a bucket. */
-export function isMissing(error: unknown): boolean {
-  const { name } = error as Error;
-  return statusOf(error) === 404 && name !== "NoSuchBucket";
 }
 
 function sizeOf({ ContentRange, ContentLength }: GetObjectCommandOutput): number {
   const [, total] = /\/(\d+)$/.exec(ContentRange ?? "") ?? [];
   return Number(total ?? ContentLength ?? 0);
-}
-
-function incomplete(): Error {
-  return Object.assign(new Error("the body ended early"), { name: "IncompleteBody" });
 }

@@ -1,42 +1,35 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import {
-  DeleteObjectCommand,
-  GetObjectCommand,
-  HeadObjectCommand,
-  ListObjectsV2Command,
-  PutObjectCommand,
-} from "@aws-sdk/client-s3";
-import { LakeError } from "../kernel/errors.ts";
+import { ListObjectsV2Command } from "@aws-sdk/client-s3";
 import type { Scope } from "../kernel/scope.ts";
+import { openSequence } from "../kernel/sequence.ts";
 import type { Clock, Log, S3Settings } from "../settings.ts";
-import { openFileCache } from "./cache.ts";
-import { explained } from "./file-errors.ts";
-import { assertKey, assertPrefix, isKeySegment, missingObject, storeClosed } from "./key.ts";
+import { type FileCache, openFileCache } from "./cache.ts";
+import { FileRefusal, withFileErrors } from "./file-errors.ts";
+import { assertKey, assertPrefix, missingObject, storeClosed } from "./key.ts";
 import { openS3Client, type S3Connection } from "./s3-client.ts";
-import { mayHaveArrived, statusOf } from "./s3-errors.ts";
-import { at, downloadFile, isMissing, PART_BYTES, readBody, uploadFile } from "./s3-transfer.ts";
-import type { Body, PutOptions, Store, StoredObject } from "./store.ts";
+import { createObject, deleteObject, getObject, headObject, listObjects, putObject } from "./s3-objects.ts";
+import { doesNotKeepWritersApart, keepsWritersApart } from "./s3-probe.ts";
+import { downloadFile, PART_BYTES, uploadFile } from "./s3-transfer.ts";
+import type { Body, PutOptions, Store } from "./store.ts";
 
 export interface S3StoreSettings extends S3Settings {
   /** For copies of objects and work in progress. */
   folder: string;
-  /** Of a file, in hex; off the main thread. */
+  /** Hex digest of a file, computed off the main thread. */
   sha256: (path: string) => Promise<string>;
   clock: Clock;
   log: Log;
 }
 
-/** Named by the hash of its bytes, so that any two objects of one key are the same. */
+/** A key that contains the hash of its object, so that it never has other bytes. */
 const ADDRESSED = /^data\/.*\/([0-9a-f]{64})\.parquet$/;
 const FRESH_MS = 3_600_000;
-/** Writers of the probe. Servers that look first and write then let several of them win. */
-const PROBES = 12;
 
 /**
- * A lake in a bucket, which any number of processes on any number of machines may use at once. Opening it tries the
- * bucket out: it is refused when it does not keep writers apart. Throws what went wrong in words, with the next step.
+ * A lake in a bucket, which any number of processes on any number of machines may use at once. Opening it writes to the
+ * bucket, to find out whether it keeps writers apart, and refuses one that does not. Throws as `s3Error` says.
  */
 export async function openS3Store(scope: Scope, settings: S3StoreSettings): Promise<Store> {
   const label = `s3://${[settings.bucket, settings.prefix].filter(Boolean).join("/")}`;
@@ -50,190 +43,75 @@ export async function openS3Store(scope: Scope, settings: S3StoreSettings): Prom
   await s3.attempt("Could not open the lake", (abortSignal) =>
     s3.client.send(new ListObjectsV2Command({ Bucket: s3.bucket, Prefix: s3.prefix, MaxKeys: 1 }), { abortSignal }),
   );
-  const keepsApart = await tellsWinners(s3);
-  if (!keepsApart && !settings.singleWriter) throw refused(label);
-  if (!keepsApart) settings.log("warn", "the bucket does not keep writers apart: only this process may write to it");
-  return openStore(s3, { ...settings, label, cache, keepsApart });
+  const isSafe = await keepsWritersApart(s3);
+  if (!isSafe && !settings.singleWriter) throw doesNotKeepWritersApart(label);
+  if (!isSafe) settings.log("warn", "the bucket does not keep writers apart: only this process may write to it");
+  const opened = { s3, cache, label, clock: settings.clock, timeoutMs: settings.timeoutMs };
+  return openStore(opened, isSafe ? (key, bytes) => createObject(s3, key, bytes) : openCreateAlone(s3));
 }
 
-interface Opened extends S3StoreSettings {
+interface Opened {
+  s3: S3Connection;
+  cache: FileCache;
   label: string;
-  cache: Awaited<ReturnType<typeof openFileCache>>;
-  keepsApart: boolean;
+  clock: Clock;
+  timeoutMs: number;
 }
 
-function openStore(s3: S3Connection, opened: Opened): Store {
-  const { label, cache, clock, timeoutMs } = opened;
-  /** What the local file of a key that can be replaced holds. */
-  const copied = new Map<string, string>();
-  const working = new Map<string, Promise<unknown>>();
+/** Stores an object unless its key exists; whether it did. */
+type Create = (key: string, bytes: Uint8Array) => Promise<boolean>;
+
+function openStore(opened: Opened, create: Create): Store {
+  const { s3, label, cache } = opened;
+  const copies = openCopies(opened);
   let closed = false;
 
   const assertOpen = (): void => {
     if (closed) throw storeClosed(label);
     s3.assertOpen();
   };
-
   const check = (key: string): void => {
     assertOpen();
     assertKey(key);
   };
 
-  /** Work on one key, one after the other. */
-  function inTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
-    const result = (working.get(key) ?? Promise.resolve()).then(work);
-    const settled = result
-      .catch(() => undefined)
-      .finally(() => {
-        if (working.get(key) === settled) working.delete(key);
-      });
-    working.set(key, settled);
-    return result;
-  }
-
-  function head(key: string): Promise<{ bytes: number; etag: string; changed: number } | undefined> {
-    return s3.attempt(`Could not read ${key}`, async (abortSignal) => {
-      try {
-        const found = await s3.client.send(new HeadObjectCommand(at(s3, key)), { abortSignal });
-        const { ContentLength = 0, ETag = "", LastModified } = found;
-        return { bytes: ContentLength, etag: ETag, changed: LastModified?.getTime() ?? 0 };
-      } catch (error) {
-        if (isMissing(error)) return undefined;
-        throw error;
-      }
-    });
-  }
-
-  async function put(key: string, body: Body, { ifAbsent = false }: PutOptions = {}): Promise<boolean> {
-    check(key);
-    const [, sha256] = ADDRESSED.exec(key) ?? [];
-    if (!(body instanceof Uint8Array) && sha256 !== undefined) return storeAddressed(key, sha256, body.path);
-    if (!ifAbsent) {
-      if (body instanceof Uint8Array) await replace(s3, key, body);
-      else await explained("write", key, () => uploadFile(s3, key, body.path, timeoutMs));
-      return true;
-    }
-    const bytes = body instanceof Uint8Array ? body : await readSmall(key, body.path);
-    if (opened.keepsApart) return create(s3, key, bytes);
-    return inTurn(key, async () => {
-      if (await head(key)) return false;
-      await replace(s3, key, bytes);
-      return true;
-    });
-  }
-
-  /** There is nothing to win or lose: whoever stores it stores the same bytes. */
-  async function storeAddressed(key: string, sha256: string, path: string): Promise<boolean> {
-    const there = await head(key);
-    const { size } = await explained("write", key, () => stat(path));
-    const isThere = there?.bytes === size;
-    // One that nobody names yet is taken for left over when it is old, so an old one is made new.
-    const isFresh = isThere && clock.now().getTime() - there.changed < FRESH_MS;
-    if (!isFresh) await explained("write", key, () => uploadFile(s3, key, path, timeoutMs));
-    await cache.adopt({ key, sha256 }, path);
-    return !isThere;
-  }
-
-  async function* list(prefix: string, { startAfter }: { startAfter?: string } = {}): AsyncGenerator<StoredObject> {
-    assertOpen();
-    assertPrefix(prefix);
-    let ContinuationToken: string | undefined;
-    do {
-      const page = await s3.attempt(`Could not list ${prefix || "the lake"}`, (abortSignal) =>
-        s3.client.send(
-          new ListObjectsV2Command({
-            Bucket: s3.bucket,
-            Prefix: `${s3.prefix}${prefix}`,
-            ...(ContinuationToken !== undefined && { ContinuationToken }),
-            ...(startAfter && ContinuationToken === undefined && { StartAfter: `${s3.prefix}${startAfter}` }),
-          }),
-          { abortSignal },
-        ),
-      );
-      for (const { Key = "", Size = 0, LastModified } of page.Contents ?? []) {
-        const key = Key.slice(s3.prefix.length);
-        // Some servers take StartAfter for more than it is, some for less.
-        if (key.split("/").every(isKeySegment) && (!startAfter || key > startAfter)) {
-          yield { key, size: Size, modified: LastModified?.getTime() ?? 0 };
-        }
-      }
-      ContinuationToken = page.IsTruncated ? page.NextContinuationToken : undefined;
-    } while (ContinuationToken !== undefined);
-  }
-
-  async function localPath(key: string, holder?: Scope): Promise<string> {
-    check(key);
-    const [, sha256] = ADDRESSED.exec(key) ?? [];
-    if (sha256 === undefined) return inTurn(key, () => copyOf(key));
-    return cache.open({ key, sha256 }, (path, reserve) => download(key, path, reserve), holder);
-  }
-
-  async function download(key: string, path: string, reserve?: (bytes: number) => Promise<void>): Promise<void> {
-    const size = await downloadFile(s3, key, path, { timeoutMs, ...(reserve && { reserve }) });
-    if (size === undefined) throw missingObject(key, label);
-  }
-
-  /** For what can be replaced: current as of this moment, and this process's own. */
-  async function copyOf(key: string): Promise<string> {
-    const found = await head(key);
-    if (!found) throw missingObject(key, label);
-    const path = join(cache.root, ...key.split("/"));
-    if (copied.get(key) === found.etag && (await stat(path).catch(() => undefined))?.size === found.bytes) return path;
-    const fetched = join(cache.root, ".spool", `copy-${randomUUID()}`);
-    await explained("keep a copy of", key, async () => {
-      await mkdir(dirname(path), { recursive: true });
-      try {
-        await download(key, fetched);
-        await rename(fetched, path);
-      } finally {
-        await rm(fetched, { force: true });
-      }
-    });
-    copied.set(key, found.etag);
-    return path;
-  }
-
-  async function remove(key: string): Promise<void> {
-    check(key);
-    await s3.attempt(`Could not delete ${key}`, (abortSignal) =>
-      s3.client.send(new DeleteObjectCommand(at(s3, key)), { abortSignal }),
-    );
-    await cache.forget(key);
-    if (copied.delete(key)) await rm(join(cache.root, ...key.split("/")), { force: true });
-  }
-
-  const read = (key: string, Range?: string): Promise<Uint8Array | undefined> =>
-    s3.attempt(`Could not read ${key}`, async (abortSignal) => {
-      try {
-        const command = new GetObjectCommand({ ...at(s3, key), ...(Range !== undefined && { Range }) });
-        return await readBody(await s3.client.send(command, { abortSignal }), abortSignal);
-      } catch (error) {
-        if (isMissing(error)) return undefined;
-        if (Range !== undefined && statusOf(error) === 416) return new Uint8Array();
-        throw error;
-      }
-    });
-
   return {
     label,
     localRoot: cache.root,
-    remote: { hold: cache.hold, recheck: cache.recheck, stats: cache.stats },
-    put,
-    list,
-    localPath,
-    delete: remove,
+    remote: { pin: cache.pin, recheck: cache.recheck, stats: cache.stats },
+    put: async (key, body, options) => {
+      check(key);
+      return put(opened, create, { key, body, options });
+    },
+    async *list(prefix, { startAfter } = {}) {
+      assertOpen();
+      assertPrefix(prefix);
+      yield* listObjects(s3, prefix, startAfter);
+    },
+    localPath: async (key, holder) => {
+      check(key);
+      const sha256 = addressOf(key);
+      if (sha256 === undefined) return copies.current(key);
+      return cache.open({ key, sha256 }, (path, reserve) => download(opened, key, path, reserve), holder);
+    },
+    delete: async (key) => {
+      check(key);
+      await deleteObject(s3, key);
+      await cache.forget(key);
+      await copies.forget(key);
+    },
     get: async (key) => {
       check(key);
-      return read(key);
+      return getObject(s3, key);
     },
     getRange: async (key, offset, length) => {
       check(key);
-      if (length <= 0) return (await head(key)) && new Uint8Array();
-      return read(key, `bytes=${offset}-${offset + length - 1}`);
+      if (length <= 0) return (await headObject(s3, key)) && new Uint8Array();
+      return getObject(s3, key, `bytes=${offset}-${offset + length - 1}`);
     },
     has: async (key) => {
       check(key);
-      return (await head(key)) !== undefined;
+      return (await headObject(s3, key)) !== undefined;
     },
     close: async () => {
       closed = true;
@@ -241,81 +119,105 @@ function openStore(s3: S3Connection, opened: Opened): Store {
   };
 }
 
-function replace(s3: S3Connection, key: string, bytes: Uint8Array): Promise<unknown> {
-  return s3.attempt(`Could not write ${key}`, (abortSignal) =>
-    s3.client.send(new PutObjectCommand({ ...at(s3, key), Body: bytes }), { abortSignal }),
-  );
+function addressOf(key: string): string | undefined {
+  return ADDRESSED.exec(key)?.[1];
 }
 
-/**
- * One PUT that only the first of all writers wins. An attempt whose answer was lost may have won all the same, or may
- * yet arrive: then whoever loses looks whose bytes are there. Commits have an id of their own, so equal bytes are ours.
- */
-function create(s3: S3Connection, key: string, bytes: Uint8Array): Promise<boolean> {
-  let uncertain = false;
-  return s3.attempt(`Could not write ${key}`, async (abortSignal) => {
-    try {
-      const command = new PutObjectCommand({ ...at(s3, key), Body: bytes, IfNoneMatch: "*" });
-      await s3.client.send(command, { abortSignal });
+/** For a server that has no atomic creation. Only this process writes, so one attempt a key at a time is enough. */
+function openCreateAlone(s3: S3Connection): Create {
+  const inOrder = openSequence();
+  return (key, bytes) =>
+    inOrder(async () => {
+      if (await headObject(s3, key)) return false;
+      await putObject(s3, key, bytes);
       return true;
-    } catch (error) {
-      if (statusOf(error) !== 412) {
-        uncertain ||= mayHaveArrived(error);
-        throw error;
-      }
-      if (!uncertain) return false;
-      const stored = await s3.client.send(new GetObjectCommand(at(s3, key)), { abortSignal });
-      return sameBytes(await readBody(stored, abortSignal), bytes);
-    }
-  });
+    }, key);
 }
 
-/** Of several that create one key at the same time, one wins on a server that can tell; on others, all do. */
-async function tellsWinners(s3: S3Connection): Promise<boolean> {
-  // No key of the lake starts with a dot.
-  const key = `.probe/${randomUUID()}`;
-  const bodies = Array.from({ length: PROBES }, () => new TextEncoder().encode(randomUUID()));
-  try {
-    const won = await Promise.all(bodies.map((bytes) => create(s3, key, bytes)));
-    const after = await create(s3, key, new TextEncoder().encode(randomUUID()));
-    return won.filter(Boolean).length === 1 && !after;
-  } catch (error) {
-    // Some servers answer what they do not know with 501, some with 400.
-    if (error instanceof LakeError && /HTTP (501|400)\b|NotImplemented/.test(String(error.cause))) return false;
-    throw error;
-  } finally {
-    await s3
-      .attempt(`Could not delete ${key}`, (abortSignal) =>
-        s3.client.send(new DeleteObjectCommand(at(s3, key)), { abortSignal }),
-      )
-      .catch(() => undefined);
-  }
+async function put(
+  opened: Opened,
+  create: Create,
+  { key, body, options }: { key: string; body: Body; options: PutOptions | undefined },
+): Promise<boolean> {
+  const { s3, timeoutMs } = opened;
+  const sha256 = addressOf(key);
+  const isFile = !(body instanceof Uint8Array);
+  if (isFile && sha256 !== undefined) return putAddressed(opened, key, sha256, body.path);
+  if (options?.ifAbsent) return create(key, isFile ? await readSmall(key, body.path) : body);
+  if (isFile) await withFileErrors("write", key, () => uploadFile(s3, key, body.path, timeoutMs));
+  else await putObject(s3, key, body);
+  return true;
+}
+
+/** Needs no atomic creation: all writers of the key store the same bytes. */
+async function putAddressed(opened: Opened, key: string, sha256: string, path: string): Promise<boolean> {
+  const { s3, cache, clock, timeoutMs } = opened;
+  const there = await headObject(s3, key);
+  const { size } = await withFileErrors("write", key, () => stat(path));
+  const isThere = there?.bytes === size;
+  // gc may delete an old object that no manifest refers to yet, so an old one is stored again.
+  const isFresh = isThere && clock.now().getTime() - there.changed < FRESH_MS;
+  if (!isFresh) await withFileErrors("write", key, () => uploadFile(s3, key, path, timeoutMs));
+  await cache.adopt({ key, sha256 }, path);
+  return !isThere;
 }
 
 async function readSmall(key: string, path: string): Promise<Uint8Array> {
-  return explained("write", key, async () => {
+  return withFileErrors("write", key, async () => {
     const { size } = await stat(path);
     if (size > PART_BYTES) {
-      throw new LakeError("limit", `what is created only once may have ${PART_BYTES} bytes in a bucket`, {
-        hint: "Store it without ifAbsent.",
-      });
+      const message = `an object that is created only once may have ${PART_BYTES} bytes in a bucket`;
+      throw new FileRefusal("limit", message, "Store it without ifAbsent.");
     }
     return readFile(path);
   });
 }
 
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return Buffer.compare(a, b) === 0;
+async function download(
+  { s3, label, timeoutMs }: Opened,
+  key: string,
+  path: string,
+  reserve?: (bytes: number) => Promise<void>,
+): Promise<void> {
+  const size = await downloadFile(s3, key, path, { timeoutMs, ...(reserve && { reserve }) });
+  if (size === undefined) throw missingObject(key, label);
 }
 
-function refused(label: string): LakeError {
-  return new LakeError(
-    "denied",
-    `${label} does not keep two writers apart: several created the same object, and each was told that it was first.`,
-    {
-      hint:
-        "Commits could get lost. Use a server that knows If-None-Match (Amazon, Ceph RGW 19, MinIO, R2); or, when only " +
-        "one server process will ever write to this bucket, set s3_single_writer = true.",
+/** Local copies of objects that can be replaced: this process's own, and current when they are opened. */
+interface Copies {
+  current(key: string): Promise<string>;
+  forget(key: string): Promise<void>;
+}
+
+function openCopies(opened: Opened): Copies {
+  const { s3, cache, label } = opened;
+  const etags = new Map<string, string>();
+  const inOrder = openSequence();
+  const pathOf = (key: string): string => join(cache.root, ...key.split("/"));
+
+  async function current(key: string): Promise<string> {
+    const found = await headObject(s3, key);
+    if (!found) throw missingObject(key, label);
+    const path = pathOf(key);
+    if (etags.get(key) === found.etag && (await stat(path).catch(() => undefined))?.size === found.bytes) return path;
+    const fetched = join(cache.root, ".spool", `copy-${randomUUID()}`);
+    await withFileErrors("keep a copy of", key, async () => {
+      await mkdir(dirname(path), { recursive: true });
+      try {
+        await download(opened, key, fetched);
+        await rename(fetched, path);
+      } finally {
+        await rm(fetched, { force: true });
+      }
+    });
+    etags.set(key, found.etag);
+    return path;
+  }
+
+  return {
+    current: (key) => inOrder(() => current(key), key),
+    forget: async (key) => {
+      if (etags.delete(key)) await rm(pathOf(key), { force: true });
     },
-  );
+  };
 }

@@ -12,57 +12,56 @@ export interface StoredObject {
   key: string;
   /** Size in bytes. */
   size: number;
-  /** When it was put there, or a little before, in ms since 1970 by the store's own clock. */
+  /** When it was put, or slightly before, in ms since 1970 by the store's own clock. */
   modified: number;
 }
 
-/** Of the local copies, for all that this process has asked for. */
+/** Of the local copies that this process has used. */
 export interface CopyStats {
-  /** Asked for, and there. */
   hits: number;
-  /** Fetched. */
+  /** Copies that had to be fetched. */
   misses: number;
-  /** What the copies of all processes take; undefined before this one has looked. */
+  /** Size of the copies of all processes; undefined before this one has measured it. */
   bytes: number | undefined;
   maxBytes: number;
 }
 
 /**
  * Bytes by key. Keys are relative, `/`-separated, made of `[A-Za-z0-9._-]` segments that do not start with a dot.
- * A `put` that has returned is durable; a `put` that has not is wholly there or not at all.
+ * A `put` that has returned is durable; one that failed or was cut off has stored the whole object or nothing.
  */
 export interface Store {
   /** For messages: `memory`, or the folder as the user wrote it. */
   readonly label: string;
-  /** Whole object, or `undefined` when there is none. */
+  /** The whole object, or `undefined` when there is none. */
   get(key: string): Promise<Uint8Array | undefined>;
   /** `length` bytes from `offset` (shorter at the end), or `undefined` when there is no such key. */
   getRange(key: string, offset: number, length: number): Promise<Uint8Array | undefined>;
-  /** False only with `ifAbsent`, when the key exists: somebody else won. */
+  /** False only with `ifAbsent`, when the key exists: another writer was first. */
   put(key: string, body: Body, options?: PutOptions): Promise<boolean>;
   /** Whether the key exists; cheaper than `get`. */
   has(key: string): Promise<boolean>;
   /** Keys under `prefix` in ascending order, after `startAfter` when given. */
   list(prefix: string, options?: { startAfter?: string }): AsyncIterable<StoredObject>;
-  /** Deleting what is not there is no error. */
+  /** Deleting an absent key is no error. */
   delete(key: string): Promise<void>;
   /**
-   * A local file with the object's bytes, for DuckDB to read in place; it must not be written to. One that is a copy
-   * stays until `scope` is closed; without a scope, for a minute.
+   * A local file with the object's bytes, for DuckDB to read in place; it must not be written to. A copy is pinned until
+   * `scope` is closed; without a scope, for a minute. Throws `corrupt` when there is no such object.
    */
   localPath(key: string, scope?: Scope): Promise<string>;
-  /** Present when objects are elsewhere: every question takes a round trip, and local files are copies. */
+  /** Present when objects are on another machine: every access is a round trip, and local files are copies. */
   readonly remote?: {
-    /** Holds the copies of all of them as `localPath` does, if all are there already. */
-    hold(keys: readonly string[], scope: Scope): boolean;
+    /** Pins the copies of all keys as `localPath` does, if all are present; else none. */
+    pin(keys: readonly string[], scope: Scope): boolean;
     /**
-     * Reads the copies of these again, and takes out those whose bytes have changed. Which they were, and which are others
-     * or gone since they were held, at a moment of `performance.now()`.
+     * Reads the copies of these keys again, and removes those whose bytes have changed. Returns their keys, and those of
+     * copies that were replaced or removed since they were pinned, at a time of `performance.now()`.
      */
-    recheck(held: ReadonlyMap<string, number>): Promise<string[]>;
+    recheck(pinned: ReadonlyMap<string, number>): Promise<string[]>;
     stats(): CopyStats;
   };
-  /** The one folder that every `localPath` and every finished upload lies in. */
+  /** The folder that contains every `localPath`. */
   readonly localRoot: string;
   close(): Promise<void>;
 }

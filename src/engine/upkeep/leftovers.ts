@@ -1,5 +1,5 @@
 import { DATASET_NAME } from "../catalog/identity.ts";
-import { parseSnapshotKey } from "../index/snapshots.ts";
+import { parseSnapshotKey } from "../index/snapshot-key.ts";
 import { openRecords } from "../jobs/records.ts";
 import { KEPT_MS, KEPT_RECORDS } from "../jobs/recovery.ts";
 import { spoolOf, staleFolders } from "../kernel/spool-folders.ts";

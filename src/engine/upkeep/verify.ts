@@ -3,7 +3,7 @@ import { checkSnapshot } from "../ann/snapshot.ts";
 import { isDataKey, manifestKey } from "../catalog/identity.ts";
 import { decodeManifest } from "../catalog/manifest.ts";
 import { isCorrupt } from "../catalog/versions.ts";
-import { parseSnapshotKey } from "../index/snapshots.ts";
+import { parseSnapshotKey } from "../index/snapshot-key.ts";
 import { throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { mapAhead } from "../kernel/map-ahead.ts";

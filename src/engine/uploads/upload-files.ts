@@ -18,55 +18,57 @@ import * as z from "zod";
 import { hasCode, LakeError } from "../kernel/errors.ts";
 import { isGone, PROCESS } from "../kernel/spool-folders.ts";
 import type { Clock } from "../settings.ts";
-import { syncFolder } from "../store/file.ts";
-import { diskFailure, explained } from "../store/file-errors.ts";
+import { diskFailure, withFileErrors } from "../store/file-errors.ts";
+import { syncFolder } from "../store/sync.ts";
 
-/** What is known of an upload beside its bytes. */
+/** The metadata of an upload. */
 export interface UploadRecord {
   format: 1;
   id: string;
   name: string;
-  /** Whose token it came with. */
+  /** The caller who sent it. */
   caller: string;
-  /** Bytes it will have, once that is known. */
+  /** Size of the whole; null until it is known. */
   total: number | null;
-  /** Hex: set when it is complete. */
+  /** In hex; null until it is complete. */
   sha256: string | null;
 }
 
 export interface StoredUpload extends UploadRecord {
-  /** Bytes that are there. */
+  /** Bytes that have arrived. */
   bytes: number;
-  /** When the last of them came, in ms. */
+  /** When the last of them arrived, in ms since 1970. */
   touched: number;
 }
 
 /**
- * Uploads on disk, each a folder: `record.json`, `data`, and `hold-<n>` while one process works with it. Any number of
- * processes may share the folder.
+ * Uploads on disk, each in a folder: `record.json`, `data`, and `hold-<n>` while a process has exclusive use of it. Any
+ * number of processes may share the folder.
  */
 export interface UploadFiles {
+  /** Creates the folder and an empty `data`. */
   create(record: UploadRecord): Promise<void>;
   /** Durable when it returns. */
   save(record: UploadRecord): Promise<void>;
+  /** Undefined when there is no such upload. Throws `corrupt`. */
   load(id: string): Promise<StoredUpload | undefined>;
   ids(): Promise<string[]>;
-  /** Bytes of the data that is there. */
+  /** Bytes that have arrived. */
   bytes(id: string): Promise<number>;
   openData(id: string): Promise<FileHandle>;
   dataPath(id: string): string;
-  /** The right to change or to use an upload, and the way to give it back. Undefined while somebody else has it. */
+  /** Takes exclusive use of an upload; the result ends it. Undefined while another request or process has it. */
   hold(id: string): Promise<(() => Promise<void>) | undefined>;
   remove(id: string): Promise<void>;
-  /** Whether it is the remainder of one that was begun or removed by a process that is gone. */
+  /** Whether it has no record, because the process that created or removed it has ended. */
   isDebris(id: string): Promise<boolean>;
 }
 
 export const UPLOAD_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const HOLD = /^hold-(\d+)$/;
-/** Between making a folder and holding it, a process needs no longer. */
+/** A process takes less time than this between creating a folder and holding it. */
 const BEGUN_MS = 60_000;
-/** A process of another machine cannot be asked whether it lives. */
+/** Whether another machine's process is alive cannot be known: its hold counts for a day. */
 const DAY_MS = 86_400_000;
 
 const schema = z.object({
@@ -100,7 +102,7 @@ export function openUploadFiles(folder: string, clock: Clock): UploadFiles {
     return names.flatMap((name) => HOLD.exec(name)?.[1] ?? []).map(Number);
   }
 
-  /** The number of the newest hold, and whether whoever has it is there. */
+  /** The number of the newest hold, and whether its process is alive. */
   async function newestHold(id: string): Promise<{ number: number; taken: boolean }> {
     const number = Math.max(0, ...(await holds(id)));
     if (number === 0) return { number, taken: false };
@@ -110,15 +112,15 @@ export function openUploadFiles(folder: string, clock: Clock): UploadFiles {
       if (owner.host === hostname()) return { number, taken: !isGone(owner) };
       return { number, taken: clock.now().getTime() - (await stat(path)).mtimeMs < DAY_MS };
     } catch {
-      // Given back at this moment: whoever asks again gets it.
+      // It was released at this moment: the next attempt succeeds.
       return { number, taken: true };
     }
   }
 
   return {
-    save: (record) => explained("keep", "the upload", () => save(record)),
+    save: (record) => withFileErrors("keep", "the upload", () => save(record)),
     create: async (record) => {
-      await explained("keep", "the upload", async () => {
+      await withFileErrors("keep", "the upload", async () => {
         await mkdir(join(folder, record.id), { recursive: true, mode: 0o700 });
         await (await open(inside(record.id, "data"), "wx", 0o600)).close();
       });
@@ -149,7 +151,7 @@ export function openUploadFiles(folder: string, clock: Clock): UploadFiles {
       try {
         const owner = JSON.stringify({ host: hostname(), pid: process.pid, process: PROCESS });
         await writeFile(temporary, owner, { flag: "wx", mode: 0o600 });
-        // Only one of those who saw the same newest hold makes the next.
+        // Of all that saw the same newest hold, only one creates the next.
         await link(temporary, path);
       } catch (error) {
         if (hasCode(error, "EEXIST", "ENOENT")) return undefined;
@@ -160,7 +162,7 @@ export function openUploadFiles(folder: string, clock: Clock): UploadFiles {
       return () => unlink(path).catch(() => undefined);
     },
     remove: async (id) => {
-      // The record first: without it, what is left is nothing that anybody can use.
+      // The record first: what is left without it cannot be used.
       await rm(inside(id, "record.json"), { force: true });
       await rm(join(folder, id), { recursive: true, force: true, maxRetries: 3 });
     },

@@ -1,149 +1,141 @@
-import { LakeError } from "../kernel/errors.ts";
+import { type ErrorFacts, LakeError } from "../kernel/errors.ts";
 import { mapAhead } from "../kernel/map-ahead.ts";
+import { action, type NextStep, next, setting } from "../kernel/next-step.ts";
+import { openSequence } from "../kernel/sequence.ts";
 import type { UploadFiles } from "./upload-files.ts";
+import { emptyUpload } from "./upload-write.ts";
 
 export interface QuotaSettings {
-  /** Of one upload. */
+  /** Largest upload. */
   maxBytes: number;
-  /** Of all uploads together. */
+  /** Size of all uploads together. */
   quotaBytes: number;
 }
 
 export interface Quota {
   /**
-   * Room for a new upload, or for as much as there is when its length is not known. `share` of all is the most that this caller
-   * may have. Throws `unavailable`, with the cause `OWN_SHARE` when others have room.
+   * Reserves room for a new upload, or all room there is when its length is not known. `share` is the part of the quota
+   * that one caller may use. Throws `unavailable`, with the code `own_share` when the caller's share is used up.
    */
-  reserve(id: string, length: number | undefined, of: { caller: string; share: number }): Promise<void>;
-  /** Throws unless an upload with a reservation may have `bytes` bytes: `limit`, `unavailable`. */
+  reserve(id: string, length: number | undefined, by: Share): Promise<void>;
+  /** Throws `limit` or `unavailable` unless an upload with a reservation may grow to `bytes`. */
   admit(id: string, bytes: number): void;
-  /** What was not used of the room is free again. */
+  /** Ends the reservation: from now on, the upload counts with its size. */
   release(id: string): Promise<void>;
   tooLarge(): LakeError;
   usage(): Promise<UploadUsage>;
 }
 
 export interface UploadUsage {
-  /** Uploads of this process that are being written. */
+  /** Uploads that this process is writing. */
   running: number;
-  /** What counts against the quota: what is there, and room for what is being written. */
+  /** Used part of the quota: the stored uploads, and the room reserved for those being written. */
   bytes: number;
   quotaBytes: number;
 }
 
-/** Bounds the number of files, where the quota does not. */
+interface Share {
+  caller: string;
+  /** From 0 to 1. */
+  share: number;
+}
+
+interface Reservation {
+  /** Size that the upload may grow to. */
+  bytes: number;
+  caller: string;
+}
+
+/** The quota does not bound the number of files, which are small. */
 const MAX_UPLOADS = 1_000;
 const FILES_AHEAD = 32;
-/** The cause of an error that is about what a caller has, where others have room. */
-export const OWN_SHARE = new Error("the caller's own share");
+const REMOVE_SOME = next`Load waiting uploads with ${action("ingest")}, or remove some with ${action("removeUpload")}.`;
 
 export function openQuota(files: UploadFiles, { maxBytes, quotaBytes }: QuotaSettings): Quota {
-  /** What uploads that are being written may grow to, and whose they are. */
-  const reserved = new Map<string, { bytes: number; caller: string }>();
-  /** Whose uploads are: that never changes, and is in a file each. */
-  const owners = new Map<string, string>();
-  let last: Promise<unknown> = Promise.resolve();
+  const reserved = new Map<string, Reservation>();
+  const ownedBy = openOwners(files);
+  /** Two reservations at once would both take the same room. */
+  const inOrder = openSequence();
 
-  /** One after the other: two at once would find the same room. */
-  function inOrder<T>(work: () => Promise<T>): Promise<T> {
-    const result = last.then(work);
-    last = result.catch(() => undefined);
-    return result;
+  async function sizeOf(ids: readonly string[], of: Iterable<Reservation> = reserved.values()): Promise<number> {
+    const sizes = await Promise.all(ids.map((id) => (reserved.has(id) ? 0 : files.bytes(id))));
+    return [...sizes, ...Array.from(of, ({ bytes }) => bytes)].reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  /** Room that is left for the caller, and the error when it is too little. */
+  async function roomFor({ caller, share }: Share): Promise<{ room: number; tooLittle: LakeError }> {
+    const ids = await files.ids();
+    if (ids.length >= MAX_UPLOADS) {
+      const message = `${MAX_UPLOADS} uploads are waiting already.`;
+      throw new LakeError("unavailable", message, { hint: REMOVE_SOME, facts: { limit: MAX_UPLOADS } });
+    }
+    const room = quotaBytes - (await sizeOf(ids));
+    if (share >= 1) return { room, tooLittle: full(quotaBytes) };
+    const begun = [...reserved].filter(([, reservation]) => reservation.caller === caller);
+    const own = [...new Set([...(await ownedBy(caller, ids)), ...begun.map(([id]) => id)])];
+    const most = Math.floor(MAX_UPLOADS * share);
+    if (own.length >= most) {
+      const message = `${own.length} uploads of yours are waiting, of ${most} that one token may have.`;
+      throw shareUsed(message, REMOVE_SOME, { limit: most });
+    }
+    // An upload of the largest size must always be possible.
+    const mostBytes = Math.min(quotaBytes, Math.max(Math.floor(quotaBytes * share), maxBytes));
+    const reservations = begun.map(([, reservation]) => reservation);
+    const ownRoom = mostBytes - (await sizeOf(own, reservations));
+    if (room <= ownRoom) return { room, tooLittle: full(quotaBytes) };
+    const message = `There is no room: the uploads of one token may have ${mostBytes} bytes.`;
+    const hint = next`${REMOVE_SOME} The limit is a share of ${setting("upload_quota")}.`;
+    return { room: ownRoom, tooLittle: shareUsed(message, hint, { limit: mostBytes, setting: "upload_quota" }) };
   }
 
   const tooLarge = (): LakeError =>
-    new LakeError("limit", `An upload may have ${maxBytes} bytes (max_ingest_bytes).`, {
-      hint: "Split the file, compress it, or raise max_ingest_bytes (LAKEHOUSE_MAX_INGEST_BYTES).",
+    new LakeError("limit", `An upload may have ${maxBytes} bytes.`, {
+      hint: next`Split the file, compress it, or raise ${setting("max_ingest_bytes")}.`,
+      facts: { limit: maxBytes, setting: "max_ingest_bytes" },
     });
-
-  const full = (): LakeError =>
-    new LakeError(
-      "unavailable",
-      `There is no room: all uploads together may have ${quotaBytes} bytes (upload_quota).`,
-      {
-        hint: "Ingest or DELETE uploads that wait, or raise upload_quota (LAKEHOUSE_UPLOAD_QUOTA).",
-      },
-    );
-
-  async function ownedBy(caller: string, ids: readonly string[]): Promise<string[]> {
-    const known = new Set(ids);
-    for (const id of owners.keys()) if (!known.has(id)) owners.delete(id);
-    const own: string[] = [];
-    for await (const [id, owner] of mapAhead(ids, FILES_AHEAD, async (id) => {
-      return [id, owners.get(id) ?? (await files.load(id).catch(() => undefined))?.caller] as const;
-    })) {
-      if (owner !== undefined) owners.set(id, owner);
-      if (owner === caller) own.push(id);
-    }
-    return own;
-  }
-
-  /** Room that is left for the caller, and what is said when it is too little. */
-  async function roomFor({
-    caller,
-    share,
-  }: {
-    caller: string;
-    share: number;
-  }): Promise<{ room: number; tooLittle: LakeError }> {
-    const others = await files.ids();
-    if (others.length >= MAX_UPLOADS) {
-      throw new LakeError("unavailable", `${MAX_UPLOADS} uploads are waiting already.`, {
-        hint: "Ingest or DELETE some of them.",
-      });
-    }
-    const room = quotaBytes - (await sizeOf(others));
-    if (share >= 1) return { room, tooLittle: full() };
-    const isOwn = (of: { caller: string }): boolean => of.caller === caller;
-    const begun = [...reserved].filter(([, of]) => isOwn(of)).map(([id]) => id);
-    const own = [...new Set([...(await ownedBy(caller, others)), ...begun])];
-    const most = Math.floor(MAX_UPLOADS * share);
-    if (own.length >= most)
-      throw ownShare(`${own.length} uploads of yours are waiting, of ${most} that one token may have.`);
-    // One upload of the largest size is always possible.
-    const mostBytes = Math.min(quotaBytes, Math.max(Math.floor(quotaBytes * share), maxBytes));
-    const ownRoom = mostBytes - (await sizeOf(own, isOwn));
-    if (room <= ownRoom) return { room, tooLittle: full() };
-    const tooLittle = ownShare(
-      `There is no room: the uploads of one token may have ${mostBytes} bytes (of upload_quota).`,
-    );
-    return { room: ownRoom, tooLittle };
-  }
-
-  /** Of these uploads as they are, and of those that are being written as they may become. */
-  async function sizeOf(
-    ids: readonly string[],
-    counts: (of: { caller: string }) => boolean = () => true,
-  ): Promise<number> {
-    const sizes = await Promise.all(ids.map((id) => (reserved.has(id) ? 0 : files.bytes(id))));
-    let sum = 0;
-    for (const size of sizes) sum += size;
-    for (const of of reserved.values()) if (counts(of)) sum += of.bytes;
-    return sum;
-  }
 
   return {
     tooLarge,
     usage: async () => ({ running: reserved.size, bytes: await sizeOf(await files.ids()), quotaBytes }),
-    reserve: (id, length, of) =>
+    reserve: (id, length, by) =>
       inOrder(async () => {
-        const { room, tooLittle } = await roomFor(of);
+        const { room, tooLittle } = await roomFor(by);
         const wanted = length === undefined ? Math.min(maxBytes, room) : length;
-        if (wanted > room || wanted <= 0) throw length === 0 ? empty() : tooLittle;
-        reserved.set(id, { bytes: wanted, caller: of.caller });
+        if (wanted > room || wanted <= 0) throw length === 0 ? emptyUpload() : tooLittle;
+        reserved.set(id, { bytes: wanted, caller: by.caller });
       }),
     admit: (id, bytes) => {
       if (bytes > maxBytes) throw tooLarge();
-      if (bytes > (reserved.get(id)?.bytes ?? 0)) throw full();
+      if (bytes > (reserved.get(id)?.bytes ?? 0)) throw full(quotaBytes);
     },
     release: (id) => inOrder(async () => void reserved.delete(id)),
   };
 }
 
-function empty(): LakeError {
-  return new LakeError("invalid", "There is nothing in it.", { hint: "Send the bytes of a file." });
+/** Which of some uploads are a caller's. Owners never change, so the record of each upload is read once. */
+function openOwners(files: UploadFiles): (caller: string, ids: readonly string[]) => Promise<string[]> {
+  const owners = new Map<string, string>();
+  const ownerOf = async (id: string) => owners.get(id) ?? (await files.load(id).catch(() => undefined))?.caller;
+  return async (caller, ids) => {
+    const present = new Set(ids);
+    for (const id of owners.keys()) if (!present.has(id)) owners.delete(id);
+    const own: string[] = [];
+    const read = mapAhead(ids, FILES_AHEAD, async (id) => ({ id, owner: await ownerOf(id) }));
+    for await (const { id, owner } of read) {
+      if (owner !== undefined) owners.set(id, owner);
+      if (owner === caller) own.push(id);
+    }
+    return own;
+  };
 }
 
-function ownShare(message: string): LakeError {
-  return new LakeError("unavailable", message, { hint: "Ingest or DELETE some of them.", cause: OWN_SHARE });
+function full(quotaBytes: number): LakeError {
+  return new LakeError("unavailable", `There is no room: all uploads together may have ${quotaBytes} bytes.`, {
+    hint: next`${REMOVE_SOME} Or raise ${setting("upload_quota")}.`,
+    facts: { limit: quotaBytes, setting: "upload_quota" },
+  });
+}
+
+function shareUsed(message: string, hint: NextStep, facts: ErrorFacts): LakeError {
+  return new LakeError("unavailable", message, { code: "own_share", hint, facts });
 }

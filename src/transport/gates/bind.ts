@@ -1,3 +1,4 @@
+import { quoted } from "../../engine/catalog/nearest.ts";
 import { LakeError } from "../../engine/kernel/errors.ts";
 import { normalHost, parseAuthority } from "./authority.ts";
 
@@ -45,7 +46,7 @@ export function assertBindAllowed(
   { hasTokens, allowNonLoopback }: { hasTokens: boolean; allowNonLoopback: string | undefined },
 ): void {
   if (isLoopback(host)) return;
-  const open = `http is set to the host ${shown(host)}, which other machines can reach`;
+  const open = `http is set to the host ${quoted(host)}, which other machines can reach`;
   const local = 'or set http to "127.0.0.1:3110" to serve this machine only';
   if (!hasTokens) {
     throw new LakeError("denied", `${open}, but nobody has to show a token.`, {
@@ -53,7 +54,7 @@ export function assertBindAllowed(
     });
   }
   if (allowNonLoopback === "1") return;
-  const is = allowNonLoopback === undefined ? "not set" : shown(allowNonLoopback);
+  const is = allowNonLoopback === undefined ? "not set" : quoted(allowNonLoopback);
   throw new LakeError("denied", `${open}, and LAKEHOUSE_ALLOW_NONLOOPBACK is ${is}.`, {
     hint: `Set LAKEHOUSE_ALLOW_NONLOOPBACK to exactly 1 if that is meant, ${local}.`,
   });
@@ -65,9 +66,5 @@ function checkedPort(digits: string, text: string): number {
 }
 
 function refused(text: string, why: string): LakeError {
-  return new LakeError("invalid", `http is ${shown(text)}, which ${why}.`, { hint: FORMS_HINT });
-}
-
-function shown(text: string): string {
-  return JSON.stringify(text).slice(0, 100);
+  return new LakeError("invalid", `http is ${quoted(text)}, which ${why}.`, { hint: FORMS_HINT });
 }

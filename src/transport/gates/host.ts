@@ -1,4 +1,5 @@
 import { domainToASCII } from "node:url";
+import { quoted } from "../../engine/catalog/nearest.ts";
 import { LakeError } from "../../engine/kernel/errors.ts";
 import { normalHost, parseAuthority } from "./authority.ts";
 import { isLoopback } from "./bind.ts";
@@ -69,7 +70,7 @@ function configuredHost(entry: string, where: string): string {
   const parsed = parseAuthority(trimmed) ?? parseAuthority(`[${trimmed}]`);
   const name = parsed?.host ?? international(trimmed);
   if (name !== undefined && parsed?.port === undefined && !trimmed.includes("%")) return name;
-  throw new LakeError("invalid", `${where} is ${JSON.stringify(entry).slice(0, 100)}, which is not a plain host.`, {
+  throw new LakeError("invalid", `${where} is ${quoted(entry)}, which is not a plain host.`, {
     hint: 'Write names and addresses only, without scheme, port, path or wildcard, such as "lake.example.com".',
   });
 }

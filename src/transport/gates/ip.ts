@@ -1,4 +1,5 @@
 import { BlockList, isIPv4, isIPv6 } from "node:net";
+import { quoted } from "../../engine/catalog/nearest.ts";
 import { LakeError } from "../../engine/kernel/errors.ts";
 import type { Refusal } from "./refusal.ts";
 
@@ -94,31 +95,27 @@ function parseEntry(entry: string, where: string): Address & { prefix: number } 
   const digits = entry.slice(slash + 1);
   const written = isIPv6(text) ? 128 : width;
   if (!PREFIX.test(digits) || Number(digits) > written) {
-    throw new LakeError("invalid", `${where} is ${shown(entry)}: the prefix has to be 0 to ${written}.`, {
+    throw new LakeError("invalid", `${where} is ${quoted(entry)}: the prefix has to be 0 to ${written}.`, {
       hint: FORMS_HINT,
     });
   }
   const prefix = Number(digits) - (written - width);
   if (prefix < 0) {
-    throw new LakeError("invalid", `${where} is ${shown(entry)}, which is wider than all of IPv4.`, {
+    throw new LakeError("invalid", `${where} is ${quoted(entry)}, which is wider than all of IPv4.`, {
       hint: 'For all of IPv4 write "0.0.0.0/0", for all of IPv6 "::/0".',
     });
   }
   const network = networkAt(address, prefix);
   if (network === address.text) return { ...address, prefix };
-  throw new LakeError("invalid", `${where} is ${shown(entry)}, which is an address inside a network, not a network.`, {
+  throw new LakeError("invalid", `${where} is ${quoted(entry)}, which is an address inside a network, not a network.`, {
     hint: `Write "${network}/${prefix}" for the network or "${address.text}" for the address.`,
   });
 }
 
 function unreadable(entry: string, where: string): LakeError {
-  return new LakeError("invalid", `${where} is ${shown(entry)}, which is neither an IP address nor a network.`, {
+  return new LakeError("invalid", `${where} is ${quoted(entry)}, which is neither an IP address nor a network.`, {
     hint: FORMS_HINT,
   });
-}
-
-function shown(entry: string): string {
-  return JSON.stringify(entry).slice(0, 100);
 }
 
 function contains(allowlist: Allowlist, { family, text }: Address): boolean {

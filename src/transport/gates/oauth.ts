@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { createRemoteJWKSet, customFetch, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from "jose";
+import { quoted } from "../../engine/catalog/nearest.ts";
 import { LakeError } from "../../engine/kernel/errors.ts";
 import type { Scope } from "../../engine/kernel/scope.ts";
 import type { Log } from "../../engine/settings.ts";
@@ -202,7 +203,7 @@ function named({ sub, client_id: client, exp = 0 }: JWTPayload): Caller | Refusa
 function checkedIssuer(text: string): URL {
   const url = plainUrl(text);
   if (url !== undefined && isSafeUrl(url)) return url;
-  throw new LakeError("invalid", `oauth_issuer ${shown(text)} is not a plain https address.`, {
+  throw new LakeError("invalid", `oauth_issuer ${quoted(text)} is not a plain https address.`, {
     hint: 'Set oauth_issuer to what the issuer writes into iss, such as "https://login.example.com". http is for this machine only.',
   });
 }
@@ -210,7 +211,7 @@ function checkedIssuer(text: string): URL {
 function checkedResource(text: string): URL {
   const url = plainUrl(text);
   if (url !== undefined) return url;
-  throw new LakeError("invalid", `The address of this server ${shown(text)} is not a plain http or https address.`, {
+  throw new LakeError("invalid", `The address of this server ${quoted(text)} is not a plain http or https address.`, {
     hint: 'Set public_url to the address clients use, such as "https://lake.example.com".',
   });
 }
@@ -234,8 +235,4 @@ function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return "unknown";
   const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
   return `${error.message}${cause}`.slice(0, 300);
-}
-
-function shown(text: string): string {
-  return JSON.stringify(text).slice(0, 100);
 }

@@ -149,10 +149,12 @@ function statOf(file: string) {
   }
   // A pipe would block the whole server until somebody writes.
   if (!stat.isFile()) {
-    throw new LakeError("invalid", `http_token_file ${shown(file)} is not a regular file.`, { hint: FILE_HINT });
+    throw new LakeError("invalid", `http_token_file ${JSON.stringify(file)} is not a regular file.`, {
+      hint: FILE_HINT,
+    });
   }
   if (stat.size > MAX_FILE_BYTES) {
-    throw new LakeError("invalid", `http_token_file ${shown(file)} is larger than ${MAX_FILE_BYTES} bytes.`, {
+    throw new LakeError("invalid", `http_token_file ${JSON.stringify(file)} is larger than ${MAX_FILE_BYTES} bytes.`, {
       hint: `${FILE_HINT} This one is probably another.`,
     });
   }
@@ -176,12 +178,8 @@ function unreadable(file: string, cause: unknown): LakeError {
     : hasCode(cause, "EACCES", "EPERM")
       ? "may not be read"
       : "cannot be read";
-  return new LakeError("invalid", `http_token_file ${shown(file)} ${why}.`, {
+  return new LakeError("invalid", `http_token_file ${JSON.stringify(file)} ${why}.`, {
     hint: FILE_HINT,
     cause,
   });
-}
-
-function shown(file: string): string {
-  return JSON.stringify(file).slice(0, 100);
 }

@@ -3,9 +3,12 @@ import { openCatalog } from "../../../src/engine/catalog/catalog.ts";
 import { datasetId, manifestKey } from "../../../src/engine/catalog/identity.ts";
 import { encodeManifest } from "../../../src/engine/catalog/manifest.ts";
 import type { Catalog, Changes } from "../../../src/engine/catalog/types.ts";
+import type { LakeError } from "../../../src/engine/kernel/errors.ts";
+import { inWords } from "../../../src/engine/kernel/next-step.ts";
 import { openScope, type Scope } from "../../../src/engine/kernel/scope.ts";
 import { openMemoryStore } from "../../../src/engine/store/memory.ts";
 import type { Store, StoredObject } from "../../../src/engine/store/store.ts";
+import { TOOL_WORDS } from "../../../src/tools/words.ts";
 import { COLUMNS, dataFile, draft, tickingClock, tombstone } from "../../support/drafts.ts";
 import { faultyStore } from "../../support/faulty-store.ts";
 
@@ -227,7 +230,7 @@ describe("a commit", () => {
     await expect(put(catalog, "workers", "a")).rejects.toMatchObject({
       kind: "unavailable",
       message: "The store failed while workers@1 was committed; it may or may not be.",
-      hint: expect.stringContaining("catalog-describe"),
+      hint: expect.arrayContaining([{ action: "describe" }]),
     });
     expect((await (await open()).load("workers")).version).toBe(1);
   });
@@ -242,13 +245,12 @@ describe("a drop", () => {
     for (const reader of [catalog, await open()]) {
       expect(names(reader)).toEqual([]);
       for (const version of [undefined, 2]) {
-        await expect(reader.load("workers", version)).rejects.toMatchObject({
-          kind: "not_found",
-          message: 'Dataset "workers" was dropped at version 2.',
-          hint:
-            '"workers@1" can still be read, and brought back: ' +
-            'ingest {"name":"workers","sql":"SELECT * FROM \\"workers@1\\""}',
-        });
+        const error = await reader.load("workers", version).catch((thrown: LakeError) => thrown);
+        expect(error).toMatchObject({ kind: "not_found", message: 'Dataset "workers" was dropped at version 2.' });
+        expect(inWords((error as LakeError).hint ?? "", TOOL_WORDS)).toBe(
+          '"workers@1" can still be read, and brought back: ' +
+            'ingest {name: "workers", sql: "SELECT * FROM \\"workers@1\\""}',
+        );
       }
       expect(await reader.load("workers", 1)).toEqual(manifest);
       expect((await reader.versions("workers")).heads.map(({ version, dropped }) => [version, dropped])).toEqual([
@@ -285,7 +287,8 @@ describe("loading", () => {
       await expect(catalog.load(name)).rejects.toMatchObject({
         kind: "not_found",
         message: `Unknown dataset "${name}". Did you mean workers?`,
-        hint: "catalog-list shows every dataset.",
+        hint: [{ action: "list" }, " shows every dataset."],
+        facts: { nearest: ["workers"] },
       });
     }
     for (const name of ["", "../etc", "x".repeat(5000), "a@1"]) {

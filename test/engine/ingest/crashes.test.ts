@@ -83,7 +83,7 @@ test("a crash of the reader names the file and the column that was read when it 
 
 test("a crash that no column causes alone names the file and its format", async () => {
   const lake = await open();
-  const path = await parquetFile(lake, "SELECT random() AS a, random() AS b, uuid() AS c FROM range(3000000)");
+  const path = await parquetFile(lake, "SELECT random() AS a, random() AS b, uuid() AS c FROM range(6000000)");
   const before = workers();
   const failing = lake.refused("ingest", { name: "t", path });
   await crashNext(before, 0.7);

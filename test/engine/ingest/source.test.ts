@@ -161,7 +161,7 @@ describe("paths", () => {
   it("are refused beyond the size cap, naming it", async () => {
     await lake.file("big.csv", `a\n${"1\n".repeat(500)}`);
     const error = await refused("big.csv");
-    expect([error.kind, error.message]).toEqual(["limit", "big.csv has 1002 bytes; max_ingest_bytes is 1000."]);
+    expect([error.kind, error.message]).toEqual(["limit", "big.csv has 1002 bytes, more than the 1000 of one ingest."]);
     expect(error.hint).toContain("LAKEHOUSE_MAX_INGEST_BYTES");
   });
 
@@ -201,7 +201,7 @@ describe("inline text", () => {
   it("has the cap of files, and something in it", async () => {
     expect(await lake.refused({ source: { text: "é".repeat(501) } })).toMatchObject({
       kind: "limit",
-      message: "inline text has 1002 bytes; max_ingest_bytes is 1000.",
+      message: "inline text has 1002 bytes, more than the 1000 of one ingest.",
     });
     expect(await lake.refused({ source: { text: " \n" } })).toMatchObject({ kind: "invalid" });
   });

@@ -70,19 +70,8 @@ describe("the same source again", () => {
 });
 
 describe("sql", () => {
-  const overLake = (datasets: string[]) =>
-    openIngesting({}, async ({ catalog, store }, sql) => ({
-      sql,
-      views: await Promise.all(
-        datasets.map(async (name) => {
-          const paths = await Promise.all((await catalog.load(name)).files.map(({ key }) => store.localPath(key)));
-          return `CREATE TEMP VIEW ${name} AS FROM read_parquet([${paths.map(literal).join(", ")}])`;
-        }),
-      ),
-    }));
-
   it("materialises a query over datasets, in its order, and once", async () => {
-    await using lake = await overLake(["people"]);
+    await using lake = await openIngesting();
     await lake.csv("name,team\nb,x\na,x\nc,y\n", { name: "people" });
     const sql =
       "SELECT team, count(*) AS n, sum(length(name)) AS s FROM people GROUP BY team ORDER BY n DESC -- most first";
@@ -99,7 +88,7 @@ describe("sql", () => {
   });
 
   it("keeps every value of types that Parquet would round, under a type that holds it", async () => {
-    await using lake = await overLake([]);
+    await using lake = await openIngesting();
     const sql = `SELECT 170141183460469231731687303715::HUGEINT AS h, 'a'::ENUM ('a', 'b') AS e,
       '{"x": 1}'::JSON AS j, '101'::BIT AS b, '12:00:00+02'::TIMETZ AS z, [1, 2] AS l, {'p': 1} AS s`;
     const { columns } = await lake.ingest({ source: { sql } });
@@ -117,7 +106,7 @@ describe("sql", () => {
   });
 
   it("cannot write where it reads, nor read elsewhere", async () => {
-    await using lake = await overLake([]);
+    await using lake = await openIngesting();
     const error = await lake.refused({ source: { sql: `SELECT * FROM read_csv('${lake.inbox}/x.csv')` } });
     expect(error.kind).toBe("denied");
   });

@@ -244,7 +244,7 @@ describe("a long text is parsed in pieces", () => {
           const once = outcome(() => JSON.parse(each));
           const inPieces = outcome(() => parseExact(each, { ...PIECES, pieceChars: size, asText: true }));
           // Numbers that a double does not hold are kept apart, and tested above.
-          if (!/\d{16}|\d[eE]/.test(each)) expect(inPieces).toEqual(once);
+          if (!/\d[\d.]{15}|\d[eE]/.test(each)) expect(inPieces).toEqual(once);
         }
       }),
       { numRuns: 3_000 },

@@ -79,7 +79,7 @@ test("memory beyond the limit ends the process with an error that names the sett
     const connection = await duck.connect();
     // Lists do not count towards DuckDB's own limit.
     const error = await thrown(connection.rows("SELECT sum(len(range(1000000 + i))) FROM range(2048) t(i)"));
-    expect(error).toMatchObject({ kind: "limit", hint: expect.stringContaining("query_memory") });
+    expect(error).toMatchObject({ kind: "limit", facts: { setting: "query_memory" } });
     expect(duck.isAlive()).toBe(false);
   });
 });
@@ -132,7 +132,7 @@ test("an event that its reader cannot use fails the call", async () => {
     const statement = { sql: "SELECT 1 AS one", explain: false };
     const limits = { params: undefined, maxRows: 1, maxBytes: 1000, signal: new AbortController().signal };
     const failed = thrown(
-      connection.pour(statement, limits, undefined, () => {
+      connection.stream(statement, limits, undefined, () => {
         throw new Error("no use");
       }),
     );

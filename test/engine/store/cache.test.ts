@@ -95,7 +95,7 @@ test("what a statement of this process holds is never taken away", async () => {
   await expect(get(cache, "c", statement)).rejects.toMatchObject({
     kind: "limit",
     message: expect.stringContaining("do not fit into the cache"),
-    hint: expect.stringContaining("cache_bytes"),
+    hint: expect.arrayContaining([{ setting: "cache_bytes" }]),
   });
   for (const path of paths) expect((await stat(path)).size).toBe(10 * KB);
   await statement.close();
@@ -182,12 +182,12 @@ test("a file that somebody removed is fetched again, within seconds", { tags: ["
   expect(fetched).toEqual(["a", "a"]);
 });
 
-test("hold takes all or nothing, at once", async () => {
+test("pin takes all or nothing, at once", async () => {
   const cache = await open(25 * KB);
   await use(cache, "a");
   const statement = openScope();
-  expect(cache.hold([file("a").key, file("b").key], statement)).toBe(false);
-  expect(cache.hold([file("a").key], statement)).toBe(true);
+  expect(cache.pin([file("a").key, file("b").key], statement)).toBe(false);
+  expect(cache.pin([file("a").key], statement)).toBe(true);
   await use(cache, "b");
   await use(cache, "c");
   fetched = [];

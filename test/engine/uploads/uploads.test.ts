@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { LakeError } from "../../../src/engine/kernel/errors.ts";
 import { openScope, type Scope } from "../../../src/engine/kernel/scope.ts";
+import type { Incoming } from "../../../src/engine/uploads/upload-receive.ts";
 import { writeBody } from "../../../src/engine/uploads/upload-write.ts";
-import { type Incoming, openUploads, type UploadSettings, type Uploads } from "../../../src/engine/uploads/uploads.ts";
+import { openUploads, type UploadSettings, type Uploads } from "../../../src/engine/uploads/uploads.ts";
 import { openIngesting } from "../../support/ingesting.ts";
 
 const CSV = "id,name\n1,Ann\n2,Bob\n";
@@ -190,7 +191,7 @@ test("more than the cap is refused: unread when it is told, else as soon as it i
   const unread = (): AsyncIterable<Uint8Array> => bodyOf(new Error("The body was asked for."));
   expect(await refused(uploads.receive("ann", { length: 1_001 }, unread()))).toMatchObject({
     kind: "limit",
-    message: expect.stringContaining("max_ingest_bytes"),
+    facts: { limit: 1_000, setting: "max_ingest_bytes" },
   });
   let asked = 0;
   const endless = (async function* () {
@@ -222,7 +223,7 @@ test("all uploads together stay within the quota, those included that are on the
   expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(2);
   expect(await refused(send(uploads, "x".repeat(501), {}, "bob"))).toMatchObject({
     kind: "unavailable",
-    message: expect.stringContaining("upload_quota"),
+    facts: { limit: 2_500, setting: "upload_quota" },
   });
   // One of unknown length gets what room there is.
   const unknown = { length: undefined };

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { quoted } from "../../../src/engine/catalog/nearest.ts";
 import { assertBindAllowed, isLoopback, parseBind } from "../../../src/transport/gates/bind.ts";
 import { refused } from "./refused.ts";
 
@@ -60,7 +61,7 @@ test.each<[string, string]>([
 ])("http = %j is refused: it %s", (text, why) => {
   const error = refused(() => parseBind(text));
   expect(error.kind).toBe("invalid");
-  expect(error.message).toContain(`http is ${JSON.stringify(text)}`);
+  expect(error.message).toContain(`http is ${quoted(text)}`);
   expect(error.message).toContain(why);
   expect(error.hint).toContain('"127.0.0.1:3110", "[::1]:3110", "localhost:3110"');
   expect(error.hint).toContain('"0.0.0.0:3110" or ":3110"');

@@ -7,7 +7,7 @@ import { runWorker } from "../../kernel/run-worker.ts";
 import type { ConvertContext, Source } from "../types.ts";
 import type { ZstdTask } from "./zstd-worker.ts";
 
-/** The source itself when it is not compressed, else a copy of its content in `context.folder`. Throws `invalid`. */
+/** Path of the source itself, or of a decompressed copy in `context.folder`. Throws `invalid` when it is damaged. */
 export async function decompress(source: Source, context: Pick<ConvertContext, "folder" | "signal">): Promise<string> {
   if (source.compression === "none") return source.path;
   const path = join(context.folder, "plain");

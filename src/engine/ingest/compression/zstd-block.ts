@@ -10,15 +10,18 @@ import {
   streamBits,
 } from "./zstd-tables.ts";
 
-/** No block holds more, whatever the window: RFC 8878, section 3.1.1.2.4. */
+/** Largest content of a block, whatever the window: RFC 8878, section 3.1.1.2.4. */
 export const BLOCK_BYTES = 128 * 1024;
 
-/** What a frame's blocks hand on to the next, and where they write. */
+/** The state that a frame's blocks share. */
 export interface Frame {
+  /** The window, and the content that is being decoded behind it. */
   output: Uint8Array;
-  /** What of `output` is this frame's: matches begin there at the earliest. */
+  /** Index of the first byte of this frame, which no match begins before. */
   from: number;
+  /** Index of the next byte to write. */
   at: number;
+  /** Of the last block that had one; the same goes for the other tables. */
   huffman: HuffmanTable | undefined;
   tables: (FseTable | undefined)[];
   repeated: [number, number, number];
@@ -26,7 +29,7 @@ export interface Frame {
 
 interface Code {
   maxLog: number;
-  /** How many there are. */
+  /** Number of symbols. */
   symbols: number;
   predefined: FseTable;
 }
@@ -40,7 +43,7 @@ const MATCH_COUNTS = [1, 4, 3, ...ones(6, 2), ...ones(37), ...ones(7, -1)];
 const OFFSET_COUNTS = [...ones(6), 2, 2, 2, ...ones(15), ...ones(5, -1)];
 /** Offsets beyond the largest window that is read are damage. */
 const MAX_OFFSET_CODE = 28;
-/** What the extra bits are added to. */
+/** Numbers that the extra bits are added to. */
 const LITERAL_BASES = basesOf(LITERAL_BITS, 0);
 const MATCH_BASES = basesOf(MATCH_BITS, 3);
 
@@ -61,7 +64,7 @@ const MATCHES: Code = {
 };
 const CODES = [LITERALS, OFFSETS, MATCHES] as const;
 
-/** Decodes a compressed block to `frame.output`, which has room for it. Throws `ZstdFault`. */
+/** Decodes a compressed block to `frame.output`, which must have room for a whole block. Throws `ZstdFault`. */
 export function decodeBlock(block: Uint8Array, frame: Frame): void {
   const { literals, length } = readLiterals(block, frame);
   runSequences(block.subarray(length), literals, frame);
@@ -96,7 +99,7 @@ function readLiterals(block: Uint8Array, frame: Frame): { literals: Uint8Array; 
   return { literals, length: header + stored };
 }
 
-/** Four streams, the sizes of the first three before them. */
+/** Decodes four streams, which the sizes of the first three precede. */
 function decodeStreams(data: Uint8Array, literals: Uint8Array, table: HuffmanTable): void {
   const part = (literals.length + 3) >> 2;
   if (data.length < 10 || part * 3 > literals.length) throw damaged();
@@ -114,7 +117,7 @@ function decodeHuffman(stream: Uint8Array, target: Uint8Array, { log, symbols, b
   let at = streamBits(stream);
   let index = 0;
   const mask = (1 << log) - 1;
-  // Two symbols take 22 bits at most: with the 7 before them they lie in one word.
+  // Two symbols take 22 bits at most, which lie in one word with up to 7 bits before them.
   for (const last = target.length - 1; index < last && at >= 32; index += 2) {
     const from = (at - 2 * log) >> 3;
     const word =
@@ -144,7 +147,7 @@ function runSequences(block: Uint8Array, literals: Uint8Array, frame: Frame): vo
   copyLiterals(frame, literals, taken, literals.length);
 }
 
-/** Returns how many of the literals were used. `at` goes down through the bits, in plain sight: this is the hot loop. */
+/** Runs `count` sequences and returns how many literals they used. The hot loop, so it moves `at` itself. */
 function runEach(block: Uint8Array, tablesAt: number, count: number, literals: Uint8Array, frame: Frame): number {
   const [literal, offset, match, start] = readTables(block, tablesAt, frame);
   const stream = block.subarray(start);
@@ -185,7 +188,7 @@ function runEach(block: Uint8Array, tablesAt: number, count: number, literals: U
   return taken;
 }
 
-/** As `bitsAt`, which takes 25 bits at most. */
+/** `bitsAt` for more than 25 bits. */
 function longBitsAt(stream: Uint8Array, at: number, count: number): number {
   if (count <= 25) return bitsAt(stream, at, count);
   return bitsAt(stream, at + 16, count - 16) * 65_536 + bitsAt(stream, at, 16);
@@ -249,7 +252,7 @@ function copyLiterals(frame: Frame, literals: Uint8Array, from: number, to: numb
   frame.at += to - from;
 }
 
-/** Byte by byte where what is copied overlaps what it is copied to, and so repeats. */
+/** Copies byte by byte where source and target overlap, so that the source repeats. */
 function copyMatch(frame: Frame, offset: number, length: number): void {
   const { output, at } = frame;
   const from = at - offset;

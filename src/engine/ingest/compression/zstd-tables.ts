@@ -1,15 +1,16 @@
-/** What is wrong with a zstd file, as the end of a sentence about it. */
+/** Damage of a zstd file. The message is a clause about the file: "it ends in the middle of a frame". */
 export class ZstdFault extends Error {}
 
-/** A sound file that takes more than it holds to read. */
+/** An intact file that needs a dictionary, or a larger window, to be read. */
 export class ZstdLimit extends ZstdFault {}
 
 /** The state machine of Finite State Entropy: RFC 8878, section 4.1. */
 export interface FseTable {
   log: number;
   symbols: Uint8Array;
-  /** Bits to read for the next state, and what they are added to. */
+  /** Number of bits to read for the next state. */
   bits: Uint8Array;
+  /** Numbers to add these bits to. */
   bases: Uint16Array;
 }
 
@@ -24,7 +25,7 @@ export interface HuffmanTable {
 const MAX_HUFFMAN_BITS = 11;
 const MAX_WEIGHT_LOG = 6;
 
-/** `count` bits, 25 at most, whose lowest is bit `at` of `bytes`. Bits outside are zero. */
+/** Reads `count` bits, 25 at most, from bit `at` of `bytes` on. Bits outside are zero. */
 export function bitsAt(bytes: Uint8Array, at: number, count: number): number {
   if (at < 0) return count + at <= 0 ? 0 : bitsAt(bytes, 0, count + at) << -at;
   const index = at >> 3;
@@ -38,7 +39,7 @@ export function bitsAt(bytes: Uint8Array, at: number, count: number): number {
   return (word >>> (at & 7)) & ((1 << count) - 1);
 }
 
-/** Streams are read from their end, where a bit that is set marks it: the number of bits before that one. */
+/** Number of bits of a stream. It is read from its end, which the highest bit set in the last byte marks. */
 export function streamBits(bytes: Uint8Array): number {
   const last = bytes.at(-1);
   if (!last) throw damaged();
@@ -53,7 +54,7 @@ export function damaged(): ZstdFault {
   return new ZstdFault("a block makes no sense");
 }
 
-/** Reads the description of a table at the start of `bytes`, and says how many bytes it took. */
+/** Reads a table's description at the start of `bytes`, and returns its length too. */
 export function readFse(bytes: Uint8Array, maxLog: number, maxSymbol: number): { table: FseTable; length: number } {
   const log = bitsAt(bytes, 0, 4) + 5;
   if (log > maxLog) throw damaged();
@@ -112,10 +113,10 @@ export function fseTable(log: number, counts: readonly number[]): FseTable {
   const bases = new Uint16Array(size);
   for (let state = 0; state < size; state += 1) {
     const symbol = symbols[state] as number;
-    const turn = next[symbol] as number;
-    next[symbol] = turn + 1;
-    bits[state] = log - highestBit(turn);
-    bases[state] = (turn << (bits[state] as number)) - size;
+    const count = next[symbol] as number;
+    next[symbol] = count + 1;
+    bits[state] = log - highestBit(count);
+    bases[state] = (count << (bits[state] as number)) - size;
   }
   return { log, symbols, bits, bases };
 }
@@ -125,7 +126,7 @@ export function constantTable(symbol: number): FseTable {
   return { log: 0, symbols: Uint8Array.of(symbol), bits: new Uint8Array(1), bases: new Uint16Array(1) };
 }
 
-/** Reads the description of a table at the start of `bytes`, and says how many bytes it took. */
+/** Reads a table's description at the start of `bytes`, and returns its length too. */
 export function readHuffman(bytes: Uint8Array): { table: HuffmanTable; length: number } {
   const [header = 0] = bytes;
   if (header >= 128) {
@@ -142,7 +143,7 @@ export function readHuffman(bytes: Uint8Array): { table: HuffmanTable; length: n
   return { table: huffmanTable(readWeights(bytes.subarray(1, 1 + header))), length: 1 + header };
 }
 
-/** Two states take turns until the bits are used up. */
+/** Two states alternate until the bits are used up. */
 function readWeights(bytes: Uint8Array): number[] {
   const { table, length } = readFse(bytes, MAX_WEIGHT_LOG, 255);
   const stream = bytes.subarray(length);

@@ -7,7 +7,7 @@ import { ZstdFault, ZstdLimit } from "./zstd-tables.ts";
 
 export interface ZstdTask {
   from: string;
-  /** Where the content goes. */
+  /** Path of the decompressed file. */
   to: string;
 }
 

@@ -3,10 +3,10 @@ import { damaged, ZstdFault, ZstdLimit } from "./zstd-tables.ts";
 
 const FRAME_MAGIC = 0xfd2fb528;
 const SKIPPABLE_MAGIC = 0x184d2a50;
-/** What zstd itself takes unless told otherwise: the windows of its highest levels. */
+/** The limit of the zstd command, which includes the windows of its highest levels. */
 const MAX_WINDOW_BYTES = 128 * 1024 ** 2;
 
-/** `length` bytes from `at` on, valid until the next call. Throws `ZstdFault` beyond the end. */
+/** Reads `length` bytes from `at` on; they are valid until the next call. Throws `ZstdFault` beyond the end. */
 export type ReadBytes = (at: number, length: number) => Buffer;
 
 /** XXH64, whose lowest 32 bits follow a frame. */
@@ -16,7 +16,7 @@ export interface Checksum {
   digest(encoding: "hex"): string;
 }
 
-/** Where the first frame with content begins, if these bytes are the start of a zstd file. */
+/** Offset of the first frame that is not skippable; undefined when the bytes do not begin a zstd file. */
 export function zstdStart(head: Buffer): number | undefined {
   for (let at = 0; at + 4 <= head.length; ) {
     const magic = head.readUInt32LE(at);
@@ -27,7 +27,7 @@ export function zstdStart(head: Buffer): number | undefined {
   return undefined;
 }
 
-/** What a file that begins with `head` begins with when decompressed: `limit` bytes, if there are as many. */
+/** Decompresses the head of a file, which may end anywhere, to at most `limit` bytes. Throws `ZstdFault` without output. */
 export function startOfZstd(head: Buffer, limit: number): Buffer {
   const parts: Buffer[] = [];
   let length = 0;
@@ -44,9 +44,9 @@ export function startOfZstd(head: Buffer, limit: number): Buffer {
 }
 
 /**
- * The content of all frames of a zstd file of `size` bytes, block by block, each valid until the next. RFC 8878; Node 20
- * has no zstd. Memory is one and a half windows, of `window` bytes for who does not want more of a frame. Throws
- * `ZstdFault`.
+ * Decompresses all frames of a zstd file of `size` bytes, by RFC 8878, since Node 20 has no zstd. Yields the content block
+ * by block, each valid until the next. Takes memory for one and a half windows; `window` limits these for a caller that
+ * reads no more than that of a frame. Throws `ZstdFault`.
  */
 export function* decodeZstd(
   read: ReadBytes,
@@ -76,7 +76,7 @@ export function cutShort(): ZstdFault {
 }
 
 interface FrameHeader {
-  /** Where its first block is. */
+  /** Offset of the first block. */
   blocks: number;
   windowBytes: number;
   contentBytes: number | undefined;
@@ -112,7 +112,7 @@ function sizeOf(field: Buffer): number {
   return field.readUIntLE(0, field.length) + (field.length === 2 ? 256 : 0);
 }
 
-/** Yields what the blocks hold and returns where the next frame begins. */
+/** Yields the content of the blocks; returns the offset of the next frame. */
 function* decodeFrame(
   read: ReadBytes,
   start: number,
@@ -161,7 +161,7 @@ function openFrame(windowBytes: number): Frame {
   };
 }
 
-/** Moves the window to the front when the next block may not fit behind it. */
+/** Moves the window to the start of the buffer when the next block may not fit behind it. */
 function makeRoom(frame: Frame, windowBytes: number): void {
   if (frame.at + BLOCK_BYTES <= frame.output.length) return;
   frame.output.copyWithin(0, frame.at - windowBytes, frame.at);

@@ -25,19 +25,20 @@ import {
 
 export interface CsvColumn {
   name: string;
-  /** Undefined for text. */
+  /** The type it is read as; undefined for text. */
   candidate: Candidate | undefined;
 }
 
 /** Why a column stays text. */
 export interface Kept {
   column: string;
+  /** The type that it does not get. */
   inferred: string;
-  /** Number of the first row that does not fit, from 1; null when the trouble is with all of them. */
+  /** Number of the first row that does not fit, from 1; null when the reason is not a single row. */
   row: number | null;
   value: string;
   reason: string;
-  /** The caller said that the column is of this type. */
+  /** The type was named by the caller. */
   given: boolean;
 }
 
@@ -46,15 +47,15 @@ const NUMBER_LIKE = /^[+-]?(?:\d[\d_]*(?:,\d{3})*(?:[.,]\d*)?(?:[eE][+-]?\d+)?|0
 const SAMPLE_ROWS = 20_480;
 const SAMPLE_BYTES = 16 * 1024 ** 2;
 const SAMPLE_CELLS = 1_000_000;
-/** Columns checked in one scan, because the state of the checks is kept for each. */
+/** Most columns checked in one scan, which keeps a state for each. */
 const CHECKED_COLUMNS = 100;
-/** The same for tables so wide that naming their columns takes longer than reading them. */
+/** The same for the widest tables, where each scan takes long just to bind its columns. */
 const CHECKED_OF_WIDEST = 500;
 const SHOWN_CHARACTERS = 200;
 
 /**
- * What the caller says goes first, then what the dataset has: a column that is text there stays text, however much new
- * values look like numbers.
+ * Chooses each column's type: the caller's, else the dataset's, else the sniffed one. A column that is text in the dataset
+ * stays text, even if all new values are numbers.
  */
 export function chooseCandidates({ sniffed, context }: Attempt): CsvColumn[] {
   const known = new Map(context.target?.columns.map(({ name, type }) => [name, type]));
@@ -79,7 +80,7 @@ export function chooseCandidates({ sniffed, context }: Attempt): CsvColumn[] {
   });
 }
 
-/** By the column's name, or as the file spells it. */
+/** The caller may name a column as it will be called, or as the file spells it. */
 function typeGiven(
   types: Record<string, string> | undefined,
   { renamed }: Attempt["sniffed"],
@@ -89,14 +90,14 @@ function typeGiven(
   return types?.[name] ?? (written && types?.[written.from]);
 }
 
-/** A dataset's column of numbers takes them as they are written, but no codes. */
+/** A column that the dataset has as numbers takes any spelling of them, but no codes. */
 function withSpelling(candidate: Candidate, texts: string[], isKnown: boolean): Candidate {
   if (candidate.type !== "DOUBLE") return candidate;
   const guessed = guessSpelling(texts);
   return { ...candidate, spelling: isKnown ? { ...guessed, decimals: "any" } : guessed };
 }
 
-/** A column that DuckDB calls text and in which most are numbers gets their type, so that it is said what is not one. */
+/** Numbers for a column that DuckDB takes for text but that mostly has numbers: then the value that is none is reported. */
 function likelyType(texts: string[]): string {
   const numbers = texts.filter((text) => NUMBER_LIKE.test(text));
   const few = numbers.length < 2 && texts.length > numbers.length;
@@ -113,8 +114,8 @@ function textsOf(sample: readonly Cell[][], index: number, { csv }: ConvertConte
 }
 
 /**
- * Whether the statement that writes the table is check enough: writing a few rows in vain costs no more than a check. Not
- * where the dataset's columns are others, which is said before anything is written.
+ * Whether to write the table without checking values first: writing a few rows in vain costs no more than a check. Not
+ * where the dataset has other columns, which is an error before anything is written.
  */
 export function isWrittenAtOnce({ sniffed, context }: Attempt, columns: readonly CsvColumn[]): boolean {
   if (!sniffed.sampleIsAll || isWide(sniffed)) return false;
@@ -131,7 +132,7 @@ export function sampleRows({ sniffed }: Attempt): number {
   return Math.max(100, Math.floor(Math.min(SAMPLE_ROWS, SAMPLE_BYTES / rowBytes, SAMPLE_CELLS / names.length)));
 }
 
-/** Makes text of every column in which a value does not fit, in the first `limit` rows or in all, and says why. */
+/** Makes text of every column with a value that does not fit, in the first `limit` rows or in all; returns why. */
 export async function keepMisfits(attempt: Attempt, columns: CsvColumn[], limit?: number): Promise<Kept[]> {
   const kept: Kept[] = [];
   const typed = columns.flatMap(({ candidate }, index) =>
@@ -161,7 +162,7 @@ export async function keepMisfits(attempt: Attempt, columns: CsvColumn[], limit?
   return kept;
 }
 
-/** Of the widest tables, whose checks take long, a column needs none where all of its few values were seen to fit. */
+/** Whether a column of a very wide table needs no check: the sample is the whole file, and every value of it fits. */
 function isSure({ sniffed, context }: Attempt, index: number, candidate: Candidate): boolean {
   const sure = SURE[candidate.type] ?? (candidate.spelling && quickPattern(candidate.spelling));
   if (!isWidest(sniffed) || !sniffed.sampleIsAll || sure === undefined || candidate.format !== null) return false;
@@ -175,61 +176,62 @@ const SURE: Record<string, string | undefined> = {
   BOOLEAN: "true|false",
 };
 
-/** Names such as Inf, Nan and Infinity are no numbers and no dates where nothing else is in the column. */
-export function keepWords({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
+/** Why a column's values are text although they read as its type; `value` is one of them. */
+type TextRule = (name: string, type: string, texts: readonly string[]) => { value: string; reason: string } | undefined;
+
+/** Makes text of inferred columns that may hold no numbers or dates although every value reads as one; returns why. */
+export function keepDoubtful({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
   const known = new Set(context.target?.columns.map(({ name }) => name));
-  return columns.flatMap((column, index) => {
-    const { name, candidate } = column;
-    if (!candidate || candidate.given || candidate.type === "BOOLEAN" || known.has(name)) return [];
-    const texts = textsOf(sniffed.sample, index, context);
-    const [value] = texts;
-    if (value === undefined || texts.some((text) => /\d/.test(text))) return [];
-    column.candidate = undefined;
-    return [{ column: name, inferred: candidate.type, row: null, value, reason: "nothing but words", given: false }];
-  });
+  const textsIn = columns.map((_, index) => textsOf(sniffed.sample, index, context));
+  const hasCommas = known.size === 0 && sniffed.delimiter !== "," && textsIn.some(haveDecimalCommas);
+  const rules = [onlyWords, identifiers, ...(hasCommas ? [thousands] : [])];
+  return rules.flatMap((rule) =>
+    columns.flatMap((column, index) => {
+      const { name, candidate } = column;
+      if (!candidate || candidate.given || known.has(name)) return [];
+      const doubt = rule(name, candidate.type, textsIn[index] ?? []);
+      if (!doubt) return [];
+      column.candidate = undefined;
+      return [{ column: name, inferred: candidate.type, row: null, ...doubt, given: false }];
+    }),
+  );
 }
+
+/** Names such as Inf, Nan and Infinity are no numbers and no dates where nothing else is in the column. */
+const onlyWords: TextRule = (_, type, [value, ...others]) =>
+  value === undefined || type === "BOOLEAN" || [value, ...others].some((text) => /\d/.test(text))
+    ? undefined
+    : { value, reason: "nothing but words" };
 
 /** Fractions under a name such as version are no numbers, also where none ends with a zero yet. */
-export function keepIdentifiers({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
-  const known = new Set(context.target?.columns.map(({ name }) => name));
-  return columns.flatMap((column, index) => {
-    const { name, candidate } = column;
-    if (candidate?.type !== "DOUBLE" || candidate.given || known.has(name)) return [];
-    const texts = textsOf(sniffed.sample, index, context);
-    const value = texts.find((text) => text.includes("."));
-    if (value === undefined || !areIdentifiers(name, texts)) return [];
-    column.candidate = undefined;
-    const reason = "the name says that it is an identifier, in which 1.10 is not 1.1";
-    return [{ column: name, inferred: "DOUBLE", row: null, value, reason, given: false }];
-  });
-}
+const identifiers: TextRule = (name, type, texts) => {
+  const value = texts.find((text) => text.includes("."));
+  if (type !== "DOUBLE" || value === undefined || !areIdentifiers(name, texts)) return undefined;
+  return { value, reason: "the name says that it is an identifier, in which 1.10 is not 1.1" };
+};
 
-/** Where other columns have decimal commas, three digits after every dot are thousands as likely. */
-export function keepThousands({ sniffed, context }: Attempt, columns: CsvColumn[]): Kept[] {
-  if (context.target?.columns.length || sniffed.delimiter === ",") return [];
-  const textsIn = columns.map((_, index) => textsOf(sniffed.sample, index, context));
-  const hasCommas = (texts: string[]): boolean =>
+/** Where other columns have decimal commas, three digits after every dot may be thousands. */
+const thousands: TextRule = (_, type, texts) => {
+  const value = texts.find((text) => text.includes("."));
+  const areThousands = texts.every((text) => /^-?(?:0|[1-9]\d{0,2}(?:\.\d{3})?)$/.test(text));
+  if (type !== "DOUBLE" || value === undefined || !areThousands) return undefined;
+  return { value, reason: "the dot may separate thousands, since other columns have decimal commas" };
+};
+
+function haveDecimalCommas(texts: readonly string[]): boolean {
+  return (
     texts.some((text) => /,\d/.test(text)) &&
-    texts.every((text) => /^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})*)(?:,\d+)?$/.test(text));
-  if (!textsIn.some(hasCommas)) return [];
-  return columns.flatMap((column, index) => {
-    const { name, candidate } = column;
-    const texts = textsIn[index] ?? [];
-    const value = texts.find((text) => text.includes("."));
-    const areThousands = texts.every((text) => /^-?(?:0|[1-9]\d{0,2}(?:\.\d{3})?)$/.test(text));
-    if (candidate?.type !== "DOUBLE" || candidate.given || value === undefined || !areThousands) return [];
-    column.candidate = undefined;
-    const reason = "the dot may separate thousands, since other columns have decimal commas";
-    return [{ column: name, inferred: "DOUBLE", row: null, value, reason, given: false }];
-  });
+    texts.every((text) => /^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})*)(?:,\d+)?$/.test(text))
+  );
 }
 
 interface Settled {
+  /** Numbers in another spelling. */
   respelled: { index: number; candidate: Candidate }[];
   text: (Misfit & { reason: string | undefined })[];
 }
 
-/** A number that is not spelled as was guessed may still be one: the candidates that are, and the columns of text. */
+/** Tells numbers in another spelling than the guessed one, which stay numbers, from columns that become text. */
 async function settle(attempt: Attempt, misfits: Misfit[], limit: number | undefined): Promise<Settled> {
   const spelled = misfits.filter(({ row, candidate }) => row !== null && candidate.spelling !== undefined);
   const seen = await readSpellings(attempt, spelled, limit);
@@ -296,7 +298,7 @@ async function readSpellings(
 interface Misfit {
   index: number;
   candidate: Candidate;
-  /** Null when the trouble is with all of them. */
+  /** The first that does not fit, from 1; null when day and month cannot be told apart in any. */
   row: number | null;
 }
 
@@ -313,7 +315,7 @@ async function findMisfits(
   const checks = columns.flatMap(({ index, candidate }) => {
     const [raw, value] = [`c${index}`, `k${index}`];
     const exchanged = exchangedFormat(candidate.format);
-    // Dates are certain once one of them makes no sense with day and month exchanged.
+    // The order of day and month is certain once a date is none with both exchanged.
     const certain = exchanged
       ? `count(${value}) = 0 OR bool_or(${value} IS NOT NULL AND try_strptime(${raw}, ${literal(exchanged)}) IS NULL)`
       : "true";
@@ -331,7 +333,7 @@ async function findMisfits(
   });
 }
 
-/** The start of the value in each column at its row, or of any. */
+/** The start of each column's value at its row, or of any value. */
 async function readValues(attempt: Attempt, at: { index: number; row: number | null }[]): Promise<string[]> {
   if (at.length === 0) return [];
   const values = at.map(({ index, row }, place) => {
@@ -352,8 +354,8 @@ function numbered(attempt: Attempt, limit: number | undefined): string {
 }
 
 /**
- * The rows with their types, under their names. Where a value does not fit, the query fails with `MISFIT`, save for wide
- * tables: for those the checks are too much to keep in memory at once, and every column has to be checked before.
+ * SQL of the rows with names and types. It fails with `MISFIT` at a value that does not fit, except for wide tables: their
+ * checks would take too much memory in one statement, so every column has to be checked before.
  */
 export function selectTyped(attempt: Attempt, all: CsvColumn[], rejects: string, names: ReadonlySet<string>): string {
   const wide = isWide(attempt.sniffed);

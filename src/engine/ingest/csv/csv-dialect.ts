@@ -1,6 +1,7 @@
 import { type Connection, literal, literalList } from "../../duckdb/duckdb.ts";
 import { foldedName } from "../../duckdb/folded-name.ts";
 import { LakeError } from "../../kernel/errors.ts";
+import { argument, next } from "../../kernel/next-step.ts";
 import type { ConvertContext, Source } from "../types.ts";
 import { uniqueNames } from "../unique-names.ts";
 import type { Layout, Sniffed } from "./csv-layout.ts";
@@ -9,7 +10,7 @@ import { dialectOptions, isWidest, newlineOptions, type Reading } from "./csv-re
 import { isDamage, isTooLong } from "./csv-rejects.ts";
 import { isNullSpelling, NULL_SPELLINGS } from "./csv-types.ts";
 
-/** The layout with names and candidate types. Throws `invalid` when the caller's types or null values do not go with it. */
+/** Adds names and candidate types to the layout. Throws `invalid` when the caller's types or null values contradict it. */
 export async function sniffCsv(
   connection: Connection,
   reading: Reading,
@@ -31,8 +32,10 @@ export async function sniffCsv(
   assertTyped(context.csv?.types, [...names, ...respelled], source.label);
   const nullValues = context.csv?.nullValues ?? [];
   if (nullValues.some((text) => text.includes(layout.delimiter))) {
-    throw new LakeError("invalid", `null_values has the delimiter, ${JSON.stringify(layout.delimiter)}.`, {
-      hint: "Leave that text out, or give another delimiter.",
+    const delimiter = JSON.stringify(layout.delimiter);
+    throw new LakeError("invalid", `A text with the delimiter, ${delimiter}, cannot stand for NULL.`, {
+      hint: next`Leave it out of ${argument("null_values")}, or give another ${argument("delimiter")}.`,
+      facts: { argument: "null_values" },
     });
   }
   const options = [
@@ -47,7 +50,7 @@ export async function sniffCsv(
   return { ...layout, ...(await sniffTypes(connection, reading, options, context.signal)), names, renamed };
 }
 
-/** A column that the dataset spells with other capitals is that column: SQL does not tell them apart. */
+/** Gives columns the dataset's spelling, which may have other capitals: SQL ignores case. */
 function asKnown(
   { names, renamed }: { names: string[]; renamed: { from: string; to: string }[] },
   known: readonly { name: string }[],
@@ -78,7 +81,7 @@ async function sniffTypes(
   signal: AbortSignal | undefined,
 ): Promise<Pick<Sniffed, "types" | "dateFormat" | "timestampFormat">> {
   if (isWidest(layout)) return { types: likelyTypes(layout), dateFormat: null, timestampFormat: null };
-  // With damaged rows in the sample the strict sniffer gives up; what is wrong with them is for the conversion to say.
+  // With damaged rows in the sample the strict sniffer fails; the conversion reports what is wrong with them.
   for (const lenient of [[], ["ignore_errors = true"]]) {
     try {
       const call = `sniff_csv(${[literal(text.path), ...options, ...lenient].join(", ")})`;
@@ -96,7 +99,7 @@ async function sniffTypes(
   return { types: Array(layout.columns).fill("VARCHAR"), dateFormat: null, timestampFormat: null };
 }
 
-/** The types of the widest tables, from their first rows. What does not fit is found in all of them. */
+/** Candidate types of the widest tables, from their first rows; misfits are found later, in all rows. */
 function likelyTypes({ columns, sample }: Layout): string[] {
   return Array.from({ length: columns }, (_, index) => {
     const texts = sample.flatMap((row) => row[index]?.text.trim() ?? []).filter((text) => !isNullSpelling(text));
@@ -113,13 +116,13 @@ const LIKELY: [string, RegExp][] = [
   ["BOOLEAN", /^(?:true|false)$/i],
 ];
 
-/** The sniffer compares exactly, so it gets every spelling that one meets. */
+/** The sniffer compares exactly, so it gets the usual capitalisations too. */
 function nullStrings(): string[] {
   const capitalised = NULL_SPELLINGS.map((text) => text.slice(0, 1).toUpperCase() + text.slice(1));
   return [...new Set([...NULL_SPELLINGS, ...NULL_SPELLINGS.map((text) => text.toUpperCase()), ...capitalised, "NaN"])];
 }
 
 function withoutControls(name: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what has to go
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it removes
   return name.replace(/[\x00-\x1f\x7f]+/g, " ").trim();
 }

@@ -8,26 +8,27 @@ export interface Cell {
 
 export interface Verdict {
   header: boolean;
-  /** The columns below differ from it, as words do from numbers. Otherwise it is a header by convention only. */
+  /** It differs from the columns below, as words from numbers; otherwise it is a header by convention only. */
   certain: boolean;
 }
 
 type Kind = "none" | "number" | "marked" | "date" | "boolean" | "address" | "text";
 
-/** A column: its cell in the first row, and what the rows below have. */
+/** A column: its cell in the first row, and its cells in the rows below. */
 interface Column {
   index: number;
   text: string;
   kind: Kind;
+  /** Cells below that hold a value. */
   filled: number;
-  /** Cells that are numbers, dates, truth values or addresses. */
+  /** Cells below that are numbers, dates, truth values or addresses. */
   data: number;
-  /** Nearly all of them are of this kind; undefined when they are text or of all sorts. */
+  /** The kind of nearly all cells below; undefined when they are text or mixed. */
   dominant: Kind | undefined;
   numbers: number[];
   /** The first cell comes again below. */
   repeats: boolean;
-  /** Cells below are words that columns are called by. */
+  /** A cell below is a usual name of a column. */
   wordBelow: boolean;
   /** The cells below are the first one with other digits: P001, P002. */
   serial: boolean;
@@ -55,13 +56,13 @@ const MARKED = /^[$€£¥] ?[+-]?\d[\d.,' ]*$|^[+-]?\d[\d.,' ]* ?[%$€£¥]$/;
 const DATE =
   /^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[T ].*)?$|^(?:1[89]|2[01])\d\d-\d{2}$|^\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[ap]m)?$/i;
 const ADDRESS = /^[^\s@]+@[^\s@]+\.[^\s@]+$|^https?:\/\/|^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/i;
-/** Longer ones are text, and need no pattern, which could take long. */
+/** Longer cells are text: patterns could take long on them. */
 const LONGEST_DATUM = 200;
 const NEARLY_ALL = 0.8;
 const YEAR = /^(?:1[89]|20)\d\d$|^2100$/;
 const YEAR_AND_MONTH = /^(?:1[89]|20)\d\d(?:0[1-9]|1[0-2])$/;
 const NUMBERED = /^([a-z]{1,12}[ _-]?)(\d{1,9})$/i;
-/** Not those that are values as often, such as names of months. */
+/** Usual names of columns, without words that are values as often, such as names of months. */
 const COLUMN_WORDS = new Set(
   [
     "account age airport area article asset bank bezirk branch brand budget building category channel city class client",
@@ -87,7 +88,7 @@ const CERTAIN: Verdict = { header: true, certain: true };
  * numbers is data, whatever is missing in it.
  */
 export function judgeHeader(first: readonly Cell[], below: readonly Cell[][]): Verdict {
-  // Files that were joined have their header again.
+  // Concatenated files repeat their header.
   const rows = below.filter((row) => row.some((cell, index) => cell.text !== first[index]?.text));
   const columns = first.map((cell, index) => ({
     index,
@@ -151,7 +152,7 @@ function isData(kind: Kind): boolean {
   return kind !== "none" && kind !== "text";
 }
 
-/** The cell cannot be a value of its column: a word over numbers, a date over numbers, "2021" over 10 and 20. */
+/** Whether the cell cannot be a value of its column: a word or a date over numbers, a quoted number over plain ones. */
 function isLabel({ kind, dominant, quotedApart }: Column): boolean {
   if (dominant === undefined || kind === "none") return false;
   return kind === "text" || kind !== dominant || quotedApart;
@@ -164,7 +165,7 @@ function allText(columns: Column[], rows: number): Verdict {
   return looksLikeData ? DATA : BY_CONVENTION;
 }
 
-/** Words, or the empty corner over the names of rows. */
+/** Whether the first row has words, or an empty corner over the names of rows. */
 function isLabelled(columns: Column[], rows: number): boolean {
   return columns.some(({ kind }) => kind === "text") || hasCorner(columns, rows);
 }
@@ -189,7 +190,7 @@ function areYears(data: Column[], columns: Column[], rows: number): boolean {
   return isLabelled(columns, rows) ? yearsBelow < below.length / 2 || below.length === 0 : rows > 0 && yearsBelow === 0;
 }
 
-/** 1, 2, 3 or 0, 10, 20, which the rows below do not do. */
+/** Whether the first row counts, 1, 2, 3 or 0, 10, 20, and the rows below do not. */
 function isCount(data: Column[], columns: Column[], rows: readonly Cell[][]): boolean {
   const corner = hasCorner(columns, rows.length);
   if (data.length < (corner ? 2 : 3) || !isLabelled(columns, rows.length)) return false;
@@ -200,7 +201,7 @@ function isCount(data: Column[], columns: Column[], rows: readonly Cell[][]): bo
   return data.length === 2 || alike.length <= rows.length * (fromStart ? 0.5 : 1 - NEARLY_ALL);
 }
 
-/** A word that columns are called by, over values that are none. */
+/** Whether the cell is a usual name of a column, and the cells below are not. */
 function isColumnWord({ text, kind, repeats, wordBelow }: Column): boolean {
   return kind === "text" && !repeats && !wordBelow && namesColumn(text);
 }
@@ -213,7 +214,7 @@ function namesColumn(text: string): boolean {
   );
 }
 
-/** A year, or numbers that follow one another: 2019, 2020; 1, 2, 3; 01, 02; 0, 10, 20; months as in 202012, 202101. */
+/** Whether texts are a year, or numbers in even steps: 2019, 2020; 1, 2, 3; 01, 02; 0, 10, 20; 202012, 202101. */
 function isRun(texts: string[]): boolean {
   return texts.length === 1 ? YEAR.test(texts[0]?.trim() ?? "") : stepOf(texts) !== undefined;
 }
@@ -229,13 +230,13 @@ function stepOf(texts: string[]): number | undefined {
   return isConstant(steps) && isNear ? step : undefined;
 }
 
-/** Years, where no row below goes by the same step. */
+/** Whether texts are years, and no row below goes in the same step. */
 function areApart(texts: string[], data: Column[], rows: readonly Cell[][]): boolean {
   const below = rows.map((row) => stepOf(data.map(({ index }) => row[index]?.text ?? "")));
   return texts.every((text) => YEAR.test(text.trim())) && texts.length > 1 && !below.includes(stepOf(texts));
 }
 
-/** Q1, Q2 or FY2020, FY2021 beside another word, where the rows below do not go by the same step. */
+/** Whether the first row has Q1, Q2 or FY2020, FY2021 beside another word, and no row below goes in the same step. */
 function isTextRun(columns: Column[], rows: readonly Cell[][]): boolean {
   const parts = columns.filter(({ kind, text }) => kind === "text" && NUMBERED.test(text.trim()));
   const others = columns.filter((column) => !parts.includes(column));

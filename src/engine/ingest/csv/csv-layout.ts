@@ -1,28 +1,30 @@
 import { foldedName } from "../../duckdb/folded-name.ts";
 import { LakeError } from "../../kernel/errors.ts";
+import { argument, next } from "../../kernel/next-step.ts";
 import type { ConvertContext, CsvOptions, Source } from "../types.ts";
 import { type Cell, isBlank, judgeHeader } from "./csv-header.ts";
 import { type Dialect, offsetOfLine } from "./csv-lines.ts";
 import { cellsOf, type Head, MAX_COLUMNS, MAX_RECORDS, type Outline, outlineRecords, utf8 } from "./csv-outline.ts";
 import { readHead } from "./csv-text.ts";
 
-/** Where the table of a CSV file is, as its first records say. */
+/** Where the table of a CSV file lies, and how it is written, as its first records show. */
 export interface Layout extends Dialect {
-  /** As written, for each column; undefined when the first record is data. */
+  /** The names as the file spells them; undefined when the first record is data. */
   header: string[] | undefined;
   headerLine: number | null;
   columns: number;
-  /** Lines before the header, or before the data. */
+  /** Lines left out before the header, or before the data when there is none. */
   skipped: { count: number; lines: { line: number; text: string }[] };
-  /** Where the first row of data is, as a byte offset and a line from 1. */
+  /** Byte offset of the first row of data. */
   dataStart: number;
+  /** Its line, from 1. */
   dataLine: number;
   /** The header is the first line of the file, so that DuckDB may skip it. */
   plainStart: boolean;
   /** The first rows of data. */
   sample: Cell[][];
   sampleIsAll: boolean;
-  /** Average over the first records. */
+  /** Average size of the first records. */
   rowBytes: number;
 }
 
@@ -34,7 +36,7 @@ const MAX_TITLES = 20;
 const SHOWN_LINES = 20;
 const SHOWN_CHARACTERS = 200;
 const DELIMITERS = [",", ";", "\t", "|"];
-/** Delimiters for one column of text: the first one that the text does not have. */
+/** Delimiters for a file of one column: the first that it does not contain is used. */
 const UNUSED = [",", ";", "\t", "|", "\u001f", "\u0001"];
 
 /** The head of a file from `offset` on, which is on line `line`. */
@@ -43,17 +45,19 @@ interface Start extends Head {
   line: number;
 }
 
-/** A way to read the head: the dialect, its records, and which of them is the first of the table. */
+/** One way to read the head. */
 interface Reading {
   dialect: Dialect;
   records: Outline[];
+  /** Index of the record that begins the table. */
   first: number;
+  /** Share of the table's records that have as many fields as the first one. */
   share: number;
 }
 
 /**
- * Finds titles, delimiter, quoting and header from the first records, and not by DuckDB, whose sniffer calls a file with a
- * short row one column wide rather than damaged, and years in a header data. Throws `limit` for too many columns.
+ * Detects titles, delimiter, quoting and header from the first records. DuckDB's sniffer takes a file with a short row for
+ * one column, and years in a header for data. Throws `limit` for too many columns.
  */
 export async function readLayout(path: string, source: Source, context: ConvertContext): Promise<Layout> {
   const options = context.csv ?? {};
@@ -107,7 +111,7 @@ function decideHeader(top: Cell[], sample: Cell[][], { csv, target }: ConvertCon
   return judgeHeader(top, sample).header;
 }
 
-/** Reads enough for some records, from the line that the caller named on. */
+/** Reads some records from the line on that follows the skipped ones. */
 async function openStart(
   path: string,
   source: Source,
@@ -117,7 +121,8 @@ async function openStart(
   const offset = skipLines === 0 ? 0 : await offsetOfLine(path, skipLines + 1, signal);
   if (offset === undefined) {
     throw new LakeError("invalid", `${source.label} ends before line ${skipLines + 1}. Nothing was ingested.`, {
-      hint: "Give a smaller skip_lines.",
+      hint: next`Give a smaller ${argument("skip_lines")}.`,
+      facts: { argument: "skip_lines" },
     });
   }
   for (let length = HEAD_BYTES; ; length *= 4) {
@@ -131,7 +136,7 @@ async function openStart(
   }
 }
 
-/** Excel's first line `sep=;`, which is no row. */
+/** The first line `sep=;`, with which a file tells Excel its delimiter. */
 function sepLine(start: Start): { delimiter: string; end: number } | undefined {
   const [line, delimiter = ""] =
     /^(?:\xef\xbb\xbf)?"?sep=(\\t|[^"\r\n])"?[,;\t|]*(?:\r\n|\r|\n|$)/i.exec(start.bytes) ?? [];
@@ -139,8 +144,8 @@ function sepLine(start: Start): { delimiter: string; end: number } | undefined {
 }
 
 /**
- * Lines that begin with `#` before everything else are comments. The last one is the header, though, when it has a name for
- * each column and the next line has none.
+ * Lines that begin with `#` at the start of the file are comments. The last of them is the header, though, when it has a
+ * name for each column and the line below it has none.
  */
 function readPastComments(start: Start, from: number, delimiters: readonly string[], options: CsvOptions): Reading {
   let comments = 0;
@@ -168,7 +173,7 @@ function readPastComments(start: Start, from: number, delimiters: readonly strin
   return { ...after, records: outlineRecords(start, lastComment, after.dialect) };
 }
 
-/** The dialect in which most of the first records have as many fields as the first one, if that is more than one. */
+/** The reading in which the largest share of records has as many fields as the first one, if these are several. */
 function readFrom(
   start: Start,
   from: number,
@@ -214,8 +219,8 @@ function readAs(
 }
 
 /**
- * How many records before the header are titles: of another width than the table, or with one cell filled at most. They
- * count as such only where a header follows that is one without doubt, or where they have one cell each.
+ * Counts the titles before the table: records of another width, or with one filled cell at most. They are titles only
+ * where a certain header follows, or where each is a lone text.
  */
 function countTitles(start: Start, records: Outline[], dialect: Dialect): number {
   const width = mostCommonWidth(records);
@@ -236,7 +241,7 @@ function countTitles(start: Start, records: Outline[], dialect: Dialect): number
   return header && !prose && titles.every((record) => filledIn(record) <= 1) ? first : 0;
 }
 
-/** No delimiter of any kind: over rows of three fields and more it is none of them. */
+/** A record without any usual delimiter, which is no row of a table with three columns and more. */
 function isLoneText({ bytes }: Start, { start, end }: Outline): boolean {
   const text = bytes.slice(start, end);
   return !DELIMITERS.some((delimiter) => text.includes(delimiter));
@@ -256,7 +261,7 @@ function sampledRows(columns: number): number {
   return Math.max(5, Math.floor(SAMPLE_CELLS / columns));
 }
 
-/** What DuckDB checks in rows, in the header nobody does. */
+/** Throws `invalid` for a header that is not UTF-8. DuckDB checks only rows. */
 function refuseBadBytes(start: Start, top: Outline | undefined, label: string): void {
   if (!top) return;
   const bytes = Buffer.from(start.bytes.slice(top.start, top.end), "latin1");
@@ -268,7 +273,8 @@ function refuseBadBytes(start: Start, top: Outline | undefined, label: string): 
       "invalid",
       `${label}, line ${line}: the header has bytes that are not UTF-8. Nothing was ingested.`,
       {
-        hint: 'Repair it, or name the encoding of the file, as in encoding: "windows-1252".',
+        hint: next`Repair it, or name the encoding of the file, as in ${argument("encoding", "windows-1252")}.`,
+        facts: { line },
         cause,
       },
     );
@@ -290,7 +296,7 @@ function lineAt(start: Start, at: number): number {
   return start.line + (start.bytes.slice(0, at).match(/\r\n|\r|\n/g)?.length ?? 0);
 }
 
-/** After the line end that follows `at`. */
+/** Offset behind the line end that follows `at`; undefined when the head has none. */
 function lineEnd(start: Start, at: number): number | undefined {
   const { bytes } = start;
   let end = at;
@@ -308,22 +314,25 @@ function bomLength({ bytes, offset }: Start): number {
 
 function tooManyColumns(label: string): LakeError {
   return new LakeError("limit", `${label} has more than ${MAX_COLUMNS} columns, the most a CSV may have.`, {
-    hint: "Check its delimiter; a table this wide is better kept as rows of name and value.",
+    hint: next`Check its ${argument("delimiter")}; a table this wide is better stored as rows of name and value.`,
+    facts: { limit: MAX_COLUMNS },
   });
 }
 
 function endlessRecord(label: string, line: number): LakeError {
   return new LakeError("limit", `${label}, line ${line}: no record ends in ${MAX_HEAD_BYTES} bytes.`, {
-    hint: "Check its quotes and its line ends; skip_lines leaves out what is before the table.",
+    hint: next`Check its quotes and its line ends; ${argument("skip_lines")} leaves out lines before the table.`,
+    facts: { line },
   });
 }
 
-/** What a CSV file looks like, before its values are looked at. */
+/** The layout with names and candidate types, which no value has been checked against yet. */
 export interface Sniffed extends Layout {
   names: string[];
   renamed: { from: string; to: string }[];
-  /** A DuckDB type for each column that fits the rows DuckDB sampled, and for dates how they are written. */
+  /** DuckDB types by column, as its sample shows. */
   types: string[];
+  /** How dates are written, for strptime; null when no column is one. */
   dateFormat: string | null;
   timestampFormat: string | null;
 }

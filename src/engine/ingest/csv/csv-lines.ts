@@ -32,7 +32,7 @@ export async function offsetOfLine(
   return undefined;
 }
 
-/** The physical line in which each byte offset (from 0) of a file lies that starts on `firstLine`. LF, CR LF and CR end one. */
+/** The line of each byte offset (from 0) of a file that starts on `firstLine`. LF, CR LF and CR end a line. */
 export async function linesOfOffsets(
   path: string,
   offsets: readonly number[],
@@ -62,21 +62,21 @@ export interface RecordQuery {
   dialect: Dialect;
   /** Blank lines are records only where there is one column. */
   columns: number;
-  /** Records whose line is wanted, from 0, the header included. */
+  /** Numbers of the records whose lines to find, from 0, the header included. */
   ordinals: readonly number[];
-  /** Byte offsets of records that do not count. */
+  /** Byte offsets of records that are not counted. */
   leftOut?: ReadonlySet<number>;
-  /** The line on which the file starts, where it is the rest of another one. */
+  /** Line of the source on which the file starts. */
   firstLine: number;
-  /** Reads no further than the last wanted record; the count is then that of the records before. */
+  /** Stops at the last record of `ordinals`; `count` is then that of the records before it. */
   linesOnly?: boolean;
 }
 
 export interface Records {
-  /** The physical line, from 1, on which each wanted record starts. */
+  /** The line, from 1, on which each record of `ordinals` starts. */
   lines: Map<number, number>;
   count: number;
-  /** A last record whose quotes never close. */
+  /** The last record, when its quotes never close. */
   open: { offset: number; line: number } | undefined;
 }
 

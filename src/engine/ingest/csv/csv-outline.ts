@@ -1,7 +1,7 @@
 import type { Cell } from "./csv-header.ts";
 import type { Dialect } from "./csv-lines.ts";
 
-/** Where a record and its fields lie in the bytes of a head. */
+/** Offsets of a record and its delimiters in the head. */
 export interface Outline {
   start: number;
   end: number;
@@ -10,22 +10,23 @@ export interface Outline {
   wellQuoted: boolean;
 }
 
+/** The start of a file. */
 export interface Head {
-  /** A character a byte. */
+  /** Latin-1: one character a byte. */
   bytes: string;
-  /** The file ends where it does. */
+  /** The file is no longer. */
   complete: boolean;
 }
 
-/** The most columns a CSV may have: what DuckDB keeps for each of more than these is beyond any memory setting. */
+/** Most columns of a CSV: with more, DuckDB's state per column exceeds any memory setting. */
 export const MAX_COLUMNS = 20_000;
-/** Records of a head that are looked at. */
+/** Most records of a head that are read. */
 export const MAX_RECORDS = 100;
 const [LF, CR, SPACE] = [0x0a, 0x0d, 0x20];
 
 /**
- * The first records by RFC 4180 with a free delimiter, from `start` on. Blank lines are no records, nor is one that the
- * head cuts off, unless it is the first. Fields beyond `MAX_COLUMNS` are counted once.
+ * The first records from `start` on, by RFC 4180 but with any delimiter. Blank lines are no records, nor is a record that
+ * the head cuts off, unless it is the first. Fields beyond `MAX_COLUMNS` count as one.
  */
 export function outlineRecords({ bytes, complete }: Head, start: number, dialect: Dialect): Outline[] {
   const [quote, escapedBy, delimiter] = codesOf(dialect);
@@ -72,7 +73,7 @@ export function cellsOf({ bytes }: Head, { start, end, delimiters }: Outline, di
   });
 }
 
-/** No pattern: one for spaces at the end takes quadratic time. */
+/** By hand: a pattern for spaces at the end takes quadratic time. */
 function withoutSpaces(bytes: string, start: number, end: number): string {
   let [from, to] = [start, end];
   while (from < to && bytes.charCodeAt(from) === SPACE) from++;
@@ -80,7 +81,7 @@ function withoutSpaces(bytes: string, start: number, end: number): string {
   return bytes.slice(from, to);
 }
 
-/** Bytes as text. What is not UTF-8 shows as U+FFFD, which no caller lets into a name or a value. */
+/** Decodes bytes that were read as Latin-1. Bytes that are not UTF-8 become U+FFFD, which gets into no name or value. */
 export function utf8(bytes: string): string {
   return /^[\0-\x7f]*$/.test(bytes) ? bytes : Buffer.from(bytes, "latin1").toString("utf8");
 }

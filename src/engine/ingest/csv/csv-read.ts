@@ -4,15 +4,15 @@ import type { Layout, Sniffed } from "./csv-layout.ts";
 import type { Dialect } from "./csv-lines.ts";
 import type { PlainText } from "./csv-text.ts";
 
-/** How the file is read. Each of these changes at most once, after an attempt has shown that it has to. */
+/** How the file is read. Each property changes at most once, after an attempt that failed without the change. */
 export interface Reading {
   whole: PlainText;
-  /** The table: all of it, or what follows titles and a header that DuckDB cannot skip. */
+  /** The table: all of `whole`, or a copy without titles and header where DuckDB cannot skip these. */
   text: PlainText;
   layout: Layout;
   /** The first record of `text` is the header. */
   headerInFile: boolean;
-  /** Rows longer than DuckDB's usual 2 MB: larger buffers. */
+  /** Larger buffers, for rows longer than DuckDB's usual 2 MB. */
   longRows: boolean;
   /** Bad rows are left out and noted in a table. */
   skipBadRows: boolean;
@@ -27,9 +27,9 @@ export interface Attempt {
   sniffed: Sniffed;
 }
 
-/** Beyond this many columns, what DuckDB keeps per column and thread is what fills the memory. */
+/** With more columns, most memory is DuckDB's state per column and thread. */
 const WIDE_COLUMNS = 150;
-/** Beyond this many, DuckDB's sniffer and one statement for all columns take more memory than an ingest has. */
+/** With more columns, DuckDB's sniffer, and one statement for all columns, take more memory than an ingest has. */
 const WIDEST_COLUMNS = 1000;
 const LONG_ROW_BYTES = 64_000_000;
 const WIDE_BUFFER_BYTES = 4_000_000;
@@ -42,7 +42,7 @@ export function isWidest({ columns }: Pick<Layout, "columns">): boolean {
   return columns > WIDEST_COLUMNS;
 }
 
-/** The file as columns `c0`, `c1` … of text. `rejects` names the table that notes rows left out, where they may be. */
+/** SQL of the file as text columns `c0`, `c1`… Where bad rows are skipped, they are noted in a table named `rejects`. */
 export function readCsv({ reading, sniffed, context }: Attempt, rejects: string): string {
   const columns = sniffed.names.map((_, index) => `c${index}: 'VARCHAR'`).join(", ");
   const options = [
@@ -67,7 +67,7 @@ export function dialectOptions({ delimiter, quote, escapedBy }: Dialect): string
   return [`delim = ${literal(delimiter)}`, `quote = ${literal(quote)}`, `escape = ${literal(escapedBy)}`];
 }
 
-/** Otherwise DuckDB takes the first line end for the kind that all records have, also when it is in quotes. */
+/** Without it, DuckDB expects all records to end as the first line does, even if that line end is inside quotes. */
 export function newlineOptions({ text }: Reading): string[] {
   return text.newlines === "lf" ? ["new_line = '\\n'"] : [];
 }

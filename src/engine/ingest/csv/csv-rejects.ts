@@ -1,12 +1,15 @@
 import { quoted } from "../../catalog/nearest.ts";
 import { LakeError } from "../../kernel/errors.ts";
+import { argument, next } from "../../kernel/next-step.ts";
 import { linesOfOffsets } from "./csv-lines.ts";
 import type { Attempt } from "./csv-read.ts";
 
-/** Rows that could not be read. `offsets` are where all of them start, `first` describes a few in file order. */
+/** Rows that could not be read. */
 export interface BadRows {
   count: number;
+  /** Byte offsets at which they start. */
   offsets: Set<number>;
+  /** The first of them, in the order of the file. */
   first: BadRow[];
 }
 
@@ -18,22 +21,22 @@ interface BadRow {
 
 const REPORTED_ROWS = 20;
 
-/** Whether DuckDB stopped at a row that is not CSV, as opposed to a value that does not fit. */
+/** Whether DuckDB stopped at a row that is not CSV, and not at a value that does not fit its column. */
 export function isDamage(error: unknown): error is LakeError {
   return error instanceof LakeError && error.code === "csv_damaged";
 }
 
-/** Whether a row is longer than the buffers allow, which larger ones may cure. */
+/** Whether a row is longer than DuckDB's buffers, so that larger ones may help. */
 export function isTooLong(error: unknown): error is LakeError {
   return error instanceof LakeError && error.code === "csv_line_too_long";
 }
 
-/** What `isTooLong` recognises. */
+/** An error that `isTooLong` recognises. */
 export function rowTooLong(): LakeError {
   return new LakeError("invalid", "Maximum line size exceeded.", { code: "csv_line_too_long" });
 }
 
-/** Reads which rows a scan left out. Throws what `isTooLong` recognises when larger buffers would read them. */
+/** Reads from `table` which rows a scan left out. Throws `rowTooLong` when larger buffers would read them. */
 export async function readRejects(
   { connection, reading, sniffed: { names }, context: { signal } }: Attempt,
   table: string,
@@ -89,12 +92,14 @@ export function addOpenRecord(bad: BadRows, { offset, line }: { offset: number; 
     bad.first.push({ line, column: null, reason: reasonOf("UNQUOTED VALUE", 0, 0) });
 }
 
-/** What the caller is told when rows are bad and none may be left out. */
+/** For bad rows that may not be left out. */
 export function badRowsError(label: string, bad: BadRows): LakeError {
   const [row] = bad.first;
   const more = bad.count > 1 ? ` (the first of ${bad.count} such rows)` : "";
   const where = row?.column == null ? "" : `, column ${quoted(row.column)}`;
   return new LakeError("invalid", `${label}, line ${row?.line}${where}: ${row?.reason}${more}. Nothing was ingested.`, {
-    hint: `Repair the file, or call again with on_bad_rows: "skip" to leave out ${bad.count === 1 ? "that row" : "those rows"}.`,
+    code: "csv_damaged",
+    hint: next`Repair the file, or call again with ${argument("on_bad_rows", "skip")} to leave out ${bad.count === 1 ? "that row" : "those rows"}.`,
+    facts: { line: row?.line, column: row?.column ?? undefined },
   });
 }

@@ -9,18 +9,19 @@ export interface Spelling {
   exponents: "any" | "small" | "none";
 }
 
-/** What was seen in a column of numbers. */
+/** The spellings found in a column of numbers. */
 export interface Spellings {
   /** A decimal point, or a signed exponent: 1.5e3, 6E+23. */
   pointed: boolean;
-  /** The same beside a capital E: 1.5E3, 6E+23. No program that writes those leaves out both in others but for 12E4. */
+  /** The same with a capital E: 1.5E3, 6E+23. A program that writes those writes 12E4 for 120000, too. */
   pointedCapital: boolean;
-  /** What no version or section has: a sign, more than four digits before the point or three after it. */
+  /** A sign, more than four digits before the point or three after it: no version or section has these. */
   measured: boolean;
-  /** The first row of each, from 1. */
+  /** The first row with digits, E, digits, from 1. */
   codeRow: number | null;
-  /** With a capital E. */
+  /** The same with a capital E. */
   capitalRow: number | null;
+  /** The first row with a fraction that ends with a zero. */
   zeroRow: number | null;
   fewestDecimals: number | null;
   mostDecimals: number | null;
@@ -32,12 +33,12 @@ const CODE = "[0-9]+[eE][0-9]+";
 const CAPITAL_CODE = "[0-9]+E[0-9]+";
 const POINTED = "\\.|[eE][+-]";
 const POINTED_CAPITAL = "\\.[0-9]*E|E[+-]";
-/** A fraction with a zero at its end, and more than that. */
+/** A fraction of two digits and more that ends with a zero. */
 const END_ZERO = "[0-9]\\.[0-9]+0$";
 const VERSION = "[0-9]{1,4}(\\.[0-9]{1,3})?";
 const INTEGER_PART = "-?(0|[1-9][0-9]{0,8})";
 
-/** The same as a pattern that nearly every value of the column matches: at most 15 digits and no exponent. */
+/** Pattern of the usual numbers of a spelling: at most 15 digits and no exponent. */
 export function quickPattern({ decimals }: Spelling): string {
   if (decimals === "any") return `${INTEGER_PART}(\\.[0-9]{0,6})?`;
   if (decimals === "shortest") return `${INTEGER_PART}(\\.(0|[0-9]{0,5}[1-9]))?`;
@@ -71,7 +72,7 @@ export function spellingsOf(text: string, none: string): Record<keyof Spellings,
   };
 }
 
-/** The spelling of a whole column, or the row from which on it is codes. */
+/** The spelling of a whole column; or the row that shows that it holds codes. */
 export function settleSpelling(seen: Spellings): Spelling | { row: number; reason: string } {
   const codeRow = seen.pointed ? (seen.pointedCapital ? null : seen.capitalRow) : seen.codeRow;
   if (codeRow !== null) return { row: codeRow, reason: "digits around an E may be a code" };
@@ -85,7 +86,7 @@ export function settleSpelling(seen: Spellings): Spelling | { row: number; reaso
   };
 }
 
-/** A first idea from some texts. What it does not fit is found in the rows. */
+/** A guess from some texts; rows that it does not fit are found later. */
 export function guessSpelling(texts: readonly string[]): Spelling {
   const some = (pattern: string): boolean => texts.some((text) => new RegExp(pattern).test(text));
   const decimals = texts.filter((text) => text.includes(".")).map((text) => text.length - text.indexOf(".") - 1);

@@ -4,17 +4,18 @@ import { join } from "node:path";
 import { Transform, type TransformCallback } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { LakeError } from "../../kernel/errors.ts";
+import { argument, next } from "../../kernel/next-step.ts";
 import { decompress } from "../compression/decompress.ts";
 import { BadText, detectEncoding, isNeverUtf8, isUtf8Head, openDecoder } from "../encoding.ts";
 import type { ConvertContext, Encoding, Source } from "../types.ts";
 import type { Dialect } from "./csv-lines.ts";
 
-/** A text that DuckDB reads best: a plain file in UTF-8. */
+/** An uncompressed file in UTF-8, for DuckDB. */
 export interface PlainText {
   path: string;
-  /** What the source was written in. */
+  /** Encoding of the source. */
   encoding: Encoding;
-  /** Whether every record ends in LF, because the file mixed line ends. */
+  /** `lf`: every record ends in LF, in a copy of a file that mixed line ends. */
   newlines: "kept" | "lf";
   /** The line of the source on which the file starts. */
   firstLine: number;
@@ -25,8 +26,8 @@ const CHUNK_BYTES = 1024 * 1024;
 const [LF, CR, SPACE] = [0x0a, 0x0d, 0x20];
 
 /**
- * The source itself when it is plain UTF-8, else a decompressed, decoded copy of it in `context.folder`. Throws
- * `invalid` for a broken archive, and for text that is not what it looks like or was said to be.
+ * The source itself when it is uncompressed UTF-8, else a decompressed and decoded copy in `context.folder`. Throws
+ * `invalid` for a damaged archive, and for text that is not in the encoding detected or named.
  */
 export async function openPlainText(source: Source, context: ConvertContext): Promise<PlainText> {
   const path = await decompress(source, context);
@@ -36,13 +37,13 @@ export async function openPlainText(source: Source, context: ConvertContext): Pr
   const head = await readHead(path, HEAD_BYTES);
   const encoding = detectEncoding(head, source.label);
   if (encoding !== "utf-8") return recode(plain, encoding, source, context);
-  // Rows are checked as they are read; the header is not.
+  // A byte beyond the head that is not UTF-8 is found when rows are read.
   return isUtf8Head(head, head.length < HEAD_BYTES)
     ? plain
     : ((await recodeUnlessUtf8(plain, source, context)) ?? plain);
 }
 
-/** The text as windows-1252, where nothing of it can be UTF-8. */
+/** Decodes the text as windows-1252 when it cannot be UTF-8; undefined when it can, and when the caller named an encoding. */
 export async function recodeUnlessUtf8(
   text: PlainText,
   source: Source,
@@ -68,14 +69,17 @@ async function recode(
     await copyThrough(text.path, convert, path, context);
   } catch (error) {
     if (!(error instanceof BadText)) throw error;
-    const [what, hint] =
-      encoding === "windows-1252"
-        ? ["that are neither UTF-8 nor windows-1252", "Save it as UTF-8."]
-        : [`that are not ${encoding}, as the file seems to be`, "Save it as UTF-8, or name its encoding: utf-8."];
-    throw new LakeError("invalid", `${source.label}, line ${error.line}: bytes ${what}. Nothing was ingested.`, {
-      hint,
-      cause: error,
-    });
+    const is1252 = encoding === "windows-1252";
+    const what = is1252 ? "neither UTF-8 nor windows-1252" : `not ${encoding}, as the file seems to be`;
+    throw new LakeError(
+      "invalid",
+      `${source.label}, line ${error.line}: bytes that are ${what}. Nothing was ingested.`,
+      {
+        hint: is1252 ? "Save it as UTF-8." : next`Save it as UTF-8, or give ${argument("encoding", "utf-8")}.`,
+        facts: { line: error.line },
+        cause: error,
+      },
+    );
   }
   return { ...text, path, encoding };
 }
@@ -91,7 +95,7 @@ function attempt(done: TransformCallback, work: () => string): void {
   done(null, text);
 }
 
-/** The rest of a text from a byte on, which is the start of `line`. */
+/** Copies the text from byte `offset` on, which starts `line`. */
 export async function textFrom(
   text: PlainText,
   offset: number,
@@ -104,7 +108,7 @@ export async function textFrom(
   return { ...text, path, firstLine: text.firstLine + line - 1 };
 }
 
-/** Without them there is one kind of line ends. */
+/** Whether a file may mix line ends: without CR it has one kind. */
 export async function hasCarriageReturns(path: string, signal: AbortSignal | undefined): Promise<boolean> {
   for await (const chunk of createReadStream(path, { signal, highWaterMark: CHUNK_BYTES })) {
     if ((chunk as Buffer).includes(CR)) return true;
@@ -113,8 +117,8 @@ export async function hasCarriageReturns(path: string, signal: AbortSignal | und
 }
 
 /**
- * DuckDB reads one kind of line ends per file. A copy in which every record ends in LF; what is in quotes stays as it is.
- * Bytes pass unread, so that damage elsewhere is still found.
+ * Copies the text so that every record ends in LF: DuckDB reads one kind of line ends per file. Quoted line ends stay.
+ * Other bytes are not checked, so that DuckDB still finds damage in them.
  */
 export async function unifyRecordEnds(text: PlainText, dialect: Dialect, context: ConvertContext): Promise<PlainText> {
   const path = join(context.folder, `${text.encoding}-lf.csv`);
@@ -126,7 +130,7 @@ export async function unifyRecordEnds(text: PlainText, dialect: Dialect, context
   return { ...text, path, newlines: "lf" };
 }
 
-/** Works in place: LF for CR and CR LF outside of quotes. State goes from chunk to chunk. */
+/** Replaces CR and CR LF outside of quotes by LF, in place. Quotes may span chunks. */
 function openRecordEnds(dialect: Dialect): (chunk: Buffer) => Buffer {
   const [quote, escapedBy] = [dialect.quote.charCodeAt(0), dialect.escapedBy.charCodeAt(0)];
   const delimiter = dialect.delimiter.charCodeAt(0);

@@ -2,7 +2,7 @@ import { MISFIT } from "../../duckdb/duck-errors.ts";
 import { literal } from "../../duckdb/duckdb.ts";
 import { ANY_SPELLING, isSpelled, quickPattern, type Spelling } from "./csv-spelling.ts";
 
-/** How CSV files write "no value"; compared without case. In columns of text only the empty field is NULL. */
+/** Spellings of NULL, compared without case. In columns of text only the empty field is NULL. */
 export const NULL_SPELLINGS = ["", "null", "na", "n/a", "#n/a", "\\n", "none", "nil", "nan"];
 
 export function isNullSpelling(text: string): boolean {
@@ -11,39 +11,40 @@ export function isNullSpelling(text: string): boolean {
 
 const NULL_PATTERN = `(?i)(${NULL_SPELLINGS.map((text) => text.replaceAll("\\", "\\\\")).join("|")})`;
 
-/** A type that a column of text may become, with the date format for types that DuckDB's own cast does not read. */
+/** A type that a column may get. */
 export interface Candidate {
   type: string;
+  /** How dates are written, for strptime; null when DuckDB's cast reads them. */
   format: string | null;
-  /** Of a DOUBLE that was inferred; undefined where it is known to be numbers. */
+  /** Of a DOUBLE that was inferred; undefined where the column is known to hold numbers. */
   spelling?: Spelling | undefined;
-  /** The caller says so: what reads as that type is taken, 007 and +1 for INTEGER too. */
+  /** The caller named the type: everything that reads as it is taken, 007 and +1 for INTEGER too. */
   given?: true | undefined;
 }
 
 interface Check {
-  /** The value, NULL when it cannot be read. `raw` is the text. */
+  /** SQL of the value that the text `raw` is read as; NULL when it cannot be. */
   cast: (raw: string) => string;
-  /** Cheap and true for nearly every value of such a column. */
+  /** SQL: cheap, and true for nearly every text that fits. */
   quick: (raw: string, value: string) => string;
-  /** Evaluated only where `quick` is not true. */
+  /** SQL: whether the text fits, evaluated only where `quick` is not true. */
   thorough: (raw: string, value: string) => string;
 }
 
 const INTEGER = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER)$/;
 const DAY = "\\d{4}-\\d{1,2}-\\d{1,2}";
 const TIME = "\\d{1,2}:\\d{2}(:\\d{2}(\\.\\d{1,6})?)?";
-/** Decimal digits in which every text comes back from a double, or a float, as it went in. */
+/** Numbers of so many decimal digits survive the way to the type and back. */
 const SAFE_DIGITS: Record<string, number> = { DOUBLE: 15, FLOAT: 6 };
 
-/** Whether a column of text can become this type by `typedColumn`. */
+/** Whether `typedColumn` can read texts as this type. */
 export function isCastable(type: string): boolean {
   return checkOf({ type, format: null }) !== undefined;
 }
 
 /**
- * SQL for one column of text as `type`: the value, and whether a text does not fit. A text fits when nothing of it is
- * lost: `007`, `+1`, 20 digits, `0.1234567` seconds cut to microseconds do not.
+ * SQL of a column as the candidate's type: the value, and whether the text does not fit. A text fits when nothing of it is
+ * lost: `007`, `+1`, 20 digits, and 0.1234567 seconds, cut to microseconds, do not.
  */
 export function typedColumn(raw: string, value: string, candidate: Candidate): { value: string; misfit: string } {
   const check = checkOf(candidate);
@@ -122,10 +123,7 @@ function exactNumber(type: string, given: true | undefined): Check["thorough"] {
   };
 }
 
-/**
- * The candidate for a sniffed type, undefined for text. Dates and times with a two-digit year stay text: which century
- * is anybody's guess.
- */
+/** The candidate for a sniffed type, undefined for text. Dates with a two-digit year stay text: the century is unknown. */
 export function candidateFor(
   type: string,
   formats: { dateFormat: string | null; timestampFormat: string | null },
@@ -136,7 +134,7 @@ export function candidateFor(
   return { type, format: format?.startsWith("%Y-%m-%d") ? null : format };
 }
 
-/** For a format that names day and month, the same with both exchanged: text that fits both says neither. */
+/** The format with day and month exchanged, where it has both: text that fits both formats is ambiguous. */
 export function exchangedFormat(format: string | null): string | undefined {
   if (format === null || /^%Y/.test(format) || !format.includes("%d") || !format.includes("%m")) return undefined;
   return format.replace("%d", "\0").replace("%m", "%d").replace("\0", "%m");
@@ -144,10 +142,10 @@ export function exchangedFormat(format: string | null): string | undefined {
 
 const NUMERIC = /^(?:U?(?:TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DOUBLE|FLOAT|DECIMAL\(.*\))$/;
 
-/** Why `text` cannot be a `type` without loss, for the note to the caller. */
+/** Why `text` does not fit `type`, for the caller. */
 export function misfitReason(type: string, text: string): string {
   const value = text.trim();
-  if (/^(?:[-–—.?*]+|n\.a\.)$/i.test(value)) return "it may stand for no value, which null_values would say";
+  if (/^(?:[-–—.?*]+|n\.a\.)$/i.test(value)) return "it may stand for no value";
   if (NUMERIC.test(type)) return numberReason(type, value);
   if (type.startsWith("TIME") && /\.[0-9]{7,}/.test(value)) return "finer than a microsecond";
   return `not ${a(type)}`;
@@ -181,7 +179,7 @@ const FORMS: Record<string, string> = {
   UUID: "32 hexadecimal digits in groups of 8, 4, 4, 4 and 12",
 };
 
-/** How values of a type are written, as a sentence; nothing where there is no more to say than its name. */
+/** A sentence about how values of a type are written; empty where its name says enough. */
 export function expectedForm(type: string): string {
   const decimal = /^DECIMAL\((\d+),(\d+)\)$/.exec(type);
   const form = decimal

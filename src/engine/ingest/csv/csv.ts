@@ -2,16 +2,15 @@ import { stat } from "node:fs/promises";
 import { quoted } from "../../catalog/nearest.ts";
 import { damagedRow } from "../../duckdb/duck-errors.ts";
 import { LakeError } from "../../kernel/errors.ts";
+import { argument, next } from "../../kernel/next-step.ts";
 import type { ConvertContext, Converted, Converter, CsvDialect, IngestNotes, Source } from "../types.ts";
 import { writeParquet } from "../write.ts";
 import {
   chooseCandidates,
   isWrittenAtOnce,
   type Kept,
-  keepIdentifiers,
+  keepDoubtful,
   keepMisfits,
-  keepThousands,
-  keepWords,
   sampleRows,
   selectTyped,
 } from "./csv-check.ts";
@@ -39,9 +38,9 @@ import {
 import { expectedForm } from "./csv-types.ts";
 
 /**
- * CSV and TSV. Everything is read as text and cast in the statement that writes the Parquet file, where a text that does
- * not fit its column stops it; then one scan finds all such columns, and those stay text. That is as fast as letting
- * DuckDB read types, and no value is lost or rounded. Throws `invalid` with line and column for rows that are not CSV.
+ * CSV and TSV. Everything is read as text and cast by the statement that writes the Parquet file. When a text does not fit
+ * its column, that statement fails; one scan then finds all such columns, which stay text. That is as fast as DuckDB's own
+ * typed reading, and no value is lost or rounded. Throws `invalid` with line and column for rows that are not CSV.
  */
 export const convertCsv: Converter = async (source, context) => {
   const connection = await context.duck.connect();
@@ -71,7 +70,7 @@ export const convertCsv: Converter = async (source, context) => {
 
 export const convertTsv: Converter = (source, context) => convertCsv(source, { ...context, delimiters: ["\t"] });
 
-/** Finds the table in a text. What DuckDB cannot skip by itself before its rows, a copy leaves out. */
+/** Finds the table in a text, and copies its rows where DuckDB cannot skip the lines before them. */
 async function openTable(
   text: PlainText,
   source: Source,
@@ -83,7 +82,7 @@ async function openTable(
   return { whole: text, text: rows, layout, headerInFile: false };
 }
 
-/** Changes `reading` so that another attempt gets further, or throws what the caller has to know. */
+/** Changes `reading` so that the next attempt gets past `error`, or throws the error for the caller. */
 async function adjust(reading: Reading, error: unknown, prepare: () => Promise<Attempt>): Promise<void> {
   if (isTooLong(error) && !reading.longRows) {
     reading.longRows = true;
@@ -108,11 +107,7 @@ async function adjust(reading: Reading, error: unknown, prepare: () => Promise<A
 async function convert(attempt: Attempt): Promise<Converted> {
   const { connection, context, sniffed } = attempt;
   const columns = chooseCandidates(attempt);
-  const kept = [
-    ...keepWords(attempt, columns),
-    ...keepIdentifiers(attempt, columns),
-    ...keepThousands(attempt, columns),
-  ];
+  const kept = keepDoubtful(attempt, columns);
   if (!isWrittenAtOnce(attempt, columns))
     kept.push(...(await keepMisfits(attempt, columns, isWide(sniffed) ? undefined : sampleRows(attempt))));
   await refuseGiven(attempt, kept);
@@ -137,22 +132,25 @@ async function convert(attempt: Attempt): Promise<Converted> {
   }
 }
 
-/** What the caller said of a column is so, or the ingest fails. */
+/** Throws `invalid` for a value that does not fit a type that the caller named. */
 async function refuseGiven(attempt: Attempt, kept: Kept[]): Promise<void> {
   const misfit = kept.find(({ given }) => given);
   if (!misfit) return;
   const { value, inferred, reason } = misfit;
+  const { where, line } = await placeOf(attempt, misfit);
   throw new LakeError(
     "invalid",
-    `${await whereIs(attempt, misfit)}: ${JSON.stringify(value)} cannot be read as ${inferred}: ${reason}. Nothing was ingested.`,
+    `${where}: ${JSON.stringify(value)} cannot be read as ${inferred}: ${reason}. Nothing was ingested.`,
     {
-      hint: `${expectedForm(inferred)}Leave the column out of types to keep it as text, or add what stands for no value to null_values.`,
+      code: "value_misfit",
+      hint: next`${expectedForm(inferred)}Leave the column out of ${argument("types")} to keep it as text, or add texts that stand for no value to ${argument("null_values")}.`,
+      facts: { argument: "types", line, column: misfit.column },
     },
   );
 }
 
-/** A file's name, a line and a column, for messages. */
-async function whereIs(attempt: Attempt, { row, column }: Kept): Promise<string> {
+/** The line of a value, and the file's name with line and column, for messages. */
+async function placeOf(attempt: Attempt, { row, column }: Kept): Promise<{ where: string; line: number | undefined }> {
   const ordinals = row === null ? [] : [row - 1 + Number(attempt.reading.headerInFile)];
   const leftOut = attempt.reading.skipBadRows
     ? (await readRejects(attempt, "rejects_check")).offsets
@@ -160,25 +158,30 @@ async function whereIs(attempt: Attempt, { row, column }: Kept): Promise<string>
   const query = { ...recordsOf(attempt, ordinals), leftOut, linesOnly: true };
   const { lines } = await scanRecords(attempt.reading.text.path, query, attempt.context.signal);
   const line = ordinals.length > 0 ? lines.get(ordinals[0] ?? 0) : undefined;
-  return `${attempt.source.label}${line === undefined ? "" : `, line ${line}`}, column ${quoted(column)}`;
+  const where = `${attempt.source.label}${line === undefined ? "" : `, line ${line}`}, column ${quoted(column)}`;
+  return { where, line };
 }
 
-/** The dataset's refusal of columns that became text, with the value for which the first of them did. */
+/** A schema mismatch, with the value for which the first column of the dataset's became text. */
 async function withValue(attempt: Attempt, kept: Kept[], error: unknown): Promise<unknown> {
   const known = new Map(attempt.context.target?.columns.map(({ name, type }) => [name, type]));
   const misfit = kept.find(({ column, inferred }) => known.get(column) === inferred);
-  if (!misfit || !(error instanceof LakeError && error.kind === "conflict")) return error;
-  const { value, inferred, reason } = misfit;
-  const told = `${await whereIs(attempt, misfit)}: ${JSON.stringify(value)} does not fit ${inferred}: ${reason}.`;
-  const hint = "Repair that value, or add what stands for no value to null_values.";
-  return new LakeError("conflict", `${error.message} ${told}`, { hint: `${hint} ${error.hint ?? ""}`.trim() });
+  if (!misfit || !(error instanceof LakeError && error.code === "schema_mismatch")) return error;
+  const { value, inferred, reason, column } = misfit;
+  const { where, line } = await placeOf(attempt, misfit);
+  const message = `${error.message} ${where}: ${JSON.stringify(value)} does not fit ${inferred}: ${reason}.`;
+  return new LakeError(error.kind, message, {
+    code: error.code,
+    hint: next`Repair that value, or add texts that stand for no value to ${argument("null_values")}. ${error.hint}`,
+    facts: { ...error.facts, line, column },
+  });
 }
 
 function recordsOf({ reading, sniffed }: Attempt, ordinals: number[]): RecordQuery {
   return { dialect: sniffed, columns: sniffed.names.length, ordinals, firstLine: reading.text.firstLine };
 }
 
-/** A row takes a byte for each column at least: a delimiter, or the line end. */
+/** Upper bound: a row takes at least a byte for each column, a delimiter or the line end. */
 async function atMostRows({ reading, sniffed }: Attempt): Promise<number> {
   return Math.ceil((await stat(reading.text.path)).size / sniffed.names.length);
 }
@@ -238,11 +241,11 @@ function dialectOf({ sniffed, context }: Attempt, columns: { type: string }[]): 
     header_line: headerLine,
     header_names: header?.slice(0, SHOWN_NAMES) ?? [],
     skipped_lines: skipped.count > 0 ? skipped : null,
-    warning: isText ? "All is one column of text. If it should be several, give delimiter." : null,
+    warning: isText ? "All is one column of text. If it should be several, give the delimiter." : null,
   };
 }
 
-/** Every record is a row or a reported bad row. DuckDB does not note some that are longer than its buffers. */
+/** Throws unless every record is a row or a reported bad row: DuckDB does not report some that exceed its buffers. */
 function accountFor(
   attempt: Attempt,
   skipped: BadRows,
@@ -266,7 +269,7 @@ function badQuotes({ source }: Attempt, cause?: unknown): LakeError {
   });
 }
 
-/** Finds every bad row in one more scan, for an error that says where. */
+/** Finds all bad rows in one more scan, and gives the error that names the first. */
 async function describeDamage(attempt: Attempt, error: LakeError): Promise<LakeError> {
   const { connection, source, context, reading, sniffed } = attempt;
   const { signal } = context;
@@ -290,7 +293,8 @@ async function describeDamage(attempt: Attempt, error: LakeError): Promise<LakeE
     "invalid",
     `${source.label} is not CSV${row ? ` from about row ${row} on` : ""}. Nothing was ingested.`,
     {
-      hint: "Check its quotes and line ends, or name another format.",
+      code: "csv_damaged",
+      hint: next`Check its quotes and line ends, or name another ${argument("format")}.`,
       cause: error,
     },
   );

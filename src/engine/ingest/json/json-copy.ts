@@ -1,22 +1,24 @@
 import { skipSpace, type Window } from "./json-tokens.ts";
 
+/** A value of the source, for a note. */
 export interface Example {
   line: number;
   value: string;
 }
 
-/** Bytes on their way to a file, with the means to take back the last of them. */
+/** A growing buffer of bytes to write. A shorter `length` takes bytes back. */
 export interface Output {
   bytes: Buffer;
   length: number;
-  /** ASCII only. */
+  /** Appends ASCII text. */
   text(text: string): void;
   copy(from: Buffer, start: number, end: number): void;
 }
 
-/** What of the input has been dealt with. Whatever lies between two edits is copied at once. */
+/** Copying a record with edits: the bytes between two edits are copied at once. */
 export interface Copy {
   output: Output;
+  /** Index in the window behind the last byte that was copied or replaced. */
   copied: number;
 }
 
@@ -44,7 +46,7 @@ export function createOutput(): Output {
   return output;
 }
 
-/** Moves over whitespace; line breaks become spaces, because what DuckDB reads has one record a line. */
+/** Moves over whitespace. Line breaks become spaces, since each record gets one line for DuckDB. */
 export function space(window: Window, copy: Copy, oneLine: boolean): void {
   if (window.at < window.end && (window.bytes[window.at] as number) > 32) return;
   const start = window.at;
@@ -53,11 +55,12 @@ export function space(window: Window, copy: Copy, oneLine: boolean): void {
   if (window.line !== line) replace(window, copy, start, " ");
 }
 
+/** Makes a string of the number that begins at `start`, so that DuckDB does not round it. */
 export function quoteNumber(window: Window, copy: Copy, start: number): void {
   replace(window, copy, start, `"${window.bytes.toString("latin1", start, window.at)}"`);
 }
 
-/** Puts `text` in the place of what was read since `start`. */
+/** Replaces the bytes since `start` by `text`. */
 export function replace(window: Window, copy: Copy, start: number, text: string): void {
   copy.output.copy(window.bytes, copy.copied, start);
   copy.output.text(text);
@@ -71,6 +74,7 @@ export function startsWith({ bytes, at, end }: Window, expected: Buffer): boolea
   return true;
 }
 
+/** The value since `start`, cut and without its quotes, for a note. */
 export function example(window: Window, start: number): string {
   const text = window.bytes.subarray(start, Math.min(window.at, start + EXAMPLE_BYTES)).toString("utf8");
   return text.replace(/^"(.*?)"?$/s, "$1");

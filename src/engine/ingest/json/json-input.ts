@@ -1,20 +1,21 @@
 import { isAscii, isUtf8 } from "node:buffer";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { Refusal } from "../../kernel/refusal.ts";
-import { utf16Of, windows1252 } from "../encoding.ts";
+import { BadText, openDecoder, utf16Of } from "../encoding.ts";
 import type { Encoding } from "../types.ts";
 import { skipSpace, type Window } from "./json-tokens.ts";
 
-/** A text file as a window of UTF-8 that moves over it. */
+/** A text file, read through a window of UTF-8 that moves over it. */
 export interface Input {
   readonly window: Window;
   /** The next byte that is not whitespace; undefined at the end. */
   next(): number | undefined;
   peek(): number | undefined;
-  /** Reads on, keeping what has not been consumed. */
+  /** Reads more, keeping the bytes from `window.at` on. */
   fill(): void;
-  /** Moves behind the next line break. */
+  /** Moves to the next line break. */
   skipLine(): void;
+  /** Share of the file that has been read. */
   fraction(): number;
 }
 
@@ -22,7 +23,7 @@ export const MAX_RECORD_BYTES = 64 * 1024 ** 2;
 const CHUNK_BYTES = 1024 ** 2;
 const HEAD_BYTES = 64 * 1024;
 const NEWLINE = 10;
-/** A byte becomes three at most, in any of the encodings. */
+/** Most bytes of UTF-8 that a byte of another encoding becomes. */
 const GROWTH = 3;
 
 export function openInput(fd: number, encoding: Encoding): Input {
@@ -39,7 +40,7 @@ export function openInput(fd: number, encoding: Encoding): Input {
   const fill = (): void => {
     const kept = window.end - window.at;
     if (kept > MAX_RECORD_BYTES) throw tooLong(window.line);
-    // Twice what one object needs, so that rereading it costs no more than reading it once again.
+    // Doubled, so that reading an object from its start again after each fill costs no more than one more reading.
     const bytes = kept > window.bytes.length / 2 ? Buffer.allocUnsafe(window.bytes.length * 2) : window.bytes;
     window.bytes.copy(bytes, 0, window.at, window.end);
     window.lineStart -= window.at;
@@ -93,27 +94,23 @@ function appendPlain(read: Read): (window: Window) => void {
 
 function appendDecoded(read: Read, encoding: Exclude<Encoding, "utf-8">): (window: Window) => void {
   const raw = Buffer.allocUnsafe(CHUNK_BYTES);
-  const decode = encoding === "windows-1252" ? decode1252 : openUtf16(encoding);
+  const decoder = openDecoder(encoding, false);
   return (window) => {
     const room = Math.floor((window.bytes.length - window.end) / GROWTH);
     const count = read(raw, 0, Math.min(raw.length, room));
     window.final = count === 0;
-    window.end += window.bytes.write(decode(raw.subarray(0, count), window.final), window.end, "utf8");
-  };
-}
-
-function decode1252(bytes: Buffer): string {
-  const text = bytes.toString("latin1");
-  return isAscii(bytes) ? text : windows1252(text);
-}
-
-function openUtf16(encoding: "utf-16le" | "utf-16be"): (bytes: Buffer, isLast: boolean) => string {
-  const decoder = new TextDecoder(encoding, { fatal: true });
-  return (bytes, isLast) => {
     try {
-      return decoder.decode(bytes, { stream: !isLast });
-    } catch {
-      throw new Refusal("invalid", `starts like ${encoding} and is not valid ${encoding}.`, "Save it as UTF-8.");
+      const text = window.final ? decoder.end() : decoder.decode(raw.subarray(0, count));
+      window.end += window.bytes.write(text, window.end, "utf8");
+    } catch (error) {
+      if (!(error instanceof BadText)) throw error;
+      const { line } = error;
+      throw new Refusal(
+        "invalid",
+        `, line ${line}: bytes that are not ${encoding}, as the file seems to be.`,
+        "Save it as UTF-8.",
+        { line },
+      );
     }
   };
 }
@@ -129,13 +126,14 @@ export function sniffEncoding(path: string): Encoding {
 }
 
 /**
- * Whether a file that is not UTF-8 is Windows-1252, which two things contradict: a byte that it does not define, and a
- * sequence that UTF-8 has in the texts of those who use Windows-1252 (a letter with an accent, a quotation mark). One
- * bad byte among these is damage. Other sequences are chance, as É before a quotation mark, while they are few.
+ * Whether a file that is not UTF-8 is Windows-1252. It is not when it has a byte that Windows-1252 does not define, or a
+ * UTF-8 sequence for a character that Windows-1252 texts use (a letter with an accent, a quotation mark): then it is
+ * damaged UTF-8. A few other sequences are chance, such as É before a quotation mark.
  */
 export function isWindows1252(path: string): boolean {
   const fd = openSync(path, "r");
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+  /** Bytes that are not part of a UTF-8 sequence, and sequences that may be chance. */
   let bad = 0;
   let chance = 0;
   try {
@@ -164,7 +162,7 @@ export function isWindows1252(path: string): boolean {
   }
 }
 
-/** Length of the character of UTF-8 at `at`; 0 when there is none. */
+/** Length of the UTF-8 sequence at `at`; 0 when there is none. */
 function sequenceAt(bytes: Buffer, at: number, end: number): number {
   const lead = bytes[at] as number;
   if (lead < 0x80) return 1;
@@ -172,6 +170,7 @@ function sequenceAt(bytes: Buffer, at: number, end: number): number {
   return length > 0 && at + length <= end && isUtf8(bytes.subarray(at, at + length)) ? length : 0;
 }
 
+/** Whether a sequence encodes a character that is common in Windows-1252 texts. */
 function isTelling(lead: number, length: number): boolean {
   return length > 2 || lead === 0xc2 || lead === 0xc3;
 }

@@ -1,4 +1,4 @@
-/** What a JSON value can be, as far as the type of its column goes. */
+/** Kinds of JSON values that lead to different column types. */
 export const KINDS = [
   "BOOLEAN",
   /** An integer that DOUBLE holds too. */
@@ -47,7 +47,7 @@ export function numberKind(literal: string): KindIndex {
   return shortest === literal || significant(shortest) === significant(literal) ? KIND.DOUBLE : KIND.NUMBER;
 }
 
-/** Digits and exponent, in one way of the many there are to write them. */
+/** Digits and exponent in a canonical form. */
 function significant(literal: string): string {
   const [, whole = "", fraction = "", exponent = "0"] = /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(literal) ?? [];
   const digits = (whole + fraction).replace(/^0+/, "");
@@ -60,8 +60,8 @@ const DATE = /^(\d{4})-(\d\d)-(\d\d)$/;
 const TIMESTAMP = /^(\d{4}-\d\d-\d\d)[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(Z|\+00:00)?$/;
 
 /**
- * The kind of a string: a date or time only in ISO 8601 and only when the type keeps all of it. An offset other than UTC
- * would be lost, so it stays text.
+ * The kind of a string. Dates and times have to be in ISO 8601, and their type has to keep all of them: an offset other
+ * than UTC would be lost, so such a string is text.
  */
 export function stringKind(text: string): KindIndex {
   if (text.length === 10) return isDate(text) ? KIND.DATE : KIND.VARCHAR;

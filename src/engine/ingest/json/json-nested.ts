@@ -17,9 +17,9 @@ import {
   type Window,
 } from "./json-tokens.ts";
 
-/** What is found inside one value. */
+/** Contents of one nested value that affect its type. */
 export interface Nested {
-  /** An integer that DOUBLE would round. */
+  /** Whether there is an integer that DOUBLE would round. */
   bigint: boolean;
   /** The first number that had to become a string. */
   number: Example | null;
@@ -27,21 +27,23 @@ export interface Nested {
   key: Example | null;
 }
 
-/** An object or list that has begun and not ended. */
+/** An object or list that is open. */
 interface Level {
+  /** The byte that closes it. */
   close: number;
-  /** Undefined where no account is kept. */
+  /** Undefined where no type is inferred. */
   shape: Shape | undefined;
-  /** Of the value that is next. */
+  /** Shape of the next value inside. */
   inside: Shape | undefined;
-  /** Number of the object, and index of the field that most likely comes next. */
+  /** Number of the object. */
   object: number;
+  /** Index of the field that most likely comes next. */
   guess: number;
 }
 
 const MAX_DEPTH = 200;
 
-/** Moves over an object or list of any depth, and adds what it is made of to `shape`. */
+/** Moves over an object or list of any depth, and adds the kinds of its values to `shape`. */
 export function skimNested(
   window: Window,
   copy: Copy,
@@ -98,7 +100,7 @@ function openLevel(window: Window, byte: number, inside: Shape | undefined, shap
   if (inside) shapes.mark(inside, isList ? SEEN.LIST : SEEN.OBJECT);
   return {
     close: isList ? CLOSE_LIST : CLOSE_OBJECT,
-    // Deeper levels are JSON, whatever they are made of; a key that occurs twice in them stays.
+    // Deeper levels become JSON, which also keeps a key that occurs twice.
     shape: depth <= MAX_TYPE_DEPTH ? inside : undefined,
     inside: undefined,
     object: isList ? 0 : shapes.nextObject(),
@@ -106,7 +108,7 @@ function openLevel(window: Window, byte: number, inside: Shape | undefined, shap
   };
 }
 
-/** Moves over a key and its colon: most objects have their keys in the order of the one before. */
+/** Moves over a key and its colon. Most objects have their keys in the same order, so the next field is tried first. */
 function readKey(window: Window, copy: Copy, oneLine: boolean, level: Level, shapes: Shapes, nested: Nested): void {
   const expected = level.shape?.fields[level.guess];
   if (expected && startsWith(window, expected.written)) {

@@ -1,29 +1,29 @@
 import { areFieldNames } from "./json-types.ts";
 
-/** What has been seen in one place inside nested values: under one key, or in one list. */
+/** The values found in one place inside nested values: under one key, or in one list. */
 export interface Shape {
-  /** Bits of `SEEN`; null is none of them. */
+  /** Bits of `SEEN`. A null has none. */
   seen: number;
-  /** Of objects, in the order in which they came. */
+  /** Fields of the objects, in the order of their first occurrence. */
   fields: Field[];
   byKey: Map<string, number>;
-  /** Of lists. */
+  /** Shape of the items of the lists. */
   item: Shape | undefined;
 }
 
 export interface Field {
   key: string;
-  /** As it was first written, quotes included. */
+  /** The key as it was first written, quotes included. */
   written: Buffer;
   shape: Shape;
   /** Number of the object that last had it. */
   object: number;
 }
 
-/** `IRREGULAR`: there is too much to keep account of. */
+/** `IRREGULAR`: too many fields to record. */
 export const SEEN = { BOOLEAN: 1, INTEGER: 2, DOUBLE: 4, VARCHAR: 8, OBJECT: 16, LIST: 32, IRREGULAR: 64 } as const;
 
-/** Changes shapes, and takes back what a record changed that proved bad, or was not there as a whole. */
+/** Changes shapes, and takes back the changes of a record that is damaged, or cut off by the end of the window. */
 export interface Shapes {
   mark(shape: Shape, bit: number): void;
   /** Index of a new field; undefined when there are too many. */
@@ -35,11 +35,11 @@ export interface Shapes {
   undo(): void;
 }
 
-/** Of all objects together. */
+/** Most fields of all objects together. */
 const MAX_FIELDS = 100_000;
-/** An object is a map rather than a struct when it has this many keys. */
+/** Objects with more keys become MAP, not STRUCT. */
 const MAP_KEYS = 200;
-/** Reading lists in lists back from Parquet takes DuckDB twice as long with every level. */
+/** Deepest nesting of a type: DuckDB reads lists in lists from Parquet twice as slowly with every level. */
 export const MAX_TYPE_DEPTH = 12;
 const MAX_TYPE_LENGTH = 16_384;
 
@@ -98,8 +98,8 @@ export function openShapes(): Shapes {
 }
 
 /**
- * The type of nested values: STRUCT, LIST, MAP for objects with very many keys whose values are alike, and JSON for what
- * is irregular. Strings stay strings. Pure.
+ * The SQL type of nested values: STRUCT, LIST, MAP for objects with very many keys and values of one type, else JSON.
+ * Strings are not parsed as dates. Pure.
  */
 export function nestedType(shape: Shape, doubleRounds: boolean): string {
   const type = typeOf(shape, 0);

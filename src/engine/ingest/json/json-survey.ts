@@ -1,17 +1,22 @@
 import type { Example } from "./json-copy.ts";
-/** What is known about the values under one top-level key. */
+
+/** Hint for a file without objects. */
+export const RECORDS_ARE_OBJECTS =
+  'Records have to be objects, such as {"value": 1}: a list of them, or one on each line.';
+
+/** Facts about the values under one top-level key that decide the type of its column. */
 export interface ColumnSurvey {
   key: string;
-  /** How many values are of each kind, in the order of `KINDS`; null is none of them. */
+  /** Number of values of each kind, in the order of `KINDS`. A null is of no kind. */
   counts: number[];
   /** The first value of each kind. */
   first: (Example | null)[];
-  /** Nested values hold integers that DOUBLE would round. */
+  /** Whether nested values hold integers that DOUBLE would round. */
   nestedBigint: boolean;
   /** The first number inside nested values that had to become a string. */
   nestedNumber: Example | null;
-  /** The first key that occurs twice in an object inside. */
+  /** The first key that occurs twice in one nested object. */
   nestedKey: Example | null;
-  /** The type of the nested values, set when all have been read. */
+  /** The type of the nested values, in SQL; JSON until all have been read. */
   nestedType: string;
 }

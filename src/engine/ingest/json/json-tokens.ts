@@ -1,32 +1,36 @@
 import { isUtf8 } from "node:buffer";
 import { KIND, type KindIndex, numberKind } from "./json-kinds.ts";
 
-/** Something that is not the JSON it should be, at a line and a column (in bytes), both from 1. */
+/** Faults with a remedy of their own. `trailing`: something follows an object on its line. */
+export type FaultCode = "not_utf8" | "not_object" | "list_not_object" | "trailing";
+
+/** A place that is not the JSON it should be: line and column (in bytes), both from 1. */
 export class JsonFault extends Error {
   readonly line: number;
   readonly column: number;
+  readonly code: FaultCode | undefined;
 
-  constructor(reason: string, line: number, column: number) {
+  constructor(reason: string, line: number, column: number, code: FaultCode | undefined) {
     super(reason);
     this.line = line;
     this.column = column;
+    this.code = code;
   }
 }
 
-/** A stretch of input, and where it lies. Reading moves `at`, `line` and `lineStart`. */
+/** The part of the input that is in memory. Reading moves `at`, `line` and `lineStart`. */
 export interface Window {
   bytes: Buffer;
-  /** The next byte to look at; `end` is the first that has not been read yet. */
+  /** Index of the next byte to look at. */
   at: number;
+  /** Index behind the last byte in memory. */
   end: number;
-  /** Whether nothing follows `end`. */
+  /** The input ends at `end`. */
   final: boolean;
   line: number;
   /** Index of the first byte of the line; negative when the line began before the window. */
   lineStart: number;
 }
-
-export const NOT_UTF8 = "a byte that is not UTF-8";
 
 /** Thrown when the window ends inside a value, and more can be read. */
 export const MORE = Symbol("more");
@@ -61,7 +65,9 @@ export function skipLineEnd(window: Window): void {
   const { bytes, end } = window;
   while (window.at < end && [SPACE, TAB, RETURN].some((space) => space === bytes[window.at])) window.at += 1;
   if (window.at === end && !window.final) throw MORE;
-  if (window.at < end && bytes[window.at] !== NEWLINE) throw fault(window, "something follows the object on its line");
+  if (window.at < end && bytes[window.at] !== NEWLINE) {
+    throw fault(window, "something follows the object on its line", window.at, "trailing");
+  }
 }
 
 /** Moves over a string. True when it has no escapes. */
@@ -111,7 +117,7 @@ export function skipScalar(window: Window): KindIndex | undefined {
   return isDigit(byte) || (byte === MINUS && next !== 73) ? skipNumber(window) : skipLiteral(window);
 }
 
-/** Digits first, and only a literal long enough to be rounded is looked at again. */
+/** Counts digits on the way: only a literal long enough to be rounded is parsed. */
 function skipNumber(window: Window): KindIndex {
   const { bytes, end } = window;
   const start = window.at;
@@ -162,7 +168,7 @@ function skipLiteral(window: Window): KindIndex | undefined {
   return literal < 2 ? KIND.BOOLEAN : literal === 2 ? undefined : KIND.DOUBLE;
 }
 
-/** Letters, digits and `+-.`: what numbers and literals are made of. */
+/** Letters, digits and `+-.`: the bytes of numbers and literals. */
 function isWordByte(byte: number): boolean {
   return (
     isDigit(byte) ||
@@ -189,8 +195,8 @@ export function expect(window: Window, byte: number, what: string): void {
 }
 
 /** A fault at `at`, by default the next byte. */
-export function fault(window: Window, reason: string, at: number = window.at): JsonFault {
-  return new JsonFault(reason, window.line, at - window.lineStart + 1);
+export function fault(window: Window, reason: string, at: number = window.at, code?: FaultCode): JsonFault {
+  return new JsonFault(reason, window.line, at - window.lineStart + 1, code);
 }
 
 function outOfInput(window: Window, reason: string): never {
@@ -198,7 +204,7 @@ function outOfInput(window: Window, reason: string): never {
   throw fault(window, reason, window.end);
 }
 
-/** Throws when what was read since `start` is not UTF-8. */
+/** Throws `JsonFault` for the first byte since `start` that is not UTF-8. */
 export function checkUtf8(window: Window, start: number): void {
   const { bytes, at } = window;
   if (isUtf8(bytes.subarray(start, at))) return;
@@ -206,11 +212,11 @@ export function checkUtf8(window: Window, start: number): void {
   for (let step = at - start; step >= 1; step = Math.floor(step / 2)) {
     while (good + step <= at && isUtf8(bytes.subarray(good, good + step))) good += step;
   }
-  // The steps end at a character of several bytes at the latest.
+  // Halving stops in front of a character of several bytes at the latest.
   for (let size = 1; size <= 4; size += 1) {
     if (good + size > at || !isUtf8(bytes.subarray(good, good + size))) continue;
     good += size;
     size = 0;
   }
-  throw fault(window, NOT_UTF8, good);
+  throw fault(window, "a byte that is not UTF-8", good, "not_utf8");
 }

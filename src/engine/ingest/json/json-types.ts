@@ -4,7 +4,7 @@ import type { ColumnSurvey } from "./json-survey.ts";
 
 type KeptAsText = IngestNotes["kept_as_text"][number];
 
-/** `NESTED` stands for a type still to be found, from what is inside. */
+/** A column's type. `NESTED`: lists or objects, whose type depends on their content. */
 export interface Decision {
   type:
     | "BOOLEAN"
@@ -32,8 +32,8 @@ const NUMBERS: Kind[] = ["INTEGER", "BIGINT", "DOUBLE", "NUMBER"];
 const TEXTS: Kind[] = ["DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "VARCHAR"];
 
 /**
- * The type of a column, from the kinds of its values: the one that keeps all of them, else text, and JSON where objects
- * or lists are among them. `target` is the type the dataset has, taken when every value fits it. Pure.
+ * Chooses a column's type from the kinds of its values: one that keeps all of them, else text, or JSON with objects or
+ * lists among them. `target`, the dataset's type, is chosen when every value fits it. Pure.
  */
 export function decideType({ key, counts, first }: ColumnSurvey, target: string | undefined): Decision {
   const present = KINDS.filter((_, index) => (counts[index] ?? 0) > 0);
@@ -78,12 +78,12 @@ function typeName(kind: Kind): string {
   return kind === "INTEGER" ? "BIGINT" : kind === "NUMBER" ? "DOUBLE" : kind === "NESTED" ? "JSON" : kind;
 }
 
-/** Whether the numbers in a column of text have to be taken as they are written: DuckDB would rewrite 1.10 as 1.1. */
+/** Whether numbers in a column of text must be read as they are written: DuckDB would rewrite 1.10 as 1.1. */
 export function needsVerbatim(survey: ColumnSurvey, decision: Decision): boolean {
   return decision.type === "VARCHAR" && (survey.counts[KINDS.indexOf("DOUBLE")] ?? 0) > 0;
 }
 
-/** Whether DuckDB can find these keys by name: it ignores case, and knows no empty name. */
+/** Whether DuckDB tells these keys apart as names: it ignores case, and has no empty names. */
 export function areFieldNames(keys: readonly string[]): boolean {
   return new Set(keys.map((key) => key.toLowerCase())).size === keys.length && keys.every(isFieldName);
 }
@@ -93,8 +93,8 @@ function isFieldName(key: string): boolean {
 }
 
 /**
- * How much of a row of a type DuckDB reserves room for, 2,048 times, in plain columns: what is inside lists and objects
- * is counted too, and twice, as it is held in between. Pure.
+ * Memory that DuckDB reserves for a value of a type, relative to a plain column; it reserves 2,048 of them at a time.
+ * Types inside lists and objects count twice, because their values are buffered. Pure.
  */
 export function widthOf(type: string): number {
   const parts = type.replace(/"(?:[^"]|"")*"/g, "").split(/[(,[]/).length;

@@ -1,23 +1,24 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { foldedName } from "../../duckdb/folded-name.ts";
-import type { ErrorKind } from "../../kernel/error-codes.ts";
-import type { NextStep } from "../../kernel/next-step.ts";
+import { argument, type NextStep, next } from "../../kernel/next-step.ts";
 import { Refusal } from "../../kernel/refusal.ts";
-import type { WorkerReply } from "../../kernel/run-worker.ts";
+import type { WorkerFailure, WorkerReply } from "../../kernel/run-worker.ts";
+import { FEWER_ROWS } from "../budget.ts";
 import type { Encoding } from "../types.ts";
+import { type ScanOptions, TooManyKeys } from "./json-columns.ts";
 import { createOutput, type Output } from "./json-copy.ts";
 import { type Input, isWindows1252, MAX_RECORD_BYTES, openInput, sniffEncoding, tooLong } from "./json-input.ts";
-import { createScanner, type Scanner, type ScanOptions, TooManyKeys } from "./json-scan.ts";
-import type { ColumnSurvey } from "./json-survey.ts";
-import { fault, JsonFault, NOT_UTF8 } from "./json-tokens.ts";
+import { createScanner, type Scanner } from "./json-scan.ts";
+import { type ColumnSurvey, RECORDS_ARE_OBJECTS } from "./json-survey.ts";
+import { CLOSE_LIST, COMMA, fault, JsonFault, NEWLINE, OPEN_LIST, OPEN_OBJECT, type Window } from "./json-tokens.ts";
 import { areFieldNames, decideType, needsVerbatim } from "./json-types.ts";
 
 export interface JsonTask {
   path: string;
-  /** Where the records go, one a line. */
+  /** File to write the records to, one a line. */
   records: string;
-  /** Each line is an object of its own. */
+  /** NDJSON: each line is an object of its own. */
   lines: boolean;
   skipBad: boolean;
   maxRows: number;
@@ -27,7 +28,7 @@ export interface JsonTask {
 
 export interface JsonSurvey {
   columns: ColumnSurvey[];
-  /** Too many different keys for columns: each record is one JSON value. */
+  /** There are too many different keys for columns: each record is one JSON value. */
   whole: boolean;
   /** The keys are called `c0`, `c1`… in the records. */
   renamed: boolean;
@@ -39,9 +40,9 @@ export interface JsonSurvey {
   encoding: Encoding;
 }
 
-/** How the file is read. Bytes that are no UTF-8 are damage once all of it has been looked at. */
 interface Reading {
   encoding: Encoding;
+  /** Whether all of the file was searched for UTF-8 after a byte that is not: from then on such a byte is damage. */
   judged: boolean;
 }
 
@@ -50,7 +51,13 @@ type JsonReply = WorkerReply<JsonSurvey>;
 const CHUNK_BYTES = 1024 ** 2;
 const MAX_COLUMNS = 1500;
 const MAX_SKIPPED_LINES = 20;
-const [NEWLINE, COMMA, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT] = [10, 44, 91, 93, 123];
+/** Values by their first character. */
+const STARTS: readonly [start: RegExp, what: string][] = [
+  [/\[/, "a list"],
+  [/"/, "a string"],
+  [/[-\d]/, "a number"],
+  [/[tfnNI]/, "a plain value"],
+];
 
 try {
   parentPort?.postMessage({ done: survey(workerData as JsonTask) } satisfies JsonReply);
@@ -59,8 +66,8 @@ try {
 }
 
 /**
- * One pass is enough unless numbers turn out to be in a column of text, keys to be none that DuckDB can tell apart,
- * records to have no common keys, or the file not to be UTF-8.
+ * Reads the file once, and again with other options when numbers turn out to be in a column of text, when DuckDB could
+ * not tell the keys apart, when the records have no common keys, or when the file is not UTF-8.
  */
 function survey(task: JsonTask): JsonSurvey {
   const options = { verbatim: new Set<string>(), rename: false, whole: false, maxKeys: MAX_COLUMNS };
@@ -77,7 +84,7 @@ function survey(task: JsonTask): JsonSurvey {
       options.rename = rename;
     } catch (error) {
       if (error instanceof TooManyKeys) options.whole = true;
-      else if (isOpen(error, reading)) {
+      else if (isUndecided(error, reading)) {
         reading.judged = true;
         if (isWindows1252(task.path)) reading.encoding = "windows-1252";
         else if (!task.skipBad) throw error;
@@ -87,18 +94,29 @@ function survey(task: JsonTask): JsonSurvey {
   }
 }
 
-/** Whether a fault is a byte that is not UTF-8, and it is not known yet whether the file is. */
-function isOpen(error: unknown, { encoding, judged }: Reading): boolean {
-  return error instanceof JsonFault && error.message === NOT_UTF8 && encoding === "utf-8" && !judged;
+/** Whether a fault is a byte that is not UTF-8 in a file that may be in another encoding. */
+function isUndecided(error: unknown, { encoding, judged }: Reading): boolean {
+  return error instanceof JsonFault && error.code === "not_utf8" && encoding === "utf-8" && !judged;
+}
+
+/** One reading of the whole file. */
+interface Pass {
+  task: JsonTask;
+  reading: Reading;
+  input: Input;
+  scanner: Scanner;
+  /** Records that are not in the file yet. */
+  output: Output;
+  /** Descriptor of the file of records. */
+  target: number;
+  result: Omit<JsonSurvey, "columns">;
 }
 
 function pass(task: JsonTask, options: ScanOptions, reading: Reading): JsonSurvey {
   const scanner = createScanner(options);
-  const input = openSync(task.path, "r");
+  const source = openSync(task.path, "r");
   const target = openSync(task.records, "w", 0o600);
-  const output = createOutput();
-  const result: JsonSurvey = {
-    columns: scanner.columns,
+  const result: Pass["result"] = {
     whole: options.whole,
     renamed: options.rename,
     rows: 0,
@@ -107,129 +125,120 @@ function pass(task: JsonTask, options: ScanOptions, reading: Reading): JsonSurve
     skipped: { count: 0, lines: [] },
     encoding: reading.encoding,
   };
-  const flush = (): void => {
-    for (let at = 0; at < output.length; ) at += writeSync(target, output.bytes, at, output.length - at);
-    result.bytes += output.length;
-    output.length = 0;
-  };
-  const skips = (error: unknown): error is JsonFault =>
-    error instanceof JsonFault && task.skipBad && !isOpen(error, reading);
   try {
-    readAll(openInput(input, reading.encoding), scanner, output, task, result, flush, skips);
-    flush();
-    scanner.finish();
-    return result;
+    const input = openInput(source, reading.encoding);
+    const run: Pass = { task, reading, input, scanner, output: createOutput(), target, result };
+    if (input.next() === OPEN_LIST && !task.lines) readList(run);
+    else readSequence(run);
+    flush(run);
+    return { ...result, columns: scanner.survey() };
   } finally {
-    closeSync(input);
+    closeSync(source);
     closeSync(target);
   }
 }
 
-function readAll(
-  input: Input,
-  scanner: Scanner,
-  output: Output,
-  task: JsonTask,
-  result: JsonSurvey,
-  flush: () => void,
-  skips: (error: unknown) => error is JsonFault,
-): void {
+function flush({ output, target, result }: Pass): void {
+  for (let at = 0; at < output.length; ) at += writeSync(target, output.bytes, at, output.length - at);
+  result.bytes += output.length;
+  output.length = 0;
+}
+
+function readList(run: Pass): void {
+  const { input, result } = run;
   const { window } = input;
-  let lines = task.lines;
-  const isList = input.next() === OPEN_LIST && !lines;
-  if (isList) window.at += 1;
-  for (;;) {
-    let byte = input.next();
-    if (isList) {
-      if (byte === undefined) throw fault(window, "the list has no end");
-      if (byte === CLOSE_LIST) break;
-      if (result.rows > 0) {
-        if (byte !== COMMA) throw fault(window, '"," or "]" is expected after an object');
-        window.at += 1;
-        byte = input.next();
-      }
+  window.at += 1;
+  for (let byte = input.next(); byte !== CLOSE_LIST; byte = input.next()) {
+    if (result.rows > 0 && byte !== undefined) {
+      if (byte !== COMMA) throw fault(window, '"," or "]" is expected after an object');
+      window.at += 1;
+      byte = input.next();
     }
-    if (byte === undefined) {
-      if (isList) throw fault(window, "the list has no end");
-      return;
-    }
-    const startLine = window.line;
-    const before = output.length;
-    try {
-      if (byte !== OPEN_OBJECT) throw fault(window, notAnObject(byte));
-      while (!scanner.record(window, output, lines)) input.fill();
-    } catch (error) {
-      if (!(lines && skips(error))) throw error;
-      result.skipped.count += 1;
-      if (result.skipped.lines.length < MAX_SKIPPED_LINES) {
-        result.skipped.lines.push({ line: error.line, reason: error.message });
-      }
-      input.skipLine();
-      continue;
-    }
-    result.rows += 1;
-    if (output.length - before > MAX_RECORD_BYTES) throw tooLong(startLine);
-    result.longest = Math.max(result.longest, output.length - before);
-    if (result.rows > task.maxRows) throw tooManyRows(task.maxRows);
-    if (output.length >= CHUNK_BYTES) {
-      flush();
-      parentPort?.postMessage({ progress: input.fraction() } satisfies JsonReply);
-    }
-    // One object on a line of its own: so are the others, and a bad one can be told from its neighbours.
-    if (result.rows === 1 && !isList && task.skipBad && !lines)
-      lines = window.line === startLine && input.peek() === NEWLINE;
+    if (byte === undefined) throw fault(window, "the list has no end");
+    readRecord(run, byte, false);
   }
   window.at += 1;
   if (input.next() !== undefined) throw fault(window, "something follows the end of the list");
 }
 
-function notAnObject(byte: number): string {
+/** Reads objects one after the other, of which those that are not JSON may be left out where each has its own line. */
+function readSequence(run: Pass): void {
+  const { task, reading, input, result } = run;
+  const { window } = input;
+  let { lines } = task;
+  for (let byte = input.next(); byte !== undefined; byte = input.next()) {
+    const startLine = window.line;
+    try {
+      readRecord(run, byte, lines);
+    } catch (error) {
+      if (!(lines && task.skipBad && error instanceof JsonFault) || isUndecided(error, reading)) throw error;
+      skipLine(run, error);
+      continue;
+    }
+    // One object on a line of its own: so are the others, and a bad one can be told from its neighbours.
+    if (result.rows === 1 && task.skipBad && !lines) lines = window.line === startLine && input.peek() === NEWLINE;
+  }
+}
+
+function readRecord(run: Pass, byte: number, oneLine: boolean): void {
+  const { task, input, scanner, output, result } = run;
+  const { window } = input;
+  const startLine = window.line;
+  const before = output.length;
+  if (byte !== OPEN_OBJECT) throw notAnObject(window, byte);
+  while (!scanner.record(window, output, oneLine)) input.fill();
+  const length = output.length - before;
+  if (length > MAX_RECORD_BYTES) throw tooLong(startLine);
+  result.rows += 1;
+  result.longest = Math.max(result.longest, length);
+  if (result.rows > task.maxRows) throw tooManyRows(task.maxRows);
+  if (output.length < CHUNK_BYTES) return;
+  flush(run);
+  parentPort?.postMessage({ progress: input.fraction() } satisfies JsonReply);
+}
+
+function skipLine({ input, result: { skipped } }: Pass, { line, message }: JsonFault): void {
+  skipped.count += 1;
+  if (skipped.lines.length < MAX_SKIPPED_LINES) skipped.lines.push({ line, reason: message });
+  input.skipLine();
+}
+
+function notAnObject(window: Window, byte: number): JsonFault {
   const text = String.fromCharCode(byte);
-  const what =
-    byte === OPEN_LIST
-      ? "a list"
-      : text === '"'
-        ? "a string"
-        : /[-\d]/.test(text)
-          ? "a number"
-          : /[tfnNI]/.test(text)
-            ? "a plain value"
-            : JSON.stringify(text);
-  return `${what} where an object is expected`;
+  const [, what = JSON.stringify(text)] = STARTS.find(([start]) => start.test(text)) ?? [];
+  const code = byte === OPEN_LIST ? "list_not_object" : "not_object";
+  return fault(window, `${what} where an object is expected`, window.at, code);
 }
 
-function tooManyRows(maxRows: number): Refusal {
-  return new Refusal(
-    "limit",
-    `has more than ${maxRows} rows, the most one ingest may write.`,
-    "Ingest part of it, or raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
-  );
+function tooManyRows(limit: number): Refusal {
+  return new Refusal("limit", `has more than ${limit} rows, the most one ingest may write.`, FEWER_ROWS, {
+    limit,
+    setting: "max_ingest_rows",
+  });
 }
 
-function describe(error: unknown, task: JsonTask): { kind: ErrorKind; message: string; hint: NextStep } {
-  if (error instanceof Refusal) return { kind: error.kind, message: error.message, hint: error.hint };
-  if (error instanceof JsonFault) {
-    return {
-      kind: "invalid",
-      message: `, line ${error.line}, column ${error.column}: ${error.message}.`,
-      hint: hint(error, task),
-    };
+function describe(error: unknown, task: JsonTask): WorkerFailure {
+  if (error instanceof Refusal) {
+    const { kind, message, hint, facts } = error;
+    return { kind, message, hint, facts };
   }
-  throw error;
+  if (!(error instanceof JsonFault)) throw error;
+  const { line, column, message } = error;
+  const where = `, line ${line}, column ${column}: ${message}.`;
+  return { kind: "invalid", code: "json_damaged", message: where, hint: remedy(error, task), facts: { line } };
 }
 
-function hint(error: JsonFault, { lines, skipBad }: JsonTask): string {
-  if (lines && error.message.startsWith("a list where")) {
-    return 'Each line has to be an object. If the file is one list of objects, pass format: "json".';
+function remedy({ code }: JsonFault, { lines, skipBad }: JsonTask): NextStep {
+  const asJson = argument("format", "json");
+  if (lines && code === "list_not_object") {
+    return next`Each line has to be an object. If the file is one list of objects, pass ${asJson}.`;
   }
-  if (error.message.endsWith("an object is expected")) {
-    return 'Records have to be objects, such as {"value": 1}: a list of them, or one on each line.';
+  if (code === "not_object" || code === "list_not_object") return RECORDS_ARE_OBJECTS;
+  if (lines && code === "trailing") {
+    return next`Each line has to be one object. If objects follow each other without line ends, pass ${asJson}.`;
   }
-  if (lines && error.message.startsWith("something follows")) {
-    return 'Each line has to be one object. If objects follow each other without line ends, pass format: "json".';
-  }
-  if (error.message === NOT_UTF8 && !lines) return "Repair that byte, or save all of the file as UTF-8.";
-  if (lines) return 'Repair the line, or pass on_bad_rows: "skip" to leave such lines out.';
+  if (code === "not_utf8" && !lines) return "Repair that byte, or save all of the file as UTF-8.";
+  if (lines) return next`Repair the line, or pass ${argument("on_bad_rows", "skip")} to leave such lines out.`;
   if (!skipBad) return "Repair the file and retry.";
-  return 'Bad rows can be skipped only where each line is an object of its own; for such a file pass format: "ndjson".';
+  return next`Bad rows can be skipped only where each line is an object of its own; for such a file pass ${argument("format", "ndjson")}.`;
 }

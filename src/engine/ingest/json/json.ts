@@ -11,24 +11,24 @@ import { uniqueNames } from "../unique-names.ts";
 import { writeParquet } from "../write.ts";
 import type { Example } from "./json-copy.ts";
 import { KIND } from "./json-kinds.ts";
-import type { ColumnSurvey } from "./json-survey.ts";
+import { type ColumnSurvey, RECORDS_ARE_OBJECTS } from "./json-survey.ts";
 import { type Decision, decideType, widthOf } from "./json-types.ts";
 import type { JsonSurvey, JsonTask } from "./json-worker.ts";
 
 type KeptAsText = IngestNotes["kept_as_text"][number];
 
-/** Part of the progress that reading takes; writing takes the rest. */
+/** Share of reading in the progress; the rest is writing. */
 const FIRST_PART = 0.5;
-/** DuckDB reads twice as much as this at a time, and needs room around the longest record. */
+/** DuckDB buffers twice as much, which has to hold the longest record. */
 const READ_BYTES = 2 * 1024 ** 2;
-/** Lists and objects take many times their text while it is read. */
+/** Smaller for lists and objects, which take many times their text in memory. */
 const NESTED_READ_BYTES = 256 * 1024;
 const SPARE_BYTES = 1024;
 
 /**
- * JSON (a list of objects, or objects one after the other) and NDJSON. DuckDB's reader rounds numbers, reads past
- * damage and drops keys it did not sample, so a worker reads the whole source first: it checks the grammar, finds the
- * type of every column from all of its values, and writes the records one a line with nothing left to guess.
+ * JSON (a list of objects, or objects one after the other) and NDJSON. DuckDB's reader rounds numbers, ignores damage and
+ * drops keys that it did not sample, so a worker reads the whole source first: it checks the grammar, infers the type of
+ * every column from all of its values, and writes the records one a line for DuckDB to read with these types.
  *
  * A column is BOOLEAN, BIGINT, DOUBLE, DATE, TIMESTAMP or TIMESTAMP WITH TIME ZONE when every value is one and none is
  * rounded by it; STRUCT, LIST or MAP when every value is an object or list; JSON when those are mixed with plain values
@@ -81,7 +81,7 @@ function surveyJson(
 function noColumns(source: Source, { rows, skipped }: JsonSurvey): LakeError {
   const what = skipped.count > 0 ? "has no good line" : rows > 0 ? "has only objects without keys" : "has no objects";
   return new LakeError("invalid", `${source.label} ${what}, so there are no columns to make.`, {
-    hint: 'Records have to be objects, such as {"value": 1}: a list of them, or one on each line.',
+    hint: RECORDS_ARE_OBJECTS,
   });
 }
 
@@ -153,7 +153,7 @@ async function convert(
     );
   } catch (error) {
     if (!(error instanceof LakeError) || nested.size === 0) throw error;
-    // What DuckDB cannot put into a STRUCT after all, JSON still holds as it is.
+    // Values that DuckDB cannot convert to a STRUCT after all are stored as JSON.
     if (error.kind !== "invalid") throw error;
     return write(
       decided.map(({ type }) => (type === "NESTED" ? "JSON" : type)),
@@ -162,18 +162,18 @@ async function convert(
   }
 }
 
-/** For a column that would have a type of lists and objects. */
+/** The note for a column that is JSON in the place of a nested type. */
 function nestedNote(column: ColumnSurvey | undefined, reason: string): KeptAsText[] {
   const example = column?.first[KIND.NESTED];
   return column && example ? [{ column: column.key, inferred: "STRUCT", ...example, reason }] : [];
 }
 
-/** What lists and objects take in memory, as a multiple of their text. */
+/** Memory of lists and objects as a multiple of their text. */
 const NESTED_GROWTH = 4;
-/** In plain columns: what 256 MiB and two threads have been seen to hold. */
+/** Widest row, by `widthOf`, that 256 MiB and two threads were seen to hold. */
 const MAX_WIDTH = 1500;
 
-/** Takes from `nested` the widest types until the others fit in memory, and says so. */
+/** Removes the widest types from `nested` until the others fit in memory, and returns notes about those. */
 function keepWideAsJson(columns: readonly ColumnSurvey[], nested: Map<number, string>): KeptAsText[] {
   const widths = [...nested].map(([index, type]) => ({ index, width: widthOf(type) }));
   let total = columns.length - nested.size + widths.reduce((sum, { width }) => sum + width, 0);
@@ -211,12 +211,12 @@ function nestedNumberNote(column: string, { line, value }: Example): KeptAsText 
   };
 }
 
-/** Dates go through text, as the survey saw them: the reader of JSON has its own idea of formats. */
+/** Dates are read as text and cast: DuckDB's reader of JSON accepts other formats than the survey. */
 function readAs(type: string): string {
   return type === "DATE" || type.startsWith("TIMESTAMP") ? "VARCHAR" : type;
 }
 
-/** Types by column, in DuckDB's own spelling, which goes into the schema's fingerprint. */
+/** Nested types by column, as DuckDB spells them, since the spelling is part of the schema's fingerprint. */
 async function nestedTypes(
   connection: Connection,
   decided: readonly { column: ColumnSurvey; type: string }[],

@@ -1,6 +1,7 @@
 import { itemCount } from "../../catalog/browse.ts";
 import type { Catalog, Head, Manifest } from "../../catalog/types.ts";
-import { identifier, literal } from "../../duckdb/duckdb.ts";
+import { identifier } from "../../duckdb/duckdb.ts";
+import { insertJson } from "../../duckdb/json-rows.ts";
 import { mapAhead } from "../../kernel/map-ahead.ts";
 import { shownSource } from "../guard/shown-source.ts";
 import type { Builtin } from "../snapshot.ts";
@@ -8,7 +9,7 @@ import type { Builtin } from "../snapshot.ts";
 const LOADS_AHEAD = 16;
 const ROWS_PER_STATEMENT = 200;
 
-/** Statements that make one of the catalog's tables: a row per dataset, per retained version, or per current file. */
+/** Statements that create a table of the catalog: a row per dataset, per retained version, or per current file. */
 export function catalogTable(name: Builtin, catalog: Catalog): AsyncIterable<string> {
   return TABLES[name](catalog);
 }
@@ -118,7 +119,7 @@ function fileRows(manifest: Manifest): Row[] {
   }));
 }
 
-/** A temporary table from JSON, some rows at a time, so that a large catalog never becomes one large text. */
+/** Statements for a temporary table, with some rows each, so that a large catalog does not become one large text. */
 async function* tableOf(
   name: string,
   columns: Record<string, string>,
@@ -126,20 +127,12 @@ async function* tableOf(
 ): AsyncGenerator<string> {
   const definitions = Object.entries(columns).map(([column, type]) => `${identifier(column)} ${type}`);
   yield `CREATE OR REPLACE TEMP TABLE ${name} (${definitions.join(", ")})`;
-  const shape = literal(JSON.stringify([columns]));
-  const insert = (batch: Row[]): string =>
-    `INSERT INTO ${name} BY NAME SELECT unnest(from_json(${literal(JSON.stringify(batch, wellFormed))}, ${shape}), max_depth := 2)`;
   let batch: Row[] = [];
   for await (const row of rows) {
     batch.push(row);
     if (batch.length < ROWS_PER_STATEMENT) continue;
-    yield insert(batch);
+    yield insertJson(name, columns, batch);
     batch = [];
   }
-  if (batch.length > 0) yield insert(batch);
-}
-
-/** Half of a surrogate pair, in the text of one source, would make DuckDB refuse the JSON of all. */
-export function wellFormed(_key: string, value: unknown): unknown {
-  return typeof value === "string" ? value.replace(/\p{Surrogate}/gu, "\ufffd") : value;
+  if (batch.length > 0) yield insertJson(name, columns, batch);
 }

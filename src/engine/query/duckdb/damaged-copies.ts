@@ -3,41 +3,41 @@ import { LakeError } from "../../kernel/errors.ts";
 import type { Store } from "../../store/store.ts";
 
 /**
- * Statements read files of the lake only, so what is wrong with one is damage, and no mistake of the caller. What DuckDB
- * 1.5 says when any one byte of a file is another; no statement can make it say the like without a file.
+ * Messages of DuckDB 1.5 for a file with a wrong byte. Statements read only files of the lake, so these mean damage and
+ * no mistake of the caller; no statement can provoke such a message without a file.
  */
 const DAMAGE =
   /^(?:IO|Invalid) Error: .*(?:TProtocolException|invalid TType|don't know what type|out of buffer|ZSTD|corrupt|magic bytes|too small to be a Parquet|Prefetch registered|Could not read (?:enough bytes )?from file)/is;
-/** These a statement can make it say, but not with a path of ours, which callers are never told. */
+/** Messages that a statement can provoke, but not with a path of ours, which callers never see. */
 const DAMAGED_FILE =
   /^(?:IO|Invalid Input) Error: (?:Failed to read (?:Parquet )?file |No magic bytes|Footer length error|File .* too small to be a Parquet file)/is;
-/** A copy that another statement found damaged, and took out. */
+/** A copy that another statement has found damaged, and removed. */
 const GONE = /^IO Error: Cannot open file /;
-/** The path comes early, and what callers can make long comes late. */
+/** Characters of a message that are examined: the path comes early, parts that callers can make long come late. */
 const LOOKED_AT = 4_000;
 
-/** As DuckDB said it, in whatever words of ours that has been put since. */
+/** The message of DuckDB's own error. */
 export function messageOf(error: unknown): string {
   let cause = error;
   while (cause instanceof LakeError) ({ cause } = cause);
   return cause instanceof Error ? cause.message.slice(0, LOOKED_AT) : "";
 }
 
-/** Whether DuckDB failed on the bytes of a file below `root`. */
+/** Whether DuckDB failed because of the bytes of a file below `root`. */
 export function isDamage(error: unknown, root: string): boolean {
   const message = messageOf(error);
-  // Names of datasets are in paths.
+  // Without paths, which contain names of datasets.
   if (DAMAGE.test(message.replace(/'[^'\n]*'|"[^"\n]*"/g, ""))) return true;
   return message.includes(root) && DAMAGED_FILE.test(message);
 }
 
 /**
- * After `error`: which of the local copies have changed since they were held, by damage or because somebody has found that
- * before. They are fetched again when they are next asked for.
+ * After `error`: the keys of local copies that have changed since they were pinned, because they are damaged or have
+ * been removed as damaged. They are fetched again when they are next needed.
  */
 export async function damagedCopies(
   store: Store,
-  held: ReadonlyMap<string, number>,
+  pinned: ReadonlyMap<string, number>,
   error: unknown,
   signal?: AbortSignal,
 ): Promise<string[]> {
@@ -46,10 +46,10 @@ export async function damagedCopies(
   const message = messageOf(error);
   const isGone = message.includes(localRoot) && GONE.test(message);
   if (!isGone && !isDamage(error, localRoot)) return [];
-  return untilAborted(remote.recheck(held), signal);
+  return untilAborted(remote.recheck(pinned), signal);
 }
 
-/** Runs `work`, which can be repeated, and once more when it failed on copies that had changed. */
+/** Runs `work`, and runs it once more when it failed on damaged local copies. */
 export async function onWholeCopies<Result>(
   store: Store,
   files: readonly { key: string }[],
@@ -59,15 +59,15 @@ export async function onWholeCopies<Result>(
     return await work();
   } catch (error) {
     const keys = files.map(({ key }) => key);
-    const damaged = await damagedCopies(store, heldNow(keys), error);
+    const damaged = await damagedCopies(store, pinnedNow(keys), error);
     if (damaged.length === 0) throw error;
     return work();
   }
 }
 
-/** Throws what ended work that is not repeated by itself: `error`, unless copies were damaged. */
-export async function failedOnCopies(store: Store, keys: readonly string[], error: unknown): Promise<never> {
-  const damaged = await damagedCopies(store, heldNow(keys), error);
+/** Throws `unavailable` when `error` came of damaged local copies, which have been removed; else `error`. */
+export async function throwForCopies(store: Store, keys: readonly string[], error: unknown): Promise<never> {
+  const damaged = await damagedCopies(store, pinnedNow(keys), error);
   if (damaged.length === 0) throw error;
   throw new LakeError("unavailable", "The local copy of a data file was damaged, and has been removed.", {
     hint: "Call again: the file is fetched anew.",
@@ -75,7 +75,7 @@ export async function failedOnCopies(store: Store, keys: readonly string[], erro
   });
 }
 
-function heldNow(keys: readonly string[]): Map<string, number> {
+function pinnedNow(keys: readonly string[]): Map<string, number> {
   const now = performance.now();
   return new Map(keys.map((key) => [key, now]));
 }

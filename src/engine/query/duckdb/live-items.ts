@@ -1,13 +1,13 @@
 import type { Manifest } from "../../catalog/types.ts";
 import { identifier, literalList } from "../../duckdb/duckdb.ts";
 
-/** A column of every segment that is none of the index as a table. */
+/** Columns of segments that the index does not have as a table. */
 const HIDDEN_COLUMNS: Readonly<Record<string, string>> = { from_dataset: "BOOLEAN" };
 
 /**
- * A SELECT of the items of an index as it stands: of every id what the last file says, unless that deletes it. `paths`
- * are the manifest's files in their order; `columns` names columns of the manifest, or `from_dataset`. Vectors are read
- * only by a statement that uses them, and a condition on `id` reaches every file.
+ * A SELECT of the current items of an index: the last row of every id, unless that is a deletion. `paths` are the
+ * manifest's files in their order; `columns` are columns of the manifest, or `from_dataset`. Only a statement that uses
+ * vectors reads them, and a condition on `id` is pushed down to every file.
  */
 export function liveItems(
   manifest: Pick<Manifest, "columns" | "index">,
@@ -27,7 +27,7 @@ export function liveItems(
   const changes = paths.slice(baseFiles);
   if (paths.length === 0) return `SELECT ${select(false)} WHERE false`;
   if (changes.length === 0) return `SELECT ${select(true)} FROM ${readSegments(base)}`;
-  // Ids are compared apart from the vectors, so that these are never held while the last change of each is looked for.
+  // The last change of each id is found without vectors, so that these need not be in memory.
   const changed = readSegments(changes);
   const last = `SELECT id, max(file_index) AS file_index FROM ${changed} GROUP BY id`;
   const lastChanges = `SELECT ${select(true)} FROM ${changed} SEMI JOIN (${last}) USING (id, file_index)
@@ -37,7 +37,7 @@ export function liveItems(
     UNION ALL ${lastChanges}`;
 }
 
-/** `file_index` counts the files as they are listed here, also when some are not read. */
+/** `file_index` is the position in this list, also when some files are not read. */
 function readSegments(paths: readonly string[]): string {
   return `read_parquet(${literalList([...paths])}, hive_partitioning = false)`;
 }

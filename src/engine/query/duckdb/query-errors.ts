@@ -1,8 +1,9 @@
-import { didYouMean } from "../../catalog/nearest.ts";
+import { didYouMean, nearest } from "../../catalog/nearest.ts";
 import type { Manifest } from "../../catalog/types.ts";
 import { translateDuckError } from "../../duckdb/duck-errors.ts";
 import { withoutLongNames } from "../../duckdb/short-names.ts";
-import { LakeError } from "../../kernel/errors.ts";
+import { LakeError, reworded } from "../../kernel/errors.ts";
+import { action, argument, next, setting } from "../../kernel/next-step.ts";
 import { CELL_LIMIT, MAX_CELL_ITEMS, MAX_CELL_TEXT, MAX_ROW_CELL } from "../guard/cell-limits.ts";
 import type { Judged } from "../guard/guard.ts";
 import { HIT_COLUMNS } from "../search/vector-hits.ts";
@@ -16,11 +17,11 @@ export function isFatal(error: unknown): boolean {
   return /^(FATAL|INTERNAL) Error|database has been invalidated/.test(messageOf(error));
 }
 
-/** Errors of DuckDB and of the cell limits in our words. */
+/** A `LakeError` for an error of DuckDB, a damaged file, or a cell limit. */
 export function explained(error: unknown, localRoot: string): LakeError {
   if (isDamage(error, localRoot)) {
     return new LakeError("corrupt", "A data file of a dataset in this statement is damaged.", {
-      hint: "lakehouse-mcp verify names it, and says what to do.",
+      hint: next`${action("verify")} names it, and says what to do.`,
       cause: error,
     });
   }
@@ -34,7 +35,7 @@ export function explained(error: unknown, localRoot: string): LakeError {
   );
 }
 
-/** What the manifests call columns and fields, which came from files. */
+/** Names of columns and fields, which come from files. */
 function namesIn(manifests: readonly Manifest[]): string[] {
   return manifests.flatMap(({ columns }) =>
     columns.flatMap(({ name, type }) => [
@@ -44,7 +45,7 @@ function namesIn(manifests: readonly Manifest[]): string[] {
   );
 }
 
-/** SUMMARIZE averages whatever it is given, and fails as a whole over a column whose values have no average. */
+/** Adds a hint about SUMMARIZE, which averages every column, and fails when one has no average. */
 function withAverages(error: LakeError): LakeError {
   const isNanoTime = error.message.includes("'avg(TIME_NS)'");
   if (
@@ -59,44 +60,44 @@ function withAverages(error: LakeError): LakeError {
   const hint = isNanoTime
     ? 'SUMMARIZE, too, averages: cast such columns, as in SUMMARIZE SELECT * REPLACE (CAST("time" AS TIME) AS "time") FROM t.'
     : "If this is SUMMARIZE: some values are too large or too small to be averaged. Leave that column out, as in SUMMARIZE SELECT * EXCLUDE (c) FROM t.";
-  return new LakeError(error.kind, error.message, { code: error.code, hint, cause: error.cause });
+  return reworded(error, { hint });
 }
 
-/** DuckDB offers other names only when the column was not qualified. */
-export function withColumns(told: LakeError, { calls }: Judged, snapshot: Snapshot): LakeError {
+/** Names come from files: longer ones are left out. */
+const MAX_FACT = 100;
+
+/** Adds the nearest columns, which DuckDB names only for columns without a table, and cuts long names from files. */
+export function withColumns(original: LakeError, { calls }: Judged, snapshot: Snapshot): LakeError {
   const manifests = [...snapshot.manifests.values()];
-  const message = withoutLongNames(told.message, namesIn(manifests));
-  const error =
-    message === told.message
-      ? told
-      : new LakeError(told.kind, message, { code: told.code, hint: told.hint, cause: told.cause });
+  const error = reworded(original, { message: withoutLongNames(original.message, namesIn(manifests)) });
   if (calls.length > 0 && /^Binder error: Referenced table "vector_search" not found/.test(error.message)) {
-    return new LakeError("invalid", error.message, {
-      hint: "Give the hits a name: FROM vector_search(…) AS hit, then hit.id.",
-      cause: error.cause,
-    });
+    return reworded(error, { hint: "Give the hits a name: FROM vector_search(…) AS hit, then hit.id." });
   }
   const [, wanted] = /(?:column named|Referenced column) "([^"]{1,100})"/.exec(error.message) ?? [];
   if (error.kind !== "invalid" || wanted === undefined) return error;
   const columns = manifests.flatMap((manifest) => manifest.columns.map((column) => column.name));
   if (calls.length > 0) columns.push(...HIT_COLUMNS);
   const where = manifests.map((manifest) => `DESCRIBE ${manifest.name}`).join(", ");
-  return new LakeError("invalid", error.message.replace(/^Binder error: Values list "/, 'Binder error: Table "'), {
+  return reworded(error, {
+    message: error.message.replace(/^Binder error: Values list "/, 'Binder error: Table "'),
+    code: "unknown_column",
     hint: `${didYouMean(wanted, columns)} ${where || "DESCRIBE SELECT …"} lists columns.`.trim(),
-    cause: error.cause,
+    facts: { column: wanted, nearest: nearest(wanted, columns).filter(({ length }) => length <= MAX_FACT) },
   });
 }
 
 export function timedOut(timeoutMs: number): LakeError {
-  return new LakeError("limit", `The statement was stopped at timeout_ms = ${timeoutMs}.`, {
+  return new LakeError("limit", `The statement was stopped after ${timeoutMs} ms.`, {
     code: "query_timeout",
-    hint: "Filter or aggregate earlier, look for a join without a condition, or allow more with timeout_ms.",
+    hint: next`Filter or aggregate earlier, look for a join without a condition, or allow more with ${argument("timeout_ms")}.`,
+    facts: { argument: "timeout_ms", limit: timeoutMs },
   });
 }
 
 export function tooPatient(timeoutMs: number, maxMs: number): LakeError {
-  return new LakeError("invalid", `timeout_ms is ${timeoutMs}; it may be ${maxMs} at most.`, {
-    hint: `Call again with timeout_ms: ${maxMs} or less, or raise max_query_timeout (LAKEHOUSE_MAX_QUERY_TIMEOUT).`,
+  return new LakeError("invalid", `A statement may take ${maxMs} ms at most; ${timeoutMs} were requested.`, {
+    hint: next`Call again with ${argument("timeout_ms", maxMs)} or less, or raise ${setting("max_query_timeout")}.`,
+    facts: { argument: "timeout_ms", limit: maxMs, setting: "max_query_timeout" },
   });
 }
 

@@ -1,6 +1,6 @@
-import type { Params } from "../../duckdb/duckdb.ts";
 import { throwIfAborted } from "../../kernel/abort.ts";
 import { LakeError } from "../../kernel/errors.ts";
+import type { Params } from "../../kernel/json.ts";
 import { MAX_SQL_CHARS } from "../../kernel/limits.ts";
 import { assertPatterns } from "../guard/calls.ts";
 import { limitCells } from "../guard/cell-limits.ts";
@@ -9,20 +9,23 @@ import { neededFiles } from "../pruning/needed-files.ts";
 import { callKey, readSearches, type VectorSearch } from "../search/vector-calls.ts";
 import { type FoundByKey, missingSearches, putHits, SearchesNeeded } from "../search/vector-hits.ts";
 import type { Pins, Snapshot } from "../snapshot.ts";
-import type { Opened } from "./instance.ts";
-import type { Session } from "./pool.ts";
+import type { Shared } from "./instance.ts";
+import type { PooledInstance } from "./pooled-instances.ts";
+import { explained, withColumns } from "./query-errors.ts";
 import { show, type ViewParts } from "./views.ts";
 
-/** One turn on the pool. */
-export interface Turn {
-  session: Session;
-  open: Opened;
+/** One statement on an instance of the pool. */
+export interface QuerySession {
+  instance: PooledInstance;
+  shared: Shared;
   signal: AbortSignal;
   params: Params | undefined;
   pins: Pins;
+  /** Hits of the searches that have run for this statement. */
+  found: FoundByKey;
 }
 
-/** Thrown when local copies of files have to be fetched, which must not keep a place on the pool. */
+/** Thrown when local copies of files have to be fetched first, with no instance taken. */
 export class FilesNeeded extends Error {
   readonly snapshot: Snapshot;
 
@@ -32,29 +35,57 @@ export class FilesNeeded extends Error {
   }
 }
 
-export const KEPT_VERDICT_CHARS = 10_000;
+/** Longer statements are hardly ever sent again, and take memory to keep. */
+export const CACHED_CHARS = 10_000;
 const MAX_COMPUTED_BYTES = 8 * 2 ** 20;
 
-/** Judges a statement, or recalls its verdict. Throws as `judge` does, and `SearchesNeeded`. */
-export async function judgeOn(turn: Turn, sql: string, found: FoundByKey): Promise<Judged> {
-  const { session, open, signal, params } = turn;
-  const before = open.verdicts.get(sql);
-  if (before) return before;
-  let askedData = false;
-  const parts = guardParts(session, open, signal, async (judged, limit) => {
-    askedData = true;
-    await prepare(turn, judged, found);
-    return session.connection.texts(judged, { params, maxRows: limit, maxBytes: MAX_SQL_CHARS, signal });
+/** The verdict on a statement, from the cache where it is there. Throws as `judge` does, and `SearchesNeeded`. */
+export async function judgeOn(session: QuerySession, sql: string): Promise<Judged> {
+  const { instance, shared, signal, params } = session;
+  const cached = shared.verdicts.get(sql);
+  if (cached) return cached;
+  let readsData = false;
+  const parts = guardParts(instance, shared, signal, async (judged, limit) => {
+    readsData = true;
+    await prepare(session, judged);
+    return instance.connection.texts(judged, { params, maxRows: limit, maxBytes: MAX_SQL_CHARS, signal });
   });
   const judged = await judge(sql, parts);
-  if (!askedData && sql.length <= KEPT_VERDICT_CHARS) open.verdicts.set(sql, judged);
+  if (!readsData && sql.length <= CACHED_CHARS) shared.verdicts.set(sql, judged);
   return judged;
 }
 
-/** The guard's view of DuckDB: parsing binds nothing, and what it has run is only what it has allowed. */
+export interface Prepared {
+  judged: Judged;
+  snapshot: Snapshot;
+  /** The versions that are read, as in `workers@3`. */
+  datasets: string[];
+}
+
+/**
+ * Judges a statement, makes the connection see the data that it reads, and runs it. `planKey` names the content of its
+ * tables; undefined where a plan must not be used again.
+ */
+export async function runPrepared<Result>(
+  session: QuerySession,
+  sql: string,
+  run: (judged: Judged, planKey: string | undefined) => Promise<Result>,
+): Promise<Prepared & { result: Result }> {
+  const judged = await judgeOn(session, sql);
+  const { snapshot, datasets } = await prepare(session, judged);
+  // A plan made over other hits may have been pruned by them.
+  const planKey = judged.calls.length > 0 ? undefined : snapshot.relations.map(({ stamp }) => stamp).join();
+  try {
+    return { result: await run(judged, planKey), judged, snapshot, datasets };
+  } catch (error) {
+    throw withColumns(explained(error, session.shared.store.localRoot), judged, snapshot);
+  }
+}
+
+/** The guard's view of DuckDB: parsing binds nothing, and it runs only statements that it has allowed. */
 export function guardParts(
-  { connection }: Session,
-  open: Opened,
+  { connection }: PooledInstance,
+  shared: Shared,
   signal: AbortSignal,
   values: GuardParts["values"],
 ): GuardParts {
@@ -63,7 +94,7 @@ export function guardParts(
     return row?.text ?? "";
   };
   return {
-    functions: open.functions,
+    functions: shared.functions,
     parse: (statement) => connection.parse(statement, signal),
     parseAll: (statement) => text("json_serialize_sql($1::VARCHAR)", statement),
     write: (tree) => text("json_deserialize_sql($1::VARCHAR::JSON)", tree),
@@ -71,25 +102,25 @@ export function guardParts(
   };
 }
 
-/** For `guardParts` where nothing may be read. */
+/** `values` of `guardParts` where no data may be read. */
 export function refuseData(): never {
   throw new LakeError("denied", "A PIVOT needs its columns written out here.", { hint: "List them with IN (…)." });
 }
 
-/** What a statement will read, all of it pinned. Throws `FilesNeeded`. */
-export async function pinnedSnapshot(turn: Turn, judged: Judged): Promise<Snapshot> {
-  const { snapshots } = turn.open;
-  const whole = await snapshots.resolve(judged, turn.pins);
-  // With all files at hand there is nothing to save but looking into each, and a view of its own costs a statement more.
-  if (snapshots.arePinned(whole, turn.pins)) return whole;
-  const narrowed = snapshots.narrow(whole, await needed(turn, judged, whole));
-  if (!snapshots.arePinned(narrowed, turn.pins)) throw new FilesNeeded(narrowed);
+/** The versions and files that a statement reads, all of them pinned. Throws `FilesNeeded`. */
+export async function pinnedSnapshot(session: QuerySession, judged: Judged): Promise<Snapshot> {
+  const { snapshots } = session.shared;
+  const whole = await snapshots.resolve(judged, session.pins);
+  // Where all files are local, pruning saves only a look into each, and a view of its own costs the statement more.
+  if (snapshots.arePinned(whole, session.pins)) return whole;
+  const narrowed = snapshots.narrow(whole, await needed(session, judged, whole));
+  if (!snapshots.arePinned(narrowed, session.pins)) throw new FilesNeeded(narrowed);
   return narrowed;
 }
 
 const MAX_ANSWER_BYTES = 8 * 2 ** 20;
 
-function needed({ session, signal, params }: Turn, { filters }: Judged, { manifests }: Snapshot) {
+function needed({ instance, signal, params }: QuerySession, { filters }: Judged, { manifests }: Snapshot) {
   return neededFiles({
     filters,
     manifests,
@@ -97,9 +128,9 @@ function needed({ session, signal, params }: Turn, { filters }: Judged, { manife
     ask: async (sql) => {
       const limits = { params, maxRows: Number.POSITIVE_INFINITY, maxBytes: MAX_ANSWER_BYTES, signal };
       try {
-        return await session.connection.texts({ sql, explain: false }, limits);
+        return await instance.connection.texts({ sql, explain: false }, limits);
       } catch {
-        // Such as a constant that is no date: for the statement itself to tell.
+        // Such as a constant that is no date: the statement itself will say so.
         throwIfAborted(signal);
         return [];
       }
@@ -107,35 +138,32 @@ function needed({ session, signal, params }: Turn, { filters }: Judged, { manife
   });
 }
 
-/** Makes the session see all that a judged statement reads. Throws `SearchesNeeded` and `FilesNeeded`. */
-export async function prepare(
-  turn: Turn,
-  judged: Judged,
-  found: FoundByKey,
-): Promise<{ snapshot: Snapshot; datasets: string[] }> {
-  const { session, signal, params } = turn;
+/** Makes the connection see the data that a judged statement reads. Throws `SearchesNeeded` and `FilesNeeded`. */
+export async function prepare(session: QuerySession, judged: Judged): Promise<Pick<Prepared, "snapshot" | "datasets">> {
+  const { instance, signal, params, found } = session;
+  const { connection } = instance;
   assertPatterns(judged.patterns, (name) => given(params, name));
-  const snapshot = await pinnedSnapshot(turn, judged);
-  const searches = await searchesOf(turn, judged, found);
-  await show(snapshot.relations, session, viewParts(turn), signal);
-  await limitCells(session.connection, judged.growing);
-  if (searches.length > 0) await putHits(session.connection, searches, found, signal);
-  return { snapshot, datasets: readFrom(snapshot, searches, found) };
+  const snapshot = await pinnedSnapshot(session, judged);
+  const searches = await searchesOf(session, judged);
+  await show(snapshot.relations, instance, viewParts(session), signal);
+  await limitCells(connection, judged.growing);
+  if (searches.length > 0) await putHits(connection, searches, found, signal);
+  return { snapshot, datasets: versionsRead(snapshot, searches, found) };
 }
 
-export function viewParts({ open: { store, catalog }, pins }: Turn): ViewParts {
+export function viewParts({ shared: { store, catalog }, pins }: QuerySession): ViewParts {
   return { store, catalog, files: pins.scope };
 }
 
-/** What the statement searches for, all of it in `found`. Throws `SearchesNeeded` when it is not. */
-export async function searchesOf(turn: Turn, judged: Judged, found: FoundByKey): Promise<VectorSearch[]> {
+/** The searches of a statement, the hits of all of them in `found`. Throws `SearchesNeeded` when some are missing. */
+export async function searchesOf(session: QuerySession, judged: Judged): Promise<VectorSearch[]> {
   if (judged.calls.length === 0) return [];
-  const { session, signal, params } = turn;
+  const { instance, signal, params, found } = session;
   let computed: (string | null)[] = [];
   if (judged.computed !== undefined) {
     const statement = { sql: judged.computed, explain: false };
     const limits = { params, maxRows: 1, maxBytes: MAX_COMPUTED_BYTES, signal };
-    const [values = "[]"] = await session.connection.texts(statement, limits);
+    const [values = "[]"] = await instance.connection.texts(statement, limits);
     computed = JSON.parse(values);
   }
   const searches = readSearches(judged.calls, (name) => given(params, name), computed);
@@ -144,13 +172,13 @@ export async function searchesOf(turn: Turn, judged: Judged, found: FoundByKey):
   return searches;
 }
 
-/** The versions that were read, by the statement and by its searches. */
-export function readFrom(snapshot: Snapshot, searches: readonly VectorSearch[], found: FoundByKey): string[] {
+/** The versions that a statement and its searches read. */
+export function versionsRead(snapshot: Snapshot, searches: readonly VectorSearch[], found: FoundByKey): string[] {
   const references = searches.flatMap((search) => found.get(callKey(search))?.reference ?? []);
   return [...new Set([...snapshot.datasets, ...references])].sort((a, b) => (a < b ? -1 : 1));
 }
 
-/** What the caller passes for `$name`, or for the parameter at that place. */
+/** The value that the caller passes for `$name`, or for the parameter at that place. */
 export function given(params: Params | undefined, name: string): unknown {
   if (params === undefined) return undefined;
   if (Array.isArray(params)) return params[Number(name) - 1];

@@ -6,9 +6,9 @@ import type { Store } from "../../store/store.ts";
 import type { Relation } from "../snapshot.ts";
 import { catalogTable } from "./catalog-tables.ts";
 import { liveItems } from "./live-items.ts";
-import type { Session } from "./pool.ts";
+import type { PooledInstance } from "./pooled-instances.ts";
 
-/** Where the data of views comes from, and how long its local files stay. */
+/** Sources of the data of views; `files` keeps local files until it is closed. */
 export interface ViewParts {
   store: Store;
   catalog: Catalog;
@@ -17,10 +17,10 @@ export interface ViewParts {
 
 const PATHS_AHEAD = 16;
 
-/** Makes the session see the relations; `shown` remembers what it already sees. */
+/** Makes the connection see the relations; `shown` remembers those that it sees already. */
 export async function show(
   relations: readonly Relation[],
-  { connection, shown }: Session,
+  { connection, shown }: PooledInstance,
   parts: ViewParts,
   signal: AbortSignal | undefined,
 ): Promise<void> {
@@ -46,7 +46,7 @@ export async function* statementsOf(
   }
 }
 
-/** The manifest's columns in order and in their types; columns that older files lack are NULL there. */
+/** Selects the manifest's columns in their order and types. A column that an older file lacks is NULL. */
 async function datasetSelect(manifest: Manifest, store: Store, pinned: Scope, connection: Connection): Promise<string> {
   const { columns, files } = manifest;
   const select = (has: (name: string) => boolean): string =>
@@ -80,6 +80,6 @@ function schemaOf(key: string): string {
 }
 
 function readParquet(paths: string[], byName: boolean): string {
-  // `a=1` in the path of the lake must not become a column.
+  // Otherwise `a=1` in the path of the lake would become a column.
   return `read_parquet(${literalList(paths)}, hive_partitioning = false, union_by_name = ${byName})`;
 }

@@ -1,25 +1,27 @@
 import { LakeError } from "../../kernel/errors.ts";
-import { isNode, type Node, text } from "./nodes.ts";
+import { isNode, type Node, nodesOf, text } from "./nodes.ts";
 
-/** The wildcards of a pattern that is written out, and the parameters that are part of it. */
+/** A pattern: the number of its wildcards that are written out, and the parameters that are part of it. */
 export interface LikePattern {
   wildcards: number;
   params: string[];
-  /** Of JSON: .. and * multiply. */
+  /** It is a JSON path. */
   isPath?: true;
 }
 
-/** Where the time for a text of n characters grows as n to their number, less one: 4 in 2000 characters take a minute. */
+/** Where a text of n characters takes n ^ (wildcards - 1) steps: 4 wildcards in 2000 characters take a minute. */
 const MAX_WILDCARDS = 3;
-/** Where it grows with n alone. */
+/** Where it takes time in proportion to n. */
 const MAX_PLAIN_WILDCARDS = 64;
 const MAX_FORMAT = 200;
 const MAX_REPLACEMENT = 32;
 const MAX_SAMPLE = 10_000;
-/** DuckDB parses the structure by recursion, and a deep one ends the process. */
+/** DuckDB parses the structure by recursion; a deep one ends the process. */
 const MAX_STRUCTURE_BRACKETS = 64;
 
-/** Judges a call by its arguments: what one call may cost that neither counts as memory nor can be interrupted. */
+/**
+ * Throws for arguments with which one call would take memory that no limit counts, or time that cannot be interrupted.
+ */
 export function assertCall(node: Node, name: string): void {
   if (Object.hasOwn(CALLS, name)) CALLS[name]?.(argumentsOf(node), name);
 }
@@ -69,7 +71,7 @@ function assertStructure([, structure]: Node[], name: string): void {
 }
 
 function assertTimeFormat(args: Node[]): void {
-  // The format may come first.
+  // The format may be the first argument.
   if (args.some((arg) => (literalText(arg)?.length ?? Number.POSITIVE_INFINITY) <= MAX_FORMAT)) return;
   throw new LakeError("denied", `strftime() needs its format as a literal of at most ${MAX_FORMAT} characters.`, {
     hint: "Write the format into the statement: strftime(seen, '%Y-%m').",
@@ -96,7 +98,7 @@ function assertSize(args: Node[], name: string): void {
   });
 }
 
-/** An aggregate by its name has no tree of its own to judge. */
+/** An aggregate that is called by its name has no tree that the guard could judge. */
 function assertAggregate([, aggregate]: Node[], name: string): void {
   const called = literalText(aggregate)?.toLowerCase();
   if (called !== undefined && !Object.hasOwn(CALLS, called)) return;
@@ -116,7 +118,7 @@ function assertBitstring(args: Node[]): void {
   });
 }
 
-/** Doubling what was gathered at each item makes a value of any size from a short list. */
+/** A lambda that doubles its accumulator makes a value of any size from a short list. */
 function assertReduce([, lambda]: Node[], name: string): void {
   if (lambda?.class !== "LAMBDA") return;
   const gathered = firstName(lambda.lhs);
@@ -142,21 +144,21 @@ function assertReduce([, lambda]: Node[], name: string): void {
 const JOINING =
   /^(\|\||.*concat.*|.*_cat|.*append|.*prepend|list_value|list_pack|array_value|.*replace|format|printf|.*zip|flatten|.*transform|.*apply)$/i;
 
-/** replace() that cannot make a text longer, as far as is written out: it may be nested as deep as a clean-up needs. */
+/** Whether it is a replace() whose literals cannot make a text longer: it may be nested to any depth. */
 export function isShrinking(node: Node): boolean {
   const [, source, target, ...more] = argumentsOf(node);
   const [from, to] = [writtenText(source), writtenText(target)];
   return from !== undefined && to !== undefined && to.length <= from.length && more.length === 0;
 }
 
-/** The parse leaves out what is empty. */
+/** The parse tree leaves out empty texts. */
 function writtenText(node: Node | undefined): string | undefined {
   if (node?.class !== "CONSTANT" || !isNode(node.value) || node.value.is_null !== false) return undefined;
   const { type } = node.value;
   return isNode(type) && type.id === "VARCHAR" ? text(node.value.value) : undefined;
 }
 
-/** A LAMBDA's parameters are a column, or a row of columns. */
+/** The first parameter of a LAMBDA, whose parameters are one column or a row of columns. */
 function firstName(value: unknown): string {
   if (!isNode(value)) return "";
   if (value.class === "FUNCTION") return firstName(argumentsOf(value)[0]);
@@ -165,8 +167,8 @@ function firstName(value: unknown): string {
 }
 
 /**
- * Refuses types to which DuckDB also casts by itself, what is beside them, recursing over it without an end (VARIANT, of
- * deep JSON) or in quadratic time (BIGNUM).
+ * Refuses casts to types that DuckDB recurses over without a limit (VARIANT, of deep JSON) or converts to in quadratic
+ * time (BIGNUM). Values beside one of such a type would be cast implicitly.
  */
 export function assertCast({ cast_type }: Node): void {
   const [, refused] = /"(?:id|name)":"(variant|bignum)"/i.exec(JSON.stringify(cast_type ?? null)) ?? [];
@@ -178,17 +180,17 @@ export function assertCast({ cast_type }: Node): void {
 
 const JSON_PATH_FUNCTION =
   /^(->>?|json_extract(_path|_string|_path_text)?|json_(exists|value|array_length|keys|type))$/;
-/** Each multiplies what is found. */
+/** Each multiplies the number of matches. */
 const MAX_PATH_WILDCARDS = 1;
 
 /**
- * The path of a function that follows one in JSON, when it is only known with the parameters. What is computed from a
- * row DuckDB allows no wildcards itself. Throws `denied` and `limit`.
+ * The path of a JSON function, if parameters are part of it. A path that is computed from a row may have no wildcards
+ * by DuckDB's own rules. Throws `denied` and `limit`.
  */
 export function jsonPath(path: unknown): LikePattern | undefined {
   if (!isNode(path) || JSON.stringify(path).includes('"COLUMN_REF"')) return undefined;
   const found: Found = { wildcards: 0, params: [], single: false };
-  // Of a list of paths, or what is made of constants, all that is written counts.
+  // In a list of paths, or an expression of constants, all literals count.
   if (!gather(path, found)) found.wildcards = countPathWildcards(JSON.stringify(path));
   else if (found.params.length === 0) found.wildcards = countPathWildcards(literalText(path) ?? JSON.stringify(path));
   assertPathWildcards(found.wildcards);
@@ -200,7 +202,7 @@ function countPathWildcards(path: string): number {
 }
 
 function assertPathWildcards(count: number): void {
-  // .* and ..x are one each, and ..* is one that DuckDB takes for two.
+  // .* and ..x count as one each, ..* as two, although it is one.
   if (count <= MAX_PATH_WILDCARDS + 1) return;
   throw new LakeError("limit", `A JSON path has ${count} wildcards.`, {
     hint: "Use one, and unnest() what it finds to go on from there.",
@@ -210,9 +212,9 @@ function assertPathWildcards(count: number): void {
 const LIKE = /^(!?~~\*?|~~~|(not_)?i?like_escape)$/;
 
 /**
- * The pattern of a LIKE, ILIKE or GLOB; undefined for other calls. Matching cannot be interrupted and takes time that
- * grows with the power of its wildcards, and only of a text that is known beforehand can these be counted. Throws
- * `denied` and `limit`.
+ * The pattern of a LIKE, ILIKE or GLOB; undefined for other calls. Matching cannot be interrupted, and takes time that
+ * grows exponentially with the wildcards, so a pattern has to be known before the statement runs. Throws `denied` and
+ * `limit`.
  */
 export function likePattern(node: Node, name: string): LikePattern | undefined {
   if (JSON_PATH_FUNCTION.test(name)) return jsonPath(argumentsOf(node)[1]);
@@ -223,7 +225,7 @@ export function likePattern(node: Node, name: string): LikePattern | undefined {
       hint: "Use contains(text, part), starts_with(text, part) or regexp_matches(text, pattern) for what is computed.",
     });
   }
-  // DuckDB takes a LIKE with a constant apart beforehand, unless there is a _ in it.
+  // DuckDB splits the constant pattern of a LIKE at its wildcards, unless there is a _ in it.
   const plain = /^!?~~$/.test(name) && !found.single && found.params.length === 0;
   assertWildcards(found.wildcards, plain ? MAX_PLAIN_WILDCARDS : MAX_WILDCARDS);
   return found;
@@ -234,7 +236,7 @@ interface Found extends LikePattern {
   single: boolean;
 }
 
-/** As `likePattern` does, once the values of the parameters are known. */
+/** Counts the wildcards in the values of parameters. Throws as `likePattern` does. */
 export function assertPatterns(patterns: readonly LikePattern[], given: (param: string) => unknown): void {
   for (const { wildcards, params, isPath } of patterns) {
     if (isPath) {
@@ -256,7 +258,7 @@ function assertWildcards(count: number, max: number): void {
   });
 }
 
-/** Whether the expression is made of literals and parameters. */
+/** Whether the expression consists of literals and parameters, whose wildcards it adds to `found`. */
 function gather(value: unknown, found: Found): boolean {
   if (!isNode(value)) return false;
   if (value.class === "CONSTANT") {
@@ -274,13 +276,13 @@ function gather(value: unknown, found: Found): boolean {
   return value.class === "FUNCTION" && joins && argumentsOf(value).every((arg) => gather(arg, found));
 }
 
-/** Several in a row are one. */
+/** Several wildcards in a row count as one. */
 function countWildcards(pattern: string): number {
   return pattern.match(/[%*]+/g)?.length ?? 0;
 }
 
 function argumentsOf(node: Node): Node[] {
-  return Array.isArray(node.children) ? node.children.filter(isNode) : [];
+  return nodesOf(node.children);
 }
 
 function literal(node: Node | undefined): unknown {

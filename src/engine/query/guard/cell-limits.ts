@@ -4,7 +4,7 @@ import type { Connection } from "../../duckdb/duckdb.ts";
 export const MAX_CELL_TEXT = 16 * 2 ** 20;
 export const MAX_CELL_ITEMS = 1_000_000;
 
-/** DuckDB makes 2048 rows at a time, so what is made for every row has to be smaller: bytes of all calls, and of one. */
+/** Limits where every row makes a value, because DuckDB makes 2048 rows at a time: bytes of all calls, and of one. */
 const MAX_ROW_TEXT = 256 * 1024;
 export const MAX_ROW_CELL = 64 * 1024;
 const MIN_ROW_CELL = 4096;
@@ -12,36 +12,38 @@ const VARIABLE = "lakehouse_cell_bytes";
 const CELL_BYTES = `coalesce(getvariable('${VARIABLE}'), ${MAX_CELL_TEXT})::BIGINT`;
 const CELL_ITEMS = `(${CELL_BYTES} * ${MAX_CELL_ITEMS} // ${MAX_CELL_TEXT})`;
 
-/** The same for replacing, where the real length is known only afterwards: an upper bound of it. */
+/** The same for the upper bound of a replaced text, whose length is known only afterwards. */
 const REPLACED = `least(${4 * MAX_CELL_TEXT}, ${CELL_BYTES} * 16)`;
 
-/** Product of the lengths of two texts that are compared letter by letter: 10 000 each, or 1000 for every row. */
+/**
+ * Product of the lengths of two texts that are compared letter by letter: 10 000 each, or 1000 where every row does it.
+ */
 const COMPARED = `least(100000000, ${CELL_BYTES} * 16)`;
 
-/** Sets the limits for a statement with so many calls that make a large value for every row; else they are per cell. */
+/** Sets the limits for a statement with this many calls that may make a large value for every row. */
 export function cellStatement(growing: number): string {
   if (growing === 0) return `RESET VARIABLE ${VARIABLE}`;
   return `SET VARIABLE ${VARIABLE} = ${Math.max(MIN_ROW_CELL, Math.min(MAX_ROW_CELL, Math.floor(MAX_ROW_TEXT / growing)))}`;
 }
 
-/** Brackets in a JSON value for functions that recurse over it: far more end the process. */
+/** Brackets in a JSON value for functions that recurse over it: far more would end the process. */
 const MAX_JSON_BRACKETS = 1000;
 
-/** What each connection was told last: most statements have no such calls. */
-const told = new WeakMap<Connection, string>();
+/** The last limits of each connection: most statements have no such calls, and need no change. */
+const current = new WeakMap<Connection, string>();
 
 export async function limitCells(connection: Connection, growing: number): Promise<void> {
   const statement = cellStatement(growing);
-  if (statement === (told.get(connection) ?? cellStatement(0))) return;
-  told.set(connection, "");
+  if (statement === (current.get(connection) ?? cellStatement(0))) return;
+  current.set(connection, "");
   await connection.run(statement);
-  told.set(connection, statement);
+  current.set(connection, statement);
 }
 
 /** Begins the message of every error that `CELL_LIMITS` raises. */
 export const CELL_LIMIT = "cell limit: ";
 
-/** Functions replaced by `CELL_LIMITS`, which use an argument more than once, and others whose nesting multiplies. */
+/** Functions whose nesting multiplies sizes, and macros of `CELL_LIMITS`, which compute an argument more than once. */
 export const GROWING_FUNCTIONS: ReadonlySet<string> = new Set([
   "array_resize",
   "bin",
@@ -70,7 +72,7 @@ export const GROWING_FUNCTIONS: ReadonlySet<string> = new Set([
 ]);
 export const MAX_GROWING_DEPTH = 3;
 
-/** Those whose limit is smaller when they make a value for every row. */
+/** Those whose limit is smaller where they make a value for every row. */
 export const LIMITED_BY_ROW: ReadonlySet<string> = new Set([
   "array_resize",
   "damerau_levenshtein",
@@ -87,12 +89,12 @@ export const LIMITED_BY_ROW: ReadonlySet<string> = new Set([
   "rpad",
 ]);
 
-/** Of these, the ones whose lists do not count towards `memory_limit`: a lambda could call them a million times. */
+/** Those whose lists DuckDB does not count as memory: a lambda could call them a million times. */
 export const LIST_MAKERS: ReadonlySet<string> = new Set(["array_resize", "generate_series", "list_resize", "range"]);
 
 /**
- * Macros in front of the built-in functions that make a value of any size from a number. One call of those neither
- * counts towards `memory_limit` nor can it be interrupted: `repeat('x', 1e9)` with constants holds 2 GB for 8 s.
+ * Macros that limit the built-in functions which make a value of any size from a number. A call of those does not count
+ * towards `memory_limit` and cannot be interrupted: `repeat('x', 1e9)` with constants takes 2 GB for 8 s.
  */
 export const CELL_LIMITS: readonly string[] = [
   macro("repeat", [
@@ -105,7 +107,7 @@ export const CELL_LIMITS: readonly string[] = [
   ...["lpad", "rpad"].map((name) =>
     macro(name, [`(value, width, filler) AS ${limited(name, `width > ${CELL_BYTES} // 4`, "value, width, filler")}`]),
   ),
-  // Eight digits a byte, and fewer.
+  // At most eight digits a byte.
   ...["bin", "to_binary", "hex", "to_hex"].map((name) =>
     macro(name, [`(value) AS ${limited(name, `strlen(value::VARCHAR) > ${MAX_CELL_TEXT / 8}`, "value")}`]),
   ),
@@ -172,7 +174,9 @@ function macro(name: string, overloads: string[]): string {
   return `CREATE OR REPLACE MACRO main.${name}${overloads.join(", ")}`;
 }
 
-/** Not with error(), whose side effects would forbid that the column is named by another: such a text is no BOOLEAN. */
+/**
+ * Fails by casting a text to BOOLEAN: error() has side effects, with which other columns could not refer to this one.
+ */
 function limited(name: string, tooBig: string, args: string): string {
   const passes = `CASE WHEN ${tooBig} THEN '${CELL_LIMIT}${name}' ELSE 'true' END::BOOLEAN`;
   return `CASE WHEN ${passes} THEN system.main.${name}(${args}) END`;

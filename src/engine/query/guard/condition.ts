@@ -1,7 +1,7 @@
-import { LakeError } from "../../kernel/errors.ts";
+import { LakeError, reworded } from "../../kernel/errors.ts";
 import { MAX_SQL_CHARS } from "../../kernel/limits.ts";
 import { type GuardParts, judge, NOT_SERIALISED, placeAt } from "./guard.ts";
-import { isNode, type Node } from "./nodes.ts";
+import { hasOnly, isNode, type Node, nodesOf } from "./nodes.ts";
 import { assertShape } from "./shape.ts";
 import { tokenize } from "./tokens.ts";
 import { parseTree } from "./tree.ts";
@@ -18,6 +18,7 @@ export async function judgeCondition(where: string, parts: GuardParts): Promise<
   if (where.length > MAX_SQL_CHARS) {
     throw new LakeError("limit", `where: it has ${where.length} characters; ${MAX_SQL_CHARS} are allowed.`, {
       hint: "Join a dataset of the values: id IN (SELECT id FROM chosen).",
+      facts: { argument: "where", limit: MAX_SQL_CHARS },
     });
   }
   if (where.includes("\0")) throw wrong("it has a NUL character");
@@ -32,11 +33,8 @@ export async function judgeCondition(where: string, parts: GuardParts): Promise<
     await judge(`SELECT 1 WHERE (\n${where}\n)`, parts);
   } catch (error) {
     if (!(error instanceof LakeError) || error.code === "condition") throw error;
-    throw new LakeError(error.kind, `where: ${error.message}`, {
-      code: "condition",
-      hint: error.hint,
-      cause: error.cause,
-    });
+    const facts = { ...error.facts, argument: "where" };
+    throw reworded(error, { message: `where: ${error.message}`, code: "condition", facts });
   }
 }
 
@@ -58,42 +56,38 @@ function assertBalanced(where: string): void {
   if (left) throw wrong(`the ${left.text} ${place(left.start)} is not closed`);
 }
 
-/** As the one argument of a function, and the function all there is: nothing in it reaches past the parenthesis. */
+const TYPE = new Set(["type"]);
+const PLAIN_SELECT = new Set(["type", "select_list", "from_table", "aggregate_handling"]);
+const PLAIN_CALL = new Set(["class", "type", "query_location", "function_name", "children", "order_bys"]);
+
+/**
+ * Whether the tree is a SELECT of one function with one argument: then the condition ends where its parenthesis does.
+ */
 function isOneExpression(tree: Node): boolean {
   const [statement, ...statements] = nodesOf(tree.statements);
   const node = statement && isNode(statement.node) ? statement.node : {};
   const [call, ...items] = nodesOf(node.select_list);
   const [argument, ...more] = nodesOf(call?.children);
   if (!call || !argument || statements.length + items.length + more.length > 0) return false;
-  const plainSelect = ["type", "select_list", "from_table", "aggregate_handling"];
-  const plainCall = ["class", "type", "query_location", "function_name", "children", "order_bys"];
   return (
     statement?.named_param_map === undefined &&
     node.type === "SELECT_NODE" &&
     isNode(node.from_table) &&
     node.from_table.type === "EMPTY" &&
-    hasOnly(node, plainSelect) &&
+    hasOnly(node, PLAIN_SELECT) &&
     call.class === "FUNCTION" &&
     call.function_name === PROBE &&
-    hasOnly(call, plainCall) &&
-    (!isNode(call.order_bys) || hasOnly(call.order_bys, ["type"])) &&
+    hasOnly(call, PLAIN_CALL) &&
+    (!isNode(call.order_bys) || hasOnly(call.order_bys, TYPE)) &&
     argument.class !== "STAR" &&
     argument.alias === undefined
   );
 }
 
-function hasOnly(node: Node, keys: string[]): boolean {
-  return Object.keys(node).every((key) => keys.includes(key));
-}
-
-function nodesOf(value: unknown): Node[] {
-  return Array.isArray(value) ? value.filter(isNode) : [];
-}
-
 function syntaxError(where: string, { error_message, position }: Node): LakeError {
   const message = typeof error_message === "string" ? error_message : "it cannot be parsed";
   if (NOT_SERIALISED.test(message)) return wrong("a PIVOT in it needs its columns written out with IN (…)");
-  // From the beginning of the probe.
+  // Positions count from the beginning of the probe.
   const at = position === undefined ? Number.NaN : Number(position) - BEFORE.length;
   const known = Number.isSafeInteger(at) && at >= 0;
   const place = at >= [...where].length ? "at its end" : placeAt(where, at);
@@ -103,6 +97,7 @@ function syntaxError(where: string, { error_message, position }: Node): LakeErro
 function wrong(problem: string): LakeError {
   return new LakeError("invalid", `where: ${problem}.`, {
     code: "condition",
+    facts: { argument: "where" },
     hint: "Write one condition without parameters, as it would stand after WHERE: metadata->>'state' = 'IL' AND id <> 'x'.",
   });
 }

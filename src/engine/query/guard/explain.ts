@@ -1,11 +1,12 @@
-import type { Json } from "../../duckdb/values.ts";
+import type { Json } from "../../kernel/json.ts";
+
 import { type Token, tokenize } from "./tokens.ts";
 
 const FORMATS = ["TEXT", "JSON"];
 
 /**
- * `EXPLAIN ANALYZE` runs what it explains and passes as harmless: so the prefix is taken off, what follows is judged
- * alone, and a prefix of our own is put before exactly that text.
+ * Where the explained statement begins, and the prefix to put before it. `EXPLAIN ANALYZE` runs what it explains, so
+ * the statement is judged without its prefix.
  */
 export function unwrapExplain(sql: string): { prefix: string; start: number } | undefined {
   const tokens = tokenize(sql);
@@ -19,7 +20,7 @@ export function unwrapExplain(sql: string): { prefix: string; start: number } | 
     for (token = next(); token && token.text !== ")"; token = next()) inside += ` ${token.text}`;
     end = token?.end ?? end;
     const parsed = explainOptions(inside);
-    // Not options: the parenthesis belongs to the query.
+    // These are no options: the parenthesis belongs to the query.
     if (!parsed) return { prefix: "EXPLAIN", start: sql.search(/explain/i) + "EXPLAIN".length };
     return { prefix: explainPrefix(parsed), start: end };
   }
@@ -46,7 +47,7 @@ function explainPrefix(options: string[]): string {
   return options.length === 0 ? "EXPLAIN" : `EXPLAIN (${options.join(", ")})`;
 }
 
-/** Plans name the files they read, by their full paths: in JSON as one text, in boxes over several lines. */
+/** Removes full paths of files from a plan: in JSON they are one text, in boxes they span several lines. */
 export function hidePlanPaths(plan: string, root: string): string {
   const covered = new Set<number>();
   const lines = plan.replaceAll(`${root}/`, "").split("\n");
@@ -62,7 +63,7 @@ export function hidePlanPaths(plan: string, root: string): string {
     .join("\n");
 }
 
-/** The same in every cell. */
+/** The same for every cell. */
 export function hideIn(row: Json[], root: string): Json[] {
   return row.map((cell) => (typeof cell === "string" ? hidePlanPaths(cell, root) : cell));
 }

@@ -1,4 +1,4 @@
-import { didYouMean } from "../../catalog/nearest.ts";
+import { didYouMean, nearest } from "../../catalog/nearest.ts";
 import type { Connection } from "../../duckdb/duckdb.ts";
 import { LakeError } from "../../kernel/errors.ts";
 import { DENIED_FUNCTIONS, DENIED_PATTERN, EXTRA_FUNCTIONS, FUNCTION_REASONS, TABLE_FUNCTIONS } from "./policy.ts";
@@ -7,7 +7,7 @@ import { foldCase } from "./tokens.ts";
 /** Names of the scalar, aggregate, window and macro functions a statement may call, in lower case. */
 export type FunctionNames = ReadonlySet<string>;
 
-/** From DuckDB's own list: what is built in and neither volatile nor denied. */
+/** Reads the built-in functions that are neither volatile nor denied from DuckDB's list. */
 export async function loadFunctionNames(connection: Connection): Promise<FunctionNames> {
   const rows = await connection.rows<{ name: string }>(
     `SELECT DISTINCT lower(function_name) AS name FROM duckdb_functions()
@@ -27,7 +27,7 @@ export function assertFunction(name: string, allowed: FunctionNames): void {
   throw refusal(name, allowed);
 }
 
-/** As `assertFunction`, for a function in FROM. */
+/** The same for a function in FROM. */
 export function assertTableFunction(name: string): void {
   if (TABLE_FUNCTIONS.has(foldCase(name))) return;
   throw refusal(name, TABLE_FUNCTIONS);
@@ -38,12 +38,13 @@ function refusal(name: string, allowed: ReadonlySet<string>): LakeError {
   const known = FUNCTION_REASONS.find(({ pattern }) => pattern.test(lower));
   if (known) return new LakeError("denied", `${lower}() is not available: ${known.reason}.`, { hint: known.hint });
   if (DENIED_FUNCTIONS.has(lower) || DENIED_PATTERN.test(lower)) {
-    return new LakeError("denied", `${lower}() is not available: it is no business of a query.`, {
+    return new LakeError("denied", `${lower}() is not available: queries have no use for it.`, {
       hint: "Leave it out.",
     });
   }
   const what = allowed === TABLE_FUNCTIONS ? "table function" : "function";
   return new LakeError("invalid", `There is no ${what} ${lower}().${didYouMean(lower, allowed)}`, {
+    facts: { nearest: nearest(lower, allowed) },
     hint:
       allowed === TABLE_FUNCTIONS
         ? `FROM takes datasets by name, subqueries, and ${[...TABLE_FUNCTIONS].join(", ")}.`

@@ -1,9 +1,10 @@
 import { LakeError } from "../../kernel/errors.ts";
 import { MAX_SQL_CHARS } from "../../kernel/limits.ts";
+import { argument, next } from "../../kernel/next-step.ts";
 import { computedArguments } from "../search/vector-calls.ts";
 import { unwrapExplain } from "./explain.ts";
 import type { FunctionNames } from "./functions.ts";
-import { isNode, type Node, selectTree } from "./nodes.ts";
+import { isNode, type Node, nodesOf, selectTree } from "./nodes.ts";
 import { expandPivot, type PivotParts } from "./pivot.ts";
 import { assertPlannable } from "./planned-queries.ts";
 import { STATEMENTS } from "./policy.ts";
@@ -11,35 +12,38 @@ import { assertShape } from "./shape.ts";
 import { type Token, tokenize } from "./tokens.ts";
 import { judgeTree, parseTree, type Verdict } from "./tree.ts";
 
-/** A statement that may run: `sql` is what was judged, character for character. */
+/** A statement that may run: `sql` is exactly the text that was judged. */
 export interface Judged extends Verdict {
   sql: string;
   explain: boolean;
   /** Calls that may make a large value for every row; see `cellStatement`. */
   growing: number;
-  /** A judged query of one row, a JSON list of what comes of the `computedArguments` of `calls`; when there are any. */
+  /** A judged query that computes the `computedArguments` of `calls`, as one JSON list. Absent: there are none. */
   computed?: string;
 }
 
 export interface GuardParts extends Pick<PivotParts, "parseAll" | "write"> {
-  /** DuckDB's parse of a text as JSON, without what is empty or default. Nothing is bound or run. */
+  /** DuckDB's parse tree of a text, as JSON without empty and default values. Nothing is bound or run. */
   parse(sql: string): Promise<string>;
   functions: FunctionNames;
-  /** Runs a query that the guard itself allowed, for the columns of a PIVOT; at most `limit` texts. */
+  /** Runs a query that the guard has allowed, for the columns of a PIVOT: at most `limit` texts. */
   values(judged: Judged, limit: number): Promise<string[]>;
 }
 
-/** How DuckDB answers for what it can parse but not turn into a tree; the other with parameters in its source. */
+/**
+ * DuckDB's errors for statements that it can parse but not serialise; the second for a PIVOT with parameters in its
+ * source.
+ */
 export const NOT_SERIALISED = /^(Only SELECT statements can be serialized|PIVOT statements with pivot elements)/;
 const MAX_TREE_CHARS = 2 ** 20;
 
 /**
- * Decides whether `sql` is one statement that only reads, by DuckDB's own parse of it, before anything is bound:
- * binding alone may already open files. Throws `denied`, `invalid`, `limit` or `not_found`, saying what to do instead.
+ * Decides whether `sql` is one statement that only reads. It looks at DuckDB's parse tree, before anything is bound:
+ * binding may already open files. Throws `denied`, `invalid`, `limit` or `not_found`, saying what to do instead.
  */
 export async function judge(sql: string, parts: GuardParts): Promise<Judged> {
   if (sql.length > MAX_SQL_CHARS) throw tooLong(`The statement has ${sql.length} characters`);
-  // Where one part of DuckDB takes it for the end of the text, another may not.
+  // Parts of DuckDB disagree about whether it ends the text.
   if (sql.includes("\0"))
     throw new LakeError("invalid", "The statement has a NUL character.", { hint: "Leave it out." });
   const explain = unwrapExplain(sql);
@@ -60,7 +64,7 @@ async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
     if (!NOT_SERIALISED.test(String(tree.error_message))) throw syntaxError(sql, tree);
     return judgeOther(sql, parts);
   }
-  const statements = Array.isArray(tree.statements) ? tree.statements.filter(isNode) : [];
+  const statements = nodesOf(tree.statements);
   const [statement] = statements;
   if (!statement) throw new LakeError("invalid", "There is no statement.", { hint: "Send one SELECT." });
   if (statements.length > 1) throw several(statements.length);
@@ -76,12 +80,14 @@ async function judgeQuery(sql: string, parts: GuardParts): Promise<Judged> {
   };
 }
 
-/** NOT MATERIALIZED, of which the tree says nothing. Where it is a text or a comment, the work is thought to be more. */
+/**
+ * Whether NOT MATERIALIZED may be in the text: the tree does not tell. In a literal or comment it raises the estimate.
+ */
 function isInlined(sql: string): boolean {
   return /materialized/i.test(sql) && /materialized/i.test(sql.replace(/\bas\s+materialized\b/gi, ""));
 }
 
-/** Judged like any statement, although its parts were: it is another one. */
+/** Judged like any statement: that its parts were judged before does not say that it may run. */
 async function computedQuery(verdict: Verdict, parts: GuardParts): Promise<string | undefined> {
   const trees = computedArguments(verdict.calls);
   if (trees.length === 0) return undefined;
@@ -92,14 +98,14 @@ async function computedQuery(verdict: Verdict, parts: GuardParts): Promise<strin
   return sql;
 }
 
-/** DuckDB itself would list only what the connection has seen. */
+/** DuckDB would list only the views of the connection. */
 const SHOWN = {
   tables: "SELECT name FROM lakehouse_datasets ORDER BY name",
   all: `SELECT name, list_transform(columns, lambda c: c.name) AS column_names,
     list_transform(columns, lambda c: c.type) AS column_types, version, rows FROM lakehouse_datasets ORDER BY name`,
 };
 
-/** What DuckDB parses but does not serialise: everything but SELECT, and a PIVOT whose columns come from the data. */
+/** Judges statements that DuckDB does not serialise: all but SELECT, and a PIVOT whose columns come from the data. */
 async function judgeOther(sql: string, parts: GuardParts): Promise<Judged> {
   const tokens = [...tokenize(sql)];
   const count = countStatements(tokens);
@@ -148,7 +154,8 @@ function tooLong(what: string): LakeError {
     "limit",
     `${what}; a statement may have ${MAX_SQL_CHARS} at most, and fewer when it has many parts.`,
     {
-      hint: "Pass long lists through params, as in WHERE id IN (SELECT unnest($1)), or ingest them and join.",
+      hint: next`Pass long lists with ${argument("params")}, as in WHERE id IN (SELECT unnest($1)), or join a dataset of them.`,
+      facts: { limit: MAX_SQL_CHARS },
     },
   );
 }
@@ -156,9 +163,12 @@ function tooLong(what: string): LakeError {
 function syntaxError(sql: string, tree: Node): LakeError {
   const message = typeof tree.error_message === "string" ? tree.error_message : "the statement cannot be parsed";
   const position = tree.position === undefined ? Number.NaN : Number(tree.position);
-  const where = Number.isSafeInteger(position) ? ` ${placeAt(sql, position)}` : "";
+  const isKnown = Number.isSafeInteger(position);
+  const where = isKnown ? ` ${placeAt(sql, position)}` : "";
   const [version] = /\b[a-z]\w*@\d+/i.exec(sql) ?? [];
   return new LakeError("invalid", `Syntax error${where}: ${message.slice(0, 1000)}`, {
+    code: "syntax_error",
+    ...(isKnown && { facts: { line: linesBefore(sql, position).length } }),
     hint:
       version !== undefined
         ? `A version goes in double quotes: FROM "${version}".`
@@ -166,8 +176,12 @@ function syntaxError(sql: string, tree: Node): LakeError {
   });
 }
 
-/** `position` as DuckDB tells it: in characters, one for those that JavaScript makes two of. */
+/** `position` as DuckDB gives it: in code points. */
 export function placeAt(text: string, position: number): string {
-  const lines = [...text].slice(0, position).join("").split("\n");
+  const lines = linesBefore(text, position);
   return `at line ${lines.length}, column ${[...(lines.at(-1) ?? "")].length + 1}`;
+}
+
+function linesBefore(text: string, position: number): string[] {
+  return [...text].slice(0, position).join("").split("\n");
 }

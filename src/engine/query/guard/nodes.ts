@@ -7,11 +7,26 @@ export function isNode(value: unknown): value is Node {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !isExactNumber(value);
 }
 
+/** The nodes in a list. */
+export function nodesOf(value: unknown): Node[] {
+  return Array.isArray(value) ? value.filter(isNode) : [];
+}
+
+/** The WITH entries of a query. */
+export function cteEntries(query: Node): Node[] {
+  return isNode(query.cte_map) ? nodesOf(query.cte_map.map) : [];
+}
+
+export function hasOnly(node: Node, keys: ReadonlySet<string>): boolean {
+  return Object.keys(node).every((key) => keys.has(key));
+}
+
+/** `value` if it is a text, else an empty one. */
 export function text(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 
-/** `SELECT expressions FROM source` as a tree to write, with every property DuckDB expects. */
+/** The serialised tree of `SELECT expressions FROM source`, with all properties that DuckDB expects. */
 export function selectTree(expressions: unknown[], source: unknown, ctes: Node[]): string {
   const node = {
     type: "SELECT_NODE",
@@ -30,7 +45,9 @@ export function selectTree(expressions: unknown[], source: unknown, ctes: Node[]
   return stringifyExact({ error: false, statements: [{ node: restored(node), named_param_map: [] }] });
 }
 
-/** Puts back what JSON here or DuckDB's own parse left out of constants, without which DuckDB does not read the tree. */
+/**
+ * Restores properties of constants that JSON or DuckDB's parse has left out, and that DuckDB needs to read the tree.
+ */
 function restored(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(restored);
   if (!isNode(value)) return value;
@@ -43,7 +60,7 @@ function constant(node: Node, { type, value, is_null }: Node): Node {
   if (is_null !== false) return node;
   const empty = { type: { id: "VARCHAR" }, is_null: false, value: "" };
   if (id === "VARCHAR" && value === undefined) return { ...node, value: empty };
-  // 10.0 would be written as 10, which is no DOUBLE.
+  // JSON would have 10 for 10.0, which is no DOUBLE.
   if ((id !== "DOUBLE" && id !== "FLOAT") || !Number.isInteger(value)) return node;
   const child = { ...node, alias: "", value: { ...empty, value: String(value) } };
   return { class: "CAST", type: "OPERATOR_CAST", alias: text(node.alias), child, cast_type: { id } };

@@ -2,27 +2,27 @@ import { randomUUID } from "node:crypto";
 import { literal } from "../../duckdb/duckdb.ts";
 import { LakeError } from "../../kernel/errors.ts";
 import { parseExact } from "../../kernel/exact-json.ts";
-import { isNode, type Node, selectTree } from "./nodes.ts";
+import { cteEntries, isNode, type Node, selectTree } from "./nodes.ts";
 import type { Token } from "./tokens.ts";
-import { cteEntries, MAX_CTES, parseTree } from "./tree.ts";
+import { MAX_CTES, parseTree } from "./tree.ts";
 
 const MAX_PIVOT_COLUMNS = 1000;
 const MAX_PIVOTS = 16;
 const AFTER_ON = new Set(["USING", "GROUP", "ORDER", "LIMIT", "OFFSET", "UNION", "EXCEPT", "INTERSECT", ";", ")"]);
 
 export interface PivotParts {
-  /** `json_serialize_sql` with everything in it, which `write` needs. */
+  /** `json_serialize_sql` with all properties, which `write` needs. */
   parseAll(sql: string): Promise<string>;
-  /** `json_deserialize_sql`: the text of a tree. */
+  /** `json_deserialize_sql`: the text of a statement from its tree. */
   write(tree: string): Promise<string>;
   /** Judges and runs a query of one text column. */
   values(sql: string, limit: number): Promise<string[]>;
 }
 
 /**
- * Writes the columns of `PIVOT … ON column` into the statement, as `ON column IN ('a', 'b')`, which is an ordinary
- * SELECT; DuckDB does the same by creating a type first. Undefined when there is no such PIVOT. Where the values go is
- * found by looking at the text, so the outcome is judged like any statement, as is the query for the values.
+ * Writes the columns of `PIVOT … ON column` into the statement, as `ON column IN ('a', 'b')`, which makes it an
+ * ordinary SELECT; DuckDB does the same by creating a type first. Undefined when there is no such PIVOT. The places are
+ * found in the text, so the outcome has to be judged like any statement, as does the query for the values.
  */
 export async function expandPivot(sql: string, tokens: Token[], parts: PivotParts): Promise<string | undefined> {
   const places = columnPlaces(tokens);
@@ -51,7 +51,7 @@ interface PivotColumn {
   ctes: Node[];
 }
 
-/** Ends of the expressions after the last ON of each PIVOT that have no IN. */
+/** Ends of those expressions after the last ON of each PIVOT that have no IN. */
 function columnPlaces(tokens: Token[]): number[] {
   const places: number[] = [];
   let pivots = 0;

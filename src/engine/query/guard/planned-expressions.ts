@@ -1,33 +1,33 @@
 import { isShrinking } from "./calls.ts";
 import { LIMITED_BY_ROW } from "./cell-limits.ts";
-import { isNode, type Node, text } from "./nodes.ts";
-import { aliasCost, assertLevels, assertTypeParts, COST, nestingCost, nodesOf, type Work } from "./planning-cost.ts";
+import { isNode, type Node, nodesOf, text } from "./nodes.ts";
+import { aliasCost, assertLevels, assertTypeParts, COST, nestingCost, type Work } from "./planning-cost.ts";
 import { REPEATED_ARGUMENTS, UNREPEATABLE_FUNCTIONS } from "./policy.ts";
 import { foldCase } from "./tokens.ts";
 
-/** What binding an expression takes. */
+/** An estimate of binding an expression. */
 export interface Bound {
   /** Microseconds. */
   work: number;
-  /** Expressions it consists of, with what names of earlier columns stand for. */
+  /** Number of its expressions, those of earlier columns that it refers to included. */
   parts: number;
   height: number;
-  /** Fields of its type, those of nested ones included. */
+  /** Fields of its type, nested ones included. */
   size: number;
-  /** Columns that a star in it stands for; 0 without one. */
+  /** Columns that a star in it expands to; 0 without a star. */
   stars: number;
   /** It is the same for every row. */
   constant: boolean;
-  /** Calls in it that may make a large value, once for all rows. */
+  /** Its calls that may make a large value once for all rows. */
   large: number;
 }
 
-/** A table in FROM, or a query: sizes of its columns by name where they are known. */
+/** A table in FROM, or a query: the sizes of its columns by name, as far as they are known. */
 export interface Source {
   columns: Map<string, number>;
-  /** As many as a star stands for. */
+  /** Columns that a star expands to. */
   width: number;
-  /** Tables whose order in a join is tried out. */
+  /** Tables that the optimizer orders in a join. */
   joined: number;
 }
 
@@ -43,13 +43,13 @@ export interface Names {
   counts: Counts;
 }
 
-/** Of the SELECT: window functions. Of the statement: calls that may make a large value for every row. */
+/** Window functions of the SELECT, and calls of the statement that may make a large value for every row. */
 export interface Counts {
   windows: number;
   readonly growing: { calls: number };
 }
 
-/** A type of these has what its arguments have, together. */
+/** Functions whose type contains the types of all arguments. */
 const JOINS_TYPES =
   /^(struct_(pack|insert|update|concat)|row|list_zip|array_zip|map|map_from_entries|map_concat|union_value|json_.*)$/;
 
@@ -95,7 +95,7 @@ export function bind(node: unknown, names: Names, level: number): Bound {
   }
 }
 
-/** Whatever stands below an expression, in the order of the tree. */
+/** The expressions below an expression, in the order of the tree. */
 function childrenOf(node: Node): unknown[] {
   const children: unknown[] = [];
   for (const key in node) {
@@ -143,7 +143,7 @@ function sum(
   return total;
 }
 
-/** Notes what makes a large value for every row: of a column, or of a large constant that is put together with one. */
+/** Counts calls that make a large value for every row: of a column, or of a large constant together with one. */
 function grown(bound: Bound, grows: boolean, names: Names): Bound {
   const large = bound.large + (grows ? 1 : 0);
   if (bound.constant) return { ...bound, large };
@@ -157,7 +157,7 @@ function bindCall(node: Node, names: Names, level: number): Bound {
   const joinsTypes = JOINS_TYPES.test(name);
   const macro = times === undefined ? {} : { times, own: COST.macro };
   const bound = sum(childrenOf(node), names, level, { ...macro, joinsTypes });
-  // The list that unnest() makes rows of is there once.
+  // unnest() makes rows of a list that exists once.
   const repeats = name === "unnest" || !UNREPEATABLE_FUNCTIONS.has(name);
   const constant = bound.constant && node.class !== "WINDOW" && repeats;
   const grows = LIMITED_BY_ROW.has(name) && !(name === "replace" && isShrinking(node));
@@ -176,7 +176,7 @@ function bindName(node: Node, names: Names): Bound {
     for (const part of path) {
       for (const source of at.sources.values()) size = Math.max(size, source.columns.get(part) ?? 1);
       const row = at.sources.get(part);
-      // The row of a table as a struct.
+      // The name of a table is its row as a struct.
       if (row && part === path.at(-1)) size = Math.max(size, sizeOf(row));
     }
   }
@@ -208,7 +208,7 @@ function bindSubquery(node: Node, names: Names, level: number): Bound {
   return { ...child, constant: false, height: child.height + 1, size };
 }
 
-/** All of what stands in a list, or in one expression that is not in one. */
+/** Binds the expressions of a list, or a single one. */
 export function bindAll(value: unknown, names: Names, level: number): void {
   const expressions = Array.isArray(value) ? nodesOf(value) : [value];
   for (const expression of expressions) {

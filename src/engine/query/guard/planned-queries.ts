@@ -1,4 +1,4 @@
-import { isNode, type Node, text } from "./nodes.ts";
+import { cteEntries, isNode, type Node, nodesOf, text } from "./nodes.ts";
 import { type Bound, bind, bindAll, type Names, type Source, sizeOf } from "./planned-expressions.ts";
 import {
   assertGroupingSets,
@@ -8,17 +8,16 @@ import {
   assertTypeParts,
   COST,
   joinCost,
-  nodesOf,
   openWork,
   type Work,
 } from "./planning-cost.ts";
 import { foldCase } from "./tokens.ts";
 
-/** Columns of a dataset, which are not looked up here. */
+/** Assumed number of columns of a dataset: datasets are not looked up here. */
 const WIDTH = 10;
 
 interface Planned extends Source {
-  /** What planning it once more takes; 0 where it is planned once however often it is named. */
+  /** Work of each further use; 0 where all uses share one plan. */
   again: number;
 }
 
@@ -27,14 +26,14 @@ interface Place {
   outer: Names | undefined;
   work: Work;
   level: number;
-  /** Each use of a WITH entry is planned by itself. */
+  /** Each use of a WITH entry is planned anew. */
   inlined: boolean;
   growing: { calls: number };
 }
 
 /**
- * Throws `limit` for a statement whose planning would take long. `inlined`: the text has NOT MATERIALIZED in it, of which
- * the tree says nothing. Returns the number of calls that may make a large value for every row.
+ * Throws `limit` for a statement whose planning would take long. `inlined`: it may have NOT MATERIALIZED in it, which
+ * the tree does not tell. Returns the number of calls that may make a large value for every row.
  */
 export function assertPlannable(statement: Node, inlined: boolean): number {
   const growing = { calls: 0 };
@@ -49,7 +48,7 @@ function planQuery(node: unknown, place: Place): Source {
   if (node.type === "SET_OPERATION_NODE") return planSetOperation(node, inner);
   if (node.type === "RECURSIVE_CTE_NODE") return planRecursive(node, inner);
   if (node.type === "SELECT_NODE") return planSelect(node, inner);
-  // Its WITH entries belong to what it wraps.
+  // Its WITH entries belong to its child.
   if (node.type === "CTE_NODE") return planQuery(node.child, inner);
   return unknown();
 }
@@ -59,10 +58,10 @@ function unknown(): Source {
 }
 
 function planEntries(node: Node, place: Place): ReadonlyMap<string, Planned> {
-  const map = isNode(node.cte_map) ? nodesOf(node.cte_map.map) : [];
-  if (map.length === 0) return place.ctes;
+  const entries = cteEntries(node);
+  if (entries.length === 0) return place.ctes;
   const ctes = new Map(place.ctes);
-  for (const { key, value } of map) {
+  for (const { key, value } of entries) {
     const entry = isNode(value) ? value : {};
     const query = isNode(entry.query) ? entry.query.node : undefined;
     const counted = countedWork(place.work);
@@ -73,7 +72,7 @@ function planEntries(node: Node, place: Place): ReadonlyMap<string, Planned> {
   return ctes;
 }
 
-/** Notes what is added to `work`. */
+/** Adds to `work`, and counts what it has added. */
 function countedWork(work: Work): Work & { added(): number } {
   let sum = 0;
   return {
@@ -93,7 +92,7 @@ function renamed(source: Source, aliases: unknown): Source {
   return { ...source, columns };
 }
 
-/** A long UNION is a deep tree to the right, or to the left. */
+/** A loop, because a long UNION is a deep tree to the right, or to the left. */
 function planSetOperation(node: Node, place: Place): Source {
   const queries: unknown[] = [];
   const todo: unknown[] = [node];
@@ -173,7 +172,7 @@ function planSelect(node: Node, place: Place): Source {
   return whole;
 }
 
-/** DuckDB makes one join of a query and the query around it, where nothing has to be computed in between. */
+/** Whether DuckDB merges a subquery's joins into those of the query around it. */
 function isPlain(node: Node): boolean {
   return node.group_expressions === undefined && node.modifiers === undefined && node.having === undefined;
 }
@@ -184,7 +183,7 @@ function nameOf(item: Node): string | undefined {
   return foldCase(text(item.column_names.at(-1)));
 }
 
-/** What the star stands for keeps its sizes, but for what REPLACE puts in place, and COLUMNS computes. */
+/** Columns of a star keep their sizes, except those that REPLACE or COLUMNS computes. */
 function addStar(item: Node, bound: Bound, names: Names, columns: Map<string, number>): void {
   for (const { columns: all } of names.sources.values()) {
     for (const [name, size] of all) columns.set(name, Math.max(size, columns.get(name) ?? 1));
@@ -232,7 +231,7 @@ function planFrom(table: unknown, names: Names, place: Place): number {
 
 function planTable(node: Node, names: Names, place: Place): Source {
   const level = place.level + 1;
-  // LATERAL sees what stands before it.
+  // LATERAL sees the tables before it.
   const within = { ...place, level, outer: names };
   switch (node.type) {
     case "BASE_TABLE": {

@@ -1,41 +1,41 @@
 import { LakeError } from "../../kernel/errors.ts";
-import { isNode, type Node } from "./nodes.ts";
+import { action, type NextStep, next } from "../../kernel/next-step.ts";
 
 /**
- * Planning cannot be interrupted, and DuckDB bounds neither its time nor its memory. So its work is estimated from the
- * parse tree, in microseconds of one processor, as measured with DuckDB 1.5 for statements of one kind at a time.
+ * Planning cannot be interrupted, and DuckDB limits neither its time nor its memory. So its work is estimated from the
+ * parse tree, in microseconds of one processor, as measured with DuckDB 1.5 for one kind of statement at a time.
  */
 export const COST = {
   expression: 5,
-  /** A SELECT, and a table in FROM. */
+  /** A SELECT, or a table in FROM. */
   query: 200,
-  /** An expression that is a query of its own, which becomes a join. */
+  /** A query in an expression, which becomes a join. */
   subquery: 4000,
-  /** A call of a macro, whose arguments are bound as often as it uses them. */
+  /** A call of a macro; its arguments are bound as often as it uses them. */
   macro: 500,
-  /** Of every part that is bound again because the name of an earlier column stands for it. */
+  /** A part that is bound again because the name of an earlier column stands for it. */
   aliasPart: 100,
-  /** Each column that a star stands for. */
+  /** A column that a star expands to. */
   starColumn: 100,
-  /** Each pair of columns of UNION BY NAME. */
+  /** A pair of columns of UNION BY NAME. */
   byName: 4,
-  /** By the square of their number: parts of AND and OR, branches of CASE, values of IN that are no constants. */
+  /** A pair of parts of AND or OR, of branches of CASE, or of values of IN that are no constants. */
   pair: 0.2,
-  /** By the square of their number. */
+  /** A pair of window functions. */
   windowPair: 0.4,
 } as const;
 
-/** The types of calls are worked out again at each level: by the cube of the levels below. */
+/** Types of calls are resolved again at each level: cubic in the levels below. */
 export function nestingCost(height: number): number {
   return 0.002 * height ** 3;
 }
 
-/** By the fourth power of the levels that an alias stands for. */
+/** Quartic in the levels of the expression that an alias stands for. */
 export function aliasCost(parts: number, height: number): number {
   return COST.aliasPart * parts + 0.005 * height ** 4;
 }
 
-/** Orders of joins are tried out: by the fourth power of the tables. */
+/** The optimizer tries orders of joins: quartic in the tables. */
 export function joinCost(tables: number): number {
   return tables > 1 ? 0.6 * tables ** 4 : 0;
 }
@@ -44,15 +44,17 @@ export const MAX_WORK = 1_500_000;
 export const MAX_JOINED = 48;
 export const MAX_GROUPING_SETS = 512;
 export const MAX_PIVOT_CELLS = 5000;
-/** Fields of one value's type, those of nested ones included. */
+/** Fields of one value's type, nested ones included. */
 export const MAX_TYPE_PARTS = 5000;
 /** Levels of the tree. */
 export const MAX_LEVELS = 900;
 
-/** What the work is for, so that a refusal names it. */
+/** Parts of the work, so that a refusal can name the largest. */
 export type Part = "expressions" | "aliases" | "stars" | "subqueries" | "joins" | "queries";
 
-const WHY: Readonly<Record<Part, [what: string, hint: string]>> = {
+const KEEP_PART = next`keep a part as a dataset with ${action("ingest", { name: undefined, sql: undefined })}.`;
+
+const WHY: Readonly<Record<Part, [what: string, hint: NextStep]>> = {
   expressions: [
     "its expressions are nested or repeated too often: each -> inside of another doubles the work, and so does each nullif() or BETWEEN",
     "Write paths in JSON as doc->>'$.a.b', and compute inner values in a WITH clause first.",
@@ -69,11 +71,11 @@ const WHY: Readonly<Record<Part, [what: string, hint: string]>> = {
   joins: ["it joins too many tables at once", "Join some of them first, in a WITH clause marked AS MATERIALIZED."],
   queries: [
     "its parts are put into one another too often: each use of a WITH entry that is NOT MATERIALIZED is planned again",
-    "Leave NOT MATERIALIZED out, or keep a part as a dataset with ingest {name, sql}.",
+    next`Leave NOT MATERIALIZED out, or ${KEEP_PART}`,
   ],
 };
 
-/** Adds up the work, and throws `limit` as soon as it is too much. */
+/** The sum of the work. `add` throws `limit` as soon as it is too much. */
 export interface Work {
   add(part: Part, amount: number): void;
 }
@@ -93,10 +95,6 @@ export function openWork(): Work {
   };
 }
 
-export function nodesOf(value: unknown): Node[] {
-  return Array.isArray(value) ? value.filter(isNode) : [];
-}
-
 export function assertLevels(level: number): void {
   if (level <= MAX_LEVELS) return;
   throw new LakeError("limit", `The statement is nested more than ${MAX_LEVELS} levels deep.`, {
@@ -114,7 +112,7 @@ export function assertTypeParts(size: number): void {
 export function assertJoined(tables: number): void {
   if (tables <= MAX_JOINED) return;
   throw new LakeError("limit", `The statement joins ${tables} tables at once; ${MAX_JOINED} are allowed.`, {
-    hint: "Join some of them first, in a WITH clause with GROUP BY, or keep a part as a dataset with ingest {name, sql}.",
+    hint: next`Join some of them first, in a WITH clause with GROUP BY, or ${KEEP_PART}`,
   });
 }
 

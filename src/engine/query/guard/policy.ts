@@ -1,6 +1,7 @@
-/** What statements may be made of. Data only: `guard.ts` applies it. */
+import { action, argument, type NextStep, next } from "../../kernel/next-step.ts";
+/** What statements may be made of. Only data: `guard.ts` applies it. */
 
-/** Tables made of arguments alone. Everything else that looks like a table is a dataset or refused. */
+/** Functions that may stand in FROM: their rows follow from their arguments. */
 export const TABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   "generate_series",
   "json_each",
@@ -13,7 +14,7 @@ export const TABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   "vector_search",
 ]);
 
-/** These say something else when called again, so no argument of `vector_search` can be made with them. */
+/** Functions that return another value when they are called again. No argument of `vector_search` may use them. */
 export const UNREPEATABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   "age",
   "current_database",
@@ -34,7 +35,7 @@ export const UNREPEATABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   "uuidv7",
 ]);
 
-/** Macros of DuckDB that are made of functions which say the same when called again. */
+/** Macros of DuckDB that consist of functions which return the same when they are called again. */
 export const REPEATABLE_MACROS: readonly string[] = [
   "array_append",
   "array_prepend",
@@ -82,7 +83,7 @@ export const REPEATABLE_MACROS: readonly string[] = [
   "weighted_avg",
 ];
 
-/** Consistent by DuckDB's own account, yet made of a sample, of the time of day, or of how a value happens to be stored. */
+/** Functions that DuckDB calls consistent, although they depend on a sample, the time, or how a value is stored. */
 export const OTHER_UNREPEATABLE: readonly string[] = [
   "pg_timezone_names",
   "reservoir_quantile",
@@ -91,10 +92,10 @@ export const OTHER_UNREPEATABLE: readonly string[] = [
   "vector_type",
 ];
 
-/** Where there is no column of this name, these words are calls of functions. */
+/** Words that are calls of functions where there is no column of this name. */
 export const MOMENTS = /^(current|local)_?(local)?(date|time|timestamp)$/;
 
-/** Allowed although DuckDB lists them as volatile, as table functions, or not at all. */
+/** Functions that are allowed although DuckDB lists them as volatile, as table functions, or not at all. */
 export const EXTRA_FUNCTIONS: ReadonlySet<string> = new Set([
   "error",
   "gen_random_uuid",
@@ -108,7 +109,7 @@ export const EXTRA_FUNCTIONS: ReadonlySet<string> = new Set([
   "uuidv7",
 ]);
 
-/** Pure by DuckDB's own account, yet none of a statement's business: state, settings, plans, raw internals. */
+/** Functions that DuckDB calls pure, although they show state, settings, plans or internals. */
 export const DENIED_FUNCTIONS: ReadonlySet<string> = new Set([
   // Casts without a type that can be judged.
   "cast_to_type",
@@ -143,7 +144,7 @@ export const DENIED_FUNCTIONS: ReadonlySet<string> = new Set([
   "variant_to_parquet_variant",
 ]);
 
-/** Macros, of DuckDB and of `CELL_LIMITS`, that use an argument several times: as often each is planned and computed. */
+/** How often macros, of DuckDB and of `CELL_LIMITS`, use an argument: it is planned and computed as often. */
 export const REPEATED_ARGUMENTS: ReadonlyMap<string, number> = new Map([
   ["array_pop_back", 2],
   ["array_resize", 2],
@@ -182,11 +183,11 @@ export const REPEATED_ARGUMENTS: ReadonlyMap<string, number> = new Map([
   ["weighted_avg", 2],
 ]);
 
-/** Families of the same, by name. */
+/** Further denied functions, by parts of their names. */
 export const DENIED_PATTERN =
   /^(__internal_|pg_(?!typeof$|size_pretty$)|has_.*_privilege|inet_|.*obj_description$|col_description$|map_to_pg_oid$)/;
 
-/** Catalogs and schemas of DuckDB itself: as a qualifier they could reach around the names judged here. */
+/** Catalogs and schemas of DuckDB: as qualifiers they would reach tables that are no datasets. */
 export const SYSTEM_QUALIFIERS: ReadonlySet<string> = new Set([
   "information_schema",
   "memory",
@@ -196,7 +197,7 @@ export const SYSTEM_QUALIFIERS: ReadonlySet<string> = new Set([
 ]);
 
 /** Why a function is refused and what to use instead; the first pattern that fits. */
-export const FUNCTION_REASONS: readonly { pattern: RegExp; reason: string; hint: string }[] = [
+export const FUNCTION_REASONS: readonly { pattern: RegExp; reason: string; hint: NextStep }[] = [
   {
     pattern: /^vector_search$/,
     reason: "it makes rows, not a value",
@@ -210,7 +211,7 @@ export const FUNCTION_REASONS: readonly { pattern: RegExp; reason: string; hint:
   {
     pattern: /^(read_|parquet_|.*_scan|scan_|sniff_csv|glob$|st_read|query_parquet)/,
     reason: "statements read datasets, not files",
-    hint: "Make a dataset of the file with ingest, then query it by its name.",
+    hint: next`Make a dataset of the file with ${action("ingest")}, then query it by its name.`,
   },
   {
     pattern: /^(query|query_table|json_execute_serialized_sql|histogram|histogram_values)$/,
@@ -231,14 +232,19 @@ export const FUNCTION_REASONS: readonly { pattern: RegExp; reason: string; hint:
   },
 ];
 
-const MATERIALISE = "To keep a result, call ingest with `name` and `sql`.";
-const FILES = "Files are read with ingest; results are kept with ingest {name, sql}.";
-const SETTINGS = "Limits are arguments of the tool: max_rows, timeout_ms.";
+const INGEST_SQL = action("ingest", { name: undefined, sql: undefined });
+const MATERIALISE = next`To keep a result, use ${INGEST_SQL}.`;
+const FILES = next`Files are read with ${action("ingest")}; results are kept with ${INGEST_SQL}.`;
+const LIMITS = next`Limits are arguments of the call: ${argument("max_rows")}, ${argument("timeout_ms")}.`;
+const PARAMS = next`Pass values with ${argument("params")}.`;
 const TRANSACTIONS = "Each statement already sees one consistent version of every dataset.";
 
 /** Statements that are not queries, by their first word. */
-export const STATEMENTS: Readonly<Record<string, { reason: string; hint: string }>> = {
-  ALTER: { reason: "changes a table", hint: "Re-ingest with schema_change, or rename columns in a SELECT." },
+export const STATEMENTS: Readonly<Record<string, { reason: string; hint: NextStep }>> = {
+  ALTER: {
+    reason: "changes a table",
+    hint: next`Ingest again with ${argument("schema_change", "allow")}, or rename columns in a SELECT.`,
+  },
   ANALYZE: { reason: "changes statistics", hint: "SUMMARIZE name shows statistics of a dataset." },
   ATTACH: { reason: "opens another database", hint: FILES },
   BEGIN: { reason: "controls transactions", hint: TRANSACTIONS },
@@ -247,34 +253,37 @@ export const STATEMENTS: Readonly<Record<string, { reason: string; hint: string 
   COMMENT: { reason: "changes the catalog", hint: "Datasets have no comments." },
   COMMIT: { reason: "controls transactions", hint: TRANSACTIONS },
   COPY: { reason: "reads or writes files", hint: FILES },
-  CREATE: { reason: "creates something", hint: `Use WITH for a table inside the statement. ${MATERIALISE}` },
-  DEALLOCATE: { reason: "changes the session", hint: "Pass values through params." },
-  DELETE: { reason: "deletes rows", hint: `Leave the rows out with WHERE. ${MATERIALISE}` },
+  CREATE: { reason: "creates something", hint: next`Use WITH for a table inside the statement. ${MATERIALISE}` },
+  DEALLOCATE: { reason: "changes the session", hint: PARAMS },
+  DELETE: { reason: "deletes rows", hint: next`Leave the rows out with WHERE. ${MATERIALISE}` },
   DETACH: { reason: "closes a database", hint: FILES },
-  DROP: { reason: "drops something", hint: "dataset-drop drops a dataset." },
-  EXECUTE: { reason: "runs a prepared statement", hint: "Send the query itself, with params." },
+  DROP: { reason: "drops something", hint: next`${action("drop")} drops a dataset.` },
+  EXECUTE: { reason: "runs a prepared statement", hint: next`Send the query itself, with ${argument("params")}.` },
   EXPORT: { reason: "writes files", hint: FILES },
   FORCE: { reason: "writes", hint: "Nothing has to be flushed: committed data is durable." },
   IMPORT: { reason: "reads files and writes", hint: FILES },
-  INSERT: { reason: "writes rows", hint: "Add rows with ingest and mode append." },
+  INSERT: { reason: "writes rows", hint: next`Add rows with ${action("ingest")} and ${argument("mode", "append")}.` },
   INSTALL: { reason: "downloads code", hint: "Only the built-in functions are available." },
   LOAD: { reason: "loads code", hint: "Only the built-in functions are available." },
-  MERGE: { reason: "writes rows", hint: `Join in a SELECT. ${MATERIALISE}` },
+  MERGE: { reason: "writes rows", hint: next`Join in a SELECT. ${MATERIALISE}` },
   PRAGMA: { reason: "changes or prints settings", hint: "Use DESCRIBE, SHOW TABLES or lakehouse_datasets." },
-  PREPARE: { reason: "changes the session", hint: "Pass values through params." },
+  PREPARE: { reason: "changes the session", hint: PARAMS },
   REFRESH: { reason: "writes", hint: MATERIALISE },
-  RESET: { reason: "changes settings", hint: SETTINGS },
+  RESET: { reason: "changes settings", hint: LIMITS },
   ROLLBACK: { reason: "controls transactions", hint: TRANSACTIONS },
-  SET: { reason: "changes settings", hint: SETTINGS },
+  SET: { reason: "changes settings", hint: LIMITS },
   START: { reason: "controls transactions", hint: TRANSACTIONS },
-  TRUNCATE: { reason: "deletes rows", hint: "ingest with mode replace puts new rows in place of the old." },
-  UPDATE: { reason: "changes rows", hint: `Compute the new values in a SELECT. ${MATERIALISE}` },
+  TRUNCATE: {
+    reason: "deletes rows",
+    hint: next`${action("ingest")} with ${argument("mode", "replace")} puts new rows in place of the old.`,
+  },
+  UPDATE: { reason: "changes rows", hint: next`Compute the new values in a SELECT. ${MATERIALISE}` },
   UPSERT: { reason: "writes rows", hint: MATERIALISE },
   USE: { reason: "changes the session", hint: "Datasets are addressed by name alone." },
   VACUUM: { reason: "writes", hint: "Nothing has to be vacuumed." },
 };
 
-/** Kinds of expressions, tables and query nodes a statement may be made of; DuckDB's names in its serialised tree. */
+/** Kinds of expressions, tables and queries that are allowed, by their names in DuckDB's serialised tree. */
 export const EXPRESSIONS: ReadonlySet<string> = new Set([
   "BETWEEN",
   "CASE",

@@ -3,9 +3,8 @@ import type { Judged } from "./guard.ts";
 import { OTHER_UNREPEATABLE, REPEATABLE_MACROS, TABLE_FUNCTIONS, UNREPEATABLE_FUNCTIONS } from "./policy.ts";
 
 /**
- * Names of functions that give the same for the same arguments whenever they are called: those that DuckDB calls
- * `CONSISTENT` in all their forms, which is why it computes a call with constants once and for all. What a macro is made
- * of it does not say, so these are listed; and no function is here that it may get in a later version.
+ * Names of functions that always return the same for the same arguments: those that DuckDB calls `CONSISTENT` in all
+ * overloads, and macros on our list, because DuckDB does not tell what a macro consists of.
  */
 export async function loadRepeatable(connection: Connection): Promise<ReadonlySet<string>> {
   const rows = await connection.rows<{ name: string }>(
@@ -14,7 +13,7 @@ export async function loadRepeatable(connection: Connection): Promise<ReadonlySe
      GROUP BY ALL HAVING bool_and(stability IS NOT DISTINCT FROM 'CONSISTENT' AND has_side_effects IS DISTINCT FROM true)`,
   );
   const consistent = new Set([...rows.map(({ name }) => name), ...REPEATABLE_MACROS, ...TABLE_FUNCTIONS]);
-  // `unnest` makes many rows of one value, but the same ones each time.
+  // unnest() makes many rows of one value, but always the same ones.
   for (const name of [...UNREPEATABLE_FUNCTIONS, ...OTHER_UNREPEATABLE]) if (name !== "unnest") consistent.delete(name);
   return consistent;
 }
@@ -24,7 +23,7 @@ export function isRepeatable(
   { explain, builtins, calls, sampled, names }: Judged,
   repeatable: ReadonlySet<string>,
 ): boolean {
-  // Plans tell how long they took; the catalog's tables and what searches find have no version to go by.
+  // Plans have durations in them; tables of the catalog and hits of searches have no version to compare.
   if (explain || sampled || builtins.length > 0 || calls.length > 0) return false;
   return names.every((name) => repeatable.has(name));
 }

@@ -1,17 +1,18 @@
 import { LakeError } from "../../kernel/errors.ts";
+import { argument, next } from "../../kernel/next-step.ts";
 import { tokenize } from "./tokens.ts";
 
 const MAX_TOKENS = 100_000;
 const MAX_NESTING = 500;
 const MAX_LIST_NESTING = 64;
 const MAX_NAME_PARTS = 64;
-/** Of them DuckDB's lexer makes quadratic work, where nothing is in between. */
+/** DuckDB's lexer takes quadratic time for comments with nothing in between. */
 const MAX_COMMENTS_TOGETHER = 100;
 const MAX_COMMENTS = 5000;
 
 /**
- * Bounds what DuckDB's parser recurses over without a limit of its own: past some depth the process ends there. Throws
- * `limit`.
+ * Throws `limit` for nesting that DuckDB's parser would recurse over: it has no limit of its own, and the process would
+ * end.
  */
 export function assertShape(sql: string): void {
   let count = 0;
@@ -60,5 +61,7 @@ function tooManyComments(): LakeError {
 }
 
 function tooDeep(message: string): LakeError {
-  return new LakeError("limit", message, { hint: "Split the statement with WITH, or pass long lists through params." });
+  return new LakeError("limit", message, {
+    hint: next`Split the statement with WITH, or pass long lists with ${argument("params")}.`,
+  });
 }

@@ -2,8 +2,8 @@ import type { Provenance } from "../../catalog/types.ts";
 import { withoutLiterals } from "./tokens.ts";
 
 /**
- * What a version was made from, for all who may read the catalog: of a statement without its literals, also where it was
- * committed when these were still recorded.
+ * The source of a version, for everybody who may read the catalog: a statement without its literals, which old versions
+ * still have.
  */
 export function shownSource({ source, options }: Provenance): string {
   return options.format === "sql" && options.literals !== false ? withoutLiterals(source) : source;

@@ -14,8 +14,8 @@ const WORD = /[\p{L}\p{N}_$\u0080-\uffff]/u;
 const DOLLAR_TAG = /\$(?:[A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*)?\$/y;
 
 /**
- * SQL text without space and comments. Only for finding places in a statement and for wording refusals: nothing is
- * allowed because of what is seen here, so where DuckDB's own lexer differs, a statement is refused at worst.
+ * The tokens of SQL text, without space and comments. Only for finding places in a statement and for wording refusals:
+ * nothing is allowed because of them, so where DuckDB's lexer differs, a statement is refused at worst.
  */
 export function* tokenize(sql: string): Generator<Token, undefined> {
   let at = 0;
@@ -98,18 +98,18 @@ function runEnd(sql: string, from: number, pattern: RegExp): number {
   return at;
 }
 
-/** In `1e'…'` the e belongs to the text. */
+/** In `1e'…'` the e belongs to the string. */
 function numberEnd(sql: string, from: number): number {
   const end = runEnd(sql, from, /[0-9a-zA-Z_.]/);
   return sql[end] === "'" && /^[0-9_.]+e$/i.test(sql.slice(from, end)) ? end - 1 : end;
 }
 
-/** As DuckDB folds names: only A to Z. The Kelvin sign is a k to JavaScript and not to DuckDB. */
+/** Folds a name as DuckDB does: only A to Z. JavaScript would make a k of the Kelvin sign. */
 export function foldCase(name: string): string {
   return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }
 
-/** The statement with `?` in the place of every text and number, and without comments: for who may not see those. */
+/** The statement with `?` for every string and number, and without comments: for readers who may not see those. */
 export function withoutLiterals(sql: string): string {
   let shown = "";
   let end = 0;

@@ -1,19 +1,20 @@
 import { DATASET_NAME } from "../../catalog/identity.ts";
 import { LakeError } from "../../kernel/errors.ts";
+import { action, next } from "../../kernel/next-step.ts";
 import { type FileFilter, tableFilters } from "../pruning/file-filters.ts";
 import { MAX_CALLS, readCall, tooManyCalls, VECTOR_SEARCH, type VectorCall } from "../search/vector-calls.ts";
 import { BUILTINS, type Builtin, type DatasetRef, type Named } from "../snapshot.ts";
 import { assertCall, assertCast, isShrinking, jsonPath, type LikePattern, likePattern } from "./calls.ts";
 import { GROWING_FUNCTIONS, LIST_MAKERS, MAX_GROWING_DEPTH } from "./cell-limits.ts";
 import { assertFunction, assertTableFunction, type FunctionNames } from "./functions.ts";
-import { isNode, type Node, text } from "./nodes.ts";
+import { cteEntries, isNode, type Node, nodesOf, text } from "./nodes.ts";
 import { EXPRESSIONS, MOMENTS, NODES, SYSTEM_QUALIFIERS } from "./policy.ts";
 import { foldCase } from "./tokens.ts";
 
 /**
- * DuckDB's tree is not quite JSON: 1e400 is written as Infinity. And "no location" is 2^64 - 1, which a number here
- * cannot hold. Inside of texts there are quotes only behind a backslash, so these are never in one. `parse` is another one
- * for a tree that is written again: numbers in it have to be what they were.
+ * DuckDB's tree is not quite JSON: 1e400 is written as Infinity, and "no location" is 2^64 - 1, which a double does not
+ * hold. Quotes in texts are escaped, so the patterns below match no texts. `parse`: an exact one for a tree that is
+ * written again.
  */
 export function parseTree(text: string, parse: (json: string) => unknown = JSON.parse): unknown {
   const json = text
@@ -25,9 +26,9 @@ export function parseTree(text: string, parse: (json: string) => unknown = JSON.
 export interface Verdict extends Named {
   /** The whole statement is SHOW TABLES, or SHOW ALL TABLES. */
   show?: "tables" | "all";
-  /** The statement returns every row of this dataset: its count is known without counting. */
+  /** The statement returns every row of this dataset, so their number is known from its manifest. */
   wholeOf?: string;
-  /** Patterns of LIKE and its kind that parameters are part of. */
+  /** Patterns, as of LIKE, that parameters are part of. */
   patterns: LikePattern[];
   /** Every `vector_search` of the statement. */
   calls: VectorCall[];
@@ -35,7 +36,7 @@ export interface Verdict extends Named {
   names: string[];
   /** Some of its rows are chosen at random. */
   sampled: boolean;
-  /** By relation: of every place where it is named, what rows have to meet there. Without an entry, all are needed. */
+  /** By relation: the filters on its rows at every place where it is named. Without an entry all rows are needed. */
   filters: Map<string, FileFilter[][]>;
 }
 
@@ -55,10 +56,10 @@ interface Walk {
   names: Set<string>;
   sampled: boolean;
   filters: Map<string, FileFilter[][]>;
-  /** What is known already about tables further down. */
+  /** Filters on tables further down in the tree. */
   filtered: Map<Node, FileFilter[]>;
   ctes: number;
-  /** Not recursion: a long UNION is a deep tree. */
+  /** A stack rather than recursion: a long UNION is a deep tree. */
   todo: { value: unknown; place: Place }[];
 }
 
@@ -176,7 +177,7 @@ function visitNode(node: Node, kind: string, place: Place, walk: Walk): void {
   else visitQuery(node, place, walk);
 }
 
-/** Only the part after UNION sees the name. In the first part it is whatever it is outside: a table of DuckDB's, even. */
+/** Only the part after UNION sees the name; in the first part it means what it means outside. */
 function visitRecursive(node: Node, place: Place, walk: Walk): void {
   const { right, ...rest } = node;
   const inSight = visitQuery(rest, place, walk);
@@ -198,7 +199,7 @@ function visitQuery(node: Node, place: Place, walk: Walk): Place {
         hint: "Use a plain name.",
       });
     }
-    // A mistake about what is in sight must never end at a table of DuckDB's own.
+    // So that an error about which names are in sight can never lead to a system table.
     if (SYSTEM_TABLE.test(foldCase(name))) {
       throw new LakeError("denied", `WITH ${name.slice(0, 100)} has a name like a system table's.`, {
         hint: "Use a name that does not start with pg_, duckdb_, sqlite_, pragma_ or information_schema.",
@@ -206,7 +207,8 @@ function visitQuery(node: Node, place: Place, walk: Walk): Place {
     }
     if (++walk.ctes > MAX_CTES) {
       throw new LakeError("limit", `The statement has more than ${MAX_CTES} WITH entries.`, {
-        hint: "Keep a part of it as a dataset with ingest {name, sql}.",
+        hint: next`Keep a part of it as a dataset with ${action("ingest", { name: undefined, sql: undefined })}.`,
+        facts: { limit: MAX_CTES },
       });
     }
     visitLater(entry.value, inSight, walk);
@@ -220,11 +222,6 @@ function visitQuery(node: Node, place: Place, walk: Walk): Place {
 
 const SYSTEM_TABLE = /^(duckdb_|information_schema|pg_|pragma_|sqlite_)/;
 export const MAX_CTES = 200;
-
-export function cteEntries(node: Node): Node[] {
-  const map = isNode(node.cte_map) ? node.cte_map.map : undefined;
-  return Array.isArray(map) ? map.filter(isNode) : [];
-}
 
 function visitTable(node: Node, place: Place, walk: Walk): void {
   const relation = foldCase(text(node.table_name));
@@ -287,7 +284,7 @@ function shownTables(statement: Node): "tables" | "all" | undefined {
   return from.table_name === "__show_tables_expanded" ? "all" : undefined;
 }
 
-/** `FROM name` with columns chosen and ordered at most. */
+/** The dataset of a statement that selects and orders columns at most. */
 function wholeDataset(statement: Node): string | undefined {
   const node = isNode(statement.node) ? statement.node : {};
   const from = isNode(node.from_table) ? node.from_table : {};
@@ -306,8 +303,7 @@ function wholeDataset(statement: Node): string | undefined {
 }
 
 function assertPivotValues(node: Node): void {
-  const pivots = Array.isArray(node.pivots) ? node.pivots : [];
-  if (!pivots.some((pivot) => isNode(pivot) && isSet(pivot.pivot_enum))) return;
+  if (!nodesOf(node.pivots).some((pivot) => isSet(pivot.pivot_enum))) return;
   throw new LakeError("denied", "PIVOT … IN takes values, not the name of a type.", {
     hint: "List them, as in PIVOT workers ON state IN ('IL', 'MA') USING count(*), or leave IN out.",
   });
@@ -324,7 +320,7 @@ function assertUnqualified(name: string, qualifiers: unknown[]): void {
 
 const FILE_LIKE = /[./\\:*?[\]{}~]/;
 
-/** Bytes of the process's memory, with addresses in them. */
+/** The state of an aggregate is bytes of the process's memory, with addresses in them. */
 function exportedState(name: string): LakeError {
   return new LakeError("denied", `${name}() EXPORT_STATE is not available: it shows the server's memory.`, {
     hint: `Write ${name}(…) without EXPORT_STATE.`,
@@ -335,7 +331,7 @@ function notATable(relation: string): LakeError {
   const shown = JSON.stringify(relation.slice(0, 100));
   if (FILE_LIKE.test(relation)) {
     return new LakeError("denied", `${shown} is not a dataset: statements do not read files or addresses.`, {
-      hint: "Make a dataset of the file with ingest, then query it by its name. lakehouse_datasets lists what there is.",
+      hint: next`Make a dataset of the file with ${action("ingest")}, then query it by its name. lakehouse_datasets lists all.`,
     });
   }
   return new LakeError("not_found", `${shown} cannot be a dataset.`, {

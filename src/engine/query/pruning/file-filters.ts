@@ -1,33 +1,33 @@
 import { literal } from "../../duckdb/duckdb.ts";
-import { isNode, type Node, text } from "../guard/nodes.ts";
+import { hasOnly, isNode, type Node, text } from "../guard/nodes.ts";
 import { foldCase } from "../guard/tokens.ts";
 
 /**
- * A condition that a row of one table has to meet, or the statement does not see it. Only what the least and the
- * greatest value of a file can refute for certain; everything else in a WHERE is left out, which keeps more files.
+ * A condition on the rows of one table. Only conditions that the least and greatest value of a file can refute for
+ * certain; all others in a WHERE are left out, which keeps more files.
  */
 export interface FileFilter {
   /** In lower case. */
   column: string;
   test: FilterTest;
-  /** Of `in`, any number; of `between`, two; of `null` and `not null`, none; else one. */
+  /** Any number for `in`, two for `between`, none for `null` and `not null`, else one. */
   values: FilterValue[];
 }
 
 export type FilterTest = "=" | "<" | "<=" | ">" | ">=" | "between" | "in" | "prefix" | "null" | "not null";
 
-/** What the constant is to DuckDB when it compares: it decides which columns keep their order in the comparison. */
+/** How DuckDB compares the constant: it decides in which columns the order is kept. */
 export type ValueKind = "exact" | "double" | "text" | "moment" | "boolean";
 export type FilterValue = { kind: ValueKind; sql: string } | { param: string };
 
-/** Of one table in one SELECT; the rest of them is left out. */
+/** Filters on one table of one SELECT; further ones are left out. */
 const MAX_FILTERS = 16;
 const MAX_LIST = 100;
 
-/** What the WHERE of a SELECT asks of the tables that stand in its FROM; of tables it asks nothing of, nothing. */
+/** Filters in the WHERE of a SELECT, by the table in its FROM. Tables without filters are left out. */
 export function tableFilters(select: Node): Map<Node, FileFilter[]> {
   const found = new Map<Node, FileFilter[]>();
-  // USING SAMPLE chooses before WHERE does.
+  // USING SAMPLE applies before WHERE.
   if (!isNode(select.where_clause) || !isNode(select.from_table) || select.sample !== undefined) return found;
   const filters = filtersByTable(select.where_clause);
   if (filters.size === 0) return found;
@@ -57,8 +57,8 @@ const JOIN_KEYS = new Set([
 const LEFT_JOINS = new Set(["LEFT", "SEMI", "ANTI"]);
 
 /**
- * Tables of which WHERE filters every row that comes through. What a join adds NULLs to is none of them, and a join by
- * position or to the nearest row would find other partners among fewer rows.
+ * Tables whose rows WHERE filters. A table that a join adds rows of NULLs to is not among them, nor one of a join by
+ * position or to the nearest row, which would find other partners among fewer rows.
  */
 function filteredTables(from: Node): Node[] {
   const found: Node[] = [];
@@ -127,7 +127,7 @@ function readOperator(node: Node): ReadFilter | undefined {
   return node.type === "COMPARE_IN" && values.length <= MAX_LIST ? filter(column, "in", values) : undefined;
 }
 
-/** Up to the first wildcard a text has to be the same. What a backslash means is left to DuckDB. */
+/** The prefix up to the first wildcard. Patterns with a backslash are left out. */
 function readLike(node: Node): ReadFilter | undefined {
   const [column, pattern] = children(node);
   const value = isNode(pattern?.value) && pattern.class === "CONSTANT" ? pattern.value : undefined;
@@ -168,11 +168,11 @@ function readConstant(constant: unknown): FilterValue | undefined {
   if (!isNode(constant) || constant.is_null !== false) return undefined;
   const { value } = constant;
   const type = typeId(constant);
-  // The parse leaves out what is empty.
+  // The parse tree leaves out empty texts.
   if (type === "VARCHAR") return { kind: "text", sql: literal(text(value)) };
   if (typeof value !== "number") return undefined;
   if (type === "DOUBLE") return Number.isFinite(value) ? { kind: "double", sql: `'${value}'::DOUBLE` } : undefined;
-  // Larger ones are not what they were in the text.
+  // JSON has rounded larger ones.
   if (!Number.isSafeInteger(value)) return undefined;
   if (type === "INTEGER" || type === "BIGINT") return { kind: "exact", sql: `${value}` };
   return decimal(constant.type, value);
@@ -192,7 +192,7 @@ function decimal(type: unknown, value: number): FilterValue | undefined {
   return { kind: "exact", sql: `'${written}'::DECIMAL(${width}, ${scale})` };
 }
 
-/** Empty for a type that more than its name belongs to. */
+/** The name of a type; empty for a type with parameters. */
 function typeId({ type }: Node): string {
   return isNode(type) && Object.keys(type).length === 1 ? text(type.id) : "";
 }
@@ -200,8 +200,4 @@ function typeId({ type }: Node): string {
 function children(node: Node): Node[] {
   const list = Array.isArray(node.children) ? node.children : [];
   return list.every(isNode) ? list : [];
-}
-
-function hasOnly(node: Node, keys: ReadonlySet<string>): boolean {
-  return Object.keys(node).every((key) => keys.has(key));
 }

@@ -5,7 +5,7 @@ import { foldCase } from "../guard/tokens.ts";
 import type { FileFilter, FilterTest, FilterValue, ValueKind } from "./file-filters.ts";
 
 export interface NeededParts {
-  /** By relation: of every place where the statement names it, what rows have to meet there. */
+  /** By relation: the filters on its rows at every place where the statement names it. */
   filters: ReadonlyMap<string, FileFilter[][]>;
   manifests: ReadonlyMap<string, Manifest>;
   param(name: string): unknown;
@@ -14,8 +14,8 @@ export interface NeededParts {
 }
 
 /**
- * Manifests without the files that hold no row which the statement could see, by their least and greatest values;
- * those of which all files are needed are left out. The comparing is DuckDB's, as it does it in the statement.
+ * Manifests without the files whose least and greatest values tell that the statement uses none of their rows.
+ * Manifests whose files are all needed are left out. DuckDB compares the values, as it does in the statement.
  */
 export async function neededFiles({ filters, manifests, param, ask }: NeededParts): Promise<Map<string, Manifest>> {
   const places: Place[] = [];
@@ -41,13 +41,13 @@ export async function neededFiles({ filters, manifests, param, ask }: NeededPart
   return new Map([...manifests].flatMap(([relation, manifest]) => withoutUseless(relation, manifest, places)));
 }
 
-/** One mention of a relation: files that have no row for it. */
+/** One place where a relation is named, and the files without a row for it. */
 interface Place {
   relation: string;
   useless: Set<number>;
 }
 
-/** Files times conditions: beyond, comparing could take longer than what it saves. */
+/** Files times conditions: comparing more could take longer than it saves. */
 const MAX_TESTS = 100_000;
 
 function withoutUseless(relation: string, manifest: Manifest, places: Place[]): [string, Manifest][] {
@@ -57,7 +57,7 @@ function withoutUseless(relation: string, manifest: Manifest, places: Place[]): 
   return files.length === manifest.files.length ? [] : [[relation, { ...manifest, files }]];
 }
 
-/** Adds to `useless` what is known without comparing; the rest is a FROM and WHERE that yields the other such files. */
+/** Adds files to `useless` that need no comparing; returns the FROM and WHERE of a query for the others. */
 function examine(
   { column, test, values }: FileFilter,
   { columns, files }: Manifest,
@@ -70,7 +70,7 @@ function examine(
   if (found.length !== 1 || kinds === undefined) return undefined;
   const given = values.map((value) => known(value, param));
   const [first] = given;
-  // Those of one list are compared in a type that fits them all.
+  // Values of one list are compared in one type that holds all of them.
   if (given.some((value) => !value || !kinds.has(value.kind) || value.kind !== first?.kind)) return undefined;
   const bounds: string[] = [];
   files.forEach((file, index) => {
@@ -88,7 +88,7 @@ function examine(
     FROM (VALUES ${bounds.join(", ")}) AS bounds(file, low, high)) WHERE (${may}) IS NOT TRUE`;
 }
 
-/** Whether a file with values from `low` to `high` may have one that meets the condition. */
+/** Whether a file with values from `low` to `high` may have a value that meets the condition. */
 const MAY_HOLD: Readonly<Record<FilterTest, (values: string[]) => string | undefined>> = {
   "=": ([value]) => `low <= ${value} AND high >= ${value}`,
   "<": ([value]) => `low < ${value}`,
@@ -102,7 +102,7 @@ const MAY_HOLD: Readonly<Record<FilterTest, (values: string[]) => string | undef
   "not null": () => undefined,
 };
 
-/** NaN is above all numbers, and not in the greatest value of a file: it must not meet the condition. */
+/** Conditions that NaN does not meet: it is greater than all numbers, but statistics leave it out. */
 const NEVER_NAN: Partial<Record<FilterTest, true>> = { "=": true, "<": true, "<=": true, between: true, in: true };
 
 const WHOLE = /^U?(TINY|SMALL|BIG)?INT(EGER)?$/;
@@ -118,25 +118,25 @@ const COMPARABLE: Readonly<Record<string, ReadonlySet<ValueKind>>> = {
 };
 
 /**
- * Constants that a column of this type can be compared with so that it stays in order, whichever of the two DuckDB casts:
- * numbers as text would not. Undefined for types whose statistics are not trusted.
+ * Kinds of constants that keep the order of a column of this type, whichever side DuckDB casts; numbers cast to text
+ * would not. Undefined for types whose statistics are not trusted.
  */
 function comparable(type: string): ReadonlySet<ValueKind> | undefined {
   if (WHOLE.test(type)) return NUMBERS;
   const [, width] = /^DECIMAL\((\d+),/.exec(type) ?? [];
-  // Of wider ones and a constant, the common type may be one that cannot hold both.
+  // A wider one and a constant may have a common type that cannot hold both.
   if (width !== undefined) return Number(width) <= 15 ? NUMBERS : Number(width) <= 18 ? new Set(["exact"]) : undefined;
   return Object.hasOwn(COMPARABLE, type) ? COMPARABLE[type] : undefined;
 }
 
-/** As `bindParams` binds it. */
+/** The value as `bindParams` binds it. */
 function known(value: FilterValue, param: NeededParts["param"]): { kind: ValueKind; sql: string } | undefined {
   if ("kind" in value) return value;
   const sql = `$${value.param}`;
   const bound = param(value.param);
   if (typeof bound === "string") return { kind: "text", sql };
   if (typeof bound === "boolean") return { kind: "boolean", sql };
-  // As far as BIGINT: a wider number may have no type in common with a DECIMAL column.
+  // Up to BIGINT: a wider number may have no common type with a DECIMAL column.
   if (isExactNumber(bound)) {
     const whole = wholeIn(bound);
     return whole !== undefined && BigInt.asIntN(64, whole) === whole ? { kind: "exact", sql } : undefined;

@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
 import { LakeError } from "../../kernel/errors.ts";
 import { DEFAULT_K, MAX_EF, MAX_K } from "../../kernel/limits.ts";
-import { isNode, type Node, text } from "../guard/nodes.ts";
+import { argument, type NextStep, next } from "../../kernel/next-step.ts";
+import { isNode, type Node, nodesOf, text } from "../guard/nodes.ts";
 import { UNREPEATABLE_FUNCTIONS } from "../guard/policy.ts";
 import { foldCase } from "../guard/tokens.ts";
 
 export const VECTOR_SEARCH = "vector_search";
 export const MAX_CALLS = 32;
-/** Of one argument's tree. */
+/** Parts of the tree of one argument. */
 const MAX_PARTS = 1000;
 
 /** One `vector_search(…)` in a statement: arguments by their names. */
@@ -16,13 +17,13 @@ export type VectorCall = Partial<Record<ArgumentName, Argument>>;
 const NAMES = ["index_name", "query", "k", "filter", "ef"] as const;
 type ArgumentName = (typeof NAMES)[number];
 
-/** Known from the text, from the parameters, or only after DuckDB has computed it: then its tree. */
+/** A literal, a parameter, or an expression that DuckDB has to compute. */
 type Argument =
   | { kind: "value"; value: string | number | null }
   | { kind: "param"; name: string }
   | { kind: "computed"; tree: Node };
 
-/** What a call asks for, once its arguments are known. */
+/** The values of a call's arguments. */
 export interface VectorSearch {
   index: string;
   text: string;
@@ -33,11 +34,10 @@ export interface VectorSearch {
 
 const USAGE = "FROM vector_search('index', 'text', k := 10, filter := 'metadata condition')";
 
-/** Reads the call's arguments from the tree. Throws `invalid` for what is no constant and no parameter. */
+/** Reads the arguments of a call from the tree. Throws `invalid` for an argument that depends on a row. */
 export function readCall(node: Node): VectorCall {
-  const children = Array.isArray(node.children) ? node.children.filter(isNode) : [];
   const call: VectorCall = {};
-  children.forEach((child, position) => {
+  nodesOf(node.children).forEach((child, position) => {
     const alias = foldCase(text(child.alias));
     const name = alias === "" ? NAMES[position] : NAMES.find((known) => known === alias);
     if (name === undefined) throw badArgument(alias === "" ? `argument ${position + 1}` : alias, "there is none such");
@@ -56,7 +56,7 @@ function readArgument(node: Node, name: ArgumentName): Argument {
     const { type, value, is_null } = node.value;
     if (is_null === true) return { kind: "value", value: null };
     const id = isNode(type) ? text(type.id) : "";
-    // The parse leaves out what is empty.
+    // The parse tree leaves out empty texts.
     if (id === "VARCHAR") return { kind: "value", value: text(value) };
     if (/^(BIGINT|INTEGER)$/.test(id) && typeof value === "number") return { kind: "value", value };
   }
@@ -78,16 +78,17 @@ const COMPUTING = new Set([
   "TYPE",
 ]);
 
-/** The search runs before the statement, and what it was asked is looked up while that runs: both must be the same. */
-function assertConstant(argument: Node, name: ArgumentName): void {
-  const named = isNode(argument.left) && argument.class === "COMPARISON" && firstColumn(argument.left);
+/** The search runs before the statement, which then looks its hits up by the arguments: these must not change. */
+function assertConstant(tree: Node, name: ArgumentName): void {
+  const named = isNode(tree.left) && tree.class === "COMPARISON" && firstColumn(tree.left);
   if (typeof named === "string" && NAMES.some((known) => known === named)) {
     throw badArgument(named, "a named argument is written with :=", `Write ${named} := …`);
   }
-  const todo: unknown[] = [argument];
+  const todo: unknown[] = [tree];
   let parts = 0;
   for (let value = todo.pop(); value !== undefined; value = todo.pop()) {
-    if (++parts > MAX_PARTS) throw badArgument(name, "it has too many parts", "Pass the value with params.");
+    if (++parts > MAX_PARTS)
+      throw badArgument(name, "it has too many parts", next`Pass the value with ${argument("params")}.`);
     if (isNode(value) && typeof value.class === "string") {
       const what = refusedKind(value, value.class);
       if (what !== undefined) throw notConstant(name, what);
@@ -99,7 +100,7 @@ function assertConstant(argument: Node, name: ArgumentName): void {
   }
 }
 
-/** Numbers beyond 2^53, and halves of those beyond 2^64, are not what they were in the text. */
+/** Whether JSON has not rounded the number. */
 function isExact(value: unknown): boolean {
   const number = isNode(value) ? (value.value ?? 0) : 0;
   if (typeof number === "number") return !Number.isInteger(number) || Number.isSafeInteger(number);
@@ -120,7 +121,7 @@ function firstColumn(node: Node): string | undefined {
   return typeof name === "string" ? foldCase(name) : undefined;
 }
 
-/** Trees of the arguments that DuckDB has to compute, in the order in which `readSearches` expects their values. */
+/** Trees of the arguments that DuckDB has to compute, in the order of `computed` for `readSearches`. */
 export function computedArguments(calls: readonly VectorCall[]): Node[] {
   return calls.flatMap((call) =>
     NAMES.flatMap((name) => {
@@ -131,7 +132,7 @@ export function computedArguments(calls: readonly VectorCall[]): Node[] {
 }
 
 /**
- * What the calls ask for, in their order. `given` tells the value of a parameter, `computed` what came of
+ * The searches of the calls, in their order. `given` returns the value of a parameter; `computed` are the values of
  * `computedArguments`, as text. Throws `invalid`.
  */
 export function readSearches(
@@ -161,17 +162,17 @@ export function readSearches(
   });
 }
 
-/** Names a search by its arguments: `CALL_KEY` in SQL is the same for the same arguments. */
+/** Identifies a search by its arguments; `CALL_KEY` computes the same in SQL. */
 export function callKey({ index, text, k, filter, ef }: VectorSearch): string {
   return md5(`${md5(index)}${md5(text)}${md5(filter ?? "")}${k},${ef ?? 0}`);
 }
 
-/** Over the parameters of the macro, which have the names of the arguments. */
+/** SQL over the parameters of the macro, which have the names of the arguments. */
 export const CALL_KEY = `system.main.md5(system.main.md5(index_name::VARCHAR) || system.main.md5(query::VARCHAR)
   || system.main.md5(coalesce(filter::VARCHAR, '')) || k::DOUBLE::BIGINT::VARCHAR || ','
   || coalesce(ef::DOUBLE, 0)::BIGINT::VARCHAR)`;
 
-/** The macro's parameters, with the defaults that `readSearches` knows. */
+/** The parameters of the macro, with the defaults of `readSearches`. */
 export const CALL_PARAMETERS = `index_name, query, k := ${DEFAULT_K}, filter := '', ef := 0`;
 
 function md5(value: string): string {
@@ -206,7 +207,7 @@ export function tooManyCalls(): LakeError {
   });
 }
 
-function badArgument(name: string, problem: string, hint = `Write ${USAGE}.`): LakeError {
+function badArgument(name: string, problem: string, hint: NextStep = `Write ${USAGE}.`): LakeError {
   return new LakeError("invalid", `${VECTOR_SEARCH}(): ${name.slice(0, 100)}: ${problem}.`, { hint });
 }
 
@@ -215,7 +216,7 @@ function notConstant(name: string, what: string): LakeError {
     "invalid",
     `${VECTOR_SEARCH}(): ${name} has to be a constant or a parameter, and has ${what} in it.`,
     {
-      hint: "Searches run once, before the statement: write the value out or pass it with params, and join the hits to other tables on id.",
+      hint: next`Searches run once, before the statement: write the value out or pass it with ${argument("params")}, and join the hits to other tables on id.`,
     },
   );
 }

@@ -1,22 +1,22 @@
 import { parseReference } from "../../catalog/identity.ts";
 import type { Catalog } from "../../catalog/types.ts";
-import { literal } from "../../duckdb/duckdb.ts";
+import { insertJson } from "../../duckdb/json-rows.ts";
 import type { RemoteConnection } from "../../duckdb/remote.ts";
 import { answeredInTime, throwIfAborted } from "../../kernel/abort.ts";
 import { LakeError } from "../../kernel/errors.ts";
 import { mapAhead } from "../../kernel/map-ahead.ts";
-import { wellFormed } from "../duckdb/catalog-tables.ts";
+import { action, argument, next } from "../../kernel/next-step.ts";
 import type { Asking, Nesting } from "../types.ts";
 import { CALL_KEY, CALL_PARAMETERS, callKey, VECTOR_SEARCH, type VectorSearch } from "./vector-calls.ts";
 
-/** What `vector_search` in a statement stands on: finds the nearest items, nearest first. */
+/** Finds the nearest items for `vector_search` in a statement, nearest first. */
 export type SearchVectors = (call: VectorSearch, asking: Asking & { signal: AbortSignal }) => Promise<Found>;
 
 export interface Found {
-  /** The index and the version of it that was read: `resumes_index@7`. */
+  /** The version of the index that was read, as in `resumes_index@7`. */
   reference: string;
   hits: VectorHit[];
-  /** What the reader of the hits should know; empty for nothing. */
+  /** A note for the reader of the hits; may be empty. */
   note: string;
 }
 
@@ -36,10 +36,10 @@ interface Searching {
   nesting: Nesting | undefined;
 }
 
-/** By `callKey`. */
+/** Results of searches by `callKey`. */
 export type FoundByKey = Map<string, Found>;
 
-/** Thrown inside of a turn on the pool: the statement needs these first, and they may need a turn of their own. */
+/** Thrown when searches have to run first, with no instance taken: their filters may need one. */
 export class SearchesNeeded extends Error {
   readonly searches: readonly VectorSearch[];
 
@@ -49,25 +49,25 @@ export class SearchesNeeded extends Error {
   }
 }
 
-/** No dataset can have this name, so a statement cannot name it. */
+/** Not a valid name of a dataset, so statements cannot name it. */
 const TABLE = "_vector_hits";
 export const HIT_COLUMNS = ["id", "distance", "score", "metadata"] as const;
 const CREATE_TABLE = `CREATE OR REPLACE TEMP TABLE ${TABLE}
   (call VARCHAR, id VARCHAR, distance DOUBLE, score DOUBLE, metadata JSON)`;
-/** The table is named in full, so that no common table expression of the statement takes its place. */
+/** The table has its full name, so that no common table expression of the statement can replace it. */
 const CREATE_MACRO = `CREATE OR REPLACE MACRO main.${VECTOR_SEARCH}(${CALL_PARAMETERS}) AS TABLE
   SELECT hit.id, hit.distance, hit.score, hit.metadata FROM temp.main.${TABLE} AS hit WHERE hit.call = ${CALL_KEY}`;
 
-/** Makes `vector_search` known to an instance. Its table is the session's own, and here only for the macro to be bound. */
+/** Defines `vector_search` in an instance. Each connection has a table of its own; this one lets the macro be bound. */
 export const VECTOR_MACRO: readonly string[] = [CREATE_TABLE, CREATE_MACRO];
 
-/** A statement's own searches, those of their filters, and those of the filters of these. */
+/** The searches of a statement, those of their filters, and those of the filters of these. */
 const MAX_DEPTH = 3;
-/** Searches in filters that one statement may come to, all depths together. */
+/** Searches in filters of one statement, of all depths. */
 const MAX_NESTED = 16;
 const SEARCHES_AHEAD = 4;
 const MAX_HIT_CHARS = 64 * 2 ** 20;
-const ROWS_PER_TURN = 1000;
+const ROWS_AT_ONCE = 1000;
 const ROWS_PER_STATEMENT = 200;
 
 /** Those of `searches` that have no hits yet, each once. */
@@ -76,14 +76,14 @@ export function missingSearches(searches: readonly VectorSearch[], found: FoundB
   return [...missing].filter(([key]) => !found.has(key)).map(([, search]) => search);
 }
 
-/** What the reader of a statement with these searches should know. */
+/** The notes of all searches, each once. */
 export function notesOn(found: FoundByKey): string {
   return [...new Set([...found.values()].map(({ note }) => note).filter(Boolean))].join(" ");
 }
 
-/** Throws `limit`: a filter may compute to a text that searches with the same filter again. */
+/** Throws `limit`: a filter may contain a search with the same filter, without an end. */
 function nestedIn({ depth, count }: Nesting, searches: number): Nesting {
-  const hint = "Search first, and pass the ids that were found with params.";
+  const hint = next`Search first, and pass the ids that were found with ${argument("params")}.`;
   if (depth >= MAX_DEPTH) {
     throw new LakeError("limit", `${VECTOR_SEARCH}() is nested more than ${MAX_DEPTH} deep in filters.`, { hint });
   }
@@ -95,7 +95,7 @@ function nestedIn({ depth, count }: Nesting, searches: number): Nesting {
   return { depth: depth + 1, count };
 }
 
-/** Runs the searches and adds what they find to `found`. Throws `not_found`, `invalid`, `limit` and what searching throws. */
+/** Runs the searches and adds their hits to `found`. Throws `not_found`, `invalid`, `limit` and as `search` does. */
 export async function runSearches(
   searches: readonly VectorSearch[],
   found: FoundByKey,
@@ -114,7 +114,7 @@ export async function runSearches(
       throwIfAborted(either);
       return [callKey(call), await answeredInTime(search(call, { signal: either, caller, nesting: inside }), either)];
     } catch (error) {
-      // The others are of no use any more, and must not be waited for to tell why.
+      // The other searches are stopped, and the first error is thrown.
       failed ??= error;
       stop.abort();
       throw error;
@@ -140,7 +140,7 @@ async function assertIndex(index: string, catalog: Catalog): Promise<void> {
   const { kind } = await catalog.load(name, undefined, { recent: true });
   if (kind === "vectors") return;
   throw new LakeError("invalid", `${VECTOR_SEARCH}(): ${JSON.stringify(name)} is a table, not a vector index.`, {
-    hint: `Make an index of it with vector-index-create {name: "${name.slice(0, 57)}_index", dataset: "${name}", text, id} and search that.`,
+    hint: next`Make an index of it with ${action("createIndex", { name: `${name.slice(0, 57)}_index`, dataset: name, text: undefined, id: undefined })} and search that.`,
   });
 }
 
@@ -148,20 +148,20 @@ function charsOf(hits: readonly VectorHit[]): number {
   return hits.reduce((sum, { id, metadata }) => sum + id.length + (metadata?.length ?? 0), 0);
 }
 
-/** Puts the hits of a statement's searches where the macro of its session finds them, in place of the last ones. */
+/** Replaces the hits that the macro of a connection finds by those of these searches. */
 export async function putHits(
   connection: RemoteConnection,
   searches: readonly VectorSearch[],
   found: FoundByKey,
   signal: AbortSignal,
 ): Promise<void> {
-  // A new table, and not new rows: what was planned over the old rows, whose statistics prune, is planned again.
+  // A new table rather than new rows: plans over the old rows have been pruned by their statistics.
   await connection.run(CREATE_TABLE, { signal });
   let rows: (string | number | null)[][] = [];
   for (const key of new Set(searches.map(callKey))) {
     for (const { id, distance, score, metadata } of found.get(key)?.hits ?? []) {
       rows.push([key, id, distance, score, metadata]);
-      if (rows.length < ROWS_PER_TURN) continue;
+      if (rows.length < ROWS_AT_ONCE) continue;
       await connection.append(TABLE, rows, signal);
       rows = [];
     }
@@ -169,23 +169,19 @@ export async function putHits(
   if (rows.length > 0) await connection.append(TABLE, rows, signal);
 }
 
-/** The same as statements, for a session of another instance. */
+/** The same as statements, for another instance. */
 export function hitStatements(searches: readonly VectorSearch[], found: FoundByKey): string[] {
   const rows = [...new Set(searches.map(callKey))].flatMap((call) =>
     (found.get(call)?.hits ?? []).map((hit) => ({ call, ...hit })),
   );
-  const shape = literal(
-    '[{"call":"VARCHAR","id":"VARCHAR","distance":"DOUBLE","score":"DOUBLE","metadata":"VARCHAR"}]',
-  );
   const statements = [...VECTOR_MACRO];
   for (let from = 0; from < rows.length; from += ROWS_PER_STATEMENT) {
-    const json = JSON.stringify(rows.slice(from, from + ROWS_PER_STATEMENT), wellFormed);
-    statements.push(
-      `INSERT INTO ${TABLE} BY NAME SELECT unnest(from_json(${literal(json)}, ${shape}), max_depth := 2)`,
-    );
+    statements.push(insertJson(TABLE, JSON_TYPES, rows.slice(from, from + ROWS_PER_STATEMENT)));
   }
   return statements;
 }
+
+const JSON_TYPES = { call: "VARCHAR", id: "VARCHAR", distance: "DOUBLE", score: "DOUBLE", metadata: "VARCHAR" };
 
 function tooMuch(): LakeError {
   return new LakeError("limit", `The hits of ${VECTOR_SEARCH}() hold more than ${MAX_HIT_CHARS} characters.`, {

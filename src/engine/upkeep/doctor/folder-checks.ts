@@ -5,7 +5,7 @@ import { hasCode, LakeError } from "../../kernel/errors.ts";
 import type { Scope } from "../../kernel/scope.ts";
 import type { EngineSettings } from "../../settings.ts";
 import { openFileStore } from "../../store/file.ts";
-import { explained } from "../../store/file-errors.ts";
+import { withFileErrors } from "../../store/file-errors.ts";
 import type { Store } from "../../store/store.ts";
 import type { Check } from "./check.ts";
 
@@ -113,7 +113,7 @@ interface Probe {
 async function openProbe({ data }: EngineSettings, scope: Scope): Promise<Probe> {
   const { path, isThere } = await nearestFolder(data);
   // No key begins with a dot, so nobody takes it for a part of the lake.
-  const root = await explained("write into", isThere ? data : path, () => mkdtemp(join(path, ".doctor-")));
+  const root = await withFileErrors("write into", isThere ? data : path, () => mkdtemp(join(path, ".doctor-")));
   scope.defer(() => rm(root, { recursive: true, force: true }));
   return { store: await openFileStore(scope, { folder: root, label: data }), isThere };
 }
@@ -125,7 +125,7 @@ async function nearestFolder(data: string): Promise<{ path: string; isThere: boo
       if ((await stat(path)).isDirectory()) return { path, isThere: path === resolve(data) };
     } catch (error) {
       if (hasCode(error, "ENOENT")) continue;
-      await explained("open the folder", data, () => Promise.reject(error));
+      await withFileErrors("open the folder", data, () => Promise.reject(error));
     }
     throw new LakeError("denied", `${path} is a file, and a folder is needed there.`, {
       hint: "Move that file away, or use another --data.",

@@ -1,8 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { DuckDBInstance } from "@duckdb/node-api";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { cellReaders, type Json } from "../../../../src/engine/duckdb/values.ts";
+import { cellReaders } from "../../../../src/engine/duckdb/values.ts";
 import { convertArrow } from "../../../../src/engine/ingest/arrow/arrow.ts";
+import type { Json } from "../../../../src/engine/kernel/json.ts";
 import { type Converting, openConverting } from "../../../support/converting.ts";
 
 /** Files of pyarrow and polars, which files/make.py writes. */

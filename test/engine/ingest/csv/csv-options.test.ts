@@ -50,7 +50,9 @@ describe("header and skip_lines", () => {
       const { kind, message } = await refused("id,n\n1,2\n", { skipLines });
       expect([kind, message]).toEqual(["invalid", `bad.csv ends before line ${skipLines + 1}. Nothing was ingested.`]);
     }
-    expect((await refused("id,n\n1,2\n", { skipLines: -1 })).message).toBe("skip_lines is -1.");
+    const { message, hint, facts } = await refused("id,n\n1,2\n", { skipLines: -1 });
+    expect([message, facts?.argument]).toEqual(["-1 lines cannot be left out.", "skip_lines"]);
+    expect(hint).toBe("Give the number of lines before the header as skip_lines.");
   });
 });
 
@@ -85,7 +87,9 @@ describe("null_values", () => {
 
   it("refuse what cannot be in a field", async () => {
     expect((await refused("a,b\n", { nullValues: ['"'] })).kind).toBe("invalid");
-    expect((await refused("a,b\n1,2\n", { nullValues: ["x,y"] })).message).toContain("null_values has the delimiter");
+    const { message, hint } = await refused("a,b\n1,2\n", { nullValues: ["x,y"] });
+    expect(message).toBe('A text with the delimiter, ",", cannot stand for NULL.');
+    expect(hint).toContain("Leave it out of null_values");
   });
 });
 
@@ -193,7 +197,7 @@ describe("types", () => {
     ],
     ["DECIMAL(10,2)", "1,5", "it has a decimal comma", "after it."],
     ["TIME", "01:02:03.1234567", "finer than a microsecond", "up to 6 digits of a second."],
-    ["DATE", "–", "it may stand for no value, which null_values would say", DATE],
+    ["DATE", "–", "it may stand for no value", DATE],
   ])("%s says of %s what is true", async (type, text, reason, form) => {
     const { message, hint } = await refused(`v;t\n${text};x\n`, { types: { v: type }, delimiter: ";" });
     expect(message).toContain(`cannot be read as ${type}: ${reason}. Nothing`);
@@ -202,7 +206,8 @@ describe("types", () => {
 
   it("refuse unknown columns and types with the nearest", async () => {
     const column = await refused("alpha,b\n1,2\n", { types: { alpah: "INTEGER" } });
-    expect([column.message, column.hint]).toEqual(["types: bad.csv has no column alpah.", "Did you mean alpha?"]);
+    expect([column.message, column.hint]).toEqual(["bad.csv has no column alpah.", "Did you mean alpha?"]);
+    expect(column.facts).toEqual({ argument: "types", column: "alpah", nearest: ["alpha"] });
     for (const type of ["STRUCT(a INT)", "HUGEINT", "DECIMAL(40,2)", "x' OR 1"]) {
       expect((await refused("a,b\n1,2\n", { types: { a: type } })).kind).toBe("invalid");
     }
@@ -214,10 +219,11 @@ describe("options", () => {
   it("are refused for other formats by name", async () => {
     const path = await lake.file("o.json", '[{"a":1}]');
     const { kind, message, hint } = await lake.refused({ source: { path }, csv: { delimiter: ";", skipLines: 1 } });
-    expect([kind, message]).toEqual(["invalid", "skip_lines, delimiter say how CSV and TSV are read, not json."]);
-    expect(hint).toContain("Leave them out");
+    expect([kind, message]).toEqual(["invalid", "Options of CSV and TSV do not apply to json."]);
+    expect(hint).toBe('Leave out skip_lines, delimiter, or give format: "csv" if it is CSV.');
     const query = await lake.refused({ source: { sql: "SELECT 1 AS a" }, csv: { header: true } });
-    expect(query.message).toBe("header says how CSV and TSV are read, not the result of a query.");
+    expect(query.message).toBe("Options of CSV and TSV do not apply to the result of a query.");
+    expect([query.hint, query.facts]).toEqual(["Leave out header.", { argument: "header" }]);
   });
 
   it("are part of what makes a source the same, and are recorded", async () => {

@@ -122,7 +122,7 @@ describe("UTF-16", () => {
   ])("with %s is refused", async (_name, data) => {
     expect(await refused(data)).toMatchObject({
       kind: "invalid",
-      message: "some.json starts like utf-16le and is not valid utf-16le.",
+      message: "some.json, line 1: bytes that are not utf-16le, as the file seems to be.",
     });
   });
 });

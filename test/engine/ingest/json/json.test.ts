@@ -5,7 +5,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Format } from "../../../../src/engine/ingest/formats.ts";
 import { convertJson, convertNdjson } from "../../../../src/engine/ingest/json/json.ts";
 import type { ConvertContext } from "../../../../src/engine/ingest/types.ts";
+import { LakeError } from "../../../../src/engine/kernel/errors.ts";
 import { type Converting, openConverting } from "../../../support/converting.ts";
+import { worded } from "../../../support/worded.ts";
 
 let bench: Converting;
 beforeAll(async () => {
@@ -26,7 +28,7 @@ async function convert(data: string | Uint8Array, format: Format = "json", overr
 async function failure(data: string | Uint8Array, format: Format = "json", overrides: Partial<ConvertContext> = {}) {
   return convert(data, format, overrides).then(
     () => expect.fail("it was accepted"),
-    (error: unknown) => error,
+    (error: unknown) => (error instanceof LakeError ? worded(error) : error),
   );
 }
 

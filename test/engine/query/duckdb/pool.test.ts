@@ -1,57 +1,58 @@
 import { expect, test } from "vitest";
 import { LakeError } from "../../../../src/engine/kernel/errors.ts";
-import { openPool, type Session } from "../../../../src/engine/query/duckdb/pool.ts";
+import { openPool } from "../../../../src/engine/query/duckdb/pool.ts";
+import type { PooledInstance } from "../../../../src/engine/query/duckdb/pooled-instances.ts";
 
 const never = new AbortController().signal;
 
 function opener() {
-  const sessions: (Session & { closed: boolean; full: boolean; renewed: number })[] = [];
-  const open = async (): Promise<Session> => {
-    const session = {
-      connection: {} as Session["connection"],
+  const instances: (PooledInstance & { closed: boolean; full: boolean; renewed: number })[] = [];
+  const open = async (): Promise<PooledInstance> => {
+    const instance = {
+      connection: {} as PooledInstance["connection"],
       shown: new Map(),
       closed: false,
       full: false,
       renewed: 0,
-      isAlive: () => !session.closed,
-      isFull: () => session.full,
+      isAlive: () => !instance.closed,
+      isFull: () => instance.full,
       renew: async () => {
-        session.renewed++;
+        instance.renewed++;
       },
       close: async () => {
-        session.closed = true;
+        instance.closed = true;
       },
     };
-    sessions.push(session);
-    return session;
+    instances.push(instance);
+    return instance;
   };
-  return { sessions, open };
+  return { instances, open };
 }
 
 const isBroken = (error: unknown): boolean => error instanceof Error && error.message === "broken";
 
-test("one after the other they use one session", async () => {
-  const { sessions, open } = opener();
+test("one after the other they use one instance", async () => {
+  const { instances, open } = opener();
   const pool = openPool({ maxRunning: 4, maxWaiting: 8 }, open, isBroken);
   for (let n = 0; n < 5; n++) await pool.run(never, undefined, async () => n);
-  expect(sessions).toHaveLength(1);
+  expect(instances).toHaveLength(1);
   await pool.close();
-  expect(sessions[0]?.closed).toBe(true);
+  expect(instances[0]?.closed).toBe(true);
 });
 
-test("a session in which statements have left too much is closed, and the next one is new", async () => {
-  const { sessions, open } = opener();
+test("an instance in which statements have left too much is closed, and the next one is new", async () => {
+  const { instances, open } = opener();
   const pool = openPool({ maxRunning: 1, maxWaiting: 8 }, open, isBroken);
   await pool.run(never, undefined, async () => {
-    if (sessions[0]) sessions[0].full = true;
+    if (instances[0]) instances[0].full = true;
   });
   expect(await pool.run(never, undefined, async () => "next")).toBe("next");
-  expect(sessions.map(({ closed }) => closed)).toEqual([true, false]);
+  expect(instances.map(({ closed }) => closed)).toEqual([true, false]);
   await pool.close();
 });
 
 test("an error that breaks an instance ends its process, a refusal changes nothing, anything else renews", async () => {
-  const { sessions, open } = opener();
+  const { instances, open } = opener();
   const pool = openPool({ maxRunning: 1, maxWaiting: 8 }, open, isBroken);
   const fail = (error: Error): Promise<unknown> =>
     pool
@@ -60,17 +61,17 @@ test("an error that breaks an instance ends its process, a refusal changes nothi
       })
       .catch((thrown: unknown) => thrown);
   await fail(new LakeError("invalid", "wrong"));
-  expect(sessions.map(({ closed, renewed }) => [closed, renewed])).toEqual([[false, 0]]);
+  expect(instances.map(({ closed, renewed }) => [closed, renewed])).toEqual([[false, 0]]);
   await fail(new LakeError("limit", "much"));
-  expect(sessions.map(({ closed, renewed }) => [closed, renewed])).toEqual([[false, 1]]);
+  expect(instances.map(({ closed, renewed }) => [closed, renewed])).toEqual([[false, 1]]);
   await fail(new Error("broken"));
-  expect(sessions[0]?.closed).toBe(true);
+  expect(instances[0]?.closed).toBe(true);
   expect(await pool.run(never, undefined, async () => "next")).toBe("next");
-  expect(sessions).toHaveLength(2);
+  expect(instances).toHaveLength(2);
   await pool.close();
 });
 
-test("a caller with a name never has all sessions, and others pass it in the queue", async () => {
+test("a caller with a name never has all instances, and others pass it in the queue", async () => {
   const { open } = opener();
   const pool = openPool({ maxRunning: 2, maxWaiting: 8 }, open, isBroken);
   const ends: (() => void)[] = [];
@@ -88,10 +89,10 @@ test("a caller with a name never has all sessions, and others pass it in the que
   await pool.close();
 });
 
-test("who waits for a session is answered when its time is over, and the session is for the next", async () => {
+test("who waits for an instance is answered when its time is over, and the instance is for the next", async () => {
   const { open } = opener();
   let opened = (): void => undefined;
-  const slowly = (): Promise<Session> =>
+  const slowly = (): Promise<PooledInstance> =>
     new Promise((resolve) => {
       opened = () => void open().then(resolve);
     });

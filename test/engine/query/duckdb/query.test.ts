@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LakeError } from "../../../../src/engine/kernel/errors.ts";
+import { inWords } from "../../../../src/engine/kernel/next-step.ts";
 import type { QueryOptions, QueryResult } from "../../../../src/engine/query/types.ts";
+import { TOOL_WORDS } from "../../../../src/tools/words.ts";
 import { openParquetLake, type ParquetLake } from "../../../support/parquet-lake.ts";
+import { type Worded, worded } from "../../../support/worded.ts";
 
 const ENDLESS = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = -1";
 
@@ -21,13 +24,13 @@ afterAll(() => lake[Symbol.asyncDispose]());
 
 const query = (sql: string, options?: QueryOptions): Promise<QueryResult> => lake.query.query(sql, options);
 
-async function failure(promise: Promise<unknown>): Promise<LakeError> {
+async function failure(promise: Promise<unknown>): Promise<Worded> {
   const error = await promise.then(
     (result) => expect.fail(`answered ${JSON.stringify(result).slice(0, 500)}`),
     (thrown: unknown) => thrown,
   );
   expect(error).toBeInstanceOf(LakeError);
-  return error as LakeError;
+  return worded(error as LakeError);
 }
 
 describe("results", () => {
@@ -184,7 +187,7 @@ describe("parameters", () => {
       ["SELECT $1", [1, 2], /\$2 is not in the statement/, /list of 1/],
       ["SELECT 1", [1], /\$1 is not in/, /leave params out/],
       ["SELECT $name", { nmae: 1 }, /\$name has no value; \$nmae is not/, /object with name/],
-      ["SELECT $name", [1], /\$name has no value/, /not as a list/],
+      ["SELECT $name", [1], /\$name has no value/, /not for parameters with names/],
     ];
     for (const [sql, params, message, hint] of cases) {
       const error = await failure(query(sql, params && { params }));
@@ -416,7 +419,9 @@ describe("budgets", () => {
   test("the timeout is named", async () => {
     expect(await failure(query(ENDLESS, { timeoutMs: 50 }))).toMatchObject({
       kind: "limit",
-      message: expect.stringContaining("timeout_ms = 50"),
+      message: expect.stringContaining("after 50 ms"),
+      code: "query_timeout",
+      hint: expect.stringContaining("timeout_ms"),
     });
   });
 
@@ -457,8 +462,12 @@ describe("concurrency", () => {
     expect(refusals).toHaveLength(3);
     expect(refusals[0]).toMatchObject({
       kind: "unavailable",
-      hint: expect.stringContaining("max_concurrent_queries"),
+      code: "queue_full",
+      facts: { limit: 1, setting: "max_concurrent_queries" },
     });
+    expect(inWords(refusals[0].hint, TOOL_WORDS)).toContain(
+      "max_concurrent_queries (LAKEHOUSE_MAX_CONCURRENT_QUERIES)",
+    );
   });
 
   test("a statement that waits too long says that it did", { tags: ["slow"] }, async () => {
@@ -475,18 +484,4 @@ describe("concurrency", () => {
     expect(await running).toMatchObject({ kind: "closed" });
     expect(await failure(closing.query.query("SELECT 1"))).toMatchObject({ kind: "closed" });
   });
-});
-
-test("a plan is all that another locked instance needs", async () => {
-  const { sql, views, datasets } = await lake.query.plan(
-    "SELECT w.id, d.name FROM workers w, lakehouse_datasets d WHERE d.name = 'workers' AND id = 7",
-  );
-  expect(datasets).toEqual(["workers@1"]);
-  const connection = await lake.bare.connect();
-  for (const view of views) await connection.run(view);
-  expect(await connection.rows(sql)).toEqual([{ id: "7", name: "workers" }]);
-  connection.close();
-  expect((await lake.query.plan("SELECT ';' AS a ; -- the end")).sql).toBe("SELECT ';' AS a");
-  expect(await failure(lake.query.plan("DROP TABLE workers"))).toMatchObject({ kind: "denied" });
-  expect(await failure(lake.query.plan("EXPLAIN SELECT 1"))).toMatchObject({ kind: "denied" });
 });

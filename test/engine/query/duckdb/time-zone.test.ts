@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { Json } from "../../../../src/engine/duckdb/values.ts";
+import type { Json } from "../../../../src/engine/kernel/json.ts";
+
 import { type Lake, openLake } from "../../../support/lake.ts";
 import { openRemoteLake } from "../../../support/remote-lake.ts";
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Json } from "../../../../src/engine/duckdb/values.ts";
+import type { Json } from "../../../../src/engine/kernel/json.ts";
+
 import { openParquetLake, type ParquetLake } from "../../../support/parquet-lake.ts";
 
 let lake: ParquetLake;

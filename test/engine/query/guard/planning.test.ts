@@ -85,8 +85,8 @@ describe("planning that would not end is refused before it begins", () => {
     const started = performance.now();
     await expect(lake.query.query(sql, { timeoutMs: 20_000 })).rejects.toMatchObject({
       kind: "limit",
-      message: expect.not.stringContaining("timeout_ms"),
-      hint: expect.stringMatching(/\w/),
+      code: "limit",
+      hint: expect.anything(),
     });
     expect(performance.now() - started).toBeLessThan(5000);
   });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { Params } from "../../../../src/engine/duckdb/duckdb.ts";
+import type { Params } from "../../../../src/engine/kernel/json.ts";
+
 import { openRemoteLake, type RemoteLake } from "../../../support/remote-lake.ts";
 
 let lake: RemoteLake;

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { argument } from "../../../../src/engine/kernel/next-step.ts";
 import type { VectorSearch } from "../../../../src/engine/query/search/vector-calls.ts";
 import type { Found } from "../../../../src/engine/query/search/vector-hits.ts";
 import { selfSearch } from "../../../support/self-search.ts";
@@ -53,7 +54,7 @@ test("a filter that computes to itself is refused before its time is over", asyn
   await expect(query(count(filter))).rejects.toMatchObject({
     kind: "limit",
     message: expect.stringContaining("3 deep"),
-    hint: expect.stringContaining("params"),
+    hint: expect.arrayContaining([argument("params")]),
   });
   expect(performance.now() - started).toBeLessThan(10_000);
   expect(asked.map((call) => call.filter)).toEqual([filter, filter, filter]);
@@ -83,7 +84,8 @@ test("the end of its time ends all that is nested in a statement", async () => {
   const slow = "id IN (SELECT (sum(a.i * b.i) % 2)::VARCHAR FROM range(1000000) a(i), range(1000000) b(i))";
   await expect(query(count(within(slow)), 500)).rejects.toMatchObject({
     kind: "limit",
-    message: expect.stringContaining("timeout_ms = 500"),
+    message: expect.stringContaining("after 500 ms"),
+    code: "query_timeout",
   });
   await expect.poll(() => indexes.query.occupancy().running, { timeout: 5000 }).toBe(0);
 });

@@ -3,6 +3,8 @@ import { LakeError } from "../../../../src/engine/kernel/errors.ts";
 import type { VectorSearch } from "../../../../src/engine/query/search/vector-calls.ts";
 import type { Found } from "../../../../src/engine/query/search/vector-hits.ts";
 import type { QueryOptions, QueryResult } from "../../../../src/engine/query/types.ts";
+import { writtenRows } from "../../../support/parquet-lake.ts";
+import { type Worded, worded } from "../../../support/worded.ts";
 import { type IndexLake, openIndexLake } from "../index-lake.ts";
 
 /** What was searched for, in the order of the searches. */
@@ -47,13 +49,13 @@ beforeEach(() => {
 
 const query = (sql: string, options?: QueryOptions): Promise<QueryResult> => indexes.query.query(sql, options);
 
-async function failure(promise: Promise<unknown>): Promise<LakeError> {
+async function failure(promise: Promise<unknown>): Promise<Worded> {
   const error = await promise.then(
     (result) => expect.fail(`answered ${JSON.stringify(result).slice(0, 500)}`),
     (thrown: unknown) => thrown,
   );
   expect(error).toBeInstanceOf(LakeError);
-  return error as LakeError;
+  return worded(error as LakeError);
 }
 
 const TEXT = { index: "items", text: "forklift" };
@@ -433,7 +435,8 @@ describe("searches and the sessions of statements", () => {
     during = endless;
     expect(await failure(query(`FROM ${CALL}`, { timeoutMs: 50 }))).toMatchObject({
       kind: "limit",
-      message: expect.stringContaining("timeout_ms = 50"),
+      message: expect.stringContaining("after 50 ms"),
+      code: "query_timeout",
     });
     during = () => new Promise(() => {});
     expect(await failure(query(`FROM ${CALL}`, { timeoutMs: 50 }))).toMatchObject({ kind: "limit" });
@@ -473,16 +476,7 @@ describe("searches and the sessions of statements", () => {
 });
 
 describe("vector_search in the SQL of an ingest", () => {
-  const run = async (sql: string): Promise<{ rows: Record<string, unknown>[]; datasets: string[] }> => {
-    const plan = await indexes.query.plan(sql);
-    const connection = await indexes.lake.bare.connect();
-    try {
-      for (const view of plan.views) await connection.run(view);
-      return { rows: await connection.rows(`SELECT * FROM (\n${plan.sql}\n)`), datasets: plan.datasets };
-    } finally {
-      connection.close();
-    }
-  };
+  const run = (sql: string) => writtenRows(indexes.query, sql);
 
   test("brings its hits along to another instance", async () => {
     const { rows, datasets } = await run(
@@ -511,7 +505,7 @@ describe("vector_search in the SQL of an ingest", () => {
   });
 
   test("is refused as in a query", async () => {
-    expect(await failure(indexes.query.plan("FROM vector_search('items', $1)"))).toMatchObject({ kind: "invalid" });
-    expect(await failure(indexes.query.plan("FROM vector_search('workers', 'x')"))).toMatchObject({ kind: "invalid" });
+    expect(await failure(run("FROM vector_search('items', $1)"))).toMatchObject({ kind: "invalid" });
+    expect(await failure(run("FROM vector_search('workers', 'x')"))).toMatchObject({ kind: "invalid" });
   });
 });

@@ -1,0 +1,5 @@
+/** A value as JSON has it. */
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+/** Values for the parameters of a statement, by position or by name: JSON values, and `ExactNumber`s. */
+export type Params = readonly unknown[] | Readonly<Record<string, unknown>>;
