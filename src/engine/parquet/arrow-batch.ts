@@ -1,7 +1,7 @@
 import { allocate, type Column, claim, column, int32s, type Memory, numbers } from "./arrow-column.ts";
 import { ArrowFormatError } from "./arrow-errors.ts";
-import { type BatchLayout, readBatch } from "./arrow-ipc-format.ts";
-import type { IpcMessage } from "./arrow-ipc-reader.ts";
+import type { BatchHeader } from "./arrow-ipc-format.ts";
+import { sliceColumn } from "./arrow-slice.ts";
 import { unpackLz4Frame } from "./lz4.ts";
 
 /** Hands out the nodes and buffers of a record batch in the order of its fields. Every length is checked before use. */
@@ -17,13 +17,14 @@ export interface BatchReader {
 /** No array has more entries: what counts them is 32 bits wide. */
 const MAX_LENGTH = 2 ** 31 - 1;
 
-export function openBatch({ metadata, body }: IpcMessage, isCompressed: boolean, memory: Memory): BatchReader {
-  const layout: BatchLayout = readBatch(metadata);
+/** `body` is that of the message that `header` is of. */
+export function openBatch(header: BatchHeader, body: Uint8Array, memory: Memory): BatchReader {
+  const layout = header.layout();
   let node = 0;
   let buffer = 0;
   let variadic = 0;
   return {
-    rows: layout.rows,
+    rows: header.rows,
     memory,
     node() {
       const [length, nulls] = layout.nodes[node++] ?? [-1, 0];
@@ -38,7 +39,7 @@ export function openBatch({ metadata, body }: IpcMessage, isCompressed: boolean,
         throw new ArrowFormatError("a buffer outside its message");
       }
       const bytes = body.subarray(offset, offset + length);
-      return isCompressed ? unpack(bytes, memory) : bytes;
+      return header.compression === "none" ? bytes : unpack(bytes, memory);
     },
     variadicCount() {
       const count = layout.variadicCounts[variadic++];
@@ -113,7 +114,7 @@ export function readFixedList(batch: BatchReader, size: number, readItems: () =>
   const validity = readValidity(batch, length, nulls);
   const items = readItems();
   if (items.length < length * size) throw new ArrowFormatError("a list with fewer items than it says");
-  return column("fixedList", length, { validity, width: size, children: [firstRows(items, length * size)] });
+  return column("fixedList", length, { validity, width: size, children: [firstRows(items, length * size, batch)] });
 }
 
 export function readStruct(batch: BatchReader, readFields: (() => Column)[]): Column {
@@ -122,18 +123,14 @@ export function readStruct(batch: BatchReader, readFields: (() => Column)[]): Co
   const children = readFields.map((read) => {
     const child = read();
     if (child.length < length) throw new ArrowFormatError("a struct with fewer values than it says");
-    return firstRows(child, length);
+    return firstRows(child, length, batch);
   });
   return column("struct", length, { validity, children });
 }
 
 /** Children may be longer than what refers to them. */
-function firstRows(whole: Column, length: number): Column {
-  if (whole.length === length) return whole;
-  const { layout, width, children } = whole;
-  if (layout === "struct") return { ...whole, length, children: children.map((child) => firstRows(child, length)) };
-  if (layout !== "fixedList") return { ...whole, length };
-  return { ...whole, length, children: children.map((child) => firstRows(child, length * width)) };
+function firstRows(whole: Column, length: number, batch: BatchReader): Column {
+  return whole.length === length ? whole : sliceColumn(whole, 0, length, batch.memory);
 }
 
 /** The rows that the runs stand for, as indices into the values after the run ends. */

@@ -57,7 +57,11 @@ export function column(layout: Column["layout"], length: number, parts: Partial<
 }
 
 export function isValid({ validity }: Column, index: number): boolean {
-  return validity === undefined || (((validity[index >> 3] ?? 0) >> (index & 7)) & 1) === 1;
+  return validity === undefined || hasBit(validity, index);
+}
+
+export function hasBit(bits: Uint8Array, at: number): boolean {
+  return (((bits[at >> 3] ?? 0) >> (at & 7)) & 1) === 1;
 }
 
 const BITS = Uint8Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll("0", "").length);
@@ -167,7 +171,7 @@ function takeBits(bits: Uint8Array, indices: Int32Array, memory: Memory): Uint8A
   const taken = allocate(memory, Math.ceil(indices.length / 8));
   for (let at = 0; at < indices.length; at++) {
     const row = indices[at] ?? -1;
-    if (row >= 0 && (((bits[row >> 3] ?? 0) >> (row & 7)) & 1) === 1) setBit(taken, at);
+    if (row >= 0 && hasBit(bits, row)) setBit(taken, at);
   }
   return taken;
 }
@@ -294,7 +298,7 @@ function joinBits(parts: Uint8Array[], lengths: number[], memory: Memory): Uint8
   let to = 0;
   for (const [index, bits] of parts.entries()) {
     for (let at = 0; at < (lengths[index] ?? 0); at++, to++) {
-      if ((((bits[at >> 3] ?? 0) >> (at & 7)) & 1) === 1) setBit(joined, to);
+      if (hasBit(bits, at)) setBit(joined, to);
     }
   }
   return joined;

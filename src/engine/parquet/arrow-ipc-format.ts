@@ -6,19 +6,22 @@ import { type FlatTable, readFlat } from "./flatbuffer.ts";
  * The outer layer of Arrow IPC: messages and the schema, read from their flatbuffers. Pure; throws `RangeError` or
  * `ArrowFormatError` on what is not Arrow. https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
  */
-export interface ArrowMessage {
-  kind: "schema" | "dictionary" | "batch" | "other";
-  bodyLength: number;
-  /** Of a record batch or a dictionary. */
+export type ArrowMessage = { bodyLength: number } & (
+  | { kind: "schema"; schema: FlatTable }
+  | { kind: "dictionary"; id: string; isDelta: boolean; batch: BatchHeader }
+  | { kind: "batch"; batch: BatchHeader }
+  | { kind: "other" }
+);
+
+/** Of a record batch, or of the values of a dictionary. */
+export interface BatchHeader {
   rows: number;
-  dictionaryId: string;
-  isDelta: boolean;
   compression: "none" | "lz4" | "zstd";
+  layout(): BatchLayout;
 }
 
 /** Where the parts of a record batch or dictionary are in its body. */
 export interface BatchLayout {
-  rows: number;
   nodes: [length: number, nulls: number][];
   buffers: [offset: number, length: number][];
   variadicCounts: number[];
@@ -46,8 +49,8 @@ export interface ArrowType {
   zone: string;
 }
 
-export const MESSAGE_KINDS = ["other", "schema", "dictionary", "batch"] as const;
-export const TYPES =
+const MESSAGE_KINDS = ["other", "schema", "dictionary", "batch"] as const;
+const TYPES =
   "? Null Int FloatingPoint Binary Utf8 Bool Decimal Date Time Timestamp Interval List Struct Union FixedSizeBinary FixedSizeList Map Duration LargeBinary LargeUtf8 LargeList RunEndEncoded BinaryView Utf8View ListView LargeListView".split(
     " ",
   );
@@ -69,89 +72,54 @@ const MAX_FIELDS = 100_000;
 /** The first metadata version with the layout of today, V4 of 2018. */
 const MIN_VERSION = 3;
 
-/** The header of the message whose flatbuffer `metadata` is. */
+/** Reads the flatbuffer of a message. */
 export function readMessage(metadata: Uint8Array): ArrowMessage {
   const message = readFlat(metadata);
   const kind = MESSAGE_KINDS[message.byte(1, 0)] ?? "other";
+  const bodyLength = message.long(3);
+  if (kind === "other") return { kind, bodyLength };
+  checkVersion(message.short(0, 0));
   const header = message.table(2);
-  const batch = kind === "dictionary" ? header?.table(1) : kind === "batch" ? header : undefined;
-  if ((kind === "batch" || kind === "dictionary") && !batch) throw new ArrowFormatError("a message without its header");
-  if (kind !== "other" && message.short(0, 0) < MIN_VERSION) {
-    throw new Refusal(
-      "invalid",
-      "is of an Arrow version before 0.8.",
-      "Write it again with a newer one, or as Parquet.",
-    );
-  }
-  const codec = batch?.table(3);
-  return {
-    kind,
-    bodyLength: message.long(3),
-    rows: batch?.long(0) ?? 0,
-    dictionaryId: kind === "dictionary" ? String(header?.long(0) ?? 0) : "",
-    isDelta: kind === "dictionary" && header?.byte(2, 0) === 1,
-    compression: !codec ? "none" : codec.byte(0, 0) === 0 ? "lz4" : "zstd",
-  };
+  if (!header) throw new ArrowFormatError("a message without its header");
+  if (kind === "schema") return { kind, bodyLength, schema: header };
+  if (kind === "batch") return { kind, bodyLength, batch: batchHeader(header) };
+  const batch = batchHeader(header.table(1));
+  return { kind, bodyLength, id: String(header.long(0)), isDelta: header.byte(2, 0) === 1, batch };
 }
 
-/** The layout of a record batch or dictionary message. */
-export function readBatch(metadata: Uint8Array): BatchLayout {
-  const message = readFlat(metadata);
-  const header = message.table(2);
-  const batch = message.byte(1, 0) === 2 ? header?.table(1) : header;
+function batchHeader(batch: FlatTable | undefined): BatchHeader {
   if (!batch) throw new ArrowFormatError("a message without its header");
+  const rows = batch.long(0);
+  if (rows < 0) throw new ArrowFormatError("a message has a negative length");
+  const codec = batch.table(3);
   return {
-    rows: batch.long(0),
-    nodes: batch.longPairs(1),
-    buffers: batch.longPairs(2),
-    variadicCounts: batch.longs(4),
+    rows,
+    compression: !codec ? "none" : codec.byte(0, 0) === 0 ? "lz4" : "zstd",
+    layout: () => ({ nodes: batch.longPairs(1), buffers: batch.longPairs(2), variadicCounts: batch.longs(4) }),
   };
 }
 
-/** The footer of an Arrow file: where its messages are, and its schema as a message of its own. */
-export function readFooter(footer: Uint8Array): { schema: Uint8Array; dictionaries: number[]; batches: number[] } {
+function checkVersion(version: number): void {
+  if (version >= MIN_VERSION) return;
+  throw new Refusal("invalid", "is of an Arrow version before 0.8.", "Write it again with a newer one, or as Parquet.");
+}
+
+/** The footer of an Arrow file: its schema, and where its messages are. */
+export function readFooter(footer: Uint8Array): { schema: FlatTable; dictionaries: number[]; batches: number[] } {
   const table = readFlat(footer);
   const schema = table.table(1);
   if (!schema) throw new ArrowFormatError("a footer without a schema");
-  return {
-    schema: wrapSchema(footer, schema.at, table.short(0, 0)),
-    dictionaries: table.blockOffsets(2),
-    batches: table.blockOffsets(3),
-  };
+  checkVersion(table.short(0, 0));
+  return { schema, dictionaries: table.blockOffsets(2), batches: table.blockOffsets(3) };
 }
 
-/**
- * A schema message around the schema at `at` in `footer`. Offsets in a flatbuffer are relative, so the footer goes in
- * whole, behind a message table that points into it.
- */
-function wrapSchema(footer: Uint8Array, at: number, version: number): Uint8Array {
-  const prefix = new DataView(new ArrayBuffer(32));
-  prefix.setUint32(0, 16, true);
-  // The table's layout, at 4: its size and the table's, then where version, header type and header are in the table.
-  for (const [index, word] of [10, 12, 4, 6, 8].entries()) prefix.setUint16(4 + 2 * index, word, true);
-  prefix.setInt32(16, 16 - 4, true);
-  prefix.setInt16(20, version, true);
-  prefix.setUint8(22, MESSAGE_KINDS.indexOf("schema"));
-  prefix.setUint32(24, 32 + at - 24, true);
-  return Buffer.concat([new Uint8Array(prefix.buffer), footer]);
-}
-
-/** Fields of a schema message. */
-export function readSchema(metadata: Uint8Array): ArrowField[] {
+export function readSchema(schema: FlatTable): ArrowField[] {
   const budget = { fields: MAX_FIELDS };
-  return schemaOf(metadata)
-    .tables(1)
-    .map((field) => readField(field, [], budget));
+  return schema.tables(1).map((field) => readField(field, [], budget));
 }
 
-export function isBigEndian(metadata: Uint8Array): boolean {
-  return schemaOf(metadata).short(0, 0) === 1;
-}
-
-function schemaOf(metadata: Uint8Array): FlatTable {
-  const schema = readFlat(metadata).table(2);
-  if (!schema) throw new ArrowFormatError("a schema message without a schema");
-  return schema;
+export function isBigEndian(schema: FlatTable): boolean {
+  return schema.short(0, 0) === 1;
 }
 
 /** The encoding lets fields share children, so a small schema could stand for an endless one: hence the budget. */

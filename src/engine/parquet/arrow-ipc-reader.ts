@@ -2,10 +2,7 @@ import { readSync } from "node:fs";
 import { ArrowFormatError } from "./arrow-errors.ts";
 import { type ArrowMessage, readFooter, readMessage } from "./arrow-ipc-format.ts";
 
-export interface LocatedMessage extends ArrowMessage {
-  metadata: Uint8Array;
-  bodyOffset: number;
-}
+export type LocatedMessage = ArrowMessage & { bodyOffset: number };
 
 const FILE_MAGIC = "ARROW1";
 const CONTINUATION = 0xffffffff;
@@ -28,7 +25,7 @@ function* readFileMessages(fd: number, size: number): Generator<LocatedMessage> 
   const length = tail.readUInt32LE();
   if (length > size - 18) throw cutShort("its footer is longer than the file");
   const { schema, dictionaries, batches } = readFooter(readAt(fd, size - 10 - length, length));
-  yield { ...readMessage(schema), metadata: schema, bodyOffset: 0 };
+  yield { kind: "schema", schema, bodyOffset: 0, bodyLength: 0 };
   for (const offset of [...dictionaries, ...batches]) {
     const message = readMessageAt(fd, offset, size);
     if (!message) throw new ArrowFormatError("its footer points to nothing");
@@ -57,13 +54,12 @@ function readMessageAt(fd: number, at: number, size: number): { located: Located
   if (length > MAX_METADATA || at + prefix + length > size) {
     throw at === 0 ? new ArrowFormatError("it does not begin like one") : cutShort();
   }
-  const metadata = readAt(fd, at + prefix, length);
-  const message = readMessage(metadata);
+  const message = readMessage(readAt(fd, at + prefix, length));
   const bodyOffset = at + prefix + length;
-  if (message.bodyLength < 0 || message.rows < 0) throw new ArrowFormatError("a message has a negative length");
+  if (message.bodyLength < 0) throw new ArrowFormatError("a message has a negative length");
   const end = bodyOffset + message.bodyLength;
   if (end > size) throw cutShort();
-  return { located: { ...message, metadata, bodyOffset }, end };
+  return { located: { ...message, bodyOffset }, end };
 }
 
 function cutShort(how?: string): ArrowFormatError {
@@ -79,30 +75,4 @@ export function readAt(fd: number, offset: number, length: number): Buffer {
     filled += count;
   }
   return buffer;
-}
-
-const END = new Uint8Array([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
-
-/** A message with its body. */
-export interface IpcMessage {
-  metadata: Uint8Array;
-  body: Uint8Array;
-}
-
-/** Messages as one Arrow stream. */
-export function toStream(messages: readonly IpcMessage[]): Uint8Array {
-  return Buffer.concat(toParts(messages));
-}
-
-/** The same in pieces, of which the bodies are not copied. */
-export function toParts(messages: readonly IpcMessage[]): Uint8Array[] {
-  const parts: Uint8Array[] = [];
-  for (const { metadata, body } of messages) {
-    const padding = new Uint8Array((8 - (metadata.length % 8)) % 8);
-    const prefix = new DataView(new ArrayBuffer(8));
-    prefix.setUint32(0, CONTINUATION, true);
-    prefix.setUint32(4, metadata.length + padding.length, true);
-    parts.push(new Uint8Array(prefix.buffer), metadata, padding, body);
-  }
-  return [...parts, END];
 }

@@ -9,10 +9,11 @@ import type { WorkerReply } from "../kernel/run-worker.ts";
 import { NoMemory } from "./arrow-column.ts";
 import { ArrowFormatError } from "./arrow-errors.ts";
 import { isBigEndian, readSchema } from "./arrow-ipc-format.ts";
-import { type LocatedMessage, readAt, readMessages } from "./arrow-ipc-reader.ts";
-import { planColumns } from "./arrow-plan.ts";
+import { readAt, readMessages } from "./arrow-ipc-reader.ts";
+import { type Planned, planColumns } from "./arrow-plan.ts";
 import type { Told } from "./arrow-planning.ts";
 import { MAX_BATCH_BYTES, openRewriter, type Piece, type Rewriter } from "./arrow-rewrite.ts";
+import type { FlatTable } from "./flatbuffer.ts";
 
 /** What the worker gets as `workerData`. */
 export interface ArrowTask {
@@ -53,7 +54,7 @@ async function convert({ path, folder, maxRows }: ArrowTask): Promise<ArrowRewri
       files.push(file);
       reply({ progress: end / size });
     }
-    const fields = planned.plans.map(({ out, cast, isZonedNanos = false }) => ({ name: out.name, cast, isZonedNanos }));
+    const fields = planned.plans.map(({ name, cast, isZonedNanos = false }) => ({ name, cast, isZonedNanos }));
     return { files, fields, rows, ...planned.told };
   } finally {
     closeSync(fd);
@@ -61,26 +62,26 @@ async function convert({ path, folder, maxRows }: ArrowTask): Promise<ArrowRewri
 }
 
 /** Reads every header once, so that nothing is converted of a source that cannot be converted whole. */
-function survey(fd: number, size: number, maxRows: number): { planned: ReturnType<typeof planColumns>; rows: number } {
+function survey(fd: number, size: number, maxRows: number): { planned: Planned; rows: number } {
   if (readAt(fd, 0, Math.min(4, size)).toString("latin1") === "FEA1") {
     throw new Refusal("invalid", "is a Feather version 1 file.", "Write it as Feather version 2 or Arrow IPC.");
   }
-  let planned: ReturnType<typeof planColumns> | undefined;
+  let planned: Planned | undefined;
   let rows = 0;
   for (const message of readMessages(fd, size)) {
     if (!planned && message.kind !== "schema") throw new ArrowFormatError("it does not begin with a schema");
     if (message.kind === "schema") {
       if (planned) throw new ArrowFormatError("it has two schemas");
-      planned = plan(message);
+      planned = plan(message.schema);
     }
-    if (message.compression === "zstd") {
+    if ("batch" in message && message.batch.compression === "zstd") {
       throw new Refusal(
         "invalid",
         "has ZSTD-compressed buffers, which cannot be read.",
         "Write it without compression or with LZ4, or as Parquet.",
       );
     }
-    rows += message.kind === "batch" ? message.rows : 0;
+    rows += message.kind === "batch" ? message.batch.rows : 0;
     if (rows > maxRows) {
       throw new Refusal(
         "limit",
@@ -94,9 +95,9 @@ function survey(fd: number, size: number, maxRows: number): { planned: ReturnTyp
   return { planned, rows };
 }
 
-function plan({ metadata }: LocatedMessage): ReturnType<typeof planColumns> {
-  const fields = readSchema(metadata);
-  if (isBigEndian(metadata)) {
+function plan(schema: FlatTable): Planned {
+  const fields = readSchema(schema);
+  if (isBigEndian(schema)) {
     throw new Refusal(
       "invalid",
       "holds big-endian numbers.",
@@ -120,17 +121,16 @@ function* groups(fd: number, size: number, rewriter: Rewriter): Generator<{ piec
     return flushed;
   };
   for (const message of readMessages(fd, size)) {
-    const { kind, metadata, bodyOffset, bodyLength } = message;
-
-    if (kind !== "dictionary" && kind !== "batch") continue;
+    if (!("batch" in message)) continue;
+    const { bodyOffset, bodyLength } = message;
     const body = readAt(fd, bodyOffset, bodyLength);
-    if (kind === "dictionary") {
+    if (message.kind === "dictionary") {
       // A dictionary that comes again is another one for the batches after it.
       if (pieces.length > 0) yield flush(bodyOffset);
-      rewriter.dictionary(message, { metadata, body });
+      rewriter.dictionary(message, body);
       continue;
     }
-    for (const piece of rewriter.batch(message, { metadata, body }, GROUP_BYTES)) {
+    for (const piece of rewriter.batch(message.batch, body, GROUP_BYTES)) {
       pieces.push(piece);
       bytes += piece.bytes;
       if (bytes >= GROUP_BYTES) yield flush(bodyOffset);

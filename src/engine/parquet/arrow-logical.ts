@@ -1,7 +1,23 @@
+import {
+  Binary,
+  BinaryView,
+  Bool,
+  type DataType,
+  DateDay,
+  Decimal,
+  FixedSizeBinary,
+  Float,
+  Int,
+  Precision,
+  Time,
+  Timestamp,
+  TimeUnit,
+  Utf8,
+  Utf8View,
+} from "apache-arrow";
 import { Refusal } from "../kernel/refusal.ts";
 import { type BatchReader, readBits, readBytes, readFixed, readViews } from "./arrow-batch.ts";
 import { allocate, type Column, column } from "./arrow-column.ts";
-import { outField } from "./arrow-encode.ts";
 import { ArrowFormatError } from "./arrow-errors.ts";
 import type { ArrowField } from "./arrow-ipc-format.ts";
 import { arrowTypeName, shortUnit, timeBits } from "./arrow-names.ts";
@@ -20,7 +36,6 @@ import {
   texts,
   uuidText,
 } from "./arrow-values.ts";
-import type { FlatFields } from "./flatbuffer.ts";
 
 /** Extension types that arrive as what they are. */
 export const KEPT_EXTENSIONS: ReadonlySet<string> = new Set(["arrow.uuid", "arrow.json", "arrow.bool8"]);
@@ -35,13 +50,13 @@ export function planLogical(field: ArrowField, planning: Planning): Plan {
   const { type } = field;
   switch (type.kind) {
     case "Null":
-      return plan("Utf8", [], "VARCHAR", ({ node, memory }) => {
+      return plan(new Utf8(), "VARCHAR", ({ node, memory }) => {
         const { length } = node();
         const validity = allocate(memory, Math.ceil(length / 8));
         return column("bytes", length, { validity, offsets: allocate(memory, 4 * (length + 1)) });
       });
     case "Bool":
-      return plan("Bool", [], "BOOLEAN", readBits);
+      return plan(new Bool(), "BOOLEAN", readBits);
     case "Int":
       return planInteger(field, about);
     case "FloatingPoint":
@@ -50,15 +65,15 @@ export function planLogical(field: ArrowField, planning: Planning): Plan {
     case "LargeUtf8":
       return asText(
         field,
-        plan("Utf8", [], "VARCHAR", (batch) => readBytes(batch, type.kind === "LargeUtf8")),
+        plan(new Utf8(), "VARCHAR", (batch) => readBytes(batch, type.kind === "LargeUtf8")),
       );
     case "Utf8View":
-      return asText(field, plan("Utf8View", [], "VARCHAR", readViews));
+      return asText(field, plan(new Utf8View(), "VARCHAR", readViews));
     case "Binary":
     case "LargeBinary":
-      return plan("Binary", [], "BLOB", (batch) => readBytes(batch, type.kind === "LargeBinary"));
+      return plan(new Binary(), "BLOB", (batch) => readBytes(batch, type.kind === "LargeBinary"));
     case "BinaryView":
-      return plan("BinaryView", [], "BLOB", readViews);
+      return plan(new BinaryView(), "BLOB", readViews);
     case "FixedSizeBinary":
       return planFixedBinary(field);
     case "Decimal":
@@ -71,7 +86,7 @@ export function planLogical(field: ArrowField, planning: Planning): Plan {
       return planTimestamp(field, about);
     case "Duration":
       about.tell("BIGINT", `Parquet has no durations: the numbers count ${type.unit}s.`);
-      return plan("Int", integer(64, true), "BIGINT", (batch) => readFixed(batch, 8));
+      return plan(new Int(true, 64), "BIGINT", (batch) => readFixed(batch, 8));
     case "Interval":
       return planInterval(field, about);
     default:
@@ -115,18 +130,14 @@ function aboutField(field: ArrowField, { path, converted }: Planning): About {
   };
 }
 
-function plan(kind: string, type: FlatFields, duck: string, read: (batch: BatchReader) => Column): Plan {
-  return { out: outField(kind, type), duck, read };
-}
-
-function integer(bits: number, isSigned: boolean): FlatFields {
-  return [{ int: bits }, { byte: Number(isSigned) }];
+function plan(out: DataType, duck: string, read: (batch: BatchReader) => Column): Plan {
+  return { out, duck, read };
 }
 
 function planInteger({ type: { bits, isSigned }, extension }: ArrowField, { path, refuse }: About): Plan {
   // Not in the format, but polars writes them. Parquet has none either.
   if (bits === 128 && isSigned) {
-    return plan("Decimal", decimal(MOST_DIGITS, 0), `DECIMAL(${MOST_DIGITS},0)`, (batch) =>
+    return plan(new Decimal(0, MOST_DIGITS), `DECIMAL(${MOST_DIGITS},0)`, (batch) =>
       decimals(readFixed(batch, 16), MOST_DIGITS, 0, batch.memory, refuse),
     );
   }
@@ -136,16 +147,18 @@ function planInteger({ type: { bits, isSigned }, extension }: ArrowField, { path
     throw new Refusal("invalid", message, "Write it as int64, decimal128(38, 0) or text.");
   }
   if (extension?.name === "arrow.bool8" && bits === 8) {
-    return plan("Bool", [], "BOOLEAN", (batch) => bitsOfBytes(readFixed(batch, 1), batch.memory));
+    return plan(new Bool(), "BOOLEAN", (batch) => bitsOfBytes(readFixed(batch, 1), batch.memory));
   }
-  return plan("Int", integer(bits, isSigned), isSigned ? name : `U${name}`, (batch) => readFixed(batch, bits / 8));
+  return plan(new Int(isSigned, bits as 8 | 16 | 32 | 64), isSigned ? name : `U${name}`, (batch) =>
+    readFixed(batch, bits / 8),
+  );
 }
 
 function planFloat({ type: { bits } }: ArrowField): Plan {
-  const precision = { 16: 0, 32: 1, 64: 2 }[bits];
+  const precision = { 16: Precision.HALF, 32: Precision.SINGLE, 64: Precision.DOUBLE }[bits];
   if (precision === undefined) throw new ArrowFormatError("floats of an unknown size");
   const duck = bits === 64 ? "DOUBLE" : "FLOAT";
-  return plan("FloatingPoint", [{ short: precision }], duck, (batch) => readFixed(batch, bits / 8));
+  return plan(new Float(precision), duck, (batch) => readFixed(batch, bits / 8));
 }
 
 function asText({ extension }: ArrowField, text: Plan): Plan {
@@ -159,10 +172,10 @@ function planFixedBinary({ type: { size }, extension }: ArrowField): Plan {
       const values = readFixed(batch, 16);
       return texts(values, batch.memory, uuidText(values));
     };
-    return { ...plan("Utf8", [], "VARCHAR", read), cast: "UUID" };
+    return { ...plan(new Utf8(), "VARCHAR", read), cast: "UUID" };
   }
-  if (size > 0) return plan("FixedSizeBinary", [{ int: size }], "BLOB", (batch) => readFixed(batch, size));
-  return plan("Binary", [], "BLOB", (batch) => {
+  if (size > 0) return plan(new FixedSizeBinary(size), "BLOB", (batch) => readFixed(batch, size));
+  return plan(new Binary(), "BLOB", (batch) => {
     const values = readFixed(batch, 0);
     return texts(values, batch.memory, () => "");
   });
@@ -181,18 +194,14 @@ function planDecimal({ type }: ArrowField, { path, refuse }: About): Plan {
     throw new Refusal("invalid", message, "Write it as decimal128(38, s) or as text.");
   }
   const point = Math.max(0, scale);
-  return plan("Decimal", decimal(digits, point), `DECIMAL(${digits},${point})`, (batch) =>
+  return plan(new Decimal(point, digits), `DECIMAL(${digits},${point})`, (batch) =>
     decimals(readFixed(batch, bits / 8), precision, shift, batch.memory, refuse),
   );
 }
 
-function decimal(digits: number, point: number): FlatFields {
-  return [{ int: digits }, { int: point }, { int: 128 }];
-}
-
 function planDate({ type: { unit } }: ArrowField, { refuse, tellInfinity }: About): Plan {
   const infinity = tellInfinity("DATE");
-  return plan("Date", [{ short: 0 }], "DATE", (batch) =>
+  return plan(new DateDay(), "DATE", (batch) =>
     unit === "day"
       ? checkDates(readFixed(batch, 4), refuse, infinity)
       : daysOfMillis(readFixed(batch, 8), batch.memory, refuse),
@@ -200,21 +209,20 @@ function planDate({ type: { unit } }: ArrowField, { refuse, tellInfinity }: Abou
 }
 
 const TICKS: Record<string, number> = { s: 1, ms: 1e3, us: 1e6, ns: 1e9 };
-const UNIT_CODES: Record<string, number> = { s: 0, ms: 1, us: 2, ns: 3 };
+const UNITS: Record<string, TimeUnit> = {
+  ms: TimeUnit.MILLISECOND,
+  us: TimeUnit.MICROSECOND,
+  ns: TimeUnit.NANOSECOND,
+};
 
 function planTime({ type }: ArrowField, { refuse }: About): Plan {
   const unit = shortUnit(type);
   const bits = timeBits(type);
   const stored = unit === "s" ? "ms" : unit;
-  return plan(
-    "Time",
-    [{ short: UNIT_CODES[stored] ?? 1 }, { int: bits }],
-    unit === "ns" ? "TIME_NS" : "TIME",
-    (batch) => {
-      const times = readFixed(batch, bits / 8);
-      return unit === "s" ? millisOfSeconds(times, batch.memory, refuse) : checkTimes(times, TICKS[unit] ?? 1, refuse);
-    },
-  );
+  return plan(new Time(UNITS[stored] ?? TimeUnit.MILLISECOND, bits), unit === "ns" ? "TIME_NS" : "TIME", (batch) => {
+    const times = readFixed(batch, bits / 8);
+    return unit === "s" ? millisOfSeconds(times, batch.memory, refuse) : checkTimes(times, TICKS[unit] ?? 1, refuse);
+  });
 }
 
 /** DuckDB has no nanoseconds with a zone, so those lose the zone, which is told, and not their digits. */
@@ -230,8 +238,8 @@ function planTimestamp({ type }: ArrowField, { refuse, tell, tellInfinity }: Abo
   }
   const infinity = tellInfinity(duck);
   const stored = unit === "s" ? "us" : unit;
-  const flat: FlatFields = [{ short: UNIT_CODES[stored] ?? 2 }, isZoned && unit !== "ns" ? { text: "UTC" } : undefined];
-  const planned = plan("Timestamp", flat, duck, (batch) => {
+  const out = new Timestamp(UNITS[stored] ?? TimeUnit.MICROSECOND, isZoned && unit !== "ns" ? "UTC" : undefined);
+  const planned = plan(out, duck, (batch) => {
     const moments = readFixed(batch, 8);
     return unit === "s"
       ? microsOfSeconds(moments, batch.memory, refuse, infinity)
@@ -245,7 +253,7 @@ function planInterval({ type: { unit } }: ArrowField, { tell }: About): Plan {
   tell("VARCHAR", "Parquet would round intervals: they are texts such as 1 year 2 months 3 days 04:05:06.");
   const width = { month: 4, day_time: 8, month_day_nano: 16 }[unit];
   if (width === undefined) throw new ArrowFormatError("an interval of an unknown unit");
-  return plan("Utf8", [], "VARCHAR", (batch) => {
+  return plan(new Utf8(), "VARCHAR", (batch) => {
     const values = readFixed(batch, width);
     return texts(values, batch.memory, intervalText(values, unit));
   });

@@ -1,3 +1,15 @@
+import {
+  DataType,
+  Dictionary as DictionaryType,
+  Field,
+  FixedSizeList,
+  Int,
+  type Int32,
+  List,
+  Map_,
+  Struct,
+  Utf8,
+} from "apache-arrow";
 import { Refusal } from "../kernel/refusal.ts";
 import {
   type BatchReader,
@@ -14,6 +26,7 @@ import {
   type Column,
   claim,
   column,
+  hasBit,
   int32s,
   isValid,
   type Memory,
@@ -22,20 +35,25 @@ import {
   numbers,
   take,
 } from "./arrow-column.ts";
-import { outField } from "./arrow-encode.ts";
 import { ArrowFormatError } from "./arrow-errors.ts";
 import type { ArrowField } from "./arrow-ipc-format.ts";
 import { KEPT_EXTENSIONS, planLogical } from "./arrow-logical.ts";
 import { arrowTypeName, distinctNames, quoted } from "./arrow-names.ts";
-import type { Dictionary, Plan, Planning, Told } from "./arrow-planning.ts";
+import { type Dictionary, fieldOf, type NamedPlan, type Plan, type Planning, type Told } from "./arrow-planning.ts";
 import { texts } from "./arrow-values.ts";
 
-export function planColumns(fields: readonly ArrowField[]): { plans: Plan[]; told: Told; dictionaries: Dictionary[] } {
+export interface Planned {
+  plans: NamedPlan[];
+  told: Told;
+  dictionaries: Dictionary[];
+}
+
+export function planColumns(fields: readonly ArrowField[]): Planned {
   const told: Told = { converted: [], renamed: [] };
   const dictionaries: Dictionary[] = [];
   const plans = fields.map((field) => {
-    const plan = planField(field, { ...told, dictionaries, path: [field.name], isInDictionary: false });
-    return { ...plan, out: { ...plan.out, name: field.name } };
+    const planning = { ...told, dictionaries, path: [field.name], isInDictionary: false };
+    return { ...planField(field, planning), name: field.name };
   });
   return { plans, told, dictionaries };
 }
@@ -55,7 +73,7 @@ function planDictionary(
   planning: Planning,
 ): Plan {
   const plan = planValues({ ...field, dictionary: undefined }, { ...planning, isInDictionary: true });
-  const isKept = !planning.isInDictionary && ["Utf8", "Binary"].includes(plan.out.kind);
+  const isKept = !planning.isInDictionary && (DataType.isUtf8(plan.out) || DataType.isBinary(plan.out));
   const number = planning.dictionaries.length;
   const dictionary: Dictionary = {
     id,
@@ -67,7 +85,7 @@ function planDictionary(
   planning.dictionaries.push(dictionary);
   return {
     ...plan,
-    out: isKept ? { ...plan.out, dictionary: { id: number, bits, isSigned } } : plan.out,
+    out: isKept ? new DictionaryType(plan.out, new Int(isSigned as true, bits as 32) as Int32, number) : plan.out,
     read(batch) {
       const indices = readFixed(batch, bits / 8);
       if (isKept) return { ...indices, layout: "dictionary", dictionary: number };
@@ -152,20 +170,20 @@ function planNested(field: ArrowField, planning: Planning): Plan | undefined {
   }
 }
 
-function planChild(field: ArrowField | undefined, name: string, planning: Planning, path = name): Plan {
+function planChild(field: ArrowField | undefined, name: string, planning: Planning): NamedPlan {
   if (!field) throw new ArrowFormatError("a nested type without its children");
-  const plan = planField(field, { ...planning, path: [...planning.path, path] });
-  return { ...plan, out: { ...plan.out, name } };
+  return { ...planField(field, { ...planning, path: [...planning.path, name] }), name };
 }
 
 function planList(
   item: ArrowField | undefined,
   planning: Planning,
   read: (batch: BatchReader, readItems: () => Column) => Column,
+  type: (item: Field) => DataType = (element) => new List(element),
 ): Plan {
   const items = planChild(item, "element", planning);
   return {
-    out: outField("List", [], [items.out]),
+    out: type(fieldOf(items)),
     duck: `${items.duck}[]`,
     ...(items.cast !== undefined && { cast: `${items.cast}[]` }),
     read: (batch) => read(batch, () => items.read(batch)),
@@ -176,23 +194,25 @@ function planList(
 function planFixedList(field: ArrowField, item: ArrowField | undefined, planning: Planning): Plan {
   const { size } = field.type;
   if (size < 0) throw new ArrowFormatError("a list of a negative size");
-  const plan = planList(item, planning, (batch, readItems) => {
-    const list = readFixedList(batch, size, readItems);
-    if (size > 0) return list;
-    return column("list", list.length, {
-      validity: list.validity,
-      offsets: allocate(batch.memory, 4 * (list.length + 1)),
-      children: list.children,
-    });
+  if (size > 0) {
+    return planList(
+      item,
+      planning,
+      (batch, readItems) => readFixedList(batch, size, readItems),
+      (element) => new FixedSizeList(size, element),
+    );
+  }
+  return planList(item, planning, (batch, readItems) => {
+    const { length, validity, children } = readFixedList(batch, 0, readItems);
+    return column("list", length, { validity, children, offsets: allocate(batch.memory, 4 * (length + 1)) });
   });
-  return size === 0 ? plan : { ...plan, out: { ...plan.out, kind: "FixedSizeList", type: [{ int: size }] } };
 }
 
 function planStruct(field: ArrowField, planning: Planning): Plan {
   if (field.children.length === 0) {
     tell(planning, field, "VARCHAR", "A struct without fields is kept as the text {}.");
     return {
-      out: outField("Utf8"),
+      out: new Utf8(),
       duck: "VARCHAR",
       read: (batch) => {
         const rows = readStruct(batch, []);
@@ -211,11 +231,7 @@ function planStruct(field: ArrowField, planning: Planning): Plan {
   const struct = (types: readonly string[]): string =>
     `STRUCT(${types.map((type, index) => `${quoted(names[index] ?? "")} ${type}`).join(", ")})`;
   return {
-    out: outField(
-      "Struct",
-      [],
-      children.map(({ out }) => out),
-    ),
+    out: new Struct(children.map((child) => fieldOf(child))),
     duck: struct(children.map(({ duck }) => duck)),
     ...(children.some(({ cast }) => cast !== undefined) && {
       cast: struct(children.map(({ cast, duck }) => cast ?? duck)),
@@ -238,9 +254,9 @@ function planMap(field: ArrowField, entries: ArrowField | undefined, planning: P
     throw new ArrowFormatError("a map without entries");
   const key = planChild(keyField, "key", planning);
   const value = planChild(valueField, "value", planning);
-  const struct = outField("Struct", [], [{ ...key.out, nullable: false }, value.out]);
+  const struct = new Struct<{ key: DataType; value: DataType }>([fieldOf(key, false), fieldOf(value)]);
   return {
-    out: outField("Map", [{ byte: 0 }], [{ ...struct, name: "key_value", nullable: false }]),
+    out: new Map_(new Field("entries", struct, false)),
     duck: `MAP(${key.duck}, ${value.duck})`,
     ...((key.cast ?? value.cast) !== undefined && {
       cast: `MAP(${key.cast ?? key.duck}, ${value.cast ?? value.duck})`,
@@ -265,7 +281,7 @@ function planMap(field: ArrowField, entries: ArrowField | undefined, planning: P
 function listOfViews({ length, validity, offset, size }: ListView, items: Column, memory: Memory): Column {
   const offsets = allocate(memory, 4 * (length + 1));
   const ends = int32s(offsets);
-  const isIn = (row: number): boolean => validity === undefined || (((validity[row >> 3] ?? 0) >> (row & 7)) & 1) === 1;
+  const isIn = (row: number): boolean => validity === undefined || hasBit(validity, row);
   let total = 0;
   let inOrder = true;
   for (let row = 0; row < length; row++) {

@@ -1,15 +1,26 @@
+import { type DataType, Field } from "apache-arrow";
 import type { BatchReader } from "./arrow-batch.ts";
 import type { Column } from "./arrow-column.ts";
-import type { OutField } from "./arrow-encode.ts";
+
 /** How one field of the file becomes a field that Parquet and DuckDB have. */
 export interface Plan {
-  out: OutField;
+  /** What it is written as. Every field may hold NULLs, whatever the file said, but the keys of a map. */
+  out: DataType;
   /** The type that DuckDB reads it as, and the one it is cast to where that is another. */
   duck: string;
   cast?: string;
   /** Nanoseconds in UTC: where none has a part of a microsecond, a type with a time zone holds them. */
   isZonedNanos?: boolean;
   read(batch: BatchReader): Column;
+}
+
+/** Of a column, or of a field in one. */
+export interface NamedPlan extends Plan {
+  name: string;
+}
+
+export function fieldOf({ name, out }: NamedPlan, nullable = true): Field {
+  return new Field(name, out, nullable);
 }
 
 export interface Told {

@@ -1,10 +1,10 @@
 import { openBatch } from "./arrow-batch.ts";
 import { type Column, concat, type Memory } from "./arrow-column.ts";
-import { batchMessage, dictionaryMessage, schemaMessage } from "./arrow-encode.ts";
+import { batchMessage, dictionaryMessage, schemaMessage, toStream } from "./arrow-encode.ts";
 import { ArrowFormatError } from "./arrow-errors.ts";
-import type { ArrowMessage } from "./arrow-ipc-format.ts";
-import { type IpcMessage, toStream } from "./arrow-ipc-reader.ts";
-import { dictionaryValues, type planColumns } from "./arrow-plan.ts";
+import type { BatchHeader } from "./arrow-ipc-format.ts";
+import { dictionaryValues, type Planned } from "./arrow-plan.ts";
+import { fieldOf } from "./arrow-planning.ts";
 import { sliceColumn } from "./arrow-slice.ts";
 
 /** Rows of a batch as columns that can be written. */
@@ -17,9 +17,9 @@ export interface Piece {
 /** Limiter the messages of a file, in their order, into streams of the types that Parquet has. */
 export interface Rewriter {
   names: string[];
-  dictionary(message: ArrowMessage, data: IpcMessage): void;
+  dictionary(message: { id: string; isDelta: boolean; batch: BatchHeader }, body: Uint8Array): void;
   /** A batch much larger than `bytes` comes in slices of about that. */
-  batch(message: ArrowMessage, data: IpcMessage, bytes: number): Iterable<Piece>;
+  batch(header: BatchHeader, body: Uint8Array, bytes: number): Iterable<Piece>;
   /** One stream of the pieces, with the dictionaries as they are now; `column` alone where that is given. */
   stream(pieces: readonly Piece[], column?: number): Uint8Array;
 }
@@ -27,14 +27,14 @@ export interface Rewriter {
 /** Of a batch, as it is and as it becomes. */
 export const MAX_BATCH_BYTES = 256 * 1024 ** 2;
 
-export function openRewriter({ plans, dictionaries }: ReturnType<typeof planColumns>): Rewriter {
-  const names = plans.map(({ out }) => out.name);
+export function openRewriter({ plans, dictionaries }: Planned): Rewriter {
+  const names = plans.map(({ name }) => name);
   return {
     names,
-    dictionary({ dictionaryId, isDelta, compression }, data) {
-      for (const dictionary of dictionaries.filter(({ id }) => id === dictionaryId)) {
+    dictionary({ id, isDelta, batch: header }, body) {
+      for (const dictionary of dictionaries.filter((known) => known.id === id)) {
         const memory = { left: MAX_BATCH_BYTES };
-        const batch = openBatch(data, compression !== "none", memory);
+        const batch = openBatch(header, body, memory);
         const column = `column ${JSON.stringify(dictionary.column)}`;
         const values = named(column, () => dictionary.plan.read(batch));
         dictionary.values =
@@ -43,9 +43,9 @@ export function openRewriter({ plans, dictionaries }: ReturnType<typeof planColu
             : values;
       }
     },
-    *batch({ compression }, data, bytes) {
+    *batch(header, body, bytes) {
       const memory: Memory = { left: MAX_BATCH_BYTES };
-      const batch = openBatch(data, compression !== "none", memory);
+      const batch = openBatch(header, body, memory);
       const columns = plans.map((plan, index) =>
         named(`column ${JSON.stringify(names[index])}`, () => {
           const column = plan.read(batch);
@@ -54,7 +54,7 @@ export function openRewriter({ plans, dictionaries }: ReturnType<typeof planColu
         }),
       );
       // What decoding took, and the bytes that it left as they were.
-      const size = data.body.length + MAX_BATCH_BYTES - memory.left;
+      const size = body.length + MAX_BATCH_BYTES - memory.left;
       if (size <= 2 * bytes || batch.rows < 2) {
         yield { rows: batch.rows, columns, bytes: size };
         return;
@@ -72,7 +72,7 @@ export function openRewriter({ plans, dictionaries }: ReturnType<typeof planColu
     },
     stream(pieces, only) {
       const kept = only === undefined ? plans : plans.slice(only, only + 1);
-      const schema = schemaMessage(kept.map(({ out }) => out));
+      const schema = schemaMessage(kept.map((plan) => fieldOf(plan)));
       const written = dictionaries.flatMap((dictionary) =>
         dictionary.out === undefined ? [] : [dictionaryMessage(dictionary.out, dictionaryValues(dictionary))],
       );

@@ -26,10 +26,10 @@ const LEAST_NANOS = -9_223_286_400_000_000_000n;
 const BEYOND = "is beyond what a moment can be in DuckDB";
 
 /** Calls `check` with every value that is not NULL. */
-function each({ data, width, length, validity }: Column, check: (value: number, index: number) => void): void {
-  const value = numbers(data, width, true);
-  for (let index = 0; index < length; index++) {
-    if (validity === undefined || (((validity[index >> 3] ?? 0) >> (index & 7)) & 1) === 1) check(value(index), index);
+function each(column: Column, check: (value: number, index: number) => void): void {
+  const value = numbers(column.data, column.width, true);
+  for (let index = 0; index < column.length; index++) {
+    if (isValid(column, index)) check(value(index), index);
   }
 }
 

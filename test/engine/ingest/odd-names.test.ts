@@ -1,10 +1,10 @@
 import { readFile } from "node:fs/promises";
+import { type DataType, Field, Int8, List, Struct } from "apache-arrow";
 import { Table, writeParquet } from "parquet-wasm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openWriter, STREAMED } from "../../../src/cli/formats.ts";
 import { type Column, column } from "../../../src/engine/parquet/arrow-column.ts";
-import { batchMessage, type OutField, outField, schemaMessage } from "../../../src/engine/parquet/arrow-encode.ts";
-import { toStream } from "../../../src/engine/parquet/arrow-ipc-reader.ts";
+import { batchMessage, schemaMessage, toStream } from "../../../src/engine/parquet/arrow-encode.ts";
 import { type Lake, openLake, textOf } from "../../support/lake.ts";
 
 let lake: Lake;
@@ -13,28 +13,19 @@ beforeAll(async () => {
 });
 afterAll(() => lake[Symbol.asyncDispose]());
 
-const TINY = { ...outField("Int", [{ int: 8 }, { byte: 1 }]) };
-
 /** A struct in a column "s", each field of which has its place as its value. */
 function structFile(names: string[], wrap?: string): Uint8Array {
   const values = names.map((_, at) => column("fixed", 1, { width: 1, data: Uint8Array.of(at + 1) }));
-  let field: OutField = {
-    ...outField(
-      "Struct",
-      [],
-      names.map((name) => ({ ...TINY, name })),
-    ),
-    name: "s",
-  };
+  let type: DataType = new Struct(names.map((name) => new Field(name, new Int8(), true)));
   let struct: Column = column("struct", 1, { children: values });
   if (wrap === "list") {
-    field = { ...outField("List", [], [{ ...field, name: "element" }]), name: "s" };
+    type = new List(new Field("element", type, true));
     struct = column("list", 1, { offsets: Uint8Array.of(0, 0, 0, 0, 1, 0, 0, 0), children: [struct] });
   } else if (wrap !== undefined) {
-    field = { ...outField("Struct", [], [{ ...field, name: wrap }]), name: "s" };
+    type = new Struct([new Field(wrap, type, true)]);
     struct = column("struct", 1, { children: [struct] });
   }
-  return toStream([schemaMessage([field]), batchMessage(1, [struct])]);
+  return toStream([schemaMessage([new Field("s", type, true)]), batchMessage(1, [struct])]);
 }
 
 async function load(format: "parquet" | "arrow", names: string[], wrap?: string) {

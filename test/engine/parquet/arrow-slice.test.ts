@@ -3,13 +3,15 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { DataType, type Field } from "apache-arrow";
 import { Table, writeParquet } from "parquet-wasm";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Column, concat, take } from "../../../src/engine/parquet/arrow-column.ts";
-import { batchMessage, schemaMessage } from "../../../src/engine/parquet/arrow-encode.ts";
+import { batchMessage, schemaMessage, toStream } from "../../../src/engine/parquet/arrow-encode.ts";
 import { readSchema } from "../../../src/engine/parquet/arrow-ipc-format.ts";
-import { readAt, readMessages, toStream } from "../../../src/engine/parquet/arrow-ipc-reader.ts";
+import { readAt, readMessages } from "../../../src/engine/parquet/arrow-ipc-reader.ts";
 import { planColumns } from "../../../src/engine/parquet/arrow-plan.ts";
+import { fieldOf } from "../../../src/engine/parquet/arrow-planning.ts";
 import { openRewriter, type Piece, type Rewriter } from "../../../src/engine/parquet/arrow-rewrite.ts";
 import { readParquet } from "../../support/ingesting.ts";
 
@@ -24,13 +26,14 @@ function rewrite(bytes: number): { rewriter: Rewriter; pieces: Piece[]; planned:
   const path = fileURLToPath(new URL("../ingest/arrow/files/layouts.arrow", import.meta.url));
   const fd = openSync(path, "r");
   const [schema, ...others] = [...readMessages(fd, fstatSync(fd).size)];
-  const planned = planColumns(readSchema(schema?.metadata ?? new Uint8Array()));
+  if (schema?.kind !== "schema") return expect.fail("no schema");
+  const planned = planColumns(readSchema(schema.schema));
   const rewriter = openRewriter(planned);
   const pieces: Piece[] = [];
   for (const message of others) {
-    const data = { metadata: message.metadata, body: readAt(fd, message.bodyOffset, message.bodyLength) };
-    if (message.kind === "dictionary") rewriter.dictionary(message, data);
-    else pieces.push(...rewriter.batch(message, data, bytes));
+    const body = readAt(fd, message.bodyOffset, message.bodyLength);
+    if (message.kind === "dictionary") rewriter.dictionary(message, body);
+    else if (message.kind === "batch") pieces.push(...rewriter.batch(message.batch, body, bytes));
   }
   closeSync(fd);
   return { rewriter, pieces, planned };
@@ -57,12 +60,13 @@ test("slices hold the rows of the whole", async () => {
 test("rows are taken in any order, more than once and as NULL, and put behind others", async () => {
   const { pieces, planned } = rewrite(2 ** 20);
   // A dictionary's own rows are taken from before it is one; the rest is here.
-  const kept = planned.plans.flatMap(({ out }, index) =>
-    out.name === "word" || out.kind === "Utf8View" ? [] : [index],
+  const kept = planned.plans.flatMap(({ name, out }, index) =>
+    name === "word" || DataType.isUtf8View(out) ? [] : [index],
   );
   const columns = kept.map((index) => pieces[0]?.columns[index] as Column);
   const memory = { left: 2 ** 20 };
-  const schema = schemaMessage(kept.map((index) => planned.plans[index]?.out ?? expect.fail("no plan")));
+  const fields = planned.plans.map((plan) => fieldOf(plan));
+  const schema = schemaMessage(kept.map((index) => fields[index] as Field));
   const all = await rowsOf(toStream([schema, batchMessage(61, columns)]));
   const order = [60, 0, -1, 7, 7, 33, 12];
   const taken = columns.map((column) => take(column, Int32Array.from(order), memory));
@@ -72,7 +76,7 @@ test("rows are taken in any order, more than once and as NULL, and put behind ot
   const isPlain = (column: Column): boolean => column.layout !== "view" && column.children.every(isPlain);
   const plain = columns.flatMap((column, at) => (isPlain(column) ? [at] : []));
   const grown = plain.map((at) => concat(columns[at] as Column, taken[at] as Column, memory));
-  const names = plain.map((at) => planned.plans[kept[at] ?? -1]?.out ?? expect.fail("no plan"));
+  const names = plain.map((at) => fields[kept[at] ?? -1] as Field);
   const both = await rowsOf(toStream([schemaMessage(names), batchMessage(61 + order.length, grown)]));
   const only = (row: Record<string, unknown> | undefined): Record<string, unknown> =>
     Object.fromEntries(names.map(({ name }) => [name, row?.[name] ?? null]));

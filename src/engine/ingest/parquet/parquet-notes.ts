@@ -1,4 +1,4 @@
-import { type ArrowField, readSchema } from "../../parquet/arrow-ipc-format.ts";
+import { type ArrowField, readMessage, readSchema } from "../../parquet/arrow-ipc-format.ts";
 import type { ParquetFooter } from "../../parquet/parquet-footer.ts";
 import type { IngestNotes } from "../types.ts";
 
@@ -44,7 +44,8 @@ const MESSAGE_HEAD = 8;
 function arrowFields(text: string | undefined): ArrowField[] {
   if (text === undefined) return [];
   try {
-    return readSchema(Buffer.from(text, "base64").subarray(MESSAGE_HEAD));
+    const message = readMessage(Buffer.from(text, "base64").subarray(MESSAGE_HEAD));
+    return message.kind === "schema" ? readSchema(message.schema) : [];
   } catch {
     // A note of the writer, which the data does not depend on.
     return [];

@@ -1,9 +1,8 @@
+import { type DataType, DateDay, Field, Time, Timestamp, TimeUnit } from "apache-arrow";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { convertArrow } from "../../../../src/engine/ingest/arrow/arrow.ts";
 import { column } from "../../../../src/engine/parquet/arrow-column.ts";
-import { batchMessage, outField, schemaMessage } from "../../../../src/engine/parquet/arrow-encode.ts";
-import { toStream } from "../../../../src/engine/parquet/arrow-ipc-reader.ts";
-import type { FlatFields } from "../../../../src/engine/parquet/flatbuffer.ts";
+import { batchMessage, schemaMessage, toStream } from "../../../../src/engine/parquet/arrow-encode.ts";
 import { type Converting, openConverting } from "../../../support/converting.ts";
 import { readParquet } from "../../../support/ingesting.ts";
 
@@ -14,15 +13,14 @@ beforeAll(async () => {
 afterAll(() => bench[Symbol.asyncDispose]());
 
 /** A file with one column of these values. */
-async function convert(kind: string, type: FlatFields, bits: number, values: readonly bigint[]) {
+async function convert(field: DataType, bits: number, values: readonly bigint[]) {
   const data = Buffer.alloc((bits / 8) * values.length);
   for (const [index, value] of values.entries()) {
     if (bits === 64) data.writeBigInt64LE(value, index * 8);
     else data.writeInt32LE(Number(value), index * 4);
   }
-  const field = { ...outField(kind, type), name: "c" };
   const batch = batchMessage(values.length, [column("fixed", values.length, { width: bits / 8, data })]);
-  const source = await bench.source("ends.arrow", toStream([schemaMessage([field]), batch]));
+  const source = await bench.source("ends.arrow", toStream([schemaMessage([new Field("c", field, true)]), batch]));
   const { columns, files, notes } = await bench.convert(convertArrow, source);
   return { type: columns[0]?.type ?? "", path: files[0]?.path, notes };
 }
@@ -34,7 +32,12 @@ async function same(path: string | undefined, type: string, texts: readonly stri
   expect(rows).toEqual([{ same: true, got: rows[0]?.v, v: rows[0]?.v }]);
 }
 
-const UNITS = { s: 0, ms: 1, us: 2, ns: 3 };
+const UNITS = {
+  s: TimeUnit.SECOND,
+  ms: TimeUnit.MILLISECOND,
+  us: TimeUnit.MICROSECOND,
+  ns: TimeUnit.NANOSECOND,
+};
 const MOST = 2n ** 63n - 1n;
 
 describe("24:00:00 is a time of every unit", () => {
@@ -44,7 +47,7 @@ describe("24:00:00 is a time of every unit", () => {
     ["us", 64, 86_400_000_000n, "TIME"],
     ["ns", 64, 86_400_000_000_000n, "TIME_NS"],
   ] as const)("%s", async (unit, bits, day, kept) => {
-    const { type, path } = await convert("Time", [{ short: UNITS[unit] }, { int: bits }], bits, [0n, day]);
+    const { type, path } = await convert(new Time(UNITS[unit], bits), bits, [0n, day]);
     expect(type).toBe(kept);
     await same(path, kept, ["00:00:00", "24:00:00"]);
   });
@@ -61,8 +64,8 @@ describe("the numbers that DuckDB writes to Arrow for infinity are it, which is 
     ["ms", "UTC", "TIMESTAMP WITH TIME ZONE"],
     ["us", "UTC", "TIMESTAMP WITH TIME ZONE"],
   ] as const)("timestamp[%s] %s", async (unit, zone, kept) => {
-    const fields = [{ short: UNITS[unit] }, zone === "" ? undefined : { text: zone }];
-    const { type, path, notes } = await convert("Timestamp", fields, 64, [-MOST, 0n, MOST]);
+    const moment = new Timestamp(UNITS[unit], zone === "" ? undefined : zone);
+    const { type, path, notes } = await convert(moment, 64, [-MOST, 0n, MOST]);
     expect(type).toBe(kept);
     await same(path, kept, text);
     expect(notes.converted).toMatchObject([{ column: "c", to: kept, reason: expect.stringContaining("infinity") }]);
@@ -70,7 +73,7 @@ describe("the numbers that DuckDB writes to Arrow for infinity are it, which is 
 
   test("date32", async () => {
     const most = 2n ** 31n - 1n;
-    const { path, notes } = await convert("Date", [{ short: 0 }], 32, [-most, 0n, most]);
+    const { path, notes } = await convert(new DateDay(), 32, [-most, 0n, most]);
     await same(path, "DATE", text);
     expect(notes.converted).toMatchObject([{ column: "c", to: "DATE" }]);
   });
