@@ -17,17 +17,22 @@ export const doctor = defineCommand({
       import("../engine/upkeep/doctor/doctor.ts"),
       import("../config/settings.ts"),
     ]);
-    const report = await diagnose(engineSettings(config, cwd, config.allow ?? [], log));
-    await out.write(`${flags.json ? jsonText(report) : visibleLines(textOf(report))}\n`);
-    return report.ok ? 0 : 1;
+    const { ok, checks } = await diagnose(engineSettings(config, cwd, config.allow ?? [], log));
+    const report = { ok, checks: checks.map(worded) };
+    await out.write(`${flags.json ? jsonText(report) : visibleLines(textOf(report.checks))}\n`);
+    return ok ? 0 : 1;
   },
 });
 
-function textOf({ checks }: Diagnosis): string {
+function worded({ fix, ...check }: Diagnosis["checks"][number]) {
+  return { ...check, ...(fix !== undefined && { fix: inWords(fix, COMMAND_WORDS) }) };
+}
+
+function textOf(checks: ReturnType<typeof worded>[]): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
   const lines = checks.flatMap(({ name, status, found, fix }) => [
     `${status.padEnd(4)}  ${name.padEnd(width)}  ${found}`,
-    ...(fix !== undefined && status !== "ok" ? [`${" ".repeat(width + 8)}→ ${inWords(fix, COMMAND_WORDS)}`] : []),
+    ...(fix !== undefined && status !== "ok" ? [`${" ".repeat(width + 8)}→ ${fix}`] : []),
   ]);
   const count = (status: string): number => checks.filter((check) => check.status === status).length;
   const failed = count("fail");

@@ -7,6 +7,7 @@ const COMMANDS: Record<Action, string> = {
   deleteItems: "the tool vector-delete",
   describe: "lakehouse-mcp describe",
   drop: "the tool dataset-drop",
+  gc: "lakehouse-mcp gc",
   ingest: "lakehouse-mcp ingest",
   list: "lakehouse-mcp list",
   query: "lakehouse-mcp sql",
@@ -24,6 +25,9 @@ const FLAGS: Readonly<Record<string, string>> = {
   types: "type",
 };
 
+/** Settings that are no flags, because others on the machine can read those. */
+const VARIABLES: Readonly<Record<string, string>> = { openai_api_key: "LAKEHOUSE_OPENAI_API_KEY" };
+
 const flag = (name: string): string => `--${FLAGS[name] ?? name.replaceAll("_", "-")}`;
 
 /** How an error names its next step to a person in a terminal. */
@@ -33,7 +37,7 @@ export const COMMAND_WORDS: Words = {
     as === "list"
       ? `Give --param once for each, in this order: ${names.join(", ")}.`
       : `Give --param NAME=VALUE for each of ${names.join(", ")}.`,
-  setting: flag,
+  setting: (name) => VARIABLES[name] ?? flag(name),
   action: (name, args) => {
     if (!args) return COMMANDS[name];
     return name === "ingest" ? `the tool ingest ${argumentsText(args)}` : `${COMMANDS[name]} ${argumentsText(args)}`;

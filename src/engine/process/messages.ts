@@ -1,4 +1,4 @@
-import { ERROR_CODES, type ErrorCode, type ErrorKind } from "../kernel/error-codes.ts";
+import { ERROR_CODES, ERROR_KINDS, type ErrorCode, type ErrorKind } from "../kernel/error-codes.ts";
 import { type ErrorFacts, LakeError } from "../kernel/errors.ts";
 import { type NextStep, readNextStep } from "../kernel/next-step.ts";
 
@@ -48,20 +48,8 @@ export function errorData(error: unknown): ErrorData {
   return { kind, code, message, hint, facts, cause: cause instanceof Error ? cause.message : undefined };
 }
 
-const KINDS: ReadonlySet<unknown> = new Set<ErrorKind>([
-  "invalid",
-  "not_found",
-  "denied",
-  "limit",
-  "conflict",
-  "unavailable",
-  "corrupt",
-  "closed",
-  "internal",
-]);
-
 export function errorOf({ kind, code, message, hint, facts, cause }: ErrorData): LakeError {
-  return new LakeError(KINDS.has(kind) ? kind : "internal", String(message), {
+  return new LakeError(ERROR_KINDS.includes(kind) ? kind : "internal", String(message), {
     ...(Object.hasOwn(ERROR_CODES, code) && { code }),
     hint: readNextStep(hint),
     facts: readFacts(facts),
