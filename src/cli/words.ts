@@ -8,6 +8,7 @@ const COMMANDS: Record<Action, string> = {
   deleteItems: "the tool vector-delete",
   describe: "lakehouse-mcp describe",
   drop: "the tool dataset-drop",
+  gc: "lakehouse-mcp gc",
   ingest: "lakehouse-mcp ingest",
   list: "lakehouse-mcp list",
   query: "lakehouse-mcp sql",
@@ -25,6 +26,9 @@ const FLAGS: Readonly<Record<string, string>> = {
   timeout_ms: "query-timeout",
   types: "type",
 };
+
+/** Settings that are no flags, because others on the machine can read those. */
+const _VARIABLES: Readonly<Record<string, string>> = { openai_api_key: "LAKEHOUSE_OPENAI_API_KEY" };
 
 const flag = (name: string): string => `--${FLAGS[name] ?? name.replaceAll("_", "-")}`;
 

@@ -18,6 +18,7 @@ import type {
 import type { IngestOptions, IngestRequest, IngestResult } from "./ingest/request.ts";
 import type { JobKind, JobOptions, JobRecord, JobWork, Performed, StatusOptions } from "./jobs/types.ts";
 import { LakeError } from "./kernel/errors.ts";
+import { argument, next } from "./kernel/next-step.ts";
 import { openScope } from "./kernel/scope.ts";
 import { openParts, type Parts } from "./parts.ts";
 import { shownSource } from "./query/guard/shown-source.ts";
@@ -238,7 +239,8 @@ function shown<Of extends Head>(head: Of): Of {
 }
 
 function idsOrAll(): LakeError {
-  return new LakeError("invalid", "Give either ids, or all: true.", {
-    hint: "ids deletes these items; all: true drops the whole index.",
+  return new LakeError("invalid", "Exactly one of ids and all has to be given.", {
+    facts: { argument: "ids" },
+    hint: next`${argument("ids")} deletes these items; ${argument("all", true)} drops the whole index.`,
   });
 }

@@ -6,6 +6,7 @@ const TOOLS: Record<Action, string> = {
   deleteItems: "vector-delete",
   describe: "catalog-describe",
   drop: "dataset-drop",
+  gc: "lakehouse-mcp gc",
   ingest: "ingest",
   list: "catalog-list",
   query: "sql",

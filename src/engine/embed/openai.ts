@@ -1,4 +1,5 @@
 import { LakeError } from "../kernel/errors.ts";
+import { next, setting } from "../kernel/next-step.ts";
 import { malformed, request, type Service, toVector } from "./request.ts";
 import type { EmbeddingProvider, Prefixes } from "./types.ts";
 
@@ -77,7 +78,7 @@ function openAIService({ url, key, model }: OpenAISettings): Service {
       if (status === 401 || status === 403) {
         // Its own words may repeat a part of the key.
         return new LakeError("unavailable", `The embedding service at ${url} refused the API key (status ${status}).`, {
-          hint: `${key === undefined ? "Set" : "Check"} LAKEHOUSE_OPENAI_API_KEY.`,
+          hint: next`${key === undefined ? "Set" : "Check"} ${setting("openai_api_key")}.`,
         });
       }
       if (status === 404) {

@@ -45,7 +45,7 @@ export function ended(record: JobRecord, clock: Clock, outcome: Outcome): JobRec
   return { ...record, ...outcome, updated: now, finished: now } as JobRecord;
 }
 
-/** Older servers read `hint` alone. */
-function recordedHint(step: NextStep): Pick<JobError, "hint" | "next"> {
+/** A hint as a record has it: older servers read `hint` alone. */
+export function recordedHint(step: NextStep): Pick<JobError, "hint" | "next"> {
   return { hint: inWords(step, ENGINE_WORDS), ...(typeof step !== "string" && { next: step }) };
 }

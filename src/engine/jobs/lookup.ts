@@ -107,6 +107,7 @@ export function openLookup(parts: LookupParts): Lookup {
 function unknownJob(id: string, recent: readonly JobRecord[]): LakeError {
   const shown = recent.map((each) => `${each.id} (${each.kind}, ${each.state})`);
   return new LakeError("not_found", `There is no job ${JSON.stringify(id.slice(0, 100))}.`, {
+    facts: { argument: "job_id" },
     hint: shown.length > 0 ? `Recent jobs: ${shown.join(", ")}.` : "No job was started on this lake recently.",
   });
 }

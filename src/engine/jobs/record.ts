@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import * as z from "zod";
 import type { IngestRequest } from "../ingest/request.ts";
-import type { ErrorKind } from "../kernel/error-codes.ts";
+import { ERROR_KINDS } from "../kernel/error-codes.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { action, next, readNextStep } from "../kernel/next-step.ts";
 import { JOB_KINDS, JOB_STATES, type JobRecord, type KeptIngest } from "./types.ts";
@@ -43,7 +43,7 @@ export function isEnded(record: JobRecord): boolean {
 
 function damaged(id: string, cause: unknown): LakeError {
   return new LakeError("corrupt", `The record of job ${id} cannot be read.`, {
-    hint: next`Look with ${action("list")} whether its work was done; calling the tool again with the same arguments is safe.`,
+    hint: next`Look with ${action("list")} whether its work was done; the same call again is safe.`,
     cause,
   });
 }
@@ -72,18 +72,6 @@ const request = {
   }),
 };
 
-const ERROR_KINDS = {
-  invalid: true,
-  not_found: true,
-  denied: true,
-  limit: true,
-  conflict: true,
-  unavailable: true,
-  corrupt: true,
-  closed: true,
-  internal: true,
-} satisfies Record<ErrorKind, true>;
-
 const schema = z
   .object({
     format: z.literal(1),
@@ -100,7 +88,7 @@ const schema = z
     result: z.looseObject({ version: z.int() }).optional(),
     error: z
       .object({
-        kind: z.enum(Object.keys(ERROR_KINDS) as ErrorKind[]),
+        kind: z.enum(ERROR_KINDS),
         message: text,
         hint: text.nullable(),
         next: z.unknown().transform(readNextStep).optional(),

@@ -1,9 +1,10 @@
 import type { Head } from "../catalog/types.ts";
+import { action, next } from "../kernel/next-step.ts";
 import type { Clock, Log } from "../settings.ts";
-import { cancellation, ended, interruption, jobError, type Outcome } from "./ending.ts";
+import { cancellation, ended, interruption, jobError, type Outcome, recordedHint } from "./ending.ts";
 import { isGone } from "./owner.ts";
 import type { Records } from "./records.ts";
-import type { JobOwner, JobRecord } from "./types.ts";
+import type { JobError, JobOwner, JobRecord } from "./types.ts";
 
 export interface RecoveryParts {
   records: Records;
@@ -71,7 +72,7 @@ export function openRecovery(parts: RecoveryParts): Recovery {
     if (record.resumed < MAX_RESUMES) return resume(record);
     return record.state === "interrupted"
       ? record
-      : finish(record, { state: "failed", error: tooOften(record.resumed) });
+      : finish(record, { state: "failed", error: resumedTooOften(record.resumed) });
   }
 
   async function resume(record: JobRecord): Promise<JobRecord> {
@@ -82,16 +83,16 @@ export function openRecovery(parts: RecoveryParts): Recovery {
     if (!current || !isSame(current, record)) return current ?? record;
     const head = await newest(record.request.name);
     if (head?.dropped && Date.parse(head.updatedAt) > Date.parse(record.created)) {
-      return finish(record, { state: "cancelled", error: dropped(head.name) });
+      return finish(record, { state: "cancelled", error: droppedSince(head.name) });
     }
     const { error: _, ...rest } = record;
     const progress = { fraction: record.progress.fraction, message: "going on where it was broken off" };
-    const next = { ...rest, state: "running", owner, resumed: attempt, updated: now(), finished: null, progress };
-    await records.save(next as JobRecord);
+    const resumed = { ...rest, state: "running", owner, resumed: attempt, updated: now(), finished: null, progress };
+    await records.save(resumed as JobRecord);
     if (closing.aborted) return record;
     log("info", "a job goes on", { job: record.id, resumed: attempt });
-    parts.run(next as JobRecord);
-    return next as JobRecord;
+    parts.run(resumed as JobRecord);
+    return resumed as JobRecord;
   }
 
   /** The number of the attempt that this engine may make; undefined when another is making it. */
@@ -128,18 +129,14 @@ function isSame(a: JobRecord, b: JobRecord): boolean {
   return a.owner.process === b.owner.process && a.state === b.state && a.resumed === b.resumed;
 }
 
-function tooOften(resumed: number): NonNullable<JobRecord["error"]> {
-  return {
-    kind: "unavailable",
-    message: `${ENDED} It was taken up again ${resumed} times, and is not any more.`,
-    hint: "Look at the server's log for why it ends. vector-index-create with the same arguments goes on.",
-  };
+function resumedTooOften(resumed: number): JobError {
+  const hint = next`Look at the server's log for why it ends. ${action("createIndex")} with the same arguments goes on.`;
+  const message = `${ENDED} It was resumed ${resumed} times, and is not any more.`;
+  return { kind: "unavailable", message, ...recordedHint(hint) };
 }
 
-function dropped(name: string): NonNullable<JobRecord["error"]> {
-  return {
-    kind: "conflict",
-    message: `${ENDED} ${name} was dropped since, so the job does not go on.`,
-    hint: "Call vector-index-create to build the index again.",
-  };
+function droppedSince(name: string): JobError {
+  const hint = next`Call ${action("createIndex")} to build the index again.`;
+  const message = `${ENDED} ${name} was dropped since, so the job does not go on.`;
+  return { kind: "conflict", message, ...recordedHint(hint) };
 }

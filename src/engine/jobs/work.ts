@@ -140,6 +140,7 @@ function busy({ waiting, own }: FullQueue): LakeError {
   const whose = own ? ` of this caller, the most of the queue of ${MAX_WAITING} that one caller may have` : " already";
   return new LakeError("unavailable", `${waiting} index builds are waiting for their turn${whose}.`, {
     code: "queue_full",
+    facts: { limit: MAX_WAITING },
     hint: "Try again when some are done.",
   });
 }

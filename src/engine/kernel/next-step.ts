@@ -5,6 +5,7 @@ export const ACTIONS = [
   "deleteItems",
   "describe",
   "drop",
+  "gc",
   "ingest",
   "list",
   "query",

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { Compression, Table, WriterPropertiesBuilder, writeParquet } from "parquet-wasm";
 import type { ErrorKind } from "../kernel/error-codes.ts";
-import type { NextStep } from "../kernel/next-step.ts";
+import { type NextStep, next, setting } from "../kernel/next-step.ts";
 import { Refusal } from "../kernel/refusal.ts";
 import type { WorkerReply } from "../kernel/run-worker.ts";
 import { NoMemory } from "./arrow-column.ts";
@@ -86,7 +86,7 @@ function survey(fd: number, size: number, maxRows: number): { planned: Planned; 
       throw new Refusal(
         "limit",
         `has more than ${maxRows} rows, the most one ingest may write.`,
-        "Ingest part of it, or raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
+        next`Ingest part of it, or raise ${setting("max_ingest_rows")}.`,
       );
     }
     if (message.bodyLength > MAX_BATCH_BYTES) throw new NoMemory();

@@ -5,6 +5,7 @@ import { isCorrupt } from "../catalog/versions.ts";
 import { throwIfAborted } from "../kernel/abort.ts";
 import { LakeError } from "../kernel/errors.ts";
 import { mapAhead } from "../kernel/map-ahead.ts";
+import { next, setting } from "../kernel/next-step.ts";
 import type { Store } from "../store/store.ts";
 import type { Context, GcOptions, GcParts } from "./gc-context.ts";
 import { type Left, removeLeftovers, type SnapshotFacts } from "./leftovers.ts";
@@ -236,7 +237,10 @@ async function modifiedOf(store: Store, key: string): Promise<number | undefined
 function graceTooShort(graceMs: number, ingestTimeoutMs: number): LakeError {
   return new LakeError(
     "invalid",
-    `gc_grace (${graceMs} ms) is not longer than ingest_timeout (${ingestTimeoutMs} ms): files of a running ingest could be deleted.`,
-    { hint: "Raise gc_grace (LAKEHOUSE_GC_GRACE, --gc-grace)." },
+    `The grace period of ${graceMs} ms is not longer than the ${ingestTimeoutMs} ms an ingest may take: files of a running ingest could be deleted.`,
+    {
+      facts: { setting: "gc_grace", limit: ingestTimeoutMs },
+      hint: next`Raise ${setting("gc_grace")}, or lower ${setting("ingest_timeout")}.`,
+    },
   );
 }

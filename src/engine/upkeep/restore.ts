@@ -1,6 +1,7 @@
 import { parseReference } from "../catalog/identity.ts";
 import type { Catalog, DatasetKind, Manifest } from "../catalog/types.ts";
 import { LakeError } from "../kernel/errors.ts";
+import { action, next } from "../kernel/next-step.ts";
 
 export interface Restored {
   name: string;
@@ -19,7 +20,7 @@ export async function restore(catalog: Catalog, reference: string): Promise<Rest
   const { name, version: from } = parseReference(reference);
   if (from === undefined) {
     throw new LakeError("invalid", `${JSON.stringify(reference.slice(0, 100))} names no version.`, {
-      hint: "Say which one to bring back, as in workers@3; catalog-describe and lakehouse_versions list them.",
+      hint: next`Name the version to bring back, as in workers@3; ${action("describe")} and the table lakehouse_versions list them.`,
     });
   }
   const { manifest, committed } = await catalog.commit(name, async (current) => {
@@ -54,6 +55,6 @@ function otherKind(current: Manifest, old: Manifest): LakeError {
   return new LakeError(
     "conflict",
     `${old.name} is ${words[current.kind]} now, and was ${words[old.kind]} at version ${old.version}.`,
-    { hint: "Drop it with dataset-drop first; its versions stay." },
+    { hint: next`Drop it with ${action("drop")} first; its versions stay.` },
   );
 }

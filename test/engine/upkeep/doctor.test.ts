@@ -4,6 +4,8 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { COMMAND_WORDS } from "../../../src/cli/words.ts";
+import { inWords } from "../../../src/engine/kernel/next-step.ts";
 import type { EngineSettings } from "../../../src/engine/settings.ts";
 import { type Diagnosis, diagnose } from "../../../src/engine/upkeep/doctor/doctor.ts";
 import { clock, commits, disk, folder as folderCheck } from "../../../src/engine/upkeep/doctor/folder-checks.ts";
@@ -17,7 +19,10 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 const settings = (overrides: Partial<EngineSettings> = {}): EngineSettings => testSettings(folder, overrides);
-const finding = ({ checks }: Diagnosis, name: string) => checks.find((check) => check.name === name);
+/** With its fix as a terminal shows it. */
+const worded = (check: Diagnosis["checks"][number] | undefined) =>
+  check?.fix === undefined ? check : { ...check, fix: inWords(check.fix, COMMAND_WORDS) };
+const finding = ({ checks }: Diagnosis, name: string) => worded(checks.find((check) => check.name === name));
 
 test("a sound installation is well, and the folder is as before", async () => {
   const report = await diagnose(settings());
@@ -104,7 +109,7 @@ test("Ollama without the model says how to get it, with the model its dimension"
   try {
     const embed = { ...settings().embed, provider: "ollama" as const, ollamaUrl: url };
     const { embeddings } = await import("../../../src/engine/upkeep/doctor/embed-checks.ts");
-    const look = async () => (await diagnose(settings({ embed }), [embeddings])).checks[0];
+    const look = async () => worded((await diagnose(settings({ embed }), [embeddings])).checks[0]);
     expect(await look()).toMatchObject({ status: "fail", fix: expect.stringContaining("ollama pull") });
     has = true;
     expect(await look()).toMatchObject({ status: "ok", found: "nomic-embed-text by ollama, 768 dimensions." });

@@ -183,7 +183,8 @@ test("a grace period that an ingest may outlast is refused", async () => {
   await using lake = await openLake();
   await expect(lake.engine.gc({ delete: true, retention: { ...MINIMAL, graceMs: 60_000 } })).rejects.toMatchObject({
     kind: "invalid",
-    message: expect.stringContaining("not longer than ingest_timeout"),
+    message: expect.stringContaining("is not longer than the"),
+    facts: { setting: "gc_grace" },
   });
 });
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { columnTypes } from "../../duckdb/column-types.ts";
 import { identifier, type LocalConnection, literalList } from "../../duckdb/duckdb.ts";
 import { LakeError } from "../../kernel/errors.ts";
+import { next, setting } from "../../kernel/next-step.ts";
 import { type ParquetFooter, readFooter } from "../../parquet/parquet-footer.ts";
 import { checkPages } from "../../parquet/parquet-pages.ts";
 import { type Reread, writeReread } from "../../parquet/parquet-rewrite.ts";
@@ -261,7 +262,7 @@ async function askAll(
 export function refuseTooManyRows(source: Source, rows: number, maxRows: number): void {
   if (rows <= maxRows) return;
   throw new LakeError("limit", `${source.label} has ${rows} rows; one ingest may write ${maxRows}.`, {
-    hint: "Ingest part of it, or raise max_ingest_rows (LAKEHOUSE_MAX_INGEST_ROWS).",
+    hint: next`Ingest part of it, or raise ${setting("max_ingest_rows")}.`,
   });
 }
 

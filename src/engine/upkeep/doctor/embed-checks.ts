@@ -1,5 +1,5 @@
 import { openModels } from "../../embed/models.ts";
-import { readNextStep } from "../../kernel/next-step.ts";
+import { next, readNextStep, setting } from "../../kernel/next-step.ts";
 import type { Log } from "../../settings.ts";
 import type { Check } from "./check.ts";
 
@@ -15,7 +15,7 @@ export const embeddings: Check = {
     const dimension = told.dimension === undefined ? "" : `, ${told.dimension} dimensions`;
     const model = `${provider.model} by ${provider.provider}${dimension}`;
     if (provider.provider === "openai" && embed.openaiApiKey === undefined) {
-      const fix = "Set LAKEHOUSE_OPENAI_API_KEY, unless the service needs none.";
+      const fix = next`Set ${setting("openai_api_key")}, unless the service needs none.`;
       return { status: "warn", found: `${model}, without an API key.`, fix };
     }
     if (told.reason === undefined) return { status: "ok", found: `${model}${provider.lexical ? ", lexical" : ""}.` };

@@ -2,6 +2,7 @@ import { mkdtemp, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { grouped } from "../../kernel/amounts.ts";
 import { hasCode, LakeError } from "../../kernel/errors.ts";
+import { action, next, setting } from "../../kernel/next-step.ts";
 import type { Scope } from "../../kernel/scope.ts";
 import type { EngineSettings } from "../../settings.ts";
 import { openFileStore } from "../../store/file.ts";
@@ -38,7 +39,7 @@ export const disk: Check = {
     const free = bavail * bsize;
     const found = `${grouped(Math.floor(free / MIB))} MiB are free.`;
     if (free >= LITTLE_DISK) return { status: "ok", found };
-    const fix = "Free some space: see what lakehouse-mcp gc would delete, or point --data to another disk.";
+    const fix = next`Free some space: see what ${action("gc")} would delete, or point ${setting("data")} to another disk.`;
     return { status: free < NO_DISK ? "fail" : "warn", found, fix };
   },
 };
@@ -58,7 +59,7 @@ export const commits: Check = {
     return {
       status: "fail",
       found: `Of ${WRITERS} writers at once ${won} won: two commits could overwrite each other on this file system.`,
-      fix: "Point --data to a folder on a local disk.",
+      fix: next`Point ${setting("data")} to a folder on a local disk.`,
     };
   },
 };
@@ -96,7 +97,7 @@ export const allowed: Check = {
         () => false,
       );
       if (isFolder) continue;
-      const fix = "Create it, or correct allow (--allow, LAKEHOUSE_ALLOW).";
+      const fix = next`Create it, or correct ${setting("allow")}.`;
       return { status: "warn", found: `${path} is allowed for ingest, and is no folder.`, fix };
     }
     const found = allow.length === 0 ? "No folder is set; a server decides by how it is started." : allow.join(", ");
@@ -128,7 +129,7 @@ async function nearestFolder(data: string): Promise<{ path: string; isThere: boo
       await withFileErrors("open the folder", data, () => Promise.reject(error));
     }
     throw new LakeError("denied", `${path} is a file, and a folder is needed there.`, {
-      hint: "Move that file away, or use another --data.",
+      hint: next`Move that file away, or use another ${setting("data")}.`,
     });
   }
 }
