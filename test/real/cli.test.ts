@@ -177,8 +177,8 @@ test("exit codes tell what went wrong", async () => {
     [3, ["list", "--data", "elsewhere"], "no lakehouse in elsewhere"],
     [4, ["sql", "DROP TABLE q3_workers"], "read"],
     [4, ["sql", "SELECT * FROM read_csv('bad.csv')"], "read_csv"],
-    [5, ["ingest", "Q3 Workers.csv", "--max-ingest-bytes", "10"], "max_ingest_bytes"],
-    [5, ["ingest", "-", "--name", "x", "--max-ingest-bytes", "10"], "max_ingest_bytes"],
+    [5, ["ingest", "Q3 Workers.csv", "--max-ingest-bytes", "10"], "--max-ingest-bytes"],
+    [5, ["ingest", "-", "--name", "x", "--max-ingest-bytes", "10"], "--max-ingest-bytes"],
     [5, ["sql", "SELECT count(*) FROM range(1e12::BIGINT) a", "--query-timeout", "300ms"], "--query-timeout"],
     [6, ["ingest", "Q3 Workers.csv", "--mode", "create"], "exists already"],
   ] as const) {
