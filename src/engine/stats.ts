@@ -23,7 +23,7 @@ export interface EngineStats {
   /** Index builds that wait for their turn. */
   buildsWaiting: number;
   /** Vector indexes in memory, and what they take. */
-  resident: { indexes: number; bytes: number };
+  vectors: { indexes: number; bytes: number };
   embed: EmbedStatus;
   /** Local copies of data files; undefined for a lake in a folder. */
   copies: CopyStats | undefined;
@@ -50,7 +50,7 @@ export function statsOf({ store, catalog, query, ingest, vectors, jobs }: OpenPa
     ingests: ingest?.occupancy() ?? NOBODY,
     jobs: jobs?.running() ?? 0,
     buildsWaiting: jobs?.waiting() ?? 0,
-    resident: vectors?.resident() ?? { indexes: 0, bytes: 0 },
+    vectors: vectors?.loaded() ?? { indexes: 0, bytes: 0 },
     embed,
     copies: store.remote?.stats(),
   };

@@ -136,7 +136,7 @@ function ofHttp({ responses, refused, running, sessions, subscriptions, connecti
   ];
 }
 
-function ofEngine({ catalog, queries, ingests, jobs, buildsWaiting, resident, embed }: EngineStats): Family[] {
+function ofEngine({ catalog, queries, ingests, jobs, buildsWaiting, vectors, embed }: EngineStats): Family[] {
   return [
     ...(catalog
       ? [
@@ -150,8 +150,8 @@ function ofEngine({ catalog, queries, ingests, jobs, buildsWaiting, resident, em
           gauge("lakehouse_vector_items", "Items of all vector indexes.", catalog.items),
         ]
       : []),
-    gauge("lakehouse_vector_indexes_in_memory", "Vector indexes in memory.", resident.indexes),
-    gauge("lakehouse_vector_memory_bytes", "What the vector indexes in memory take, as accounted.", resident.bytes),
+    gauge("lakehouse_vector_indexes_in_memory", "Vector indexes in memory.", vectors.indexes),
+    gauge("lakehouse_vector_memory_bytes", "What the vector indexes in memory take, as accounted.", vectors.bytes),
     gauge("lakehouse_running", "Work under way, by kind.", [
       { labels: { work: "query" }, value: queries.running },
       { labels: { work: "ingest" }, value: ingests.running },

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Metric } from "../catalog/types.ts";
 import { LakeError } from "../kernel/errors.ts";
+import { next, setting } from "../kernel/next-step.ts";
 import { compiledFile } from "../kernel/package.ts";
 
 /** Node has it, and TypeScript knows it only as a browser's. */
@@ -97,7 +98,8 @@ export function newMemory(): GraphMemory {
 
 export function noMemory(): LakeError {
   return new LakeError("limit", "A part of a vector index is larger than 4 GiB, or there is no memory for it.", {
-    hint: "Raise vector_threads, which makes more parts, or give the server more memory.",
+    hint: next`Raise ${setting("vector_threads")}, which makes more parts, or give the server more memory.`,
+    facts: { setting: "vector_threads" },
   });
 }
 

@@ -1,6 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { AnnEngine } from "../ann/ann-index.ts";
+import { openHnsw } from "../ann/hnsw.ts";
 import type { Catalog } from "../catalog/types.ts";
 import { type Duck, type DuckSettings, type LocalConnection, openDuck } from "../duckdb/duckdb.ts";
 import { openRemoteDuck, type RemoteConnection } from "../duckdb/remote.ts";
@@ -27,6 +29,7 @@ export interface VectorContextParts {
 
 /** What everything about vectors works with. */
 export interface VectorContext extends VectorContextParts {
+  ann: AnnEngine;
   /** A DuckDB that reads data files and rows in memory and writes into `folder`, for statements of ours only. Throws `closed`. */
   withConnection<Result>(work: (connection: LocalConnection, source: RowSource) => Promise<Result>): Promise<Result>;
   /** The same in a process of its own, which may run what the guard let through. As many at once as ingests. */
@@ -53,6 +56,7 @@ const MAX_WAITING = 64;
 /** Opens its DuckDB and folder when they are first needed. Call `stop` before the scope is closed. */
 export function openVectorContext(scope: Scope, parts: VectorContextParts): VectorContext {
   const { settings, store } = parts;
+  const ann = openHnsw(scope, settings.vector);
   let source: RowSource | undefined;
   let hasher: Hasher | undefined;
   let closed = false;
@@ -104,6 +108,7 @@ export function openVectorContext(scope: Scope, parts: VectorContextParts): Vect
 
   return {
     ...parts,
+    ann,
     folder: openFolder,
     hasher: () => {
       if (closed) throw lakehouseClosed();

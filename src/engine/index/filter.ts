@@ -1,4 +1,5 @@
 import { LRUCache } from "lru-cache";
+import type { AnnFilter } from "../ann/ann-index.ts";
 import { parseReference } from "../catalog/identity.ts";
 import { shown } from "../catalog/nearest.ts";
 import type { Manifest } from "../catalog/types.ts";
@@ -10,80 +11,60 @@ import type { VectorContext } from "./context.ts";
 import type { LoadedIndex } from "./loaded-index.ts";
 import { type IndexManifest, ITEM_COLUMNS } from "./types.ts";
 
-/** Which items a condition lets through. */
-export interface Allowed {
-  /** A bit a place: place p is in byte p >> 3, bit p & 7. */
-  mask: Uint8Array;
-  count: number;
-}
-
-interface Kept extends Allowed {
-  /** What was read for it, besides the index and its dataset: as long as these are the newest, it holds. */
+/** What a condition was found to let through. */
+interface Cached {
+  filter: AnnFilter;
+  /** Versions it was found from, besides those of the index and its dataset: it holds as long as these are the newest. */
   others: string[];
 }
 
-const KEPT = 64;
+const MAX_CACHED = 64;
 const MAX_ATTEMPTS = 3;
 /** Another answer may be right the next time: the clock, chance, and the catalog's own tables. */
 const CHANGING =
   /\b(?:random|uuid\w*|gen_random_uuid|now|today|age|current_\w+|get_current_\w+|transaction_timestamp|local\w+|lakehouse_\w+|vector_search)\b/i;
 
-/** Answers of the last conditions of each index in memory, which go with it. */
-const kept = new WeakMap<LoadedIndex, LRUCache<string, Kept>>();
+/** The last conditions of each index in memory. */
+const filters = new WeakMap<LoadedIndex, LRUCache<string, Cached>>();
 
-/** The items of an index in memory that a condition lets through, as of the version it holds now. */
+/** The items of an index in memory that a condition lets through, as of the version in memory. */
 export async function allowedItems(
   context: VectorContext,
-  resident: LoadedIndex,
+  loaded: LoadedIndex,
   where: string,
   asking: Asking,
-): Promise<Allowed> {
+): Promise<AnnFilter> {
   for (let attempt = 1; ; attempt++) {
-    const { manifest } = resident;
+    const { manifest } = loaded;
     const dataset = await datasetOf(context, manifest);
     const key = JSON.stringify([manifest.version, dataset?.version ?? 0, where]);
-    const cache = kept.get(resident) ?? new LRUCache<string, Kept>({ max: KEPT });
-    kept.set(resident, cache);
+    const cache = filters.get(loaded) ?? new LRUCache<string, Cached>({ max: MAX_CACHED });
+    filters.set(loaded, cache);
     const known = cache.get(key);
-    if (known && (await areNewest(context, known.others))) return known;
+    if (known && (await areNewest(context, known.others))) return known.filter;
 
-    const mask = new Uint8Array(Math.ceil(resident.items.slots / 8));
-    let count = 0;
-    const allow = (id: string): void => {
-      const slot = resident.items.slotOf(id);
-      if (slot === undefined || slot >> 3 >= mask.length) return;
-      const byte = mask[slot >> 3] ?? 0;
-      if ((byte & (1 << (slot & 7))) !== 0) return;
-      mask[slot >> 3] = byte | (1 << (slot & 7));
-      count++;
-    };
-    const allowAll = (ids: string[]): void => {
-      for (const id of ids) allow(id);
-    };
-    const read = await matching(context, manifest, dataset, where, asking, allowAll, () => {
-      mask.fill(0);
-      count = 0;
-    });
+    const filter = loaded.ann.openFilter();
+    const read = await matching(context, manifest, dataset, where, asking, filter);
+    // Items that were changed meanwhile are not what the filter allows.
+    if (loaded.manifest.version !== manifest.version && attempt < MAX_ATTEMPTS) continue;
     const own = [nameOf(manifest), ...(dataset ? [nameOf(dataset)] : [])];
-    const allowed = { mask, count, others: read.filter((name) => !own.includes(name)) };
-    // Items that were changed while this was found out have another place by now.
-    if (resident.manifest.version !== manifest.version && attempt < MAX_ATTEMPTS) continue;
-    if (resident.manifest.version === manifest.version && !CHANGING.test(where)) cache.set(key, allowed);
-    return allowed;
+    const others = read.filter((name) => !own.includes(name));
+    if (loaded.manifest.version === manifest.version && !CHANGING.test(where)) cache.set(key, { filter, others });
+    return filter;
   }
 }
 
+/** Allows the items that a condition lets through. Returns the versions that were read for it. */
 async function matching(
   context: VectorContext,
   manifest: IndexManifest,
   dataset: Manifest | undefined,
   where: string,
   asking: Asking,
-  onIds: (ids: string[]) => void,
-  onRestart: () => void,
+  filter: AnnFilter,
 ): Promise<string[]> {
   try {
-    return await context.query.texts(matchingIds(manifest, dataset, where), asking, onIds, onRestart);
+    return await context.query.texts(matchingIds(manifest, dataset, where), asking, filter.allow, filter.clear);
   } catch (error) {
     throw explained(error, manifest, dataset);
   }

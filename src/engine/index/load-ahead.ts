@@ -20,7 +20,7 @@ export function openLoadAhead(
       const isIn = await indexes.use(next, closing, async () => true);
       const current = await catalog.load(next.name).catch(() => undefined);
       // It was dropped while it was read.
-      if (!isIndex(current) || current.createdAt !== next.createdAt) return indexes.forget(next.name);
+      if (!isIndex(current) || current.createdAt !== next.createdAt) return indexes.remove(next.name);
       if (!isIn) return;
     }
   };

@@ -1,3 +1,4 @@
+import type { AnnHit, AnnSearch } from "../ann/ann-index.ts";
 import { scoreOf } from "../ann/distances.ts";
 import type { Manifest } from "../catalog/types.ts";
 import { identifier } from "../duckdb/duckdb.ts";
@@ -14,7 +15,7 @@ import type { IndexCache } from "./index-cache.ts";
 import { assertId, assertText, checkVector } from "./items.ts";
 import type { LoadedIndex } from "./loaded-index.ts";
 import { embedFor } from "./model.ts";
-import { loadIndex } from "./segments.ts";
+import { loadManifest } from "./segments.ts";
 import type { Hit, IndexManifest, SearchRequest, SearchResult } from "./types.ts";
 import { summaryOf } from "./write.ts";
 
@@ -26,11 +27,8 @@ const METADATA = { ...ANYWHERE, asText: true };
 const MAX_ANSWER_BYTES = 64 * 1024 ** 2;
 
 /** A hit before its metadata is parsed. */
-export interface RawHit {
-  id: string;
-  distance: number;
+export interface RawHit extends AnnHit {
   score: number;
-  metadata: string | null;
 }
 
 export interface Found {
@@ -46,27 +44,25 @@ export interface Found {
 /** Finds the nearest items. Throws `invalid` naming the argument, `not_found` for an index or an item. */
 export async function find(
   context: VectorContext,
-  residents: IndexCache,
+  indexes: IndexCache,
   request: SearchRequest,
   asking: Asking,
 ): Promise<Found> {
   const { signal } = asking;
   throwIfAborted(signal);
   assertRequest(request);
-  const manifest = await loadIndex(context, request.index, { recent: true });
+  const manifest = await loadManifest(context, request.index, { recent: true });
   const k = request.k ?? DEFAULT_K;
   const ef = request.ef ?? efFor(manifest.index.count, context.settings.vector.ef);
   // Checked, and embedded, before anything is read.
   const query = await queryVector(context, manifest, request, signal);
   if (request.where !== undefined) await assertWhere(context, request.where, asking);
-  const inMemory = await residents.use(manifest, signal, async (resident): Promise<Found> => {
-    const own = request.likeId === undefined ? undefined : resident.items.slotOf(request.likeId);
-    if (request.likeId !== undefined && own === undefined) throw noItem(manifest.name, request.likeId);
-    const vector = query ?? (own === undefined ? undefined : await resident.shards.vector(own));
-    if (!vector) throw noItem(manifest.name, request.likeId ?? "");
-    const allowed =
-      request.where === undefined ? undefined : await allowedItems(context, resident, request.where, asking);
-    return searchResident(resident, vector, { k, ef, own, allowed, signal });
+  const inMemory = await indexes.use(manifest, signal, async (loaded): Promise<Found> => {
+    const { likeId = "", where } = request;
+    const vector = query ?? (await loaded.ann.vector(likeId));
+    if (!vector) throw noItem(manifest.name, likeId);
+    const filter = where === undefined ? undefined : await allowedItems(context, loaded, where, asking);
+    return searchLoaded(loaded, vector, { k, ef, likeId: request.likeId, filter, signal });
   });
   return inMemory ?? findOnDisk(context, manifest, request, query, k, asking);
 }
@@ -79,42 +75,16 @@ export function efFor(count: number, ef: number): number {
   return Math.min(MAX_EF, Math.round(ef * Math.max(1, count / EF_ITEMS) ** (2 / 3)));
 }
 
-async function searchResident(
-  resident: LoadedIndex,
+async function searchLoaded(
+  { manifest, ann }: LoadedIndex,
   vector: Float32Array,
-  {
-    k,
-    ef,
-    own,
-    allowed,
-    signal,
-  }: {
-    k: number;
-    ef: number;
-    own: number | undefined;
-    allowed: { mask: Uint8Array; count: number } | undefined;
-    signal: AbortSignal | undefined;
-  },
+  { k, ef, likeId, filter, signal }: AnnSearch & { likeId: string | undefined },
 ): Promise<Found> {
-  const { manifest } = resident;
-  if (manifest.index.count === 0 || allowed?.count === 0) {
-    return { manifest, hits: [], exact: true, matched: allowed?.count, onDisk: false };
-  }
-  const wanted = own === undefined ? k : k + 1;
-  const found = await resident.shards.search(vector, {
-    k: wanted,
-    ef: Math.max(ef, wanted),
-    ...(allowed && { allowed: allowed.mask }),
-    ...(signal && { signal }),
-  });
-  const hits: RawHit[] = [];
-  for (const [at, slot] of found.slots.entries()) {
-    if (slot === own || hits.length === k) continue;
-    const distance = found.distances[at] ?? 0;
-    const score = scoreOf(manifest.index.metric, distance);
-    hits.push({ id: resident.items.idOf(slot), distance, score, metadata: resident.items.metadataOf(slot) });
-  }
-  return { manifest, hits, exact: found.exact, matched: allowed?.count, onDisk: false };
+  const most = likeId === undefined ? k : k + 1;
+  const found = await ann.search(vector, { k: most, ef: Math.max(ef, most), filter, signal });
+  const others = found.hits.filter(({ id }) => id !== likeId).slice(0, k);
+  const hits = others.map((hit): RawHit => ({ ...hit, score: scoreOf(manifest.index.metric, hit.distance) }));
+  return { manifest, hits, exact: found.exact, matched: filter?.count, onDisk: false };
 }
 
 const DISTANCES = {
@@ -173,12 +143,12 @@ async function ask(context: VectorContext, sql: string, params: readonly unknown
 /** The hits with everything that was asked for, and what the reader should know about them. */
 export async function search(
   context: VectorContext,
-  residents: IndexCache,
+  indexes: IndexCache,
   request: SearchRequest,
   asking: Asking,
 ): Promise<SearchResult> {
   const started = performance.now();
-  const found = await find(context, residents, request, asking);
+  const found = await find(context, indexes, request, asking);
   const { manifest, matched } = found;
   const include = new Set(request.include);
   const some = found.hits.length > 0;

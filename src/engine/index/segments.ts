@@ -37,7 +37,7 @@ export function isIndex(manifest: Manifest | undefined): manifest is IndexManife
 }
 
 /** The newest version of an index. Throws `not_found` with the nearest names, `invalid` for a table. */
-export async function loadIndex(
+export async function loadManifest(
   context: Pick<VectorContext, "catalog">,
   name: string,
   options?: { recent?: boolean },

@@ -66,9 +66,8 @@ export function openTending(
     await indexes.use(manifest, closing, async () => undefined);
     const loaded = indexes.peek(name);
     if (!loaded) return;
-    const { slots, count } = loaded.items;
-    const dead = slots - count;
-    if (dead > MIN_DEAD && dead > slots * MAX_DEAD) await indexes.renew(name);
+    const { dead, count } = loaded.ann;
+    if (dead > MIN_DEAD && dead > (count + dead) * MAX_DEAD) await indexes.reload(name);
     // Of a build the last version alone is worth saving.
     if (!beingBuilt.has(name)) await indexes.save(name);
   }

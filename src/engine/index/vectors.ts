@@ -49,8 +49,8 @@ export interface Vectors {
   status(name: string): Promise<IndexStatus>;
   /** Lets go of a dropped index, in memory and on disk. */
   forget(name: string): Promise<void>;
-  /** Indexes in memory. */
-  resident(): { indexes: number; bytes: number };
+  /** Indexes in memory, and bytes of memory that they take. */
+  loaded(): { indexes: number; bytes: number };
   /** Whether DuckDB takes rows of a segment from this thread. */
   feeding(): boolean;
 }
@@ -68,7 +68,7 @@ export function openVectors(scope: Scope, parts: VectorContextParts): Vectors {
   // As many listen to it as there are calls.
   setMaxListeners(0, closed);
   const calls = openCalls(closed);
-  const indexes = openIndexCache(own, context, { closing: closed, onRead: (name) => tending.later(name) });
+  const indexes = openIndexCache(context, { closing: closed, onRead: (name) => tending.later(name) });
   const tending = openTending(context, { indexes, calls, closing: closed });
   scope.defer(async () => {
     closing.abort(lakehouseClosed());
@@ -80,7 +80,7 @@ export function openVectors(scope: Scope, parts: VectorContextParts): Vectors {
     await own.close();
   });
   catalog.onChange(({ removed, updated }) => {
-    for (const name of removed) indexes.forget(name).catch(() => undefined);
+    for (const name of removed) indexes.remove(name).catch(() => undefined);
     for (const name of updated) if (indexes.peek(name)) tending.later(name);
   });
 
@@ -144,24 +144,20 @@ export function openVectors(scope: Scope, parts: VectorContextParts): Vectors {
       }),
     status: (name) => calls.during({}, () => statusOf(context, indexes, name)),
     forget: async (name) => {
-      await indexes.forget(name);
+      await indexes.remove(name);
       await removeSnapshots(context, name);
     },
-    resident: () => ({ indexes: indexes.size(), bytes: indexes.bytes() }),
+    loaded: () => ({ indexes: indexes.size(), bytes: indexes.bytes() }),
     feeding: context.feeding,
   };
 }
 
-/** Finds items of an index by their ids: in memory where this version is there, else in its segments. */
+/** Looks items up by their ids: in memory where this version is loaded, else in its segments. */
 function lookupIn(context: VectorContext, indexes: IndexCache, signal: AbortSignal): Lookup {
   return async (manifest, wanted) => {
     const loaded = indexes.peek(manifest.name);
     if (loaded?.manifest.commitId !== manifest.commitId) return findItems(context, manifest, wanted, signal);
-    const found = new Map<string, string | null>();
-    for (const id of wanted.ids) {
-      const slot = loaded.items.slotOf(id);
-      if (slot !== undefined) found.set(id, loaded.items.metadataOf(slot));
-    }
-    return found;
+    // Called in this turn, it answers for this version.
+    return loaded.ann.lookup(wanted.ids);
   };
 }

@@ -8,14 +8,14 @@ import { openTimeSlice } from "../kernel/time-slice.ts";
 import type { VectorContext } from "./context.ts";
 import { assertId, type CheckedItem, checkItems } from "./items.ts";
 import { embedFor } from "./model.ts";
-import { findItems, isIndex, loadIndex, nextVersion, writeSegment } from "./segments.ts";
+import { findItems, isIndex, loadManifest, nextVersion, writeSegment } from "./segments.ts";
 import type { DeleteResult, IndexManifest, IndexSummary, Item, VectorOptions } from "./types.ts";
 
 /** Finds which of the ids are items of a version, and the metadata of some: in memory when it is there, else on disk. */
 export type Lookup = (
   manifest: IndexManifest,
   wanted: { ids: readonly string[]; kept: readonly string[] },
-) => Promise<Map<string, string | null>>;
+) => Promise<ReadonlyMap<string, string | null>>;
 
 const SLICE_MS = 5;
 
@@ -116,7 +116,7 @@ export async function upsertItems(
   { signal, onProgress }: VectorOptions,
   lookup?: Lookup,
 ): Promise<{ manifest: IndexManifest; inserted: number; updated: number }> {
-  const manifest = await loadIndex(context, name);
+  const manifest = await loadManifest(context, name);
   // Reading it took its time: the items get a turn of the event loop of their own.
   await setImmediate();
   const checked = await checkItems(name, items, manifest.index);
@@ -161,7 +161,7 @@ export async function deleteItems(
   signal?: AbortSignal,
   lookup?: Lookup,
 ): Promise<{ manifest: IndexManifest; result: DeleteResult }> {
-  const manifest = await loadIndex(context, name);
+  const manifest = await loadManifest(context, name);
   if (ids.length === 0 || ids.length > MAX_ITEMS) {
     throw new LakeError(
       ids.length === 0 ? "invalid" : "limit",
