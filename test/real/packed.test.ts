@@ -47,7 +47,9 @@ function npm(args: string[], cwd: string): string {
 test("holds the programs, their source maps and the documents, and nothing else of the sources", () => {
   expect(packed).toEqual(expect.arrayContaining([...PROGRAMS, "README.md", "docs/tools.md", "LICENSE", "mcp.json"]));
   expect(
-    packed.filter((path) => !/^(dist\/|docs\/[a-z0-9]+\.md$|[A-Z]+\.md$|LICENSE$|mcp\.json$|package\.json$)/.test(path)),
+    packed.filter(
+      (path) => !/^(dist\/|docs\/[a-z0-9]+\.md$|[A-Z]+\.md$|LICENSE$|mcp\.json$|package\.json$)/.test(path),
+    ),
   ).toEqual([]);
   const scripts = packed.filter((path) => path.endsWith(".js"));
   expect(scripts.filter((path) => !packed.includes(`${path}.map`))).toEqual([]);

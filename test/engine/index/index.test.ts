@@ -338,7 +338,9 @@ test("a dropped index is gone, and its name is free", async () => {
   expect((await engine.search({ index: "things", vector: [1, 1, 1] })).hits).toEqual([]);
   await engine.upsert("things", [{ id: "b", vector: [1, 2, 3] }]);
   expect((await engine.search({ index: "things", vector: [1, 1, 1] })).hits).toMatchObject([{ id: "b" }]);
-  expect((await failure(engine.deleteItems({ index: "things" }))).message).toBe("Exactly one of ids and all has to be given.");
+  expect((await failure(engine.deleteItems({ index: "things" }))).message).toBe(
+    "Exactly one of ids and all has to be given.",
+  );
 });
 
 test("two engines over one folder lose nothing and see each other's items at once", { tags: ["slow"] }, async () => {
