@@ -27,9 +27,6 @@ const FLAGS: Readonly<Record<string, string>> = {
   types: "type",
 };
 
-/** Settings that are no flags, because others on the machine can read those. */
-const _VARIABLES: Readonly<Record<string, string>> = { openai_api_key: "LAKEHOUSE_OPENAI_API_KEY" };
-
 const flag = (name: string): string => `--${FLAGS[name] ?? name.replaceAll("_", "-")}`;
 
 /** Names of arguments, settings and actions in a terminal. */

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LakeError } from "../../../src/engine/kernel/errors.ts";
 import type { QueryOptions, QueryResult } from "../../../src/engine/query/types.ts";
 import { type OpenQueryEngine, openParquetLake, type ParquetLake, writtenRows } from "../../support/parquet-lake.ts";
-import { type Worded, worded } from "../../support/worded.ts";
+import { failure } from "../../support/worded.ts";
 
 /** A column of every kind: how DuckDB makes a value for the test, its type in the catalog, and how results show it. */
 const VALUES: [column: string, made: string, type: string, shown: unknown][] = [
@@ -269,13 +269,4 @@ export function queryEngineContract(name: string, open: OpenQueryEngine): void {
       expect(await failure(closing.query.query("SELECT 1"))).toMatchObject({ kind: "closed" });
     });
   });
-}
-
-async function failure(promise: Promise<unknown>): Promise<Worded> {
-  const error = await promise.then(
-    (result) => expect.fail(`answered ${JSON.stringify(result).slice(0, 500)}`),
-    (thrown: unknown) => thrown,
-  );
-  expect(error).toBeInstanceOf(LakeError);
-  return worded(error as LakeError);
 }

@@ -1,3 +1,4 @@
+import { isJson } from "../../kernel/json.ts";
 import type { FormatSpec } from "../types.ts";
 
 const shared = { isInferred: true, takesCsvOptions: false, isColumnar: false, isOneThread: false } as const;
@@ -39,13 +40,4 @@ function beginsWithObject(text: string): boolean {
   if (!/^\{\s*"/.test(text)) return false;
   const [first = "", ...rest] = text.split(/\r?\n/);
   return isJson(first) || (rest.length === 0 && /^\{\s*"(?:[^"\\]|\\.)*"\s*:/.test(text));
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }

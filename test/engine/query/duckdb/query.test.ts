@@ -1,10 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { LakeError } from "../../../../src/engine/kernel/errors.ts";
 import { inWords } from "../../../../src/engine/kernel/next-step.ts";
 import type { QueryOptions, QueryResult } from "../../../../src/engine/query/types.ts";
 import { TOOL_WORDS } from "../../../../src/tools/words.ts";
 import { openParquetLake, type ParquetLake } from "../../../support/parquet-lake.ts";
-import { type Worded, worded } from "../../../support/worded.ts";
+import { failure } from "../../../support/worded.ts";
 
 const ENDLESS = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range = -1";
 
@@ -24,35 +23,7 @@ afterAll(() => lake[Symbol.asyncDispose]());
 
 const query = (sql: string, options?: QueryOptions): Promise<QueryResult> => lake.query.query(sql, options);
 
-async function failure(promise: Promise<unknown>): Promise<Worded> {
-  const error = await promise.then(
-    (result) => expect.fail(`answered ${JSON.stringify(result).slice(0, 500)}`),
-    (thrown: unknown) => thrown,
-  );
-  expect(error).toBeInstanceOf(LakeError);
-  return worded(error as LakeError);
-}
-
 describe("results", () => {
-  test("have columns, rows, counts and the versions read", async () => {
-    const { elapsed_ms, ...result } = await query("SELECT id, name FROM workers ORDER BY id LIMIT 2");
-    expect(elapsed_ms).toBeGreaterThanOrEqual(0);
-    expect(result).toEqual({
-      columns: [
-        { name: "id", type: "BIGINT" },
-        { name: "name", type: "VARCHAR" },
-      ],
-      rows: [
-        [0, "w0"],
-        [1, "w1"],
-      ],
-      row_count: 2,
-      truncated: false,
-      total_rows: 2,
-      datasets: ["workers@1"],
-    });
-  });
-
   test("keep columns of the same name apart", async () => {
     const { columns, rows } = await query("SELECT 1 AS a, 2 AS a");
     expect(columns.map((column) => column.name)).toEqual(["a", "a"]);

@@ -4,7 +4,7 @@ import type { VectorSearch } from "../../../../src/engine/query/search/vector-ca
 import type { Found } from "../../../../src/engine/query/search/vector-hits.ts";
 import type { QueryOptions, QueryResult } from "../../../../src/engine/query/types.ts";
 import { writtenRows } from "../../../support/parquet-lake.ts";
-import { type Worded, worded } from "../../../support/worded.ts";
+import { failure } from "../../../support/worded.ts";
 import { type IndexLake, openIndexLake } from "../index-lake.ts";
 
 /** What was searched for, in the order of the searches. */
@@ -48,15 +48,6 @@ beforeEach(() => {
 });
 
 const query = (sql: string, options?: QueryOptions): Promise<QueryResult> => indexes.query.query(sql, options);
-
-async function failure(promise: Promise<unknown>): Promise<Worded> {
-  const error = await promise.then(
-    (result) => expect.fail(`answered ${JSON.stringify(result).slice(0, 500)}`),
-    (thrown: unknown) => thrown,
-  );
-  expect(error).toBeInstanceOf(LakeError);
-  return worded(error as LakeError);
-}
 
 const TEXT = { index: "items", text: "forklift" };
 
