@@ -59,7 +59,7 @@ test("restore, gc, verify and doctor do and say what they did, also as JSON, wit
   await expect(server.call("sql", { sql: 'FROM "workers@2"' })).rejects.toThrow("was removed by gc");
   expect(await run(workspace, "gc", "--gc-grace", "5s")).toMatchObject({
     code: 2,
-    stderr: expect.stringContaining("not longer than ingest_timeout"),
+    stderr: expect.stringContaining("Raise --gc-grace, or lower --ingest-timeout"),
   });
 
   expect(await run(workspace, "verify")).toMatchObject({ code: 0, stdout: expect.stringContaining("all sound.") });
